@@ -1,0 +1,176 @@
+//! What the private server should be like.
+
+use std::{
+    fmt,
+    fs::Permissions,
+    io,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+#[cfg(feature = "tls")]
+use crate::tls::{Certificates, ClientCertificates};
+use crate::{
+    Error, PrivateServer, binary,
+    config::Config,
+    launch::{Launch, Launched},
+    port,
+};
+
+/// How many ports are tried.
+const PORTS: u32 = 20;
+
+/// The longest path of a socket in bytes that every Unix takes (104 on macOS, with the zero at its end).
+const SOCKET_PATH: usize = 103;
+
+/// Options of a private server. Made by [`PrivateServer::builder`].
+#[derive(Default)]
+#[must_use = "nothing runs before start()"]
+pub struct Builder {
+    binary: Option<PathBuf>,
+    config: Config,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientCertificates>,
+}
+
+impl Builder {
+    /// The server to run, instead of the one that [`find_server`](crate::find_server) finds. A name without a
+    /// slash is looked up on the search path.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
+    }
+
+    /// One line of the configuration, as in `redis.conf`: `.arg("maxmemory", "10mb")`. The name may also be
+    /// spelled `--maxmemory`. The value is not quoted for you; an empty one becomes `""`.
+    ///
+    /// The port, the folder and the log are decided by the private server, passwords and users have methods of
+    /// their own; [`Builder::start`] refuses their names here.
+    pub fn arg(mut self, name: impl AsRef<str>, value: impl fmt::Display) -> Self {
+        let name = name.as_ref().trim_start_matches("--").to_owned();
+        self.config.options.push((name, value.to_string()));
+        self
+    }
+
+    /// Keeps every write in the server's folder before it is confirmed, so that
+    /// [`restart`](PrivateServer::restart) finds it again, also after [`kill`](PrivateServer::kill).
+    pub fn appendonly_always(self) -> Self {
+        self.arg("appendonly", "yes").arg("appendfsync", "always")
+    }
+
+    /// The password of the default user. It becomes part of [`PrivateServer::url`].
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.config.password = Some(password.into());
+        self
+    }
+
+    /// A user, as in an ACL file but without the word `user`: `"alice on >wonder ~* &* +@all"`.
+    pub fn acl_user(mut self, rules: impl Into<String>) -> Self {
+        self.config.users.push(rules.into());
+        self
+    }
+
+    /// A port that speaks TLS only, with certificates made for this server: see
+    /// [`PrivateServer::certificates`]. Unless [`Builder::binary`] names a server, the first one that was built
+    /// with TLS is taken.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, clients: ClientCertificates) -> Self {
+        self.tls = Some(clients);
+        self
+    }
+
+    /// Starts the server and waits until it answers, at most 10 s.
+    ///
+    /// Dropping this future ends what it has started.
+    ///
+    /// # Errors
+    ///
+    /// No server was found, an option is wrong, the server ended early or did not answer. See [`Error`].
+    pub async fn start(self) -> Result<PrivateServer, Error> {
+        self.config.validate()?;
+        let (binary, version) = self.find_binary().await?;
+        let folder = private_folder().map_err(Error::io("make a temporary folder"))?;
+
+        let config = self.config;
+        #[cfg(feature = "tls")]
+        let (config, certificates) = match self.tls {
+            Some(clients) => {
+                let certificates = Certificates::make(folder.path())?;
+                let tls = Some(certificates.config_lines(clients));
+                (Config { tls, ..config }, Some(certificates))
+            }
+            None => (config, None),
+        };
+
+        let mut launch = Launch::new(binary, folder.path(), config.secrets());
+        for _ in 0..PORTS {
+            let Some(port) = port::probably_free() else { break };
+            config.write(&launch.config, folder.path(), &launch.socket, port)?;
+            match launch.start(folder.path()).await? {
+                Launched::Running(process) => {
+                    return Ok(PrivateServer {
+                        process: Some(process),
+                        launch,
+                        port,
+                        version,
+                        password: config.password,
+                        speaks_tls: config.tls.is_some(),
+                        #[cfg(feature = "tls")]
+                        certificates,
+                        folder,
+                    });
+                }
+                Launched::PortTaken => {}
+            }
+        }
+        Err(Error::NoFreePort { attempts: PORTS })
+    }
+
+    /// Away from the runtime's threads, because it runs programs and waits for them.
+    async fn find_binary(&self) -> Result<(PathBuf, String), Error> {
+        #[cfg(feature = "tls")]
+        let needs_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let needs_tls = false;
+        let named = self.binary.clone();
+        spawn_blocking(move || {
+            let path = match named {
+                Some(name) => binary::named_by_the_builder(&name)?,
+                None if needs_tls => binary::find_tls_capable()?,
+                None => binary::find_server()?,
+            };
+            let version = binary::version(&path)?;
+            Ok((path, version))
+        })
+        .await
+        .unwrap_or_else(|ended| Err(Error::io("look for a server")(io::Error::other(ended))))
+    }
+}
+
+impl fmt::Debug for Builder {
+    /// Names of options only: passwords are among the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.config.options.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Builder")
+            .field("binary", &self.binary)
+            .field("options", &options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A folder that only its owner can open. Where the usual place is too deep for a socket, `/tmp`.
+fn private_folder() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    // With the owner's pid, so that a folder says whose it is.
+    let prefix = format!("redis-private-{}-", std::process::id());
+    builder.prefix(&prefix).permissions(Permissions::from_mode(0o700));
+    let folder = builder.tempdir()?;
+    let socket = folder.path().join("server.sock");
+    if socket.as_os_str().as_bytes().len() <= SOCKET_PATH {
+        return Ok(folder);
+    }
+    builder.tempdir_in(Path::new("/tmp"))
+}

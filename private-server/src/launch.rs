@@ -1,0 +1,78 @@
+//! One start of the server: spawned, and waited for until it answers.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use crate::{Error, log::Log, process::Process, ready};
+
+/// How long a server may take until it answers.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is asked.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+
+/// What one start came to.
+pub(crate) enum Launched {
+    /// The server answers.
+    Running(Process),
+    /// Somebody else holds its port, or the port of its cluster bus.
+    PortTaken,
+}
+
+/// Everything needed to start the same server once more.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) binary: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) socket: PathBuf,
+    log: Log,
+    secrets: Vec<String>,
+}
+
+impl Launch {
+    pub(crate) fn new(binary: PathBuf, folder: &Path, secrets: Vec<String>) -> Self {
+        Self {
+            binary,
+            config: folder.join("server.conf"),
+            socket: folder.join("server.sock"),
+            log: Log::new(folder.join("server.log")),
+            secrets,
+        }
+    }
+
+    /// Ends with a server that answers, or with none: when this future is dropped, the process goes with it.
+    pub(crate) async fn start(&mut self, folder: &Path) -> Result<Launched, Error> {
+        let deadline = Instant::now() + READY_LIMIT;
+        let mut process = Process::spawn(&self.binary, &self.config, folder, &mut self.log)
+            .map_err(|source| Error::Run { path: self.binary.clone(), source })?;
+        loop {
+            if process.has_ended() {
+                return self.explain_end(&mut process);
+            }
+            if ready::answers(&self.socket).await {
+                return Ok(Launched::Running(process));
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::NotReady {
+                    path: self.binary.clone(),
+                    after: READY_LIMIT,
+                    log: self.log.tail(&self.secrets),
+                });
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+
+    fn explain_end(&self, process: &mut Process) -> Result<Launched, Error> {
+        if self.log.says_port_is_taken() {
+            return Ok(Launched::PortTaken);
+        }
+        let status = process.kill().map_err(Error::io("wait for the server"))?;
+        let log = self.log.tail(&self.secrets);
+        Err(Error::EndedEarly { path: self.binary.clone(), status, log })
+    }
+}

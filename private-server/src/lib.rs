@@ -1,0 +1,57 @@
+//! A Redis or Valkey server as a private child process.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), redis_private_server::Error> {
+//! use redis_private_server::PrivateServer;
+//!
+//! let server = PrivateServer::builder().arg("maxmemory", "10mb").start().await?;
+//! println!("{} answers at {}", server.version(), server.url());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What happens between `builder()` and the end:
+//!
+//! ```text
+//!   Builder::start
+//!     binary      which server: REDIS_SERVER, else valkey-server, else redis-server
+//!     port        a loopback port below 22768, tried until one is free
+//!     config      everything the server is told, in a file of mode 0600
+//!     launch      process   the child, in a process group of its own ──► watchdog
+//!                 ready     PING over the private Unix socket until it answers
+//!   PrivateServer
+//!     freeze, thaw, kill, stop, restart
+//!   drop          SIGKILL, wait, the folder is removed
+//! ```
+//!
+//! Everything the server writes is in one temporary folder that only its owner can open. Nothing is kept
+//! unless [`Builder::appendonly_always`] asks for it, and then only until the handle is dropped.
+//!
+//! A Ctrl-C in the terminal does not reach the server: its owner decides when it ends. If the owner is
+//! killed and cannot decide any more, the watchdog (a `/bin/sh` that waits for the end of a pipe) does.
+//!
+//! Runs on Tokio with its time and I/O enabled, on Unix. Its waiting is measured by Tokio's clock, so do not
+//! pause that clock while a server starts or stops.
+#![forbid(unsafe_code)]
+
+mod binary;
+mod builder;
+mod config;
+mod error;
+mod install;
+mod launch;
+mod log;
+mod port;
+mod process;
+mod ready;
+mod server;
+#[cfg(feature = "tls")]
+mod tls;
+mod watchdog;
+
+pub use binary::{find_server, find_tls_capable, supports_tls};
+pub use builder::Builder;
+pub use error::Error;
+pub use server::PrivateServer;
+#[cfg(feature = "tls")]
+pub use tls::{Certificates, ClientCertificates};

@@ -1,0 +1,24 @@
+//! Alone in its file, and so in its process: it counts the folders that this process owns.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+use std::{env, fs, process, time::Duration};
+
+use redis_private_server::PrivateServer;
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_nothing() {
+    let mut finished = 0;
+    for patience in (0..60).step_by(4) {
+        let start = PrivateServer::builder().start();
+        finished += u32::from(timeout(Duration::from_millis(patience), start).await.is_ok());
+        assert_eq!(own_folders(), 0, "after {patience} ms");
+    }
+    println!("{finished} of 15 starts were faster than they were given up");
+}
+
+fn own_folders() -> usize {
+    let prefix = format!("redis-private-{}-", process::id());
+    let entries = fs::read_dir(env::temp_dir()).unwrap();
+    entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(&prefix)).count()
+}
