@@ -1,0 +1,25 @@
+//! A group with a closure as its processor.
+//!
+//! Start a server on port 6379, then `cargo run --example closure`, and publish from somewhere else:
+//! `redis-cli PUBLISH messages:published hello`.
+
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
+use redis_consumer_group::{ConsumerGroup, Failure, Record};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://localhost:6379".to_owned());
+    let group = ConsumerGroup::builder(url)
+        .consumers(4)
+        .processor(|consumer, message| async move {
+            let text = std::str::from_utf8(message.payload()).map_err(Failure::reject)?;
+            Ok::<_, Failure>(Record::new().field("text", text.to_uppercase()).field("by", consumer.id()))
+        })
+        .start()
+        .await?;
+
+    tokio::signal::ctrl_c().await?;
+    println!("{}", group.shutdown().await?);
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! A processor type of its own, with state that its consumers share: it appends the first message of each
+//! `message_id` and skips what it has seen before.
+//!
+//! `cargo run --example stateful`, then publish the same message twice:
+//! `redis-cli PUBLISH messages:published '{"message_id":"1"}'`.
+
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use redis_consumer_group::{Consumer, ConsumerGroup, Failure, Message, Outcome, Processor, Record};
+use serde::Deserialize;
+
+/// Remembers the ids it has seen. One processor serves all consumers of the group.
+#[derive(Default)]
+struct Deduplicate {
+    seen: Mutex<HashSet<String>>,
+}
+
+#[derive(Deserialize)]
+struct Order {
+    message_id: String,
+}
+
+impl Processor for Deduplicate {
+    async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
+        let order: Order = serde_json::from_slice(message.payload()).map_err(Failure::reject)?;
+        let is_new = self.seen.lock().map_err(Failure::reject)?.insert(order.message_id.clone());
+        if !is_new {
+            return Ok(Outcome::Skip);
+        }
+        let record = Record::new().field("message_id", &order.message_id).field("consumer_id", consumer.id());
+        Ok(record.into())
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://localhost:6379".to_owned());
+    let group = ConsumerGroup::builder(url).processor_type(Deduplicate::default()).start().await?;
+    tokio::signal::ctrl_c().await?;
+    println!("{}", group.shutdown().await?);
+    Ok(())
+}

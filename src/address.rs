@@ -1,0 +1,296 @@
+//! Where the server is and who we are to it. The one place that knows a password.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+/// A server's address with the credentials for it, read from a URL.
+///
+/// | URL | means |
+/// |---|---|
+/// | `redis://[user[:password]@]host[:port][/db]` | TCP |
+/// | `rediss://…` | TCP with TLS |
+/// | `unix:///path/to.sock[?db=N&user=U&pass=P]` | a unix socket |
+///
+/// `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`. Neither `Display` nor `Debug`
+/// shows the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    endpoint: Endpoint,
+    user: Option<String>,
+    password: Option<Password>,
+    database: u32,
+}
+
+/// What a connection is opened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// A password. It is written to a socket and nowhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Password(String);
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}; {try_next}")]
+pub struct AddressError {
+    problem: String,
+    try_next: &'static str,
+}
+
+impl Address {
+    /// An address from the short form `HOST:PORT` (or `HOST`, which means port 6379).
+    ///
+    /// # Errors
+    /// When the text is no host, or its port no number from 1 to 65535.
+    pub fn from_host_and_port(text: &str) -> Result<Self, AddressError> {
+        if text.is_empty() || text.contains(['/', '@', '?', '#']) {
+            return Err(AddressError {
+                problem: "the address is not of the form HOST:PORT".to_owned(),
+                try_next: "write it like localhost:6379, or use a URL for everything else",
+            });
+        }
+        format!("redis://{text}").parse()
+    }
+
+    /// The same address with this password.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Password(password.into()));
+        self
+    }
+
+    /// The user that the server knows us by: `default` where the address names none.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or("default")
+    }
+
+    /// Whether the address carries a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Tls { .. })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_ref().map(|password| password.0.as_str())
+    }
+
+    pub(crate) fn database(&self) -> u32 {
+        self.database
+    }
+
+    fn tcp(url: &Url, tls: bool) -> Result<Self, AddressError> {
+        // Left by an unescaped `?` or `#` in a password: the host would be the user's name.
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(AddressError {
+                problem: "the URL has a part behind ? or #".to_owned(),
+                try_next: "leave it out, and percent-encode these characters in the password",
+            });
+        }
+        let host = match url.host() {
+            Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            _ => {
+                return Err(AddressError {
+                    problem: "the URL names no host".to_owned(),
+                    try_next: "write it like redis://localhost:6379",
+                });
+            }
+        };
+        let port = url.port().unwrap_or(6379);
+        if port == 0 {
+            return Err(AddressError {
+                problem: "port 0 cannot be connected to".to_owned(),
+                try_next: "name the port that the server listens on, 6379 as a rule",
+            });
+        }
+        let database = match url.path().trim_matches('/') {
+            "" => 0,
+            path => database(path)?,
+        };
+        let endpoint = if tls { Endpoint::Tls { host, port } } else { Endpoint::Tcp { host, port } };
+        Ok(Self {
+            endpoint,
+            user: decoded(url.username())?,
+            password: url.password().map(decoded).transpose()?.flatten().map(Password),
+            database,
+        })
+    }
+
+    fn unix(url: &Url) -> Result<Self, AddressError> {
+        let path = url.to_file_path().ok().filter(|path| path != Path::new("/")).ok_or(AddressError {
+            problem: "the URL names no socket".to_owned(),
+            try_next: "write it with three slashes, like unix:///run/redis/redis.sock",
+        })?;
+        let mut address = Self { endpoint: Endpoint::Unix(path), user: None, password: None, database: 0 };
+        for (key, value) in url.query_pairs() {
+            match &*key {
+                "db" => address.database = database(&value)?,
+                "user" => address.user = Some(value.into_owned()),
+                "pass" | "password" => address.password = Some(Password(value.into_owned())),
+                // Not named: an unescaped `&` in the password makes its rest a parameter.
+                _ => {
+                    return Err(AddressError {
+                        problem: "unknown parameter in the URL".to_owned(),
+                        try_next: "a unix socket's URL knows db, user and pass, percent-encoded",
+                    });
+                }
+            }
+        }
+        Ok(address)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The parser's error does not repeat the text, so a password in it cannot show.
+        let url = Url::parse(text).map_err(|error| AddressError {
+            problem: format!("the URL cannot be read ({error})"),
+            try_next: "write it like redis://user:password@host:6379/0, special characters percent-encoded",
+        })?;
+        match url.scheme() {
+            "redis" | "valkey" => Self::tcp(&url, false),
+            "rediss" | "valkeys" => Self::tcp(&url, true),
+            "unix" | "redis+unix" | "valkey+unix" => Self::unix(&url),
+            other => Err(AddressError {
+                problem: format!("the URL's scheme {other:?} is not one of Redis"),
+                try_next: "use redis://, rediss:// (TLS) or unix://",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.endpoint {
+            Endpoint::Tcp { host, port } => write!(f, "redis://{}:{port}", bracketed(host))?,
+            Endpoint::Tls { host, port } => write!(f, "rediss://{}:{port}", bracketed(host))?,
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display())?,
+        }
+        match (&self.endpoint, self.database) {
+            (_, 0) => Ok(()),
+            (Endpoint::Unix(_), database) => write!(f, "?db={database}"),
+            (_, database) => write!(f, "/{database}"),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn database(text: &str) -> Result<u32, AddressError> {
+    // Behind an unescaped slash in a password stands its rest, so the text is not repeated.
+    text.parse().map_err(|_| AddressError {
+        problem: "what stands behind the host is no number of a database".to_owned(),
+        try_next: "end the URL with /0, /1, …, and percent-encode special characters in the password",
+    })
+}
+
+fn decoded(text: &str) -> Result<Option<String>, AddressError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    percent_encoding::percent_decode_str(text).decode_utf8().map(|text| Some(text.into_owned())).map_err(
+        |_| AddressError {
+            problem: "user or password in the URL is not UTF-8 when decoded".to_owned(),
+            try_next: "percent-encode it as UTF-8",
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_url_with_everything_is_read() {
+        let address = address("rediss://al%40ice:p%2Fw@redis.example:7000/3");
+        assert_eq!(address.endpoint(), &Endpoint::Tls { host: "redis.example".into(), port: 7000 });
+        assert_eq!(address.user(), "al@ice");
+        assert_eq!(address.password(), Some("p/w"));
+        assert_eq!(address.database(), 3);
+        assert!(address.is_tls());
+    }
+
+    #[test]
+    fn the_names_of_valkey_mean_the_same() {
+        assert_eq!(address("valkey://h:1"), address("redis://h:1"));
+        assert_eq!(address("valkeys://h"), address("rediss://h"));
+    }
+
+    #[test]
+    fn a_unix_socket_takes_its_credentials_from_the_query() {
+        let address = address("unix:///run/r.sock?db=2&user=u&pass=secret");
+        assert_eq!(address.endpoint(), &Endpoint::Unix("/run/r.sock".into()));
+        assert_eq!((address.user(), address.password(), address.database()), ("u", Some("secret"), 2));
+    }
+
+    #[test]
+    fn the_short_form_is_host_and_port() {
+        assert_eq!(Address::from_host_and_port("localhost:6380").unwrap(), address("redis://localhost:6380"));
+        assert_eq!(Address::from_host_and_port("[::1]:6380").unwrap(), address("redis://[::1]:6380"));
+        assert!(Address::from_host_and_port("redis://localhost").is_err());
+        assert!(Address::from_host_and_port("localhost:x").is_err());
+        assert!(Address::from_host_and_port("").is_err());
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        for text in ["redis://u:hush@h:1/2", "unix:///s?pass=hush"] {
+            let shown = format!("{0} {0:?}", address(text));
+            assert!(!shown.contains("hush"), "{shown}");
+        }
+        for broken in [
+            "redis://u:hush@h:port",
+            "http://u:hush@h",
+            "redis://u:hush@h/x",
+            "u:hush@h",
+            "redis://u:hush@",
+            "redis://u:12/hush@h",
+            "redis://u:12#hush@h",
+            "redis://u:12?hush@h",
+            "unix:///s?pass=a&hush",
+        ] {
+            let error = broken.parse::<Address>().unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in ["redis://h:1", "rediss://[::1]:6379/4", "unix:///a/b?db=1"] {
+            assert_eq!(address(text).to_string(), text);
+        }
+    }
+}

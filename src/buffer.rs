@@ -1,0 +1,121 @@
+//! The memory that waiting messages may hold, counted in bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// A limit on bytes, shared by everyone who holds received messages.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    limit: usize,
+    used: AtomicUsize,
+    room: Notify,
+}
+
+/// Bytes taken from a [`Buffer`]. They return to it when this is dropped, together with what they stand for.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    buffer: Arc<Buffer>,
+    bytes: usize,
+}
+
+impl Buffer {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), room: Notify::new() })
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// The bytes that can be reserved now.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
+    pub(crate) fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.limit)
+            })
+            .is_ok()
+            .then(|| Reservation { buffer: self.clone(), bytes })
+    }
+
+    /// Waits until the bytes are free. What is larger than the whole buffer waits until it is empty.
+    pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
+        loop {
+            // Registered before the look: a release between the look and the wait still wakes us.
+            let room = self.room.notified();
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return reservation;
+            }
+            if bytes > self.limit && self.used() == 0 {
+                return self.reserve_beyond(bytes);
+            }
+            room.await;
+        }
+    }
+
+    /// Takes the bytes even when the limit is exceeded: for a copy of what was received already.
+    pub(crate) fn reserve_beyond(self: &Arc<Self>, bytes: usize) -> Reservation {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        Reservation { buffer: self.clone(), bytes }
+    }
+}
+
+impl Reservation {
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.buffer.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.buffer.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_limit_is_reserved() {
+        let buffer = Buffer::new(100);
+        let first = buffer.try_reserve(60).unwrap();
+        assert!(buffer.try_reserve(41).is_none());
+        assert_eq!(buffer.room(), 40);
+        drop(first);
+        assert!(buffer.try_reserve(100).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_goes_on_when_there_is_some() {
+        let buffer = Buffer::new(100);
+        let first = buffer.try_reserve(100).unwrap();
+        let waiter = tokio::spawn({
+            let buffer = buffer.clone();
+            async move { buffer.reserve(10).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        drop(first);
+        waiter.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_the_buffer_has_it_alone() {
+        let buffer = Buffer::new(100);
+        let alone = buffer.reserve(500).await;
+        assert!(buffer.try_reserve(1).is_none());
+        drop(alone);
+        assert_eq!(buffer.used(), 0);
+    }
+}

@@ -1,0 +1,229 @@
+//! What a group is told: plain data with defaults, checked in one place for the library and the program.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::error::Error;
+
+/// Everything that can be set. [`Config::default`] has the documented defaults.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The server and the credentials for it. Default: `redis://localhost:6379`.
+    pub address: Address,
+    /// Certificates, where the address is one with TLS.
+    pub tls: Tls,
+    /// Where messages come from. Default: [`SourceKind::PubSub`].
+    pub source: SourceKind,
+    /// How many consumers work at the same time. Default: 3.
+    pub consumers: usize,
+    /// The channel that is read. Default: `messages:published`.
+    pub input: String,
+    /// The stream that records are appended to. Default: `messages:processed`.
+    pub output: String,
+    /// The stream for what could not be processed. Default: `messages:rejected`.
+    pub rejected: String,
+    /// The list of the ids of living consumers. Default: `consumer:ids`.
+    pub ids_key: String,
+    /// Bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
+    pub buffer: usize,
+    /// What becomes of a message that finds the buffer full. Default: [`Overflow::Drop`].
+    pub overflow: Overflow,
+    /// How records are appended. Default: [`Commit::Atomic`].
+    pub commit: Commit,
+    /// A longer payload (in bytes) is rejected without being held. Default: 1 MiB.
+    pub max_payload: usize,
+    /// How often a message is tried before it is rejected, the first time included. Default: 5.
+    pub max_attempts: u32,
+    /// How long one attempt may take. Default: no limit.
+    pub processor_timeout: Option<Duration>,
+    /// Trims the output to about this many entries. Default: no trimming.
+    pub maxlen: Option<u64>,
+    /// Stops the group, as `shutdown` would, once this many messages were received. Default: never.
+    pub max_messages: Option<u64>,
+    /// How long a stop may take to finish what was received. Default: 10 s.
+    pub drain_timeout: Duration,
+    /// How long the ids of this process stay after its last sign of life. Default: 10 s.
+    pub lease: Duration,
+}
+
+/// Files for a connection with TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM), where the server asks for one.
+    pub cert: Option<PathBuf>,
+    /// The private key (PEM) of [`Tls::cert`].
+    pub key: Option<PathBuf>,
+}
+
+/// Where messages come from, and what that promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SourceKind {
+    /// A channel. Every message *received* ends in the output once; what is published during a gap is lost,
+    /// and the gap is reported.
+    #[default]
+    PubSub,
+}
+
+/// What becomes of a message that finds the buffer full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The newest message is dropped and counted. Reading goes on, so the server never cuts us off.
+    #[default]
+    Drop,
+    /// Reading stops until there is room. Nothing is dropped by us; the server cuts the connection when its
+    /// own buffer for us is full, which is a gap.
+    Wait,
+}
+
+/// How records are appended to the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Commit {
+    /// Batches are numbered transactions: after any break it is known which were made. Nothing twice.
+    #[default]
+    Atomic,
+    /// Plain `XADD` in a pipeline. A batch whose confirmation was lost is appended again: nothing is lost,
+    /// but records may be in the output twice.
+    Pipeline,
+}
+
+impl Config {
+    /// Checks what can be checked without a server.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first option that cannot work.
+    pub fn validate(&self) -> Result<(), Error> {
+        check("consumers", (1..=10_000).contains(&self.consumers), || {
+            format!("{} consumers cannot work; take 1 to 10000", self.consumers)
+        })?;
+        for (option, name) in [
+            ("input", &self.input),
+            ("output", &self.output),
+            ("rejected", &self.rejected),
+            ("ids-key", &self.ids_key),
+        ] {
+            check(option, !name.is_empty(), || "the name is empty; give one".to_owned())?;
+        }
+        let keys = [("output", &self.output), ("rejected", &self.rejected), ("ids-key", &self.ids_key)];
+        for (at, (option, name)) in keys.iter().enumerate() {
+            if let Some((other, _)) = keys[..at].iter().find(|(_, earlier)| earlier == name) {
+                return Err(Error::Config {
+                    option,
+                    problem: format!("{name:?} is the name of --{other} already; give each its own"),
+                });
+            }
+        }
+        check("buffer", self.buffer >= 64 << 10, || {
+            format!("{} bytes hold no batch of messages; take 64KiB or more", self.buffer)
+        })?;
+        check("max-payload", (1..=512 << 20).contains(&self.max_payload), || {
+            format!("{} bytes cannot be a limit; take 1 to 512MiB", self.max_payload)
+        })?;
+        check("max-payload", self.max_payload <= self.buffer, || {
+            format!(
+                "a payload of {} bytes would never find room in the buffer of {}; raise --buffer",
+                self.max_payload, self.buffer
+            )
+        })?;
+        check("max-attempts", self.max_attempts >= 1, || {
+            "a message is tried at least once; take 1 or more".into()
+        })?;
+        check("maxlen", self.maxlen.is_none_or(|entries| (1..=i64::MAX as u64).contains(&entries)), || {
+            format!(
+                "Redis cannot trim to {} entries; take 1 to 9223372036854775807",
+                self.maxlen.unwrap_or(0)
+            )
+        })?;
+        check("max-messages", self.max_messages != Some(0), || {
+            "0 would end before the start; take 1 or more".into()
+        })?;
+        check("processor-timeout", self.processor_timeout != Some(Duration::ZERO), || {
+            "no message can be processed in no time; take 1ms or more".into()
+        })?;
+        check("lease", self.lease >= Duration::from_millis(100), || {
+            "a lease under 100ms lapses between two renewals; take 10s".into()
+        })?;
+        check("lease", self.lease <= Duration::from_secs(86_400), || {
+            "a lease above a day keeps the ids of the dead for as long; take 10s".into()
+        })?;
+        check("tls-cert", self.tls.cert.is_some() == self.tls.key.is_some(), || {
+            "a certificate and its key go together; give --tls-cert and --tls-key".into()
+        })?;
+        let certificates = self.tls != Tls::default();
+        check("tls-ca", !certificates || self.address.is_tls(), || {
+            "the address is one without TLS; use rediss://".into()
+        })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            address: Address::from_str("redis://localhost:6379")
+                .unwrap_or_else(|_| unreachable!("a constant")),
+            tls: Tls::default(),
+            source: SourceKind::default(),
+            consumers: 3,
+            input: "messages:published".to_owned(),
+            output: "messages:processed".to_owned(),
+            rejected: "messages:rejected".to_owned(),
+            ids_key: "consumer:ids".to_owned(),
+            buffer: 256 << 20,
+            overflow: Overflow::default(),
+            commit: Commit::default(),
+            max_payload: 1 << 20,
+            max_attempts: 5,
+            processor_timeout: None,
+            maxlen: None,
+            max_messages: None,
+            drain_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(10),
+        }
+    }
+}
+
+fn check(option: &'static str, holds: bool, problem: impl FnOnce() -> String) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Config { option, problem: problem() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn each_refusal_names_its_option() {
+        assert!(refused(|c| c.consumers = 0).starts_with("consumers: "));
+        assert!(refused(|c| c.input.clear()).starts_with("input: "));
+        assert!(refused(|c| c.buffer = 1).starts_with("buffer: "));
+        assert!(refused(|c| c.max_payload = 1 << 30).starts_with("max-payload: "));
+        assert!(refused(|c| c.max_attempts = 0).starts_with("max-attempts: "));
+        assert!(refused(|c| c.maxlen = Some(0)).starts_with("maxlen: "));
+        assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
+        assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));
+    }
+
+    #[test]
+    fn two_keys_cannot_have_one_name() {
+        let problem = refused(|c| c.rejected.clone_from(&c.output));
+        assert!(problem.contains("--output already"), "{problem}");
+    }
+}

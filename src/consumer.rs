@@ -1,0 +1,35 @@
+//! One worker of the group, as processors see it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// A consumer: processes one message at a time. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Consumer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: String,
+    index: usize,
+}
+
+impl Consumer {
+    pub(crate) fn new(index: usize, id: Uuid) -> Self {
+        Self { inner: Arc::new(Inner { id: id.to_string(), index }) }
+    }
+
+    /// Its id, a UUID. It stands in the list of ids for as long as the consumer lives.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Its place in the group of this process, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.inner.index
+    }
+}

@@ -1,0 +1,159 @@
+//! The builder: a configuration and a processor become a group.
+
+use std::time::Duration;
+
+use super::ConsumerGroup;
+use super::start::start;
+use crate::address::{Address, AddressError};
+use crate::config::{Commit, Config, Overflow, Tls};
+use crate::consumer::Consumer;
+use crate::error::Error;
+use crate::message::Message;
+use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
+
+/// Sets up a group. [`start`](Self::start) starts it.
+///
+/// Every setting is one of [`Config`], where its default and meaning are documented.
+#[must_use = "a group starts with `start`"]
+pub struct Builder<P> {
+    config: Result<Config, AddressError>,
+    processor: P,
+}
+
+impl Builder<JsonProcessor> {
+    pub(super) fn new(address: Result<Address, AddressError>) -> Self {
+        let config = address.map(|address| Config { address, ..Config::default() });
+        Self { config, processor: JsonProcessor::new() }
+    }
+
+    pub(super) fn from_config(config: Config) -> Self {
+        Self { config: Ok(config), processor: JsonProcessor::new() }
+    }
+}
+
+impl<P: Processor> Builder<P> {
+    /// Processes messages with this function.
+    pub fn processor<F, Fut, O, E>(self, function: F) -> Builder<impl Processor>
+    where
+        F: Fn(Consumer, Message) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+        O: Into<Outcome> + 'static,
+        E: Into<Failure> + 'static,
+    {
+        self.processor_type(FromFn(function))
+    }
+
+    /// Processes messages with a processor of a type of its own.
+    pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
+        Builder { config: self.config, processor }
+    }
+
+    /// How many consumers work at the same time.
+    pub fn consumers(self, consumers: usize) -> Self {
+        self.set(|config| config.consumers = consumers)
+    }
+
+    /// The channel that is read.
+    pub fn input(self, channel: impl Into<String>) -> Self {
+        self.set(|config| config.input = channel.into())
+    }
+
+    /// The stream that records are appended to.
+    pub fn output(self, key: impl Into<String>) -> Self {
+        self.set(|config| config.output = key.into())
+    }
+
+    /// The stream for what could not be processed.
+    pub fn rejected(self, key: impl Into<String>) -> Self {
+        self.set(|config| config.rejected = key.into())
+    }
+
+    /// The list of the ids of living consumers.
+    pub fn ids_key(self, key: impl Into<String>) -> Self {
+        self.set(|config| config.ids_key = key.into())
+    }
+
+    /// The password, where it shall not stand in the URL.
+    pub fn password(self, password: impl Into<String>) -> Self {
+        self.set(|config| config.address = config.address.clone().with_password(password))
+    }
+
+    /// Certificates for a connection with TLS.
+    pub fn tls(self, tls: Tls) -> Self {
+        self.set(|config| config.tls = tls)
+    }
+
+    /// Bytes that waiting messages may hold.
+    pub fn buffer(self, bytes: usize) -> Self {
+        self.set(|config| config.buffer = bytes)
+    }
+
+    /// What becomes of a message that finds the buffer full.
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.set(|config| config.overflow = overflow)
+    }
+
+    /// How records are appended.
+    pub fn commit(self, commit: Commit) -> Self {
+        self.set(|config| config.commit = commit)
+    }
+
+    /// A longer payload, in bytes, is rejected.
+    pub fn max_payload(self, bytes: usize) -> Self {
+        self.set(|config| config.max_payload = bytes)
+    }
+
+    /// How often a message is tried before it is rejected.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.set(|config| config.max_attempts = attempts)
+    }
+
+    /// How long one attempt may take.
+    pub fn processor_timeout(self, limit: Duration) -> Self {
+        self.set(|config| config.processor_timeout = Some(limit))
+    }
+
+    /// Trims the output to about this many entries.
+    pub fn maxlen(self, entries: u64) -> Self {
+        self.set(|config| config.maxlen = Some(entries))
+    }
+
+    /// Stops the group once this many messages were received.
+    pub fn max_messages(self, messages: u64) -> Self {
+        self.set(|config| config.max_messages = Some(messages))
+    }
+
+    /// How long a stop may take to finish what was received.
+    pub fn drain_timeout(self, limit: Duration) -> Self {
+        self.set(|config| config.drain_timeout = limit)
+    }
+
+    /// How long the ids of this process stay after its last sign of life.
+    pub fn lease(self, lease: Duration) -> Self {
+        self.set(|config| config.lease = lease)
+    }
+
+    /// Connects, registers the consumers' ids, subscribes, and starts the group.
+    ///
+    /// Consumers run on the Tokio runtime that this is called in. Reading and committing have a thread of
+    /// their own, so that a processor that blocks its thread holds up neither.
+    ///
+    /// # Errors
+    /// A setting that cannot work; a server that is not reachable for five seconds; whatever it refuses; a key
+    /// of the wrong type.
+    ///
+    /// # Panics
+    /// When it is called outside of a Tokio runtime.
+    pub async fn start(self) -> Result<ConsumerGroup, Error> {
+        let config = self.config?;
+        config.validate()?;
+        start(config, self.processor).await
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.config {
+            change(config);
+        }
+        self
+    }
+}

@@ -1,0 +1,238 @@
+//! The engine: starts the tasks of a group, watches them, and ends them in the right order.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::appender::Appender;
+use super::retries::Retries;
+use super::worker::Worker;
+use crate::buffer::Buffer;
+use crate::config::Config;
+use crate::consumer::Consumer;
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::ledger::{Counts, Gap, Ledger};
+use crate::processor::Processor;
+use crate::queue::Queue;
+use crate::rate::Rate;
+use crate::sink::Lane;
+use crate::source::Source;
+use crate::throttle::Throttle;
+
+/// What the engine shares with the handle in its user's hands.
+pub(crate) struct Shared {
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) rate: Rate,
+    pub(crate) began: Instant,
+    /// Cancelled to stop: unsubscribe, finish and commit what was received.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled to end at once.
+    pub(crate) abort: CancellationToken,
+    /// Whether the end is over. What is in flight then is abandoned.
+    pub(crate) ended: AtomicBool,
+}
+
+/// What a group is made of, connected and ready.
+pub(crate) struct Engine<P, S, L> {
+    pub(crate) config: Config,
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) processor: P,
+    pub(crate) source: S,
+    /// A consumer's records always take the same lane, so that one consumer's order is kept.
+    pub(crate) lanes: Vec<L>,
+    /// The lane of rejected messages.
+    pub(crate) rejected: L,
+    /// The runtime that the consumers run on. The rest runs where the engine does, so that a processor that
+    /// blocks its thread holds up neither reading nor committing.
+    pub(crate) workers: Handle,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            counts: Arc::default(),
+            rate: Rate::new(),
+            began: Instant::now(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// What became of the messages so far.
+    pub(crate) fn ledger(&self) -> Ledger {
+        if self.ended.load(Ordering::Acquire) { self.counts.close() } else { self.counts.read() }
+    }
+
+    /// Milliseconds since the beginning: the counter's clock.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
+    /// Runs the group to its end: until it is told to stop, or something fails for good. `keeper` runs beside
+    /// it and comes back only with such a failure.
+    ///
+    /// The order of a stop: the source reads up to the server's confirmation; the queue closes; consumers
+    /// finish what is in it; the appenders close; the lanes commit what is in them. All of it within the
+    /// drain timeout.
+    pub(crate) async fn run(self, keeper: impl Future<Output = Error>) -> Result<(), Error> {
+        let Self { config, consumers, processor, source, lanes, rejected, workers, shared } = self;
+        let queue = Queue::new();
+        let buffer = Buffer::new(config.buffer);
+        let (retries, retry_task) = Retries::new(queue.clone(), shared.stop.clone());
+        let retries = Arc::new(retries);
+        let processor = Arc::new(processor);
+        let outputs: Vec<_> = lanes.iter().map(|_| Arc::new(Appender::default())).collect();
+        let rejections = Arc::new(Appender::default());
+
+        let mut retry_tasks = JoinSet::new();
+        retry_tasks.spawn(retry_task.run());
+
+        let mut lane_tasks = JoinSet::new();
+        for (lane, output) in lanes.into_iter().zip(&outputs) {
+            let (output, shared) = (output.clone(), shared.clone());
+            lane_tasks.spawn(async move {
+                let settle = |messages| {
+                    shared.counts.process(messages);
+                    shared.rate.add(messages, shared.now());
+                };
+                output.run(lane, settle).await
+            });
+        }
+        let (appender, counts) = (rejections.clone(), shared.counts.clone());
+        lane_tasks.spawn(async move { appender.run(rejected, |messages| counts.reject(messages)).await });
+
+        let throttle = Arc::new(Throttle::default());
+        let mut worker_tasks = JoinSet::new();
+        for (at, consumer) in consumers.into_iter().enumerate() {
+            let worker = Worker {
+                consumer,
+                seat: queue.seat(),
+                processor: processor.clone(),
+                output: outputs[at % outputs.len()].clone(),
+                rejected: rejections.clone(),
+                rejections: throttle.clone(),
+                retries: retries.clone(),
+                counts: shared.counts.clone(),
+                max_payload: config.max_payload,
+                max_attempts: config.max_attempts,
+                timeout: config.processor_timeout,
+            };
+            worker_tasks.spawn_on(worker.run(), &workers);
+        }
+
+        let intake = Intake::new(
+            queue.clone(),
+            buffer,
+            shared.counts.clone(),
+            config.overflow,
+            config.max_messages,
+            shared.stop.clone(),
+        );
+        let mut source_task = JoinSet::new();
+        source_task.spawn(source.run(intake, shared.stop.clone()));
+
+        let mut failure = Failure::default();
+        let mut keeper = pin!(keeper);
+        let mut keeps = true;
+
+        // Until somebody says stop, or something ends by itself, which only a failure does.
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = shared.abort.cancelled() => {}
+            Some(end) = source_task.join_next() => failure.note(end),
+            Some(end) = lane_tasks.join_next() => failure.note(end),
+            Some(end) = worker_tasks.join_next() => failure.note(end.map(Ok)),
+            error = &mut keeper => { keeps = false; failure.note(Ok(Err(error))) }
+        }
+        shared.stop.cancel();
+        let stopping = Instant::now();
+
+        let drain = async {
+            while let Some(end) = source_task.join_next().await {
+                failure.note(end);
+            }
+            queue.close();
+            while let Some(end) = worker_tasks.join_next().await {
+                failure.note(end.map(Ok));
+            }
+            for appender in outputs.iter().chain([&rejections]) {
+                appender.close();
+            }
+            while let Some(end) = lane_tasks.join_next().await {
+                failure.note(end);
+            }
+        };
+        // The ids stay alive while the last messages are processed. Who may not keep them any more can still
+        // finish these.
+        let mut lapse = None;
+        let keep = async {
+            if keeps {
+                lapse = Some(keeper.await);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            drained = timeout(config.drain_timeout, drain) => if drained.is_err() {
+                tracing::warn!("the drain timeout of {:?} is over; what is left is abandoned", config.drain_timeout);
+            },
+            () = keep => {}
+            () = shared.abort.cancelled() => {}
+        }
+        if let Some(error) = lapse {
+            failure.note(Ok(Err(error)));
+        }
+        if !source_task.is_empty() {
+            let cause = "the group was ended before the server had confirmed that it left".to_owned();
+            shared.counts.gap(Gap { cause, duration: stopping.elapsed() });
+        }
+        source_task.shutdown().await;
+        lane_tasks.shutdown().await;
+        // Not waited for: a processor that blocks its thread cannot be ended from here.
+        worker_tasks.abort_all();
+        worker_tasks.detach_all();
+        shared.ended.store(true, Ordering::Release);
+        failure.0.map_or(Ok(()), Err)
+    }
+}
+
+/// What went wrong first, unless something later tells somebody to act, as a refusal does.
+#[derive(Default)]
+struct Failure(Option<Error>);
+
+impl Failure {
+    fn note(&mut self, end: Result<Result<(), Error>, JoinError>) {
+        let error = match end {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(end) if end.is_cancelled() => Error::System {
+                what: "the runtime that the consumers run on was shut down before the group",
+                source: std::io::Error::other(end),
+            },
+            Err(panic) => Error::System {
+                what: "a task of the group ended in a defect of ours; please report it",
+                source: std::io::Error::other(panic),
+            },
+        };
+        tracing::debug!("the group ends: {error}");
+        if self.0.as_ref().is_none_or(|first| !asks_for_action(first) && asks_for_action(&error)) {
+            self.0 = Some(error);
+        }
+    }
+}
+
+fn asks_for_action(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Config { .. } | Error::Refused { .. } | Error::Ids { .. } | Error::WrongType { .. }
+    )
+}

@@ -1,0 +1,138 @@
+//! The engine on a paused clock, with a source and lanes in memory.
+
+mod counting;
+mod failing;
+mod stopping;
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::engine::{Engine, Shared};
+use crate::config::Config;
+use crate::consumer::Consumer;
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::message::Message;
+use crate::processor::{Failure, FromFn, Outcome, Processor};
+use crate::record::Record;
+use crate::sink::memory::Memory as Lane;
+use crate::source::memory::{Memory as Source, Publisher};
+
+/// A group that runs, without a server.
+struct Group {
+    publisher: Publisher,
+    shared: Arc<Shared>,
+    end: JoinHandle<Result<(), Error>>,
+}
+
+/// How a group is set up.
+struct Setup {
+    config: Config,
+    lanes: Vec<Lane>,
+    rejected: Lane,
+    /// How long the source takes to leave.
+    farewell: Duration,
+    /// When the lease is refused for good.
+    keeper_fails_after: Option<Duration>,
+    /// The runtime of the consumers, if it is not the test's own.
+    workers: Option<Handle>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: Config { consumers: 1, ..Config::default() },
+            lanes: vec![Lane::new()],
+            rejected: Lane::new(),
+            farewell: Duration::ZERO,
+            keeper_fails_after: None,
+            workers: None,
+        }
+    }
+}
+
+impl Setup {
+    fn start(&self, processor: impl Processor) -> Group {
+        let (publisher, source) = Source::new(self.farewell);
+        let shared = Shared::new();
+        let engine = Engine {
+            config: self.config.clone(),
+            consumers: (0..self.config.consumers).map(|at| Consumer::new(at, Uuid::new_v4())).collect(),
+            processor,
+            source,
+            lanes: self.lanes.clone(),
+            rejected: self.rejected.clone(),
+            workers: self.workers.clone().unwrap_or_else(Handle::current),
+            shared: shared.clone(),
+        };
+        let keeper_fails_after = self.keeper_fails_after;
+        let keeper = async move {
+            match keeper_fails_after {
+                Some(after) => sleep(after).await,
+                None => pending().await,
+            }
+            broken("the keeper")
+        };
+        Group { publisher, shared, end: tokio::spawn(engine.run(keeper)) }
+    }
+}
+
+impl Group {
+    fn ledger(&self) -> Ledger {
+        self.shared.counts.read()
+    }
+
+    /// Counts of received, processed, rejected, dropped messages, and those in flight.
+    fn counts(&self) -> (u64, u64, u64, u64, u64) {
+        let ledger = self.ledger();
+        (ledger.received, ledger.processed, ledger.rejected, ledger.dropped, ledger.in_flight())
+    }
+
+    /// Waits for the end by itself.
+    async fn end(self) -> (Result<(), Error>, Ledger) {
+        let end = self.end.await.unwrap();
+        (end, self.shared.counts.close())
+    }
+
+    async fn stop(self) -> (Result<(), Error>, Ledger) {
+        self.shared.stop.cancel();
+        self.end().await
+    }
+}
+
+fn broken(what: &str) -> Error {
+    Error::Config { option: "test", problem: format!("{what} is broken") }
+}
+
+/// Lets everything happen that needs no time.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+/// One record a message, after this long.
+fn copy(takes: Duration) -> impl Processor {
+    FromFn(move |consumer: Consumer, message: Message| async move {
+        sleep(takes).await;
+        let record = Record::new().field("p", message.payload()).field("by", consumer.index().to_string());
+        Ok::<Record, Failure>(record)
+    })
+}
+
+/// What the payload says: `keep`, `skip`, `reject`, or `again`.
+fn obedient() -> impl Processor {
+    FromFn(|_, message: Message| async move {
+        match message.payload() {
+            b"skip" => Ok(Outcome::Skip),
+            b"reject" => Err(Failure::reject("told to")),
+            b"again" => Err(Failure::try_again("told to")),
+            payload => Ok(Outcome::Record(Record::new().field("p", payload))),
+        }
+    })
+}

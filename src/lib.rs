@@ -1,0 +1,96 @@
+//! **Competing consumers for Redis Pub/Sub.** N consumers share one channel, each message is processed by
+//! exactly one of them, and the result is appended to a stream, with the id of the consumer that did it.
+//!
+//! ```text
+//!   PUBLISH messages:published {"message_id":"…"}
+//!       │
+//!       ▼                         one process
+//!   Source ──► Queue ──► Consumer 1..N ──► Processor ──► Commit ──► XADD messages:processed
+//!   (reads the   (bounded    (each with an id     (your          (batched, atomic,
+//!    socket)      by bytes)   in consumer:ids)     function)      safe to repeat)
+//! ```
+//!
+//! ```no_run
+//! use redis_consumer_group::{ConsumerGroup, Failure, Record};
+//!
+//! # async fn example() -> Result<(), redis_consumer_group::Error> {
+//! let group = ConsumerGroup::builder("redis://localhost:6379")
+//!     .consumers(4)
+//!     .processor(|consumer, message| async move {
+//!         let text = std::str::from_utf8(message.payload()).map_err(Failure::reject)?;
+//!         Ok::<_, Failure>(Record::new().field("text", text).field("consumer_id", consumer.id()))
+//!     })
+//!     .start()
+//!     .await?;
+//! // … until it is time to stop:
+//! let ledger = group.shutdown().await?;
+//! println!("{ledger}"); // received 1000 = processed 1000 + rejected 0 + dropped 0; no gaps
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! Every message *received* (its complete frame was read from the socket) ends in the output once, unless the
+//! [`Ledger`] says that it was rejected, dropped, skipped or abandoned; also when the connection breaks in the
+//! middle of a commit. What was published while no connection was subscribed did not reach us: each such
+//! [`Gap`] is reported with its cause and duration. What a killed process held in memory is lost.
+//!
+//! # A tour
+//!
+//! A [`ConsumerGroup`] is set up with a [`Builder`] (or a whole [`Config`]) and given a [`Processor`]: a
+//! closure, a type of your own, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a
+//! time and turns it into an [`Outcome`]: a [`Record`], several, or none; or a [`Failure`], which sets the
+//! message aside for a later attempt or moves it to the stream of rejected ones. What became of every message
+//! stands in the [`Ledger`]. [`ids`] looks at the list of living consumers from outside.
+//!
+//! # Where it runs
+//!
+//! On Tokio. Consumers run on the runtime that [`Builder::start`] is called in. Reading and committing have a
+//! thread of their own, so that a processor that blocks its thread delays neither. Nothing global is touched:
+//! no logger (events go to [`tracing`]), no signal handler, no TLS provider is installed.
+//!
+//! # What it is not
+//!
+//! A job queue with schedules and priorities, a Redis client, a way to store results anywhere but in Redis.
+
+mod address;
+mod buffer;
+mod config;
+mod consumer;
+mod error;
+mod group;
+pub mod ids;
+mod intake;
+mod ledger;
+mod message;
+mod processor;
+mod queue;
+mod rate;
+mod record;
+mod redis;
+mod sink;
+mod source;
+mod throttle;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
+#[doc(hidden)]
+pub mod client;
+
+pub use address::{Address, AddressError};
+pub use config::{Commit, Config, Overflow, SourceKind, Tls};
+pub use consumer::Consumer;
+pub use error::Error;
+pub use group::{Builder, ConsumerGroup};
+pub use ledger::{Gap, Gaps, Ledger};
+pub use message::Message;
+pub use processor::{Failure, JsonProcessor, Outcome, Processor};
+pub use record::Record;
+
+/// The examples of the README are compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

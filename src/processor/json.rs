@@ -1,0 +1,241 @@
+//! The default processor: each member of a JSON object becomes a field.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::value::RawValue;
+
+use super::{Failure, Outcome, Processor};
+use crate::consumer::Consumer;
+use crate::message::Message;
+use crate::record::Record;
+
+/// Parses the payload as a JSON object, and adds `consumer_id`.
+///
+/// Strings become values as they are; numbers, booleans, null, arrays and objects as their JSON text,
+/// unchanged. Of members with the same name the last counts. `consumer_id` replaces a member of that name.
+/// Anything but an object is rejected.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct JsonProcessor;
+
+const CONSUMER_ID: &str = "consumer_id";
+
+impl JsonProcessor {
+    /// The default processor.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Processor for JsonProcessor {
+    async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
+        record(message.payload(), consumer.id()).map(Outcome::Record).map_err(Failure::Reject)
+    }
+}
+
+fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        format!("the payload is not UTF-8: the byte at {} is out of place", error.valid_up_to())
+    })?;
+    let Members(mut members) = serde_json::from_str(text).map_err(|error| {
+        if error.is_data() {
+            "the payload is JSON, but no object".to_owned()
+        } else {
+            format!("the payload is not JSON: {error}")
+        }
+    })?;
+    keep_the_last(&mut members);
+
+    let mut record = Record::with_capacity(payload.len() + 16 * members.len() + 64);
+    for (name, value) in members {
+        if name != CONSUMER_ID {
+            record.push(name.as_bytes(), field_value(value)?.as_bytes());
+        }
+    }
+    record.push(CONSUMER_ID, consumer_id);
+    Ok(record)
+}
+
+/// A string's content, anything else's text.
+fn field_value(value: &RawValue) -> Result<Cow<'_, str>, String> {
+    let text = value.get();
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        None => Ok(Cow::Borrowed(text)),
+        Some(content) if !content.contains('\\') => Ok(Cow::Borrowed(content)),
+        Some(_) => serde_json::from_str(text)
+            .map(Cow::Owned)
+            .map_err(|error| format!("the payload has a string that is no text: {error}")),
+    }
+}
+
+/// Removes all but the last of the members that share a name.
+fn keep_the_last(members: &mut Vec<(Cow<'_, str>, &RawValue)>) {
+    // Comparing each with each is the fastest for few, and would be a way to stall us with many.
+    const FEW: usize = 16;
+    if members.len() <= FEW {
+        let mut at = 0;
+        while at < members.len() {
+            let (earlier, later) = members.split_at(at + 1);
+            if later.iter().any(|(name, _)| *name == earlier[at].0) {
+                members.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+    } else {
+        let last: HashMap<_, _> =
+            members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        let mut at = 0;
+        members.retain(|(name, _)| {
+            at += 1;
+            last[name] == at - 1
+        });
+    }
+}
+
+/// The members of an object in order, borrowed from the text where they can be.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(4);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A member's name. `Cow` itself never borrows when it is deserialized.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Name<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(payload: &str) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let record = record(payload.as_bytes(), "me").unwrap();
+        record.iter().map(|(field, value)| (text(field), text(value))).collect()
+    }
+
+    fn expect(payload: &str, expected: &[(&str, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(f, v)| ((*f).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(fields(payload), expected, "{payload}");
+    }
+
+    fn reason(payload: impl AsRef<[u8]>) -> String {
+        record(payload.as_ref(), "me").unwrap_err()
+    }
+
+    #[test]
+    fn each_member_becomes_a_field_and_the_consumer_is_added() {
+        expect(
+            r#"{"message_id":"67e5","x":"y"}"#,
+            &[("message_id", "67e5"), ("x", "y"), ("consumer_id", "me")],
+        );
+    }
+
+    #[test]
+    fn an_empty_object_still_makes_an_entry() {
+        expect("{}", &[("consumer_id", "me")]);
+        expect(" \n{ } ", &[("consumer_id", "me")]);
+    }
+
+    #[test]
+    fn everything_but_a_string_keeps_its_text() {
+        expect(
+            r#"{"a":1e3,"b":1234567890123456789012345678901234567890,"c":true,"d":null,"e":[1, 2],"f":{"x" : "é"}}"#,
+            &[
+                ("a", "1e3"),
+                ("b", "1234567890123456789012345678901234567890"),
+                ("c", "true"),
+                ("d", "null"),
+                ("e", "[1, 2]"),
+                ("f", r#"{"x" : "é"}"#),
+                ("consumer_id", "me"),
+            ],
+        );
+    }
+
+    #[test]
+    fn escapes_in_names_and_strings_are_resolved() {
+        expect(r#"{"\u0061\n":"\"\u00e9\ud83d\ude00\\"}"#, &[("a\n", "\"é😀\\"), ("consumer_id", "me")]);
+        expect(r#"{"":""}"#, &[("", ""), ("consumer_id", "me")]);
+    }
+
+    #[test]
+    fn of_members_with_one_name_the_last_counts() {
+        expect(r#"{"a":1,"b":2,"\u0061":3}"#, &[("b", "2"), ("a", "3"), ("consumer_id", "me")]);
+        let many: Vec<_> = (0..50).map(|n| format!(r#""m{}":{n}"#, n % 20)).collect();
+        let fields = fields(&format!("{{{}}}", many.join(",")));
+        assert_eq!(fields.len(), 21);
+        assert!(
+            fields.contains(&("m9".into(), "49".into())) && fields.contains(&("m10".into(), "30".into()))
+        );
+    }
+
+    #[test]
+    fn a_consumer_id_that_was_there_is_replaced() {
+        expect(r#"{"consumer_id":"somebody","a":1}"#, &[("a", "1"), ("consumer_id", "me")]);
+    }
+
+    #[test]
+    fn the_reason_says_what_is_wrong() {
+        assert!(reason(r#"{"a":"#).starts_with("the payload is not JSON: EOF"));
+        assert!(reason("").starts_with("the payload is not JSON: EOF"));
+        assert!(reason("{} x").starts_with("the payload is not JSON: trailing characters"));
+        for other in ["[1]", "1", "null", r#""text""#, "true"] {
+            assert_eq!(reason(other), "the payload is JSON, but no object");
+        }
+        assert_eq!(reason(b"{\"a\":\"\xff\"}"), "the payload is not UTF-8: the byte at 6 is out of place");
+        assert!(reason(r#"{"a":"\ud800"}"#).starts_with("the payload has a string that is no text: "));
+    }
+
+    #[test]
+    fn deep_nesting_is_valid_and_costs_no_stack() {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(300_000), "]".repeat(300_000));
+        assert_eq!(fields(&deep)[0].1.len(), 600_000);
+    }
+}

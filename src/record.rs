@@ -1,0 +1,144 @@
+//! A record: the fields and values that become one entry of the output.
+
+use std::fmt;
+
+/// Fields and values, in order. Bytes of any kind are allowed in both.
+///
+/// ```
+/// use redis_consumer_group::Record;
+///
+/// let record = Record::new().field("message_id", "67e55044").field("size", 3.to_string());
+/// assert_eq!(record.get("size"), Some(&b"3"[..]));
+/// ```
+// Kept in the form in which it goes over the wire, so that a commit only copies it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    encoded: Vec<u8>,
+    fields: usize,
+}
+
+impl Record {
+    /// A record without fields. An entry needs at least one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty record that has room for about this many bytes of fields and values.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { encoded: Vec::with_capacity(bytes), fields: 0 }
+    }
+
+    /// Adds a field. A field that is there already is not replaced: an entry may hold a field twice.
+    #[must_use]
+    pub fn field(mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.push(field, value);
+        self
+    }
+
+    /// Adds a field, like [`Record::field`].
+    pub fn push(&mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        push_bulk(&mut self.encoded, field.as_ref());
+        push_bulk(&mut self.encoded, value.as_ref());
+        self.fields += 1;
+    }
+
+    /// How many fields it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields
+    }
+
+    /// Whether it has no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields == 0
+    }
+
+    /// The value of the first field of this name.
+    #[must_use]
+    pub fn get(&self, field: impl AsRef<[u8]>) -> Option<&[u8]> {
+        self.iter().find(|(name, _)| *name == field.as_ref()).map(|(_, value)| value)
+    }
+
+    /// Fields and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.encoded.as_slice();
+        (0..self.fields).map(move |_| (next_bulk(&mut rest), next_bulk(&mut rest)))
+    }
+
+    /// The arguments of `XADD` after the entry's id: `$len\r\nbytes\r\n` for each field and each value.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    #[cfg(test)]
+    /// The record whose encoded form and number of fields these are.
+    pub(crate) fn from_encoded(encoded: &[u8], fields: usize) -> Self {
+        Self { encoded: encoded.to_vec(), fields }
+    }
+}
+
+impl<F: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(F, V)> for Record {
+    fn from_iter<I: IntoIterator<Item = (F, V)>>(fields: I) -> Self {
+        let mut record = Self::new();
+        record.extend(fields);
+        record
+    }
+}
+
+impl<F: AsRef<[u8]>, V: AsRef<[u8]>> Extend<(F, V)> for Record {
+    fn extend<I: IntoIterator<Item = (F, V)>>(&mut self, fields: I) {
+        for (field, value) in fields {
+            self.push(field, value);
+        }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        f.debug_map().entries(self.iter().map(|(field, value)| (text(field), text(value)))).finish()
+    }
+}
+
+/// Writes one argument of a command: `$len\r\nbytes\r\n`.
+pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'$');
+    out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Reads back what [`push_bulk`] wrote.
+fn next_bulk<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
+    let digits = rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit());
+    let (count, len) =
+        digits.fold((0, 0), |(count, len), digit| (count + 1, len * 10 + usize::from(digit - b'0')));
+    let (bytes, after) = rest[count + 3..].split_at(len);
+    *rest = &after[2..];
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_comes_out_in_order() {
+        let record =
+            Record::new().field("a", "1").field("", "").field(b"\r\n$3\r\n", [0, 255]).field("a", "2");
+        let fields: Vec<_> = record.iter().collect();
+        assert_eq!(fields, [(&b"a"[..], &b"1"[..]), (b"", b""), (b"\r\n$3\r\n", &[0, 255]), (b"a", b"2")]);
+        assert_eq!(record.len(), 4);
+        assert_eq!(record.get("a"), Some(&b"1"[..]));
+        assert_eq!(record.get("b"), None);
+    }
+
+    #[test]
+    fn it_is_encoded_as_the_arguments_of_a_command() {
+        let record: Record = [("field", "a value of 12"), ("n", "")].into_iter().collect();
+        assert_eq!(record.encoded(), b"$5\r\nfield\r\n$13\r\na value of 12\r\n$1\r\nn\r\n$0\r\n\r\n");
+    }
+}

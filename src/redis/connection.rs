@@ -1,0 +1,103 @@
+//! A connection that we speak RESP2 on ourselves: one for each lane, and the subscriber's before it subscribes.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::reply::{self, Reply};
+use super::resp;
+use super::server::{PATIENCE, Server, Socket};
+use super::setback::{Kind, Setback};
+use crate::error::Error;
+
+/// An open connection, past its handshake.
+pub(crate) struct Connection {
+    socket: Box<dyn Socket>,
+    input: BytesMut,
+}
+
+impl Connection {
+    /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
+    pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Setback> {
+        let socket = server.socket().await?;
+        let mut connection = Self { socket, input: BytesMut::with_capacity(16 << 10) };
+        let address = server.address();
+
+        let mut out = Vec::new();
+        // HELLO needs no permission, so the handshake works for a user with the least rule.
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
+        if let Some(password) = address.password() {
+            hello.extend([b"AUTH", address.user().as_bytes(), password.as_bytes()]);
+        }
+        hello.extend([&b"SETNAME"[..], name.as_bytes()]);
+        resp::command(&mut out, &hello);
+        let database = address.database().to_string();
+        if address.database() != 0 {
+            resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
+        }
+        connection.send(&out).await?;
+        connection.expect(server, "HELLO", "").await?;
+        if address.database() != 0 {
+            connection.expect(server, "SELECT", "+select").await?;
+        }
+        Ok(connection)
+    }
+
+    /// Writes everything. Only a peer that takes nothing at all for too long is given up.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match timeout(PATIENCE, self.socket.write(bytes)).await {
+                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(Ok(written)) => bytes = &bytes[written..],
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(silence()),
+            }
+        }
+        timeout(PATIENCE, self.socket.flush()).await.unwrap_or_else(|_| Err(silence()))
+    }
+
+    /// Waits for the next reply and looks at it.
+    pub(crate) async fn receive<T>(&mut self, look: impl FnOnce(Reply<'_>) -> T) -> Result<T, Setback> {
+        loop {
+            if let Some((reply, used)) = reply::parse(&self.input)? {
+                let seen = look(reply);
+                self.input.advance(used);
+                return Ok(seen);
+            }
+            self.input.reserve(16 << 10);
+            match timeout(PATIENCE, self.socket.read_buf(&mut self.input)).await {
+                Ok(Ok(0)) => return Err(Setback::Passing("the server closed the connection".to_owned())),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(silence().into()),
+            }
+        }
+    }
+
+    /// Waits for the next reply, and takes any but an error for a yes.
+    pub(crate) async fn expect(
+        &mut self,
+        server: &Server,
+        what: &'static str,
+        needs: &str,
+    ) -> Result<(), Setback> {
+        match self.receive(|reply| reply.error()).await? {
+            None => Ok(()),
+            Some(answer) if Kind::of(&answer) == Kind::Unknown => {
+                Err(Setback::Final(Error::Protocol { address: server.address().to_string(), what, answer }))
+            }
+            Some(answer) => Err(server.setback(what, needs, &answer)),
+        }
+    }
+
+    /// The socket, and what was read from it and not yet looked at.
+    pub(crate) fn into_parts(self) -> (Box<dyn Socket>, BytesMut) {
+        (self.socket, self.input)
+    }
+}
+
+fn silence() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {PATIENCE:?}"))
+}

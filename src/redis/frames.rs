@@ -1,0 +1,206 @@
+//! What arrives on the socket of a subscriber, in RESP2: the hottest code of the project.
+//!
+//! Nearly every frame is a message of our one channel, and begins with the same bytes. So a message costs one
+//! comparison, a few digits and an entry in a list; consecutive messages leave as one slice of the buffer that
+//! the socket was read into. All other frames take [`Walk`], which drops them as they arrive.
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod feed;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use bytes::{Bytes, BytesMut};
+
+use self::walk::Walk;
+use super::resp::{self, FrameError};
+use crate::message::Span;
+use crate::record::push_bulk;
+
+/// How much of a message that is too long is kept: enough to recognize it by.
+const OVERSIZE_HEAD: usize = 4096;
+/// A run is handed on whole and keeps its memory until its last message is done, so it stays about the size of
+/// one read. A longer message is a run of its own.
+const MAX_RUN_BYTES: usize = 256 * 1024;
+/// Bounds the list of a run of tiny messages to 32 KiB.
+const MAX_RUN_MESSAGES: usize = 4096;
+/// [`resp::MAX_BULK`] has as many.
+const MAX_LENGTH_DIGITS: usize = 9;
+
+/// What was found on the socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A run of at least one message of our channel. `bytes` are the frames as they were read, shared with the
+    /// buffer; the spans are relative to them.
+    Messages { bytes: Bytes, spans: Vec<Span> },
+    /// A message longer than allowed, after its last byte: its length and first 4 KiB. Never held as a whole.
+    Oversize { len: u64, head: Bytes },
+    /// The server confirmed `SUBSCRIBE`.
+    Subscribed { channel: Bytes, count: i64 },
+    /// The server confirmed `UNSUBSCRIBE`; without a channel if there was none to leave.
+    Unsubscribed { channel: Option<Bytes>, count: i64 },
+    /// An answer to `PING`, with whatever token.
+    Pong,
+    /// An error reply, without its leading `-`. An answer too: a connection that brings it is alive.
+    Error(String),
+    /// Any other complete frame, such as a message of another channel.
+    Other,
+}
+
+/// Takes frames off the front of the buffer that a subscriber's socket is read into.
+pub(crate) struct Scanner {
+    /// How each message of our channel begins, up to the digits of its length.
+    prefix: Box<[u8]>,
+    max_payload: usize,
+    /// The frame being dropped as it arrives. Its first bytes have left the buffer already.
+    walk: Option<Walk>,
+    wanted: usize,
+}
+
+impl Scanner {
+    /// For the messages of `channel`, with payloads of at most `max_payload` bytes. A payload may never exceed
+    /// [`resp::MAX_BULK`], whatever is allowed here.
+    pub(crate) fn new(channel: &[u8], max_payload: usize) -> Self {
+        let mut prefix = Vec::new();
+        resp::array(&mut prefix, 3);
+        push_bulk(&mut prefix, b"message");
+        push_bulk(&mut prefix, channel);
+        prefix.push(b'$');
+        Self { prefix: prefix.into(), max_payload: max_payload.min(resp::MAX_BULK), walk: None, wanted: 0 }
+    }
+
+    /// The next thing found, taken off `input`, or `None` when more bytes are needed. Ask until there is
+    /// nothing more before reading again. What is cut anywhere is continued by the next read.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no frames. What was whole before them has been returned by then; the connection is of
+    /// no more use, nor is the scanner.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Event>, FrameError> {
+        self.wanted = 0;
+        let walk = match &mut self.walk {
+            Some(walk) => walk,
+            none => {
+                let run = Run::scan(input, &self.prefix, self.max_payload);
+                if !run.spans.is_empty() {
+                    return Ok(Some(Event::Messages {
+                        bytes: input.split_to(run.end).freeze(),
+                        spans: run.spans,
+                    }));
+                }
+                match run.stop {
+                    Stop::Full => return Ok(None),
+                    Stop::Incomplete { wanted } => {
+                        self.wanted = wanted;
+                        return Ok(None);
+                    }
+                    Stop::Oversize => none.insert(Walk::of_oversize()),
+                    Stop::Foreign => none.insert(Walk::new()),
+                }
+            }
+        };
+        let event = walk.advance(input)?;
+        if event.is_some() {
+            self.walk = None;
+        }
+        Ok(event)
+    }
+
+    /// How many bytes the message at the front of the buffer still lacks, if that is known and the last answer
+    /// was `None`; else 0. To be reserved at once: a long message then grows the buffer once.
+    pub(crate) fn wanted(&self) -> usize {
+        self.wanted
+    }
+}
+
+/// The messages of our channel at the front of the buffer, as far as they follow each other.
+struct Run {
+    end: usize,
+    spans: Vec<Span>,
+    stop: Stop,
+}
+
+/// Why a run ended.
+enum Stop {
+    Full,
+    /// The rest is the beginning of a message of ours, or empty. `wanted` bytes are known to be missing.
+    Incomplete {
+        wanted: usize,
+    },
+    /// A message of ours that is not to be held.
+    Oversize,
+    /// Another frame, or a malformed one: [`Walk`] finds out.
+    Foreign,
+}
+
+impl Run {
+    fn scan(input: &[u8], prefix: &[u8], max_payload: usize) -> Self {
+        let mut spans = Vec::new();
+        let mut end = 0;
+        let stop = loop {
+            let span = match message(input, end, prefix, max_payload) {
+                Ok(span) => span,
+                Err(stop) => break stop,
+            };
+            let next = span.start + span.len + 2;
+            if spans.is_empty() {
+                // Messages of one channel tend to have one length.
+                let alike = input.len().min(MAX_RUN_BYTES) / next + 1;
+                spans.reserve(alike.min(MAX_RUN_MESSAGES));
+            } else if next > MAX_RUN_BYTES || spans.len() == MAX_RUN_MESSAGES {
+                break Stop::Full;
+            }
+            spans.push(Span { start: span.start as u32, len: span.len as u32 });
+            end = next;
+        };
+        Self { end, spans, stop }
+    }
+}
+
+struct Payload {
+    start: usize,
+    len: usize,
+}
+
+/// The payload of the message that begins at `at`.
+#[inline]
+fn message(input: &[u8], at: usize, prefix: &[u8], max_payload: usize) -> Result<Payload, Stop> {
+    let rest = &input[at..];
+    let Some((begin, digits)) = rest.split_at_checked(prefix.len()) else {
+        return Err(if prefix.starts_with(rest) { Stop::Incomplete { wanted: 0 } } else { Stop::Foreign });
+    };
+    if begin != prefix {
+        return Err(Stop::Foreign);
+    }
+    let (mut len, mut count) = (0, 0);
+    let line_end = loop {
+        let Some(&byte) = digits.get(count) else { return Err(Stop::Incomplete { wanted: 0 }) };
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break byte;
+        }
+        if count == MAX_LENGTH_DIGITS {
+            return Err(Stop::Foreign);
+        }
+        len = len * 10 + usize::from(digit);
+        count += 1;
+    };
+    // Only the spelling that the walk accepts: it tells what is wrong with any other.
+    if line_end != b'\r' || count == 0 || (count > 1 && digits[0] == b'0') {
+        return Err(Stop::Foreign);
+    }
+    match digits.get(count + 1) {
+        Some(b'\n') => {}
+        Some(_) => return Err(Stop::Foreign),
+        None => return Err(Stop::Incomplete { wanted: 0 }),
+    }
+    if len > max_payload {
+        return Err(Stop::Oversize);
+    }
+    let start = at + prefix.len() + count + 2;
+    match input.get(start + len..start + len + 2) {
+        Some(b"\r\n") => Ok(Payload { start, len }),
+        Some(_) => Err(Stop::Foreign),
+        None => Err(Stop::Incomplete { wanted: start + len + 2 - input.len() }),
+    }
+}

@@ -1,0 +1,73 @@
+//! Feeds a scanner with bytes in pieces, for the tests and the fuzzer: how they are cut must not matter.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Event, FrameError, MAX_RUN_BYTES, MAX_RUN_MESSAGES, Scanner};
+use crate::redis::resp::MAX_LINE;
+
+/// What a scanner tells, independent of how messages were joined into runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Message(Bytes),
+    Event(Event),
+    /// What was expected, or was too large. What was found depends on how much had arrived.
+    Malformed(&'static str),
+}
+
+/// Everything that is told about `pieces`, read one after the other. Also checks that no more is held than the
+/// longest message that is allowed, or the longest line.
+pub(crate) fn feed<'a>(
+    channel: &[u8],
+    max_payload: usize,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<Told> {
+    let mut scanner = Scanner::new(channel, max_payload);
+    let longest = (channel.len() + max_payload + 64).max(MAX_LINE + 2);
+    let mut input = BytesMut::new();
+    let mut told = Vec::new();
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            let before = input.len();
+            match scanner.next(&mut input) {
+                Ok(Some(event)) => {
+                    assert!(input.len() < before, "an event took no bytes: {event:?}");
+                    tell(event, &mut told);
+                }
+                Ok(None) => break,
+                Err(FrameError::Malformed { expected: what, .. } | FrameError::TooLarge { what, .. }) => {
+                    told.push(Told::Malformed(what));
+                    return told;
+                }
+            }
+        }
+        assert!(
+            input.len() + scanner.wanted() <= longest,
+            "{} + {} bytes held",
+            input.len(),
+            scanner.wanted()
+        );
+    }
+    told
+}
+
+/// `bytes` cut into pieces of `lengths`, which are repeated as often as needed; 0 counts as 1.
+pub(crate) fn pieces<'a>(mut bytes: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let mut lengths = lengths.iter().cycle();
+    std::iter::from_fn(move || {
+        let len = lengths.next().map_or(usize::MAX, |&len| usize::from(len).max(1)).min(bytes.len());
+        let (piece, rest) = bytes.split_at(len);
+        bytes = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn tell(event: Event, told: &mut Vec<Told>) {
+    let Event::Messages { bytes, spans } = event else { return told.push(Told::Event(event)) };
+    assert!(!spans.is_empty() && spans.len() <= MAX_RUN_MESSAGES);
+    assert!(spans.len() == 1 || bytes.len() <= MAX_RUN_BYTES);
+    for span in spans {
+        let start = span.start as usize;
+        told.push(Told::Message(bytes.slice(start..start + span.len as usize)));
+    }
+}

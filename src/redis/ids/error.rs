@@ -1,0 +1,174 @@
+//! What can go wrong with the ids, and whether waiting helps.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError};
+use thiserror::Error;
+
+use super::{list, scripts};
+use crate::redis::slot::beside;
+
+/// An error of the ids. Texts name the list of ids by its key.
+#[derive(Debug, Error)]
+pub(crate) enum IdsError {
+    /// NOPERM, NOAUTH or WRONGPASS: waiting does not help.
+    #[error(
+        "Redis refused to {purpose} the consumers' ids in `{key}`: {source}; check user and password, and grant \
+         {}", .purpose.permissions(.key)
+    )]
+    Refused {
+        /// The list of ids.
+        key: String,
+        /// What was to be done.
+        purpose: Purpose,
+        source: RedisError,
+    },
+
+    /// WRONGTYPE, or an answer of a form that our keys never give: waiting does not help.
+    #[error(
+        "`{key}` or a key beside it holds something else than the consumers' ids: {source}; \
+         choose another key for the ids, or delete what is there"
+    )]
+    WrongType { key: String, source: RedisError },
+
+    /// Away, LOADING, BUSY, READONLY, …: worth another try.
+    #[error("the consumers' ids in `{key}` could not be kept: {source}; it is tried again")]
+    Away { key: String, source: RedisError },
+
+    /// The server did not answer in time: worth another try.
+    #[error(
+        "the consumers' ids in `{key}` could not be kept: no answer within {waited:?}; it is tried again"
+    )]
+    Silent { key: String, waited: Duration },
+}
+
+/// What is done with the ids. Each needs permissions of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// By a process that lives.
+    Keep,
+    /// For a person who looks.
+    List,
+    /// For a person who empties the list.
+    Clear,
+}
+
+impl Purpose {
+    /// All that it needs; Redis 7.0 does not say which one was missing.
+    fn permissions(self, key: &str) -> String {
+        let beside = beside(key, "*");
+        let grant = |commands: &[&str]| {
+            commands.iter().map(|command| format!("+{command}")).collect::<Vec<_>>().join(" ")
+        };
+        match self {
+            Self::Keep => {
+                format!("~{key} ~{beside} {}, and the keys of the lanes", grant(&scripts::COMMANDS))
+            }
+            Self::List => format!("~{key} ~{beside} {}", grant(&list::LISTING)),
+            Self::Clear => format!("~{key} {}", grant(&list::CLEARING)),
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::List => "list",
+            Self::Clear => "clear",
+        })
+    }
+}
+
+impl IdsError {
+    pub(super) fn new(key: &str, purpose: Purpose, source: RedisError) -> Self {
+        let key = key.to_owned();
+        match source.code() {
+            Some("NOPERM" | "NOAUTH" | "WRONGPASS") => Self::Refused { key, purpose, source },
+            Some("WRONGTYPE") => Self::WrongType { key, source },
+            _ if is_refusal_inside_a_script(&source) || source.kind() == ErrorKind::AuthenticationFailed => {
+                Self::Refused { key, purpose, source }
+            }
+            _ if matches!(source.kind(), ErrorKind::Parse | ErrorKind::UnexpectedReturnType) => {
+                Self::WrongType { key, source }
+            }
+            _ => Self::Away { key, source },
+        }
+    }
+
+    /// Whether waiting does not help: the group ends with this error.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::WrongType { .. } => true,
+            Self::Away { .. } | Self::Silent { .. } => false,
+        }
+    }
+
+    /// Whether a key belongs to another node of the cluster.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Away { source, .. } if source.redirect_node().is_some())
+    }
+}
+
+/// Commands that a script runs are checked against the ACL one by one, and refused with plain ERR: by Redis
+/// 7.0 without their names, by Valkey with them. Redis 7.2 and later say NOPERM.
+fn is_refusal_inside_a_script(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    detail.starts_with("The user executing the script can't") || detail.starts_with("ACL failure in script")
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::FromRedisValue;
+
+    use super::*;
+
+    fn answer(line: &'static str) -> IdsError {
+        let error = redis::parse_redis_value(format!("-{line}\r\n").as_bytes())
+            .and_then(|value| value.extract_error().map(drop))
+            .unwrap_err();
+        IdsError::new("consumer:ids", Purpose::Keep, error)
+    }
+
+    #[test]
+    fn refusals_and_wrong_types_are_fatal() {
+        for line in [
+            "NOPERM this user has no permissions to run the 'eval' command",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 6fb8, on @user_script:1.",
+            "ERR The user executing the script can't run this command or subcommand script: 1f5a, on @user_script:1.",
+            "ERR ACL failure in script: User u has no permissions to run the 'rpush' command script: 1f5a",
+        ] {
+            assert!(answer(line).is_fatal(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_waited_out() {
+        let unread = u64::from_redis_value(redis::Value::SimpleString("much".into())).unwrap_err();
+        let error = IdsError::new("consumer:ids", Purpose::List, unread.into());
+        assert!(matches!(error, IdsError::WrongType { .. }), "{error}");
+    }
+
+    #[test]
+    fn everything_else_is_waited_out() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            "READONLY You can't write against a read only replica. script: 6fb8, on @user_script:1.",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "NOREPLICAS Not enough good replicas to write.",
+            "ERR unknown",
+        ] {
+            assert!(!answer(line).is_fatal(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_grant() {
+        let text = answer("NOPERM no").to_string();
+        assert!(text.contains("~consumer:ids ~{consumer:ids}:* +eval "), "{text}");
+    }
+}

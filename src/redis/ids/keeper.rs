@@ -1,0 +1,152 @@
+//! The renewals: what a process does for its lease while it lives, and with the leases of others.
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::scripts::{CHUNK, Verdict};
+use super::{Connect, IdsError, Membership, SameWork};
+
+/// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
+const MET_AT_MOST: usize = 10_000;
+
+impl<C: Connect> Membership<C> {
+    /// Renews the lease until `stop`, puts missing ids back, and removes what dead processes left.
+    ///
+    /// Ends early only with a fatal error. Everything else is waited out, and logged when it begins and ends.
+    pub(crate) async fn keep(&mut self, stop: &CancellationToken) -> Result<(), IdsError> {
+        stop.run_until_cancelled(self.keep_on()).await.unwrap_or(Ok(()))
+    }
+
+    async fn keep_on(&mut self) -> Result<(), IdsError> {
+        let mut next = self.timing.first_renewal(Instant::now());
+        let mut trouble_since: Option<Instant> = None;
+        loop {
+            sleep_until(next).await;
+            let started = Instant::now();
+            match self.renew().await {
+                Ok(()) => {
+                    if let Some(since) = trouble_since.take() {
+                        tracing::info!(key = self.names.ids, after = ?since.elapsed(), "ids are kept again");
+                    }
+                    next = started + self.timing.interval();
+                }
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    if trouble_since.is_none() {
+                        tracing::warn!("{error}");
+                        trouble_since = Some(started);
+                    }
+                    next = Instant::now() + self.timing.retry();
+                }
+            }
+        }
+    }
+
+    /// One renewal. Looks after `CHUNK` of the ids, the next ones each time: all of them at once would be a
+    /// thousand searches in the list, and who clears the list takes out those too.
+    async fn renew(&mut self) -> Result<(), IdsError> {
+        let started = Instant::now();
+        let kept = self.renew_with(self.window).await?;
+        let next = self.window + CHUNK;
+        self.window = if next < self.ids.len() { next } else { 0 };
+
+        if kept.lapsed {
+            tracing::warn!(
+                key = self.names.ids,
+                "the lease of this process had lapsed: Redis or this process stood still; it is renewed"
+            );
+        }
+        if kept.put_back > 0 {
+            tracing::warn!(key = self.names.ids, "ids of this process were removed; they are put back");
+        }
+        self.incomplete |= kept.lapsed || kept.put_back > 0 || kept.held_anew > 0;
+        if self.incomplete {
+            self.put_all_back().await?;
+        }
+
+        self.meet(&kept.living).await?;
+        for process in kept.lapsed_others {
+            let now = Instant::now();
+            // What is left after an interval has time until the next renewal; our own lease has not.
+            if !self.timing.may_judge(now) || now - started > self.timing.interval() {
+                break;
+            }
+            if !self.left_alone.contains(&process) {
+                self.bury(process).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what other living processes do, each once, and reports who does the same work.
+    pub(super) async fn meet(&mut self, living: &[Uuid]) -> Result<(), IdsError> {
+        if self.met.len() > MET_AT_MOST {
+            self.met.clear();
+            self.same_work.clear();
+            self.met.insert(self.process);
+        }
+        let new: Vec<Uuid> = living.iter().filter(|process| !self.met.contains(process)).copied().collect();
+        let abouts = self.about(&new).await?;
+        for (process, about) in new.into_iter().zip(abouts) {
+            self.met.insert(process);
+            let Some(about) = about else { continue };
+            if self.about.does_the_work_of(&about) {
+                let same = SameWork { process, about };
+                tracing::warn!("{same}");
+                self.same_work.push(same);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what `process`, whose lease lapsed, has left: its ids, its lanes, its lease, in this order.
+    ///
+    /// Whoever is interrupted in it has lost nothing: the lease leads the next one to the rest. Every step but
+    /// the deletion of the lanes asks again whether it is still allowed, since the process may come back:
+    ///
+    /// 1. its lease lapses while it is frozen, and its ids are removed;
+    /// 2. it thaws and renews, is told that its lease had lapsed, and puts all its ids back;
+    /// 3. from then on every step here is refused.
+    ///
+    /// If its lanes were deleted in between, or just after 2, their owner notices: it watches them.
+    async fn bury(&mut self, process: Uuid) -> Result<(), IdsError> {
+        let (verdict, removed) = self.remove_ids_of(process).await?;
+        if !self.may_go_on(verdict) {
+            return Ok(());
+        }
+        if let Some(about) = self.about(&[process]).await?.pop().flatten()
+            && let Err(error) = self.delete_lanes(&about, process).await
+        {
+            return self.leave_alone(process, error);
+        }
+        let verdict = self.forget(process).await?;
+        if self.may_go_on(verdict) {
+            tracing::info!(key = self.names.ids, %process, removed, "a process had died; its ids are removed");
+        }
+        Ok(())
+    }
+
+    fn may_go_on(&mut self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Done => true,
+            Verdict::Lives => false,
+            Verdict::CallerLapsed => {
+                self.timing.pause(Instant::now());
+                false
+            }
+        }
+    }
+
+    /// The ids of a dead process are gone, but its lanes are not for this process to delete: its user may not,
+    /// or they are at another node. That is no reason to end, nor to try again every time; the lease stays
+    /// and leads the next one there.
+    fn leave_alone(&mut self, process: Uuid, error: IdsError) -> Result<(), IdsError> {
+        if !error.is_fatal() && !error.is_elsewhere() {
+            return Err(error);
+        }
+        tracing::warn!(%process, "what a dead process left behind stays for another one to delete: {error}");
+        self.left_alone.insert(process);
+        Ok(())
+    }
+}

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- What all scripts begin with. They are the only ones that write to these keys, and each is one atomic step.
+-- Allowed when out of memory: who may not renew would be taken for dead, and who is dead could not be removed.
+local ids, leases, processes, held = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function lives(process)
+  local expiry = redis.call('ZSCORE', leases, process)
+  return expiry and tonumber(expiry) >= now
+end
+
+-- Why `caller` may not remove what `process` holds; nil if it may. Its own is always its to remove.
+local function refusal(caller, process)
+  if caller == process then return nil end
+  -- Whatever kept the caller from renewing may have kept the other one from it too.
+  if not lives(caller) then return 'caller lapsed' end
+  if lives(process) then return 'lives' end
+  return nil
+end
+

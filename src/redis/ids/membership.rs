@@ -1,0 +1,191 @@
+//! What one process has in the ids' keys.
+
+use std::collections::HashSet;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, cmd};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::about::{About, SameWork};
+use super::scripts::{self, CHUNK, Kept, Verdict};
+use super::text::Text;
+use super::timing::Timing;
+use super::{Connect, IdsError, Names, Purpose};
+
+/// The ids of this process's consumers, and the lease that holds them.
+///
+/// [`register`](Self::register), then [`keep`](Self::keep) until the end, then [`release`](Self::release).
+/// Dropping it removes nothing: what it holds goes with the lease.
+#[derive(Debug)]
+pub(crate) struct Membership<C> {
+    connector: C,
+    /// The connection of the last command, until one fails.
+    connection: Option<MultiplexedConnection>,
+    pub(super) names: Names,
+    pub(super) process: Uuid,
+    /// In the order of the list.
+    pub(super) ids: Vec<Uuid>,
+    pub(super) about: About,
+    about_json: String,
+    pub(super) timing: Timing,
+    /// The next renewal looks after the ids from here on.
+    pub(super) window: usize,
+    /// Some ids may be missing from the list, and each has to be looked for.
+    pub(super) incomplete: bool,
+    /// Living processes whose work was compared with ours.
+    pub(super) met: HashSet<Uuid>,
+    /// Those among them that append the same messages. Each was reported.
+    pub(super) same_work: Vec<SameWork>,
+    /// Dead processes whose lanes are not ours to delete. Whoever may do so finds their leases.
+    pub(super) left_alone: HashSet<Uuid>,
+}
+
+impl<C: Connect> Membership<C> {
+    /// `process` and `ids` are chosen by the caller, all different and never used before.
+    pub(crate) fn new(connector: C, names: Names, process: Uuid, ids: Vec<Uuid>, about: About) -> Self {
+        Self {
+            connector,
+            connection: None,
+            names,
+            process,
+            ids,
+            about_json: about.to_json(),
+            timing: Timing::new(about.lease),
+            about,
+            window: 0,
+            incomplete: true,
+            met: HashSet::from([process]),
+            same_work: Vec::new(),
+            left_alone: HashSet::new(),
+        }
+    }
+
+    /// Puts the ids into the list, in order and each once, and reports who else does the same work.
+    ///
+    /// After an error it can be called again, and goes on where it was; or `release` takes back what was
+    /// done. Nobody is judged yet: see `Timing`.
+    pub(crate) async fn register(&mut self) -> Result<(), IdsError> {
+        let kept = self.put_all_back().await?;
+        self.meet(&kept.living).await
+    }
+
+    /// Takes the own ids out of the list, then deletes what is left of the own lanes, then the lease.
+    ///
+    /// While Redis is away it is tried again for as long as the lease lasts; afterwards the ids are for others
+    /// to remove. A renewal that was under way on a connection given up may still arrive after this: what it
+    /// puts back goes with its lease.
+    pub(crate) async fn release(&mut self) -> Result<(), IdsError> {
+        let lapses = Instant::now() + self.about.lease;
+        loop {
+            match self.leave().await {
+                Err(error) if !error.is_fatal() && Instant::now() < lapses => {
+                    tracing::debug!(%error, "own ids could not be removed yet");
+                    sleep(self.timing.retry()).await;
+                }
+                end => return end,
+            }
+        }
+    }
+
+    /// Renews the lease and makes sure of all ids, at most `CHUNK` a call. What the last call found.
+    pub(super) async fn put_all_back(&mut self) -> Result<Kept, IdsError> {
+        let mut kept = self.renew_with(0).await?;
+        for from in (CHUNK..self.ids.len()).step_by(CHUNK) {
+            kept = self.renew_with(from).await?;
+        }
+        self.incomplete = false;
+        Ok(kept)
+    }
+
+    /// One renewal that looks after up to `CHUNK` ids, beginning with the one at `from`.
+    pub(super) async fn renew_with(&mut self, from: usize) -> Result<Kept, IdsError> {
+        let upto = self.ids.len().min(from + CHUNK);
+        let (lease, ids) = (self.about.lease, &self.ids[from..upto]);
+        let command = scripts::keep(&self.names, self.process, lease, &self.about_json, ids);
+        match self.call::<Kept>(&command).await {
+            Ok(kept) => {
+                self.timing.renewed(Instant::now(), kept.lapsed);
+                Ok(kept)
+            }
+            Err(error) => {
+                // It may have run nevertheless, and its answer, that ids were missing, is lost.
+                self.incomplete = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes all ids of `process` out of the list, as long as that is allowed; how many were taken.
+    pub(super) async fn remove_ids_of(&mut self, process: Uuid) -> Result<(Verdict, usize), IdsError> {
+        let mut removed = 0;
+        loop {
+            let command = scripts::remove(&self.names, self.process, process);
+            let (verdict, taken) = self.call::<(Verdict, usize)>(&command).await?;
+            removed += taken;
+            if verdict != Verdict::Done || taken < CHUNK {
+                return Ok((verdict, removed));
+            }
+        }
+    }
+
+    pub(super) async fn delete_lanes(&mut self, about: &About, process: Uuid) -> Result<(), IdsError> {
+        // One by one: the lanes of several outputs may live in several slots.
+        for lane in about.lanes_of(process) {
+            self.call::<()>(cmd("UNLINK").arg(lane)).await?;
+        }
+        Ok(())
+    }
+
+    /// The last trace of `process`. Afterwards nothing leads to its lanes any more.
+    pub(super) async fn forget(&mut self, process: Uuid) -> Result<Verdict, IdsError> {
+        let command = scripts::forget(&self.names, self.process, process);
+        self.call(&command).await
+    }
+
+    /// What `processes` say about themselves, in the order asked for.
+    pub(super) async fn about(&mut self, processes: &[Uuid]) -> Result<Vec<Option<About>>, IdsError> {
+        if processes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = cmd("HMGET");
+        command.arg(&self.names.processes);
+        for process in processes {
+            command.arg(process.to_string());
+        }
+        let texts = self.call::<Vec<Option<Text>>>(&command).await?;
+        Ok(texts.into_iter().map(|text| About::from_json(&text?.0)).collect())
+    }
+
+    async fn leave(&mut self) -> Result<(), IdsError> {
+        let process = self.process;
+        self.remove_ids_of(process).await?;
+        let about = self.about.clone();
+        self.delete_lanes(&about, process).await?;
+        self.forget(process).await?;
+        Ok(())
+    }
+
+    /// Runs a command, on a new connection if the last command failed, and waits at most one interval.
+    ///
+    /// A call that is dropped halfway keeps its connection, so that what comes next runs after it.
+    async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, IdsError> {
+        let waited = self.timing.interval();
+        let answer = timeout(waited, async {
+            let connection = match &mut self.connection {
+                Some(connection) => connection,
+                none => none.insert(self.connector.connect().await?),
+            };
+            command.query_async(connection).await
+        })
+        .await;
+        let key = &self.names.ids;
+        let error = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(source)) => IdsError::new(key, Purpose::Keep, source),
+            Err(_) => IdsError::Silent { key: key.clone(), waited },
+        };
+        self.connection = None;
+        Err(error)
+    }
+}

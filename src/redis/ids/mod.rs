@@ -1,0 +1,48 @@
+//! Who is alive: the consumers' ids in the list `consumer:ids`, and one lease a process.
+//!
+//! ```text
+//!   register ──► keep, a renewal every third of a lease ──► release
+//!      │            │ own ids missing?  put them back          │
+//!      │            │ a lease lapsed?   remove what it left    │
+//!      ▼            ▼                                          ▼
+//!   consumer:ids  {consumer:ids}:leases  {consumer:ids}:processes  {consumer:ids}:lease:<process>
+//! ```
+//!
+//! An id stands in the list from before its consumer's first message until its process stops, or until the
+//! lease of its process lapses, which is the server's clock to say. Then any other process removes it, and
+//! the lane keys of the dead one. Ids that no lease holds are another program's and never touched.
+//!
+//! Everything that decides is a script, so that it is one step for everybody (`scripts`); when to renew and
+//! to judge is `timing`; `Membership` owns all that a process has in these keys.
+
+mod about;
+mod error;
+mod keeper;
+mod list;
+mod membership;
+mod names;
+mod scripts;
+mod text;
+mod timing;
+
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+
+pub(crate) use about::About;
+use about::SameWork;
+pub(crate) use error::IdsError;
+use error::Purpose;
+pub use list::{Lease, ListedId};
+pub(crate) use list::{clear, list};
+pub(crate) use membership::Membership;
+pub(crate) use names::Names;
+
+/// Opens connections. It is asked for one at first, and again whenever a command on the last one failed.
+///
+/// The future may be dropped before it is done.
+pub(crate) trait Connect {
+    fn connect(&mut self) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send;
+}
+
+#[cfg(test)]
+mod tests;

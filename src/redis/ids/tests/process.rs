@@ -1,0 +1,122 @@
+//! A process of the group, as far as its ids go.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::server::{Connector, Server};
+use crate::redis::ids::{About, IdsError, Membership, Names};
+use crate::redis::slot::beside;
+
+/// Short for tests, and long enough for a machine that is busy.
+pub(super) const LEASE: Duration = Duration::from_millis(900);
+
+/// A process that runs. Dropping it stops nothing.
+pub(super) struct Process {
+    pub(super) ids: Vec<String>,
+    stop: CancellationToken,
+    keeper: JoinHandle<(Membership<Connector>, Result<(), IdsError>)>,
+}
+
+impl Process {
+    /// Registers `consumers` consumers, and keeps them.
+    pub(super) async fn start(server: &Server, consumers: usize) -> Self {
+        let mut membership = membership(server.client(), consumers, Uuid::new_v4());
+        // As a start does: a busy machine may be silent for longer than a third of so short a lease.
+        let deadline = Instant::now() + 15 * LEASE;
+        while let Err(error) = membership.register().await {
+            assert!(!error.is_fatal() && Instant::now() < deadline, "{error}");
+        }
+        Self::keep(membership)
+    }
+
+    pub(super) fn keep(mut membership: Membership<Connector>) -> Self {
+        let ids = texts(&membership);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let keeper = tokio::spawn(async move {
+            let end = membership.keep(&stopped).await;
+            (membership, end)
+        });
+        Self { ids, stop, keeper }
+    }
+
+    /// As SIGTERM.
+    pub(super) async fn stop(self) -> Membership<Connector> {
+        self.stop.cancel();
+        let (mut membership, end) = self.keeper.await.unwrap();
+        end.unwrap();
+        membership.release().await.unwrap();
+        membership
+    }
+
+    /// As `kill -9`.
+    pub(super) async fn kill(self) {
+        self.keeper.abort();
+        self.keeper.await.unwrap_err();
+    }
+
+    /// How keeping ended by itself.
+    pub(super) async fn end(self) -> Result<(), IdsError> {
+        self.keeper.await.unwrap().1
+    }
+}
+
+/// A process that has not registered yet, on a channel and an output of its own, with two lanes.
+pub(super) fn membership(client: Connector, consumers: usize, process: Uuid) -> Membership<Connector> {
+    let ids = (0..consumers).map(|_| Uuid::new_v4()).collect();
+    Membership::new(client, Names::new("consumer:ids"), process, ids, about(process))
+}
+
+pub(super) fn about(process: Uuid) -> About {
+    let output = format!("processed:{process}");
+    About {
+        source: "pubsub".into(),
+        input: format!("published:{process}"),
+        lanes: (0..2).map(|lane| beside(&output, &format!("lane:{process}:{lane}"))).collect(),
+        output,
+        host: None,
+        pid: 7,
+        started: 0,
+        lease: LEASE,
+    }
+}
+
+pub(super) fn texts(membership: &Membership<Connector>) -> Vec<String> {
+    membership.ids.iter().map(Uuid::to_string).collect()
+}
+
+/// Waits until the list is exactly `expected`, and fails when it is not by 15 leases.
+pub(super) async fn wait_for_ids(server: &Server, expected: &[String]) {
+    let deadline = Instant::now() + 15 * LEASE;
+    loop {
+        let ids = server.ids().await;
+        if ids == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "ids are {ids:?}, expected {expected:?}");
+        sleep(LEASE / 50).await;
+    }
+}
+
+/// Waits until nothing is left of dead processes: their ids go first, then their lanes, then their leases.
+pub(super) async fn wait_for_leases(server: &Server, expected: usize) {
+    let deadline = Instant::now() + 15 * LEASE;
+    while server.run::<usize>("ZCARD {consumer:ids}:leases").await != expected {
+        assert!(Instant::now() < deadline, "not {expected} leases");
+        sleep(LEASE / 50).await;
+    }
+}
+
+/// Watches for as long as `duration` that all of `expected` stay in the list.
+pub(super) async fn watch_ids_stay(server: &Server, expected: &[String], duration: Duration) {
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        let ids = server.ids().await;
+        assert!(expected.iter().all(|id| ids.contains(id)), "ids are {ids:?}, expected {expected:?}");
+        sleep(LEASE / 50).await;
+    }
+}

@@ -1,0 +1,16 @@
+//! Everything that speaks to a Redis server.
+
+pub(crate) mod backoff;
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod frames;
+pub(crate) mod ids;
+pub(crate) mod patience;
+pub(crate) mod preflight;
+pub(crate) mod reply;
+pub(crate) mod resp;
+pub(crate) mod server;
+pub(crate) mod setback;
+pub(crate) mod slot;
+pub(crate) mod subscription;
+pub(crate) mod vitals;

@@ -1,0 +1,102 @@
+//! What is looked at before the first message: keys of the wrong type, and what surprises people later.
+
+use redis::aio::MultiplexedConnection;
+use redis::{InfoDict, RedisResult, cmd, pipe};
+use uuid::Uuid;
+
+use super::control::Control;
+use super::ids::Names;
+use super::setback::Setback;
+use super::slot::beside;
+use crate::config::Config;
+use crate::error::Error;
+
+/// Looks at the keys and the server.
+///
+/// # Errors
+/// A key that holds something else than it must; a command that an ACL does not allow.
+pub(crate) async fn check(
+    control: &Control,
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+) -> Result<(), Setback> {
+    for (key, needed, option) in [
+        (&config.output, "stream", "output"),
+        (&config.rejected, "stream", "rejected"),
+        (&config.ids_key, "list", "ids-key"),
+    ] {
+        let found: String = cmd("TYPE")
+            .arg(key)
+            .query_async(connection)
+            .await
+            .map_err(|error| control.setback(&format!("TYPE {key}"), &format!("+type ~{key}"), &error))?;
+        if found != needed && found != "none" {
+            return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
+        }
+    }
+    rehearse_leaving(control, connection, &config.ids_key).await
+}
+
+/// Has the server look at what a stop will need, without doing it: it is only then that its refusal would show,
+/// and leave ids behind.
+async fn rehearse_leaving(
+    control: &Control,
+    connection: &mut MultiplexedConnection,
+    ids_key: &str,
+) -> Result<(), Setback> {
+    let names = Names::new(ids_key);
+    let held = names.held_by(Uuid::nil());
+    let leaving =
+        [("LREM", &names.ids), ("SPOP", &held), ("ZREM", &names.leases), ("HDEL", &names.processes)];
+    let mut rehearsal = pipe();
+    rehearsal.cmd("MULTI").ignore();
+    for (name, key) in leaving {
+        rehearsal.cmd(name).arg(key).ignore();
+        match name {
+            "LREM" => rehearsal.arg(1).arg("nobody"),
+            "SPOP" => &mut rehearsal,
+            _ => rehearsal.arg("nobody"),
+        };
+    }
+    rehearsal.cmd("DISCARD").ignore();
+    let Err(error) = rehearsal.exec_async(connection).await else { return Ok(()) };
+    let needs = format!("+multi +discard +lrem +spop +zrem +hdel ~{} ~{}", names.ids, beside(ids_key, "*"));
+    match control.setback("what a stop needs", &needs, &error) {
+        Setback::Final(error) => Err(Setback::Final(error)),
+        // A server that is out of memory looks at nothing in a transaction. A stop needs none.
+        Setback::Passing(_) => Ok(()),
+    }
+}
+
+/// Says what surprises people later. Nothing here keeps a group from starting.
+pub(crate) async fn warn(connection: &mut MultiplexedConnection, config: &Config) -> Result<(), Setback> {
+    let info: RedisResult<InfoDict> = cmd("INFO").query_async(connection).await;
+    match info {
+        Ok(info) => {
+            let policy: String = info.get("maxmemory_policy").unwrap_or_default();
+            let limit: u64 = info.get("maxmemory").unwrap_or_default();
+            if limit > 0 && policy.starts_with("allkeys") {
+                tracing::warn!(
+                    "the server evicts any key when its memory is full (maxmemory-policy {policy}): the output, \
+                     the ids and the lanes among them; set it to noeviction or to a volatile- policy"
+                );
+            }
+        }
+        Err(error) => {
+            tracing::debug!("INFO is not allowed, so the server's eviction policy is not known: {error}");
+        }
+    }
+    if config.maxlen.is_none() {
+        tracing::info!(
+            "{} only grows: nothing trims it; --maxlen N keeps about the last N entries",
+            config.output
+        );
+    }
+    if config.commit == crate::config::Commit::Pipeline {
+        tracing::warn!(
+            "--commit pipeline: where a connection breaks in the middle of a commit, its records may be in {} twice",
+            config.output
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Why something on a connection did not work: will it pass, or has somebody to act?
+
+use std::io;
+
+use super::resp::FrameError;
+use crate::error::Error;
+
+/// What kept a command from being done.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    /// It passes by itself: the server is away, loading, busy, out of memory, a replica for now.
+    Passing(String),
+    /// Waiting does not mend it.
+    Final(Error),
+}
+
+/// What an error reply of the server is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Password, user or permission.
+    Refusal,
+    /// The key holds something else.
+    WrongType,
+    /// The server is a node of a cluster, and says that a key is elsewhere.
+    Cluster,
+    /// It passes: the codes of a server that cannot serve now.
+    Weather,
+    /// Anything else. No such answer is expected from a server that we can work with.
+    Unknown,
+}
+
+impl Kind {
+    /// The kind of an error reply, given without its leading `-`.
+    pub(crate) fn of(answer: &str) -> Self {
+        match answer.split_whitespace().next().unwrap_or_default() {
+            "NOPERM" | "NOAUTH" | "WRONGPASS" => Self::Refusal,
+            "WRONGTYPE" => Self::WrongType,
+            "MOVED" | "ASK" | "CROSSSLOT" => Self::Cluster,
+            // An EXEC that is not permitted is told in this way.
+            "EXECABORT" if answer.contains("because of: NOPERM") => Self::Refusal,
+            "LOADING" | "BUSY" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "TRYAGAIN"
+            | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED" | "EXECABORT" => Self::Weather,
+            _ if answer.contains("max number of clients reached") => Self::Weather,
+            // The client crate tells a refused SELECT in its own words.
+            _ if answer.contains("has no permissions to run") => Self::Refusal,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<io::Error> for Setback {
+    fn from(error: io::Error) -> Self {
+        Self::Passing(error.to_string())
+    }
+}
+
+impl From<FrameError> for Setback {
+    fn from(error: FrameError) -> Self {
+        Self::Passing(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_tells_what_passes_and_what_does_not() {
+        assert_eq!(Kind::of("LOADING Redis is loading the dataset in memory"), Kind::Weather);
+        assert_eq!(Kind::of("ERR max number of clients reached"), Kind::Weather);
+        assert_eq!(Kind::of("NOPERM this user has no permissions"), Kind::Refusal);
+        assert_eq!(Kind::of("WRONGPASS invalid username-password pair"), Kind::Refusal);
+        assert_eq!(Kind::of("WRONGTYPE Operation against a key"), Kind::WrongType);
+        assert_eq!(Kind::of("MOVED 3999 127.0.0.1:6381"), Kind::Cluster);
+        let exec = "EXECABORT Transaction discarded because of";
+        assert_eq!(Kind::of(&format!("{exec}: NOPERM this user has no permissions")), Kind::Refusal);
+        assert_eq!(Kind::of(&format!("{exec}: OOM command not allowed")), Kind::Weather);
+        assert_eq!(Kind::of(&format!("{exec} previous errors.")), Kind::Weather);
+        assert_eq!(Kind::of("ERR unknown command 'HELLO'"), Kind::Unknown);
+        assert_eq!(Kind::of(""), Kind::Unknown);
+    }
+}

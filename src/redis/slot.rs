@@ -1,0 +1,72 @@
+//! Names of helper keys that live in the slot of a user's key.
+//!
+//! A Redis Cluster hashes what stands between the first `{` of a key and the first `}` after it, if that is
+//! not empty, and else the whole key (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
+
+/// The helper key `suffix` of `key`, in the same slot.
+///
+/// | `key` | has a tag | helper key |
+/// |---|---|---|
+/// | `consumer:ids` | no, so the whole of it becomes one | `{consumer:ids}:leases` |
+/// | `{app}:ids` | yes, it is kept | `{app}:ids::leases` |
+///
+/// The second form has two colons so that no two keys share a helper: with one, `{x}:leases` would belong to
+/// `x` and to `{x}`. A suffix begins with a letter and contains neither `::` nor braces.
+pub(crate) fn beside(key: &str, suffix: &str) -> String {
+    match tag(key) {
+        Some(_) => format!("{key}::{suffix}"),
+        None => format!("{{{key}}}:{suffix}"),
+    }
+}
+
+/// What a cluster hashes instead of the whole key.
+fn tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hashed(key: &str) -> &str {
+        tag(key).unwrap_or(key)
+    }
+
+    #[test]
+    fn a_key_without_a_tag_becomes_the_tag_of_its_helpers() {
+        assert_eq!(beside("consumer:ids", "leases"), "{consumer:ids}:leases");
+        assert_eq!(beside("a{b", "leases"), "{a{b}:leases");
+    }
+
+    #[test]
+    fn a_key_that_has_a_tag_keeps_it() {
+        assert_eq!(beside("{app}:ids", "leases"), "{app}:ids::leases");
+        assert_eq!(beside("a{x}b", "lane:1"), "a{x}b::lane:1");
+    }
+
+    #[test]
+    fn a_key_and_the_tag_of_the_same_name_have_helpers_of_their_own() {
+        assert_ne!(beside("x", "leases"), beside("{x}", "leases"));
+        assert_ne!(beside("{x}", "leases"), beside("{x}:", "leases"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_helper_shares_the_slot_of_every_name_that_has_no_stray_brace(key in "[ab:{}]{1,8}") {
+            let helper = beside(&key, "leases");
+            // `{a}b}:leases` would have the tag `a`, and `{x:{}}:leases` the tag `x:{`.
+            let stray = tag(&key).is_none() && key.contains('}');
+            prop_assert_eq!(hashed(&helper) == hashed(&key), !stray);
+        }
+
+        #[test]
+        fn two_keys_never_share_a_helper(one in "[a:{}]{0,6}", other in "[a:{}]{0,6}") {
+            prop_assume!(one != other);
+            prop_assert_ne!(beside(&one, "leases"), beside(&other, "leases"));
+        }
+    }
+}

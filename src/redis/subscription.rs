@@ -1,0 +1,148 @@
+//! A subscribed connection, and what is read from it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::connection::Connection;
+use super::frames::{Event, Scanner};
+use super::reply::Reply;
+use super::resp::{self, FrameError};
+use super::server::{PATIENCE, Server, Socket};
+use super::setback::{Kind, Setback};
+use super::vitals::Vitals;
+use crate::error::Error;
+
+/// A connection whose subscription the server has confirmed.
+pub(crate) struct Subscription {
+    socket: Box<dyn Socket>,
+    input: BytesMut,
+    scanner: Scanner,
+    vitals: Vitals,
+    /// The size of the memory that is read into. What is split off holds all of it.
+    allocation: usize,
+    /// When everything that had arrived was last found to be read.
+    current: Instant,
+    /// Whether something was read since then.
+    behind: bool,
+}
+
+impl Subscription {
+    /// A read takes what the socket has, up to this. Messages keep the memory that they were read into.
+    const READ: usize = 256 << 10;
+    /// With less room than this in the memory that is left, the next read gets fresh memory.
+    const LEAST_READ: usize = 16 << 10;
+
+    /// Connects, subscribes, and waits for the confirmation.
+    pub(crate) async fn open(server: &Server, channel: &str, max_payload: usize) -> Result<Self, Setback> {
+        let mut connection = Connection::open(server, "redis-consumer-group:subscriber").await?;
+        let mut out = Vec::new();
+        // In one write: asking first costs the subscription no time, and asking afterwards is not possible.
+        resp::command(&mut out, &Vitals::COMMAND);
+        resp::command(&mut out, &[b"SUBSCRIBE", channel.as_bytes()]);
+        connection.send(&out).await?;
+        let vitals = connection
+            .receive(|reply| match reply {
+                Reply::Bulk(Some(info)) => Vitals::read(&String::from_utf8_lossy(info)),
+                _ => Vitals::default(),
+            })
+            .await?;
+        let (socket, input) = connection.into_parts();
+        let scanner = Scanner::new(channel.as_bytes(), max_payload);
+        let (allocation, current) = (input.capacity(), Instant::now());
+        let mut subscription = Self { socket, input, scanner, vitals, allocation, current, behind: false };
+        subscription.confirmed(server, channel).await?;
+        subscription.current = Instant::now();
+        Ok(subscription)
+    }
+
+    async fn confirmed(&mut self, server: &Server, channel: &str) -> Result<(), Setback> {
+        loop {
+            match self.next()? {
+                Some(Event::Subscribed { .. }) => return Ok(()),
+                Some(Event::Error(answer)) if Kind::of(&answer) == Kind::Unknown => {
+                    let address = server.address().to_string();
+                    return Err(Setback::Final(Error::Protocol { address, what: "SUBSCRIBE", answer }));
+                }
+                Some(Event::Error(answer)) => {
+                    let what = format!("SUBSCRIBE {channel}");
+                    return Err(server.setback(&what, &format!("+subscribe &{channel}"), &answer));
+                }
+                Some(_) => {}
+                None => match timeout(PATIENCE, self.read()).await {
+                    Ok(Ok(0)) => return Err(Setback::Passing("the server closed the connection".to_owned())),
+                    Ok(read) => drop(read?),
+                    Err(_) => return Err(Setback::Passing(format!("no confirmation for {PATIENCE:?}"))),
+                },
+            }
+        }
+    }
+
+    /// What the server said of itself just before the subscription.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// Reads what the socket has; 0 at its end. May be dropped at any time without losing a byte.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+        let wanted = self.scanner.wanted();
+        if self.input.capacity() - self.input.len() < wanted.max(Self::LEAST_READ) {
+            self.input.reserve(wanted.max(Self::READ));
+            self.allocation = self.input.capacity();
+        }
+        let Self { socket, input, current, behind, .. } = self;
+        let mut read = pin!(socket.read_buf(input));
+        let read = poll_fn(|context| {
+            let read = read.as_mut().poll(context);
+            if read.is_pending() && std::mem::take(behind) {
+                *current = Instant::now();
+            }
+            read
+        })
+        .await;
+        *behind = true;
+        read
+    }
+
+    /// The last moment of which is known that everything sent by then was read: where a gap begins. Later than
+    /// that we may have read what is old already, because we had been waiting for room or stood still.
+    pub(crate) fn current(&self) -> Instant {
+        self.current
+    }
+
+    /// The next thing in what was read; `None` when it needs more.
+    pub(crate) fn next(&mut self) -> Result<Option<Event>, FrameError> {
+        Ok(self.scanner.next(&mut self.input)?.map(|event| match event {
+            // A few messages would hold, for as long as they wait, memory that nobody accounts for.
+            Event::Messages { bytes, spans } if bytes.len() < self.allocation / 2 => {
+                Event::Messages { bytes: Bytes::copy_from_slice(&bytes), spans }
+            }
+            event => event,
+        }))
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) async fn ping(&mut self) -> io::Result<()> {
+        self.send(&[b"PING", b"redis-consumer-group"]).await
+    }
+
+    /// Asks to be delivered nothing more. Everything before the confirmation is still delivered.
+    pub(crate) async fn unsubscribe(&mut self, channel: &str) -> io::Result<()> {
+        self.send(&[b"UNSUBSCRIBE", channel.as_bytes()]).await
+    }
+
+    async fn send(&mut self, args: &[&[u8]]) -> io::Result<()> {
+        let mut out = Vec::new();
+        resp::command(&mut out, args);
+        let write = async {
+            self.socket.write_all(&out).await?;
+            self.socket.flush().await
+        };
+        // A few bytes always fit into a socket that lives.
+        timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}

@@ -1,0 +1,66 @@
+//! What a server says about itself: enough to tell, after a connection has ended, why.
+
+/// A reading of the server's `INFO`, taken with each subscription. Empty where `INFO` is not allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Vitals {
+    /// Differs after every restart.
+    run_id: Option<String>,
+    /// How many clients were cut because their output buffer was full. Redis does not count them, Valkey does.
+    cut: Option<u64>,
+}
+
+impl Vitals {
+    /// The command to send.
+    pub(crate) const COMMAND: [&[u8]; 3] = [b"INFO", b"server", b"stats"];
+
+    pub(crate) fn read(info: &str) -> Self {
+        let value = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        };
+        Self {
+            run_id: value("run_id").map(str::to_owned),
+            cut: value("client_output_buffer_limit_disconnections").and_then(|count| count.parse().ok()),
+        }
+    }
+
+    /// Why a connection ended, from the readings before and after.
+    pub(crate) fn cause(&self, after: &Self) -> Option<&'static str> {
+        if self.run_id.is_some() && after.run_id.is_some() && self.run_id != after.run_id {
+            return Some("the server was restarted, or another one answers");
+        }
+        match (self.cut, after.cut) {
+            (Some(before), Some(after)) if after > before => {
+                Some("the server cut a subscriber whose client-output-buffer-limit was reached")
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vitals(run: &str, cut: u64) -> Vitals {
+        let info = format!(
+            "# Server\r\nredis_version:9.1.2\r\nrun_id:{run}\r\n# Stats\r\n\
+             client_output_buffer_limit_disconnections:{cut}\r\n"
+        );
+        Vitals::read(&info)
+    }
+
+    #[test]
+    fn another_run_is_a_restart_and_a_higher_count_a_cut() {
+        assert_eq!(vitals("a", 0).cause(&vitals("a", 0)), None);
+        assert!(vitals("a", 3).cause(&vitals("b", 0)).unwrap().contains("restarted"));
+        assert!(vitals("a", 3).cause(&vitals("a", 4)).unwrap().contains("client-output-buffer-limit"));
+    }
+
+    #[test]
+    fn who_says_nothing_is_suspected_of_nothing() {
+        let silent = Vitals::read("NOPERM");
+        assert_eq!(silent, Vitals::default());
+        assert_eq!(silent.cause(&vitals("a", 1)), None);
+        assert_eq!(vitals("a", 1).cause(&silent), None);
+    }
+}

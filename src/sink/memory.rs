@@ -1,0 +1,72 @@
+//! A lane for tests: it keeps what is appended, takes its time, and fails when it is told to.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+
+use super::{Lane, Records};
+use crate::error::Error;
+use crate::record::Record;
+
+/// A lane, and the test's view of it: clones share what they keep.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    state: Arc<Mutex<State>>,
+    /// A commit needs a permit. Plenty are there unless the test takes them.
+    gate: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: Vec<Record>,
+    broken: bool,
+    closed: bool,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self { state: Arc::default(), gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)) }
+    }
+
+    /// A lane that confirms a commit for each call of [`Memory::confirm`].
+    pub(crate) fn stuck() -> Self {
+        Self { gate: Arc::new(Semaphore::new(0)), ..Self::new() }
+    }
+
+    /// Fails for good at its next commit.
+    pub(crate) fn break_down(&self) {
+        self.state.lock().unwrap().broken = true;
+    }
+
+    /// Lets a stuck lane confirm the commit under way, or the next one.
+    pub(crate) fn confirm(&self) {
+        self.gate.add_permits(1);
+    }
+
+    /// The values of this field in all entries, in order.
+    pub(crate) fn values(&self, field: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let values = state.entries.iter().filter_map(|entry| entry.get(field));
+        values.map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().unwrap().closed
+    }
+}
+
+impl Lane for Memory {
+    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+        if self.state.lock().unwrap().broken {
+            return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
+        }
+        self.gate.acquire().await.unwrap().forget();
+        let mut state = self.state.lock().unwrap();
+        state.entries.extend(records.iter().map(|(encoded, fields)| Record::from_encoded(encoded, fields)));
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        self.state.lock().unwrap().closed = true;
+    }
+}

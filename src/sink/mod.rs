@@ -1,0 +1,27 @@
+//! Where records go: lanes that append batches of them.
+
+#[cfg(test)]
+pub(crate) mod memory;
+mod pipeline;
+mod records;
+mod stream;
+mod target;
+mod transaction;
+
+pub(crate) use self::records::Records;
+pub(crate) use self::stream::StreamLane;
+pub(crate) use self::target::Target;
+use crate::error::Error;
+
+/// One writer of commits. One commit is under way at a time.
+pub(crate) trait Lane: Send + 'static {
+    /// Appends the records, and comes back when they are known to be there. What passes (a server that is
+    /// away, loading, out of memory) is waited out for as long as it takes.
+    ///
+    /// # Errors
+    /// What waiting cannot mend. The lane is not used again.
+    fn commit(&mut self, records: &Records) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Removes what the lane kept for itself. Called once, after the last commit.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+}

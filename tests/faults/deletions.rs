@@ -1,0 +1,75 @@
+//! Keys that are deleted under a group's hands, or replaced.
+
+use std::time::Duration;
+
+use redis_consumer_group::Error;
+use redis_private_server::PrivateServer;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::judge::appended;
+use crate::scene::{IDS, OUTPUT, Scene, connect, eventually, order};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_flushed_again_and_again_and_the_group_goes_on() {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let scene = Scene::with(server, 5_000, |builder| builder.lease(Duration::from_secs(3))).await;
+    let mut redis = scene.redis().await;
+    for _ in 0..10 {
+        order(&mut redis, "FLUSHALL").await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    order(&mut redis, "FLUSHALL").await;
+    let before = scene.witness.ids();
+    scene.goes_on().await;
+    let expected: Vec<_> = scene.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    eventually("the ids come back", async || {
+        let ids: Vec<String> =
+            redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
+        ids == expected
+    })
+    .await;
+    let Scene { server: _server, group, witness, load } = scene;
+    let published = load.stop().await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.gaps.count, ledger.abandoned, ledger.in_flight()), (0, 0, 0), "{ledger}");
+    assert_eq!((ledger.received, ledger.processed), (published.len() as u64, published.len() as u64));
+    let entries = appended(&mut redis, OUTPUT).await;
+    assert!(entries.values().all(|times| *times == 1), "twice");
+    let missing = witness.ids().iter().filter(|id| !before.contains(id) && !entries.contains_key(id)).count();
+    assert_eq!(missing, 0, "received after the last flush");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lanes_keys_are_deleted_again_and_again() {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let scene = Scene::at(server, 5_000).await;
+    let mut redis = scene.redis().await;
+    let (mut deleted, end) = (0, Instant::now() + Duration::from_secs(3));
+    while Instant::now() < end {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*lane:*").query_async(&mut redis).await.unwrap();
+        for key in keys {
+            deleted += redis::cmd("DEL").arg(key).query_async::<u32>(&mut redis).await.unwrap();
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(deleted > 20, "{deleted}");
+    let (_, ledger) = scene.end().await;
+    assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lanes_key_that_is_replaced_by_a_string_ends_the_group_with_an_error_that_names_it() {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let Scene { server, mut group, load, .. } = Scene::at(server, 2_000).await;
+    let mut redis = connect(&server.url()).await;
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg(format!("{{{OUTPUT}}}:lane:*")).query_async(&mut redis).await.unwrap();
+    let lane = keys.first().expect("a running group has lanes");
+    order(&mut redis, &format!("SET {lane} x")).await;
+    let end = timeout(Duration::from_secs(5), group.join()).await.expect("it tries again for ever");
+    load.stop().await;
+    match end {
+        Err(Error::WrongType { key, .. }) => assert_eq!(key, *lane),
+        end => panic!("{end:?}"),
+    }
+}

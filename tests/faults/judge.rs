@@ -1,0 +1,186 @@
+//! The judge: compares what was published, received and appended, id by id, and the ledger with all three.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis_consumer_group::{Builder, Consumer, Failure, Ledger, Message, Processor, Record};
+
+use crate::load::Published;
+
+/// Notes the id of each message that reaches the processor: these were received.
+#[derive(Clone, Default)]
+pub(crate) struct Witness {
+    seen: Arc<Mutex<HashMap<u64, u32>>>,
+}
+
+impl Witness {
+    /// Has a group's processor note what it is given, and append it.
+    pub(crate) fn beside<P: Processor>(&self, builder: Builder<P>) -> Builder<impl Processor> {
+        let witness = self.clone();
+        builder.processor(move |consumer, message| {
+            let record = witness.note(&consumer, &message);
+            async move { Ok::<_, Failure>(record) }
+        })
+    }
+
+    pub(crate) fn note(&self, consumer: &Consumer, message: &Message) -> Record {
+        let id = id_of(message.payload());
+        *self.seen.lock().unwrap().entry(id).or_default() += 1;
+        Record::new().field("message_id", id.to_string()).field("consumer_id", consumer.id())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub(crate) fn ids(&self) -> HashSet<u64> {
+        self.seen.lock().unwrap().keys().copied().collect()
+    }
+
+    /// Those that it was given more than once.
+    fn twice(&self) -> Vec<u64> {
+        twice(&self.seen.lock().unwrap())
+    }
+}
+
+/// The id at the front of a payload.
+pub(crate) fn id_of(payload: &[u8]) -> u64 {
+    let digits = payload.split(|byte| *byte == b':').next().unwrap();
+    std::str::from_utf8(digits).unwrap().parse().unwrap()
+}
+
+/// How often each id is in a stream.
+pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) -> HashMap<u64, u32> {
+    const PAGE: usize = 10_000;
+    let mut ids = HashMap::new();
+    let mut from = "-".to_owned();
+    loop {
+        let page: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+            .arg(stream)
+            .arg(&from)
+            .arg("+")
+            .arg("COUNT")
+            .arg(PAGE)
+            .query_async(redis)
+            .await
+            .unwrap();
+        for (_, fields) in &page {
+            *ids.entry(fields["message_id"].parse().unwrap()).or_default() += 1;
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE => from = format!("({last}"),
+            _ => return ids,
+        }
+    }
+}
+
+/// Nothing twice, nothing missing, and the ledger adds up.
+///
+/// What an end left behind may be in the output, since nobody heard; what was dropped never reached the
+/// witness. Published and not received may only be what a gap, a drop or such an end explains.
+#[track_caller]
+pub(crate) fn judge(published: &Published, witness: &Witness, appended: &HashMap<u64, u32>, ledger: &Ledger) {
+    let received = witness.ids();
+    assert_eq!(witness.twice(), [0; 0], "received twice; {ledger}");
+    assert_eq!(twice(appended), [0; 0], "appended twice; {ledger}");
+    assert!(!received.is_empty(), "nothing was received; {ledger}");
+
+    let unheard: Vec<_> = appended.keys().filter(|id| !received.contains(id)).collect();
+    assert!(unheard.is_empty(), "appended and never received: {unheard:?}; {ledger}");
+    let missing: Vec<_> = received.iter().filter(|id| !appended.contains_key(id)).collect();
+    assert!(
+        missing.len() as u64 <= ledger.rejected + ledger.abandoned,
+        "{} were received and are missing, {:?} …; {ledger}",
+        missing.len(),
+        &missing[..missing.len().min(10)]
+    );
+
+    assert_eq!(ledger.in_flight(), 0, "{ledger}");
+    assert!(ledger.processed <= appended.len() as u64, "{} are in the output; {ledger}", appended.len());
+    assert!(appended.len() as u64 <= ledger.processed + ledger.abandoned, "{ledger}");
+    let reached = ledger.received - ledger.dropped;
+    assert!(received.len() as u64 <= reached, "{ledger}");
+    assert!(reached <= received.len() as u64 + ledger.abandoned, "{} were seen; {ledger}", received.len());
+
+    // What was dropped or abandoned never reached the witness; how much that may be is judged above.
+    if ledger.dropped == 0 && ledger.abandoned == 0 {
+        let lost = lost_runs(published, &received);
+        let gaps: Vec<_> = ledger.gaps.latest.iter().map(|gap| gap.duration).collect();
+        // Of very many gaps the ledger keeps the latest.
+        if ledger.gaps.count == gaps.len() as u64 {
+            let unexplained = first_unexplained(&lost, &gaps);
+            assert!(unexplained.is_none(), "{unexplained:?} of {lost:?} is explained by no gap; {ledger:#?}");
+        }
+        assert!(lost.len() as u64 <= ledger.gaps.count, "{lost:?}; {ledger}");
+    }
+}
+
+/// Messages published one after the other, none of which was received.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u64,
+    last: u64,
+    /// At least so long it was from the publishing of the first one to that of the last one.
+    lasted: Duration,
+}
+
+fn lost_runs(published: &Published, received: &HashSet<u64>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut current: Option<Run> = None;
+    for (id, sent) in published {
+        if received.contains(id) {
+            runs.extend(current.take());
+            continue;
+        }
+        let run = current.get_or_insert(Run { first: *id, last: *id, lasted: Duration::ZERO });
+        run.last = *id;
+        run.lasted = sent.written.saturating_duration_since(published[&run.first].confirmed);
+    }
+    runs.extend(current);
+    runs
+}
+
+/// The first run that no gap explains. Runs are in the order of their gaps, and a gap is a part of one run at
+/// most: after it something was received. Of several gaps with nothing in between, a run is as long as all.
+fn first_unexplained(runs: &[Run], gaps: &[Duration]) -> Option<Run> {
+    /// What is published just before the last byte is heard is still on its way then.
+    const ON_ITS_WAY: Duration = Duration::from_millis(250);
+    let mut gaps = gaps.iter();
+    let mut is_explained = |run: &Run| {
+        let mut explained = Duration::ZERO;
+        gaps.any(|gap| {
+            explained += *gap + ON_ITS_WAY;
+            run.lasted <= explained
+        })
+    };
+    runs.iter().find(|run| !is_explained(run)).copied()
+}
+
+fn twice(ids: &HashMap<u64, u32>) -> Vec<u64> {
+    ids.iter().filter(|(_, times)| **times > 1).map(|(id, _)| *id).collect()
+}
+
+#[test]
+fn a_gap_explains_one_run_of_lost_messages_that_lasted_no_longer() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let start = tokio::time::Instant::now();
+    // One a second, and two runs are lost: 3 to 5, and 7.
+    let published: Published = (0..10u64)
+        .map(|id| {
+            let at = start + SECOND * u32::try_from(id).unwrap();
+            (id, crate::load::Sent { written: at, confirmed: at })
+        })
+        .collect();
+    let received = HashSet::from([0, 1, 2, 6, 8, 9]);
+    let lost = lost_runs(&published, &received);
+    let unexplained = |gaps: &[Duration]| first_unexplained(&lost, gaps).map(|run| (run.first, run.last));
+    assert_eq!(unexplained(&[2 * SECOND, SECOND]), None);
+    assert_eq!(unexplained(&[SECOND, 2 * SECOND, SECOND]), None, "a gap may have cost nothing");
+    assert_eq!(unexplained(&[10 * SECOND]), Some((7, 7)));
+    assert_eq!(unexplained(&[SECOND, SECOND, SECOND]), None, "nothing was received between two gaps");
+    assert_eq!(unexplained(&[SECOND, SECOND]), Some((7, 7)));
+    assert_eq!(unexplained(&[SECOND]), Some((3, 5)));
+    assert_eq!(unexplained(&[]), Some((3, 5)));
+}

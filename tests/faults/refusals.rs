@@ -1,0 +1,115 @@
+//! A server that takes no writes for a while: receiving goes on, and what was received is appended later.
+
+use redis_consumer_group::ConsumerGroup;
+use redis_private_server::PrivateServer;
+
+use crate::judge::Witness;
+use crate::load::Load;
+use crate::scene::{INPUT, Scene, connect, eventually, judge_at, order, try_order};
+
+async fn server() -> PrivateServer {
+    PrivateServer::builder().start().await.unwrap()
+}
+
+/// Waits until nothing is appended any more while messages go on coming in.
+async fn waits(scene: &Scene) {
+    let mut before = scene.group.ledger();
+    eventually("commits wait while receiving goes on", async || {
+        let now = scene.group.ledger();
+        let waits = now.processed == before.processed && now.received > before.received + 2_000;
+        if now.processed > before.processed {
+            before = now;
+        }
+        waits
+    })
+    .await;
+}
+
+/// Has the server refuse writes with this answer, then take them again.
+async fn refused(scene: Scene, code: &str, begin: &[&str], end: &[&str]) {
+    let mut redis = scene.redis().await;
+    for command in begin {
+        order(&mut redis, command).await;
+    }
+    eventually(&format!("the server answers {code}"), async || {
+        let answer = try_order(&mut redis, "SET probe x").await;
+        answer.is_err_and(|error| error.code() == Some(code))
+    })
+    .await;
+    waits(&scene).await;
+    for command in end {
+        order(&mut redis, command).await;
+    }
+    scene.goes_on().await;
+    let _ = try_order(&mut redis, "DEL probe").await;
+    let (_, ledger) = scene.end().await;
+    assert_eq!((ledger.gaps.count, ledger.dropped, ledger.abandoned), (0, 0, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory() {
+    let scene = Scene::at(server().await, 3_000).await;
+    refused(scene, "OOM", &["CONFIG SET maxmemory 1mb"], &["CONFIG SET maxmemory 0"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory_already_when_the_group_starts() {
+    let server = PrivateServer::builder().arg("maxmemory", "1mb").start().await.unwrap();
+    let mut redis = connect(&server.url()).await;
+    let full = async || {
+        order(&mut redis, "CONFIG SET maxmemory 1").await;
+        try_order(&mut redis, "SET probe x").await.is_err_and(|error| error.code() == Some("OOM"))
+    };
+    eventually("the server is out of memory", full).await;
+    let witness = Witness::default();
+    let group = witness.beside(ConsumerGroup::builder(server.url())).start().await.unwrap();
+    let load = Load::start(server.addr(), INPUT, 2_000);
+    let scene = Scene { server, group, witness, load };
+    waits(&scene).await;
+    let mut redis = scene.redis().await;
+    order(&mut redis, "CONFIG SET maxmemory 0").await;
+    scene.goes_on().await;
+    let (_, ledger) = scene.end().await;
+    assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() {
+    let server = server().await;
+    let seconds = std::time::Duration::from_secs;
+    let scene = Scene::with(server, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
+    let mut redis = scene.redis().await;
+    order(&mut redis, "CONFIG SET maxmemory 1").await;
+    waits(&scene).await;
+    let Scene { server, group, witness, load } = scene;
+    let published = load.stop().await;
+    let ledger = tokio::time::timeout(seconds(6), group.shutdown()).await.unwrap().unwrap();
+    assert!(ledger.abandoned >= 2_000, "{ledger}");
+    judge_at(&server, &published, &witness, &ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turned_into_a_read_only_replica() {
+    // Of a primary that is not there: a replica keeps its data until it has found its primary.
+    let scene = Scene::at(server().await, 3_000).await;
+    refused(scene, "READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_replicas() {
+    let scene = Scene::at(server().await, 3_000).await;
+    let (begin, end) = ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0");
+    refused(scene, "NOREPLICAS", &[begin], &[end]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_fails() {
+    let server = PrivateServer::builder().arg("dbfilename", "snapshot").start().await.unwrap();
+    // Where a folder is, no file can be put.
+    std::fs::create_dir(server.folder().join("snapshot")).unwrap();
+    let scene = Scene::at(server, 3_000).await;
+    let begin = ["CONFIG SET rdb-key-save-delay 0", "BGSAVE"];
+    let mut redis = scene.redis().await;
+    redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1000000").exec_async(&mut redis).await.unwrap();
+    refused(scene, "MISCONF", &begin, &["CONFIG SET stop-writes-on-bgsave-error no"]).await;
+}

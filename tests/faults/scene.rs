@@ -1,0 +1,134 @@
+//! What the tests begin with: a server, a group beside a witness, a load; and how they end.
+
+use std::time::Duration;
+
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
+use redis_consumer_group::{Builder, ConsumerGroup, JsonProcessor, Ledger};
+use redis_private_server::PrivateServer;
+use tokio::time::{Instant, sleep};
+
+use crate::judge::{Witness, appended, judge};
+use crate::load::{Load, Published};
+
+pub(crate) const INPUT: &str = "messages:published";
+pub(crate) const OUTPUT: &str = "messages:processed";
+pub(crate) const IDS: &str = "consumer:ids";
+
+/// A server with a group under load.
+pub(crate) struct Scene {
+    pub(crate) server: PrivateServer,
+    pub(crate) group: ConsumerGroup,
+    pub(crate) witness: Witness,
+    pub(crate) load: Load,
+}
+
+impl Scene {
+    /// A group of three at this server, and so many messages a second.
+    pub(crate) async fn at(server: PrivateServer, a_second: u64) -> Self {
+        Self::with(server, a_second, |builder| builder).await
+    }
+
+    /// The same with settings of its own.
+    pub(crate) async fn with(
+        server: PrivateServer,
+        a_second: u64,
+        set: impl FnOnce(Builder<JsonProcessor>) -> Builder<JsonProcessor>,
+    ) -> Self {
+        let witness = Witness::default();
+        let builder = set(ConsumerGroup::builder(server.url()));
+        let group = witness.beside(builder).start().await.unwrap();
+        let load = Load::start(server.addr(), INPUT, a_second);
+        let scene = Self { server, group, witness, load };
+        scene.goes_on().await;
+        scene
+    }
+
+    pub(crate) async fn redis(&self) -> MultiplexedConnection {
+        connect(&self.server.url()).await
+    }
+
+    /// Waits until messages published from now on are processed, a few hundred of them.
+    pub(crate) async fn goes_on(&self) {
+        let before = self.group.ledger();
+        eventually("the group processes messages", async || {
+            let now = self.group.ledger();
+            now.processed >= before.processed + before.in_flight() + 200
+        })
+        .await;
+    }
+
+    /// Stops load and group, and judges.
+    pub(crate) async fn end(self) -> (PrivateServer, Ledger) {
+        let Self { server, group, witness, load } = self;
+        let published = load.stop().await;
+        let ledger = group.shutdown().await.unwrap();
+        judge_at(&server, &published, &witness, &ledger).await;
+        (server, ledger)
+    }
+}
+
+pub(crate) async fn judge_at(
+    server: &PrivateServer,
+    published: &Published,
+    witness: &Witness,
+    ledger: &Ledger,
+) {
+    let mut redis = connect(&server.url()).await;
+    judge(published, witness, &appended(&mut redis, OUTPUT).await, ledger);
+    assert_nothing_left_behind(&mut redis).await;
+}
+
+/// After a clean stop only the streams are there.
+async fn assert_nothing_left_behind(redis: &mut MultiplexedConnection) {
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*consumer:ids*").query_async(redis).await.unwrap();
+    assert_eq!(keys, [""; 0], "of the ids");
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*lane:*").query_async(redis).await.unwrap();
+    assert_eq!(keys, [""; 0], "of the lanes");
+}
+
+/// A connection that waits for as long as it takes.
+pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
+    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+}
+
+/// Sends a command, given as it would be typed.
+pub(crate) async fn order(redis: &mut MultiplexedConnection, command: &str) -> redis::Value {
+    try_order(redis, command).await.unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+pub(crate) async fn try_order(
+    redis: &mut MultiplexedConnection,
+    command: &str,
+) -> redis::RedisResult<redis::Value> {
+    let mut words = command.split(' ');
+    let mut cmd = redis::cmd(words.next().unwrap());
+    for word in words {
+        cmd.arg(word);
+    }
+    cmd.query_async(redis).await
+}
+
+/// Waits until the condition holds, at most 30 s.
+#[track_caller]
+pub(crate) fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    within(Duration::from_secs(30), what, condition)
+}
+
+/// Waits until the condition holds.
+#[track_caller]
+pub(crate) fn within(
+    limit: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let (caller, deadline) = (std::panic::Location::caller(), Instant::now() + limit);
+    async move {
+        while !condition().await {
+            assert!(Instant::now() < deadline, "not within {limit:?}: {what} ({caller})");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

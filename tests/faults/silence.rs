@@ -1,0 +1,102 @@
+//! A subscriber's connection that goes silent while the server lives.
+
+use std::time::Duration;
+
+use redis_consumer_group::ConsumerGroup;
+use redis_private_server::PrivateServer;
+use tokio::time::{Instant, sleep};
+
+use crate::judge::{Witness, appended};
+use crate::load::{Load, by_hand};
+use crate::proxy::{Proxy, Whose};
+use crate::scene::{INPUT, OUTPUT, Scene, connect, eventually, judge_at, within};
+
+async fn behind_a_proxy() -> (Scene, Proxy) {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let proxy = Proxy::before(server.addr()).await;
+    let witness = Witness::default();
+    let group = witness.beside(ConsumerGroup::builder(proxy.url())).start().await.unwrap();
+    let load = Load::start(server.addr(), INPUT, 2_000);
+    let scene = Scene { server, group, witness, load };
+    scene.goes_on().await;
+    (scene, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_hears_nothing_is_replaced_and_the_gap_is_reported() {
+    let (scene, proxy) = behind_a_proxy().await;
+    assert_eq!(proxy.hold(Whose::Subscriber), 1);
+    let silent_since = Instant::now();
+    let noticed = || proxy.count(Whose::Subscriber) == 2;
+    within(Duration::from_secs(5), "a second connection is opened", async || noticed()).await;
+    let gaps = || scene.group.ledger().gaps;
+    within(Duration::from_secs(3), "the gap is reported", async || gaps().count == 1).await;
+    let (gap, lasted) = (gaps().latest[0].clone(), silent_since.elapsed());
+    assert!(gap.cause.contains("silent"), "{gap:?}");
+    assert!(gap.duration > Duration::from_millis(3_500) && gap.duration < lasted, "{gap:?} of {lasted:?}");
+    // Too late: it is not listened to any more.
+    proxy.release(Whose::Subscriber);
+    scene.goes_on().await;
+    let (_, ledger) = scene.end().await;
+    assert_eq!((ledger.gaps.count, ledger.abandoned), (1, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_is_back_within_its_last_second_is_kept() {
+    let (scene, proxy) = behind_a_proxy().await;
+    assert_eq!(proxy.hold(Whose::Subscriber), 1);
+    within(Duration::from_secs(6), "a second connection is opened", async || {
+        proxy.count(Whose::Subscriber) == 2
+    })
+    .await;
+    // Long enough for messages to arrive on both.
+    sleep(Duration::from_millis(400)).await;
+    assert_eq!(proxy.release(Whose::Subscriber), 1);
+    eventually("the second connection is closed", async || proxy.count(Whose::Subscriber) == 1).await;
+    scene.goes_on().await;
+    let (_, ledger) = scene.end().await;
+    assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{:?}", ledger.gaps);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_is_silent_when_the_group_stops_is_given_up_in_time() {
+    let (Scene { server, group, witness, load }, proxy) = behind_a_proxy().await;
+    proxy.hold(Whose::Subscriber);
+    let stopping = Instant::now();
+    let ledger = group.shutdown().await.unwrap();
+    assert!(stopping.elapsed() < Duration::from_secs(7), "{:?}", stopping.elapsed());
+    let published = load.stop().await;
+    judge_at(&server, &published, &witness, &ledger).await;
+    assert_eq!((ledger.gaps.count, ledger.abandoned), (1, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_the_second_connection_has_heard_when_the_group_stops_is_processed() {
+    const MESSAGES: u64 = 10;
+    let server = PrivateServer::builder().start().await.unwrap();
+    let proxy = Proxy::before(server.addr()).await;
+    let witness = Witness::default();
+    let group = witness.beside(ConsumerGroup::builder(proxy.url())).start().await.unwrap();
+    let mut redis = connect(&server.url()).await;
+    assert_eq!(proxy.hold(Whose::Subscriber), 1);
+    let second = "a second connection is subscribed beside the silent one";
+    within(Duration::from_secs(6), second, async || {
+        let answer = redis::cmd("PUBSUB").arg("NUMSUB").arg(INPUT).query_async(&mut redis).await;
+        let (_, subscribers): (String, u32) = answer.unwrap();
+        subscribers == 2
+    })
+    .await;
+    for id in 0..MESSAGES {
+        let heard: u32 = redis::cmd("PUBLISH").arg(INPUT).arg(id).query_async(&mut redis).await.unwrap();
+        assert_eq!(heard, 2, "the verdict was there too early");
+    }
+    // They have time to get there; that they did shows nowhere. The silent one has most of its second left.
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(group.ledger().received, 0, "the verdict was there too early");
+    let stopping = Instant::now();
+    let ledger = group.shutdown().await.unwrap();
+    assert!(stopping.elapsed() < Duration::from_secs(7), "{:?}", stopping.elapsed());
+    assert_eq!((ledger.received, ledger.processed, ledger.gaps.count), (MESSAGES, MESSAGES, 1), "{ledger}");
+    judge_at(&server, &by_hand(0..MESSAGES), &witness, &ledger).await;
+    assert_eq!(appended(&mut redis, OUTPUT).await.len(), witness.count());
+}

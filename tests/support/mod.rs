@@ -1,0 +1,225 @@
+//! What the tests of the library share: a server of their own, messages, and a judge of what became of them.
+#![allow(dead_code, unused_imports, reason = "each file of tests uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod judge;
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue, cmd, pipe};
+use redis_consumer_group::{Builder, ConsumerGroup, JsonProcessor};
+use redis_private_server::PrivateServer;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+pub(crate) use self::judge::judge;
+
+pub(crate) const INPUT: &str = "messages:published";
+pub(crate) const OUTPUT: &str = "messages:processed";
+pub(crate) const REJECTED: &str = "messages:rejected";
+pub(crate) const IDS: &str = "consumer:ids";
+
+/// Long enough for a busy machine. What a test waits for takes much less as a rule.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A private server, and a look at what is in it. Gone when dropped.
+///
+/// Tests look through its unix socket, which is there with TLS too; so a group's connections are all others.
+pub(crate) struct Server {
+    server: PrivateServer,
+}
+
+/// One entry of a stream: its id, and its fields in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+}
+
+impl Server {
+    /// A server with nothing but the defaults.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(PrivateServer::builder()).await
+    }
+
+    /// The text of an error says how to install a server.
+    pub(crate) async fn start_with(builder: redis_private_server::Builder) -> Self {
+        match builder.start().await {
+            Ok(server) => Self { server },
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A group at this server, which every test sets up further.
+    pub(crate) fn group(&self) -> Builder<JsonProcessor> {
+        ConsumerGroup::builder(self.url())
+    }
+
+    /// A new connection, which waits for answers as long as it takes.
+    pub(crate) async fn connection(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.unix_url()).unwrap();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    }
+
+    /// Runs a command given as words, and fails the test when it is refused.
+    pub(crate) async fn run<T: FromRedisValue>(&self, words: &str) -> T {
+        let mut split = words.split(' ');
+        let mut command = cmd(split.next().unwrap());
+        for word in split {
+            command.arg(word);
+        }
+        match command.query_async(&mut self.connection().await).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{words}: {error}"),
+        }
+    }
+
+    /// Publishes `count` messages of the usual form, each with an id of its own, and returns their ids in order.
+    ///
+    /// When it comes back, the server has handed all of them to its subscribers' buffers.
+    pub(crate) async fn publish(&self, count: usize) -> Vec<String> {
+        publish_on(&mut self.connection().await, INPUT, count).await
+    }
+
+    /// Publishes one payload as it is. It must have reached a subscriber.
+    pub(crate) async fn publish_payload(&self, payload: impl AsRef<[u8]>) {
+        let heard: u64 = cmd("PUBLISH")
+            .arg(INPUT)
+            .arg(payload.as_ref())
+            .query_async(&mut self.connection().await)
+            .await
+            .unwrap();
+        assert_ne!(heard, 0, "nobody is subscribed to {INPUT}");
+    }
+
+    /// All entries of a stream, read in pages.
+    pub(crate) async fn entries(&self, stream: &str) -> Vec<Entry> {
+        const PAGE: usize = 10_000;
+        type Page = Vec<(String, Vec<(String, Vec<u8>)>)>;
+        let mut connection = self.connection().await;
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let from = entries.last().map_or_else(|| "-".to_owned(), |last| format!("({}", last.id));
+            let mut range = cmd("XRANGE");
+            range.arg(stream).arg(from).arg("+").arg("COUNT").arg(PAGE);
+            let page: Page = range.query_async(&mut connection).await.unwrap();
+            let last = page.len() < PAGE;
+            entries.extend(page.into_iter().map(|(id, fields)| Entry { id, fields }));
+            if last {
+                return entries;
+            }
+        }
+    }
+
+    pub(crate) async fn output(&self) -> Vec<Entry> {
+        self.entries(OUTPUT).await
+    }
+
+    pub(crate) async fn rejected(&self) -> Vec<Entry> {
+        self.entries(REJECTED).await
+    }
+
+    /// How many entries the stream has.
+    pub(crate) async fn length(&self, stream: &str) -> usize {
+        self.run(&format!("XLEN {stream}")).await
+    }
+
+    /// The list of the consumers' ids.
+    pub(crate) async fn ids(&self) -> Vec<String> {
+        self.run(&format!("LRANGE {IDS} 0 -1")).await
+    }
+
+    /// Every key, sorted.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.run("KEYS *").await;
+        keys.sort();
+        keys
+    }
+
+    /// The connections of groups, as `CLIENT LIST` shows them: one line each.
+    pub(crate) async fn connections_of_groups(&self) -> Vec<String> {
+        let list: String = self.run("CLIENT LIST").await;
+        // Tests come through the socket.
+        list.lines().filter(|line| line.contains(" addr=127.0.0.1:")).map(str::to_owned).collect()
+    }
+}
+
+impl Deref for Server {
+    type Target = PrivateServer;
+
+    fn deref(&self) -> &PrivateServer {
+        &self.server
+    }
+}
+
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut PrivateServer {
+        &mut self.server
+    }
+}
+
+impl Entry {
+    /// The value of a field as text; `None` if there is none of that name.
+    pub(crate) fn text(&self, field: &str) -> Option<&str> {
+        self.bytes(field).map(|value| std::str::from_utf8(value).unwrap())
+    }
+
+    /// The value of a field.
+    pub(crate) fn bytes(&self, field: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Publishes `count` messages to `channel` in pipelines, and returns their ids in order.
+pub(crate) async fn publish_on(
+    connection: &mut MultiplexedConnection,
+    channel: &str,
+    count: usize,
+) -> Vec<String> {
+    let ids: Vec<String> = (0..count).map(|_| Uuid::new_v4().to_string()).collect();
+    for chunk in ids.chunks(1000) {
+        let mut pipeline = pipe();
+        for id in chunk {
+            pipeline.cmd("PUBLISH").arg(channel).arg(payload(id)).ignore();
+        }
+        pipeline.exec_async(connection).await.unwrap();
+    }
+    ids
+}
+
+/// A message of the usual form.
+pub(crate) fn payload(id: &str) -> String {
+    format!(r#"{{"message_id":"{id}"}}"#)
+}
+
+/// Waits until it is known of so many messages what became of them.
+pub(crate) async fn settled(group: &ConsumerGroup, messages: usize) {
+    eventually(LIMIT, &format!("{messages} messages are settled"), async || {
+        let ledger = group.ledger();
+        ledger.received >= messages as u64 && ledger.in_flight() == 0
+    })
+    .await;
+}
+
+/// Waits until so many messages were received.
+pub(crate) async fn received(group: &ConsumerGroup, messages: usize) {
+    let what = format!("{messages} messages are received");
+    eventually(LIMIT, &what, async || group.ledger().received >= messages as u64).await;
+}
+
+/// The ids of a group's consumers, in order.
+pub(crate) fn ids_of(group: &ConsumerGroup) -> Vec<String> {
+    group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect()
+}
+
+/// Waits until the condition holds, and fails the test when it does not within `limit`.
+pub(crate) async fn eventually(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
