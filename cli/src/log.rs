@@ -1,0 +1,59 @@
+//! The log on stderr.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use tracing::{error, warn};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::exit;
+use crate::options::{Log, LogFormat};
+
+/// Lines that wait for a slow reader of stderr. What comes beyond them is left out: nobody would read it in time.
+const WAITING: usize = 4096;
+
+/// Writes what is logged to stderr from now on, beginning with these warnings, until the guard is dropped.
+///
+/// A thread of its own writes: a full pipe blocks whoever writes into it, and neither reading messages nor
+/// committing them waits for somebody to read the log.
+#[must_use = "what waits is written when the guard is dropped"]
+pub(crate) fn start(log: &Log, warnings: &[String]) -> WorkerGuard {
+    let filter = if log.quiet { Targets::new().with_default(LevelFilter::ERROR) } else { log.filter.clone() };
+    // By default a line that cannot be written is complained about on the same closed stderr, with a panic.
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours()).log_internal_errors(false);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    guard
+}
+
+/// Says what went wrong, after what was logged; in the form of the log where a program reads it.
+pub(crate) fn fail(log: &Log, written: WorkerGuard, problem: &anyhow::Error) -> ExitCode {
+    match log.format {
+        LogFormat::Text => {
+            drop(written);
+            exit::failed(problem)
+        }
+        LogFormat::Json => {
+            error!("{}", exit::text(problem));
+            exit::code(problem).into()
+        }
+    }
+}
+
+/// Colours are for a terminal whose user wants them (<https://no-color.org>).
+fn colours() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,38 @@
+//! The program `redis-consumer-group`.
+mod arguments;
+mod connection;
+mod demo;
+mod exit;
+mod generate;
+mod ids;
+mod ledger;
+mod log;
+mod options;
+mod printable;
+mod publish;
+mod reports;
+mod run;
+mod secret;
+mod signals;
+mod stdout;
+mod stop;
+mod talk;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(end) => return end,
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::failed(&anyhow::Error::from(error).context("cannot start threads")),
+    };
+    let end = runtime.block_on(arguments.run()).unwrap_or_else(|error| exit::failed(&error));
+    // Nothing of ours is left in it; a thread that waits for a name server is not waited for.
+    runtime.shutdown_background();
+    end
+}

@@ -1,0 +1,78 @@
+//! The options as flags of the command line.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use clap::builder::PossibleValuesParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+
+use super::option::{Group, Kind, Opt};
+
+/// The texts of the flags that were given, by the names of their options.
+pub(crate) type Texts = BTreeMap<&'static str, String>;
+
+/// Which options a subcommand has.
+pub(crate) trait Selection {
+    const GROUPS: &'static [Group];
+}
+
+/// The flags of a selection of options. They stay texts: only together with variables and file is it known
+/// which of them count.
+#[derive(Debug, Clone)]
+pub(crate) struct Flags<S> {
+    texts: Texts,
+    selection: PhantomData<S>,
+}
+
+impl<S: Selection> Flags<S> {
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+}
+
+impl<S: Selection> Args for Flags<S> {
+    fn augment_args(mut command: Command) -> Command {
+        for group in S::GROUPS {
+            command = command.next_help_heading(group.heading).args(group.options.iter().map(arg));
+        }
+        // What follows is the subcommand's own.
+        command.next_help_heading(None::<&'static str>)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<S: Selection> FromArgMatches for Flags<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = S::GROUPS.iter().flat_map(|group| group.options);
+        let given = options.filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine));
+        let texts =
+            given.filter_map(|o| Some((o.name, matches.get_one::<String>(o.name)?.clone()))).collect();
+        Ok(Self { texts, selection: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn arg(option: &'static Opt) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).short(option.short).help(option.help);
+    // For the help only: what counts as given is what stands on the command line.
+    let arg = if option.default.is_empty() { arg } else { arg.default_value(option.default) };
+    match option.kind {
+        Kind::Value(name) => arg.value_name(name),
+        Kind::File => arg.value_name("FILE").value_hint(ValueHint::FilePath),
+        Kind::Choice(words) => arg.value_name("WORD").value_parser(PossibleValuesParser::new(words)),
+        Kind::Switch => arg
+            .value_name("BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .hide_default_value(true),
+    }
+}

@@ -1,0 +1,88 @@
+//! Flag over variable over file: which text counts for an option.
+
+use std::path::Path;
+
+use super::error::{OptionError, Origin};
+use super::file::File;
+use super::flags::Texts;
+use super::option::{Group, Opt};
+use super::table::RUN;
+use super::variables::Variables;
+
+/// The texts that were given, in the order of precedence.
+#[derive(Default)]
+pub(crate) struct Layers {
+    flags: Texts,
+    variables: Variables,
+    file: File,
+}
+
+/// A text that counts, and where it came from.
+pub(super) struct Given {
+    pub(super) option: &'static Opt,
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+impl Layers {
+    /// Puts the layers together, and reads the file that they name.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(crate) fn new(flags: Texts, variables: Variables) -> anyhow::Result<Self> {
+        let mut layers = Self { flags, variables, file: File::default() };
+        let options = options(RUN);
+        if let Some(config) = options.iter().find(|option| !option.in_file)
+            && let Some((path, _)) = layers.text(config)?
+        {
+            layers.file = File::read(Path::new(&path), &options)?;
+        }
+        Ok(layers)
+    }
+
+    /// What is to be said about variables that look like ours.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.variables.unknown(&options(RUN))
+    }
+
+    /// What was given for the options of these groups.
+    ///
+    /// # Errors
+    /// When a variable is not UTF-8, or the server is named twice in one layer.
+    pub(super) fn given(&self, groups: &'static [Group]) -> Result<Vec<Given>, OptionError> {
+        let mut given = Vec::new();
+        for option in options(groups) {
+            if let Some((text, origin)) = self.text(option)? {
+                given.push(Given { option, text, origin });
+            }
+        }
+        one_server(&mut given)?;
+        Ok(given)
+    }
+
+    fn text(&self, option: &Opt) -> Result<Option<(String, Origin)>, OptionError> {
+        if let Some((name, text)) = self.flags.get_key_value(option.name) {
+            return Ok(Some((text.clone(), Origin::Flag(name))));
+        }
+        Ok(self.variables.get(option)?.or_else(|| self.file.get(option)))
+    }
+}
+
+fn options(groups: &'static [Group]) -> Vec<&'static Opt> {
+    groups.iter().flat_map(|group| group.options).collect()
+}
+
+/// `--url` and `--redis-addr` name the same thing: the higher layer's form counts, and one layer has one.
+fn one_server(given: &mut Vec<Given>) -> Result<(), OptionError> {
+    let place = |name| given.iter().position(|given| given.option.name == name);
+    let (Some(url), Some(short)) = (place("url"), place("redis-addr")) else { return Ok(()) };
+    let other = given[url].origin.clone();
+    let origin = &given[short].origin;
+    if origin.rank() == other.rank() {
+        let problem = format!("the server is named by {other} already; give one of the two");
+        return Err(OptionError { origin: origin.clone(), problem });
+    }
+    let lower = if origin.rank() < other.rank() { short } else { url };
+    given.remove(lower);
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! The options: each is a flag, a variable and a key of the file, and is described once.
+//!
+//! ```text
+//!   table    one row an option: name, default, help, and what it sets
+//!     │
+//!   flags ──► layers ◄── variables, file      which text counts, and where it came from
+//!                │
+//!            settings                         the texts become values, and are checked together
+//! ```
+mod error;
+mod file;
+mod flags;
+mod layers;
+#[cfg(test)]
+mod markdown;
+mod names;
+mod option;
+mod settings;
+mod table;
+mod value;
+mod variables;
+
+pub(crate) use error::OptionError;
+pub(crate) use flags::{Flags, Selection};
+pub(crate) use layers::Layers;
+pub(crate) use option::Group;
+pub(crate) use settings::{Log, LogFormat, Settings};
+pub(crate) use table::{CONNECTION, IDS, RUN};
+pub(crate) use variables::Variables;

@@ -1,0 +1,237 @@
+//! What the options say when they are read together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redis_consumer_group::{Config, Error};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::error::{OptionError, Origin};
+use super::layers::{Given, Layers};
+use super::option::Group;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settings {
+    /// What the library is told.
+    pub(crate) config: Config,
+    /// Where the password is, until it is in the address.
+    pub(super) password_file: Option<PathBuf>,
+    pub(crate) report_every: Duration,
+    pub(crate) json: bool,
+    pub(crate) log: Log,
+    /// What is to be said about values that are not used.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Log {
+    pub(crate) filter: Targets,
+    /// Errors only, whatever the filter says.
+    pub(crate) quiet: bool,
+    pub(crate) format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Settings {
+    /// Reads and checks the options of these groups. The others keep their defaults.
+    ///
+    /// # Errors
+    /// When a value cannot work, with where it came from.
+    pub(crate) fn read(layers: &Layers, groups: &'static [Group]) -> anyhow::Result<Self> {
+        let given = layers.given(groups)?;
+        let mut settings = Self::set(&given)?;
+        if let Err(error) = settings.config.validate() {
+            return Err(blame(&given, error));
+        }
+        if let Some(path) = &settings.password_file {
+            let password = password(path)?;
+            settings.config.address = settings.config.address.with_password(password);
+        }
+        Ok(settings)
+    }
+
+    fn set<'a>(given: impl IntoIterator<Item = &'a Given>) -> Result<Self, OptionError> {
+        let mut settings = Self::default();
+        for Given { option, text, origin } in given {
+            if let (Origin::Fallback(name), Some(set)) = (origin, option.foreign) {
+                if let Err(problem) = set(&mut settings, text) {
+                    settings.warnings.push(format!("{name} is not used: {problem}"));
+                }
+                continue;
+            }
+            let refused = |problem| OptionError { origin: origin.clone(), problem };
+            option.apply(&mut settings, text).map_err(refused)?;
+        }
+        Ok(settings)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            password_file: None,
+            report_every: Duration::from_secs(3),
+            json: false,
+            log: Log {
+                filter: Targets::new().with_default(LevelFilter::INFO),
+                quiet: false,
+                format: LogFormat::Text,
+            },
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// Where a refusal of the library comes from: the option that it names, or, if that one has its default, the
+/// option without which it would say something else.
+fn blame(given: &[Given], error: Error) -> anyhow::Error {
+    let Error::Config { option: named, problem } = &error else { return error.into() };
+    let without = |left_out: &&Given| {
+        let others = given.iter().filter(|other| other.option.name != left_out.option.name);
+        let outcome = Settings::set(others).map(|settings| settings.config.validate());
+        !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
+    };
+    match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().find(without)) {
+        Some(Given { option, origin, .. }) => {
+            let problem = if option.name == *named { problem.clone() } else { format!("{named}: {problem}") };
+            OptionError { origin: origin.clone(), problem }.into()
+        }
+        None => error.into(),
+    }
+}
+
+/// The password in a file: all of it but for one newline at the end, as editors put it there.
+fn password(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::File { option: "password-file", path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        let problem = format!("{} is empty; write the password into it", path.display());
+        return Err(Error::Config { option: "password-file", problem });
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::RUN;
+    use super::super::variables::Variables;
+    use super::*;
+
+    fn read(flags: &[(&'static str, &str)], variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let flags = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let variables: Variables = variables.iter().map(|(name, text)| (*name, *text)).collect();
+        let layers = Layers::new(flags, variables).map_err(|error| error.to_string())?;
+        Settings::read(&layers, RUN).map_err(|error| error.to_string())
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
+        let file = file("consumers = 1\ninput = 'from-file'\noutput = 'from-file'\n");
+        let variables = [
+            ("RCG_CONFIG", file.path().to_str().unwrap()),
+            ("RCG_CONSUMERS", "2"),
+            ("RCG_INPUT", "from-variable"),
+        ];
+        let config = read(&[("consumers", "4")], &variables).unwrap().config;
+        assert_eq!((config.consumers, &*config.input, &*config.output), (4, "from-variable", "from-file"));
+    }
+
+    #[test]
+    fn redis_url_counts_where_our_own_variable_is_not_set() {
+        let shown = |variables: &[_]| read(&[], variables).unwrap().config.address.to_string();
+        assert_eq!(shown(&[("REDIS_URL", "redis://other:1")]), "redis://other:1");
+        assert_eq!(
+            shown(&[("REDIS_URL", "redis://other:1"), ("RCG_URL", "redis://ours:2")]),
+            "redis://ours:2"
+        );
+        assert_eq!(
+            shown(&[("REDIS_URL", "redis://other:1"), ("RCG_REDIS_ADDR", "ours:2")]),
+            "redis://ours:2"
+        );
+        assert_eq!(shown(&[("REDIS_URL", "redis://other:1"), ("RCG_URL", "")]), "redis://other:1");
+    }
+
+    #[test]
+    fn rust_log_is_for_other_programs_too_and_never_an_error() {
+        let default = Settings::default().log.filter;
+        for (text, kept) in [
+            ("debug", false),
+            ("info,redis_consumer_group=debug", false),
+            ("redis=debug", false),
+            ("myapp", true),
+            ("myapp=debug,other", true),
+            ("myapp[span]=debug", true),
+        ] {
+            let settings = read(&[], &[("RUST_LOG", text)]).unwrap();
+            assert_eq!(settings.log.filter == default, kept, "{text}");
+            assert_eq!(settings.warnings, [""; 0], "{text}");
+        }
+        let settings = read(&[], &[("RUST_LOG", "myapp=verbose")]).unwrap();
+        assert_eq!(settings.log.filter, default);
+        assert!(settings.warnings[0].starts_with("RUST_LOG is not used: "), "{:?}", settings.warnings);
+        assert!(read(&[], &[("RCG_LOG", "myapp")]).is_err());
+        assert!(read(&[], &[("RCG_LOG", "debug"), ("RUST_LOG", "a=b=c")]).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn the_higher_layers_form_of_the_address_counts_and_the_lower_ones_password_is_not_taken_along() {
+        let variables = [("RCG_URL", "redis://u:hush@secret:1")];
+        let address = read(&[("redis-addr", "here:2")], &variables).unwrap().config.address;
+        assert_eq!((address.to_string().as_str(), address.has_password()), ("redis://here:2", false));
+        let address = read(&[("url", "redis://here:3")], &[("RCG_REDIS_ADDR", "there:4")]).unwrap();
+        assert_eq!(address.config.address.to_string(), "redis://here:3");
+    }
+
+    #[test]
+    fn one_layer_names_the_server_once() {
+        let error = read(&[("url", "redis://a:1"), ("redis-addr", "b:2")], &[]).unwrap_err();
+        assert_eq!(error, "--redis-addr: the server is named by --url already; give one of the two");
+        let error = read(&[], &[("RCG_URL", "redis://a:1"), ("RCG_REDIS_ADDR", "b:2")]).unwrap_err();
+        assert!(error.starts_with("RCG_REDIS_ADDR: the server is named by RCG_URL already"), "{error}");
+    }
+
+    #[test]
+    fn a_refusal_of_the_library_is_told_with_where_the_value_came_from() {
+        let error = read(&[("consumers", "0")], &[]).unwrap_err();
+        assert!(error.starts_with("--consumers: 0 consumers cannot work"), "{error}");
+        let error = read(&[("json", "true")], &[("RCG_BUFFER", "64KiB")]).unwrap_err();
+        assert!(error.starts_with("RCG_BUFFER: max-payload: a payload of"), "{error}");
+        let error = read(&[("tls-key", "key.pem")], &[]).unwrap_err();
+        assert!(error.starts_with("--tls-key: tls-cert: a certificate and its key"), "{error}");
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_password_file_does_not_count() {
+        for (text, expected) in
+            [("hush", "hush"), ("hush\n", "hush"), ("hush\r\n", "hush"), ("hush\n\n", "hush\n")]
+        {
+            assert_eq!(password(file(text).path()).unwrap(), expected);
+        }
+        assert!(password(file("\n").path()).unwrap_err().to_string().contains("is empty"));
+        assert!(
+            read(&[("password-file", file("hush").path().to_str().unwrap())], &[])
+                .unwrap()
+                .config
+                .address
+                .has_password()
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Every option of the program that is also a variable and a key of the file.
+
+use std::time::Duration;
+
+use redis_consumer_group::{Address, Commit, Overflow, SourceKind};
+
+use super::option::{Group, Kind, Opt};
+use super::settings::LogFormat;
+use super::value::{duration, filter, foreign_filter, number, optional, put, size, switch};
+
+/// The options that say which server: the same for every subcommand.
+pub(crate) const CONNECTION: &[Group] = &[CONNECT];
+
+/// The options of `ids`.
+pub(crate) const IDS: &[Group] = &[CONNECT, Group { heading: NAMES, options: &[IDS_KEY] }];
+
+/// The options of `run`.
+pub(crate) const RUN: &[Group] = &[
+    CONNECT,
+    Group { heading: "Group", options: GROUP },
+    Group { heading: NAMES, options: KEYS },
+    Group { heading: "Buffer", options: BUFFER },
+    Group { heading: "Reports and log", options: REPORTS },
+];
+
+const NAMES: &str = "Names in Redis";
+
+const CONNECT: Group = Group {
+    heading: "Connection",
+    options: &[
+        Opt::new(
+            "url",
+            Kind::Value("URL"),
+            "redis://localhost:6379",
+            "The server: redis://, rediss:// (TLS) or unix://, with user, password and database. Others on this machine can read a password given here: prefer --password-file or RCG_URL. The variable is RCG_URL, else REDIS_URL",
+            |s, text| put(&mut s.config.address, text.parse().map_err(|e| format!("{e}"))),
+        )
+        .short('u')
+        .or_variable("REDIS_URL"),
+        Opt::new("redis-addr", Kind::Value("HOST:PORT"), "", "The server, in short, instead of --url", |s, text| {
+            put(&mut s.config.address, Address::from_host_and_port(text).map_err(|e| e.to_string()))
+        }),
+        Opt::new(
+            "password-file",
+            Kind::File,
+            "",
+            "A file with the password. One newline at its end does not count",
+            |s, text| put(&mut s.password_file, Ok(Some(text.into()))),
+        ),
+        Opt::new(
+            "tls-ca",
+            Kind::File,
+            "",
+            "The certificates (PEM) to trust instead of the system's",
+            |s, text| put(&mut s.config.tls.ca, Ok(Some(text.into()))),
+        ),
+        Opt::new("tls-cert", Kind::File, "", "Our certificate (PEM), where the server asks for one", |s, text| {
+            put(&mut s.config.tls.cert, Ok(Some(text.into())))
+        }),
+        Opt::new("tls-key", Kind::File, "", "The private key (PEM) of --tls-cert", |s, text| {
+            put(&mut s.config.tls.key, Ok(Some(text.into())))
+        }),
+        Opt::new("config", Kind::File, "", "A TOML file with any of these options, named as here", |_, _| Ok(()))
+            .not_in_file(),
+    ],
+};
+
+const GROUP: &[Opt] = &[
+    Opt::new("consumers", Kind::Value("N"), "3", "How many consumers work at the same time", |s, text| {
+        put(&mut s.config.consumers, number(text))
+    }),
+    Opt::new("source", Kind::Choice(&["pubsub"]), "pubsub", "Where messages come from", |s, _| {
+        put(&mut s.config.source, Ok(SourceKind::PubSub))
+    }),
+    Opt::new(
+        "commit",
+        Kind::Choice(&["atomic", "pipeline"]),
+        "atomic",
+        "How records are appended: in numbered transactions (nothing twice), or as plain XADD (after a broken connection some may be there twice)",
+        |s, text| {
+            put(&mut s.config.commit, Ok(if text == "pipeline" { Commit::Pipeline } else { Commit::Atomic }))
+        },
+    ),
+    Opt::new(
+        "max-attempts",
+        Kind::Value("N"),
+        "5",
+        "How often a message is tried before it is rejected",
+        |s, text| put(&mut s.config.max_attempts, number(text)),
+    ),
+    Opt::new("processor-timeout", Kind::Value("TIME"), "none", "How long one attempt may take", |s, text| {
+        put(&mut s.config.processor_timeout, optional(text, duration))
+    }),
+    Opt::new(
+        "max-messages",
+        Kind::Value("N"),
+        "none",
+        "Stop, as with SIGTERM, after so many messages",
+        |s, text| put(&mut s.config.max_messages, optional(text, number)),
+    ),
+    Opt::new(
+        "drain-timeout",
+        Kind::Value("TIME"),
+        "10s",
+        "How long a stop may take to finish what was received",
+        |s, text| put(&mut s.config.drain_timeout, duration(text)),
+    ),
+    Opt::new(
+        "lease",
+        Kind::Value("TIME"),
+        "10s",
+        "How long our ids stay listed after our last sign of life",
+        |s, text| put(&mut s.config.lease, duration(text)),
+    ),
+];
+
+const KEYS: &[Opt] = &[
+    Opt::new("input", Kind::Value("NAME"), "messages:published", "The channel that is read", |s, text| {
+        put(&mut s.config.input, Ok(text.to_owned()))
+    }),
+    Opt::new(
+        "output",
+        Kind::Value("NAME"),
+        "messages:processed",
+        "The stream that records are appended to",
+        |s, text| put(&mut s.config.output, Ok(text.to_owned())),
+    ),
+    Opt::new(
+        "rejected",
+        Kind::Value("NAME"),
+        "messages:rejected",
+        "The stream for what could not be processed",
+        |s, text| put(&mut s.config.rejected, Ok(text.to_owned())),
+    ),
+    IDS_KEY,
+    Opt::new(
+        "maxlen",
+        Kind::Value("N"),
+        "none",
+        "Trim the output to about so many entries; without it the output only grows",
+        |s, text| put(&mut s.config.maxlen, optional(text, number)),
+    ),
+];
+
+const IDS_KEY: Opt = Opt::new(
+    "ids-key",
+    Kind::Value("NAME"),
+    "consumer:ids",
+    "The list of the living consumers' ids",
+    |s, text| put(&mut s.config.ids_key, Ok(text.to_owned())),
+);
+
+const BUFFER: &[Opt] = &[
+    Opt::new(
+        "buffer",
+        Kind::Value("SIZE"),
+        "256MiB",
+        "The memory that waiting messages may hold, frames and bookkeeping included",
+        |s, text| put(&mut s.config.buffer, size(text)),
+    ),
+    Opt::new(
+        "overflow",
+        Kind::Choice(&["drop", "wait"]),
+        "drop",
+        "A message that finds the buffer full is dropped and counted, or waited for (then the server cuts us off when its own buffer is full)",
+        |s, text| {
+            put(&mut s.config.overflow, Ok(if text == "wait" { Overflow::Wait } else { Overflow::Drop }))
+        },
+    ),
+    Opt::new("max-payload", Kind::Value("SIZE"), "1MiB", "A longer payload is rejected", |s, text| {
+        put(&mut s.config.max_payload, size(text))
+    }),
+];
+
+const REPORTS: &[Opt] = &[
+    Opt::new("report-every", Kind::Value("TIME"), "3s", "The time between two reports", |s, text| {
+        let every = duration(text)?;
+        if every < Duration::from_millis(10) {
+            return Err(format!("a report every {text} would report nothing else; take 10ms or more"));
+        }
+        put(&mut s.report_every, Ok(every))
+    }),
+    Opt::new("json", Kind::Switch, "false", "Reports and ledger as JSON, one object a line", |s, text| {
+        put(&mut s.json, switch(text))
+    }),
+    Opt::new(
+        "log",
+        Kind::Value("LEVEL"),
+        "info",
+        "What is logged on stderr: error, warn, info, debug or trace, also for a part, as in info,redis_consumer_group=debug. The variable is RCG_LOG, else RUST_LOG",
+        |s, text| put(&mut s.log.filter, filter(text)),
+    )
+    .or_foreign_variable("RUST_LOG", |s, text| put(&mut s.log.filter, foreign_filter(text))),
+    Opt::new("quiet", Kind::Switch, "false", "Log errors only", |s, text| put(&mut s.log.quiet, switch(text))),
+    Opt::new("log-format", Kind::Choice(&["text", "json"]), "text", "How the log is written", |s, text| {
+        put(&mut s.log.format, Ok(if text == "json" { LogFormat::Json } else { LogFormat::Text }))
+    }),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::settings::Settings;
+    use super::*;
+
+    fn options() -> impl Iterator<Item = &'static Opt> {
+        RUN.iter().flat_map(|group| group.options)
+    }
+
+    #[test]
+    fn the_defaults_in_the_help_are_the_defaults() {
+        for option in options().filter(|option| !option.default.is_empty()) {
+            let mut settings = Settings::default();
+            option.apply(&mut settings, option.default).unwrap();
+            assert_eq!(settings, Settings::default(), "--{} has another default", option.name);
+        }
+    }
+
+    #[test]
+    fn every_option_has_its_flag_its_variable_and_its_key() {
+        let names: BTreeSet<_> = options().map(|option| option.name).collect();
+        let variables: BTreeSet<_> = options().map(Opt::variable).collect();
+        assert_eq!(names.len(), options().count(), "two options have one name");
+        assert_eq!(variables.len(), names.len());
+        let without_key: Vec<_> =
+            options().filter(|option| !option.in_file).map(|option| option.name).collect();
+        assert_eq!(without_key, ["config"]);
+        for option in options() {
+            assert!(option.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", option.name);
+            assert!(!option.help.ends_with('.'), "--{}", option.name);
+        }
+    }
+
+    #[test]
+    fn every_option_of_the_library_can_be_set() {
+        // The names that `Config::validate` blames are names of options.
+        let blamed =
+            ["consumers", "input", "output", "rejected", "ids-key", "buffer", "max-payload", "lease"];
+        let more = ["max-attempts", "maxlen", "max-messages", "processor-timeout", "tls-cert", "tls-ca"];
+        for name in blamed.iter().chain(&more) {
+            assert!(options().any(|option| option.name == *name), "no option is called {name}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Texts into values. Each error shows the text and how to write it.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// Puts a value in its place, if it is one.
+pub(super) fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
+
+/// A number without a sign.
+pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number that fits; write it like 4"))
+}
+
+/// A number of bytes.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let size: Result<ByteSize, _> = text.parse();
+    size.ok()
+        .and_then(|size| usize::try_from(size.as_u64()).ok())
+        .ok_or_else(|| format!("{text:?} is no size; write it like 256MiB, 1GB or 65536 (bytes)"))
+}
+
+/// A span of time, not longer than a year: the clock cannot add just any.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= YEAR)
+        .ok_or_else(|| format!("{text:?} is no span of time up to a year; write it like 3s, 250ms or 1m30s"))
+}
+
+/// A value, or the word `none`.
+pub(super) fn optional<T>(
+    text: &str,
+    value: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    match text {
+        "none" => Ok(None),
+        text => value(text).map(Some).map_err(|problem| format!("{problem}, or none")),
+    }
+}
+
+/// On or off.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false; write one of them")),
+    }
+}
+
+/// Levels of the log.
+pub(super) fn filter(text: &str) -> Result<Targets, String> {
+    let known = |word: &str| matches!(word, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    // A single word that is no level would be taken for the name of a part.
+    let meant =
+        text.split(',').all(|part| part.contains('=') || part.contains("::") || known(&part.to_lowercase()));
+    text.parse().ok().filter(|_| meant).ok_or_else(|| {
+        format!("{text:?} is no level; write error, warn, info, debug or trace, or info,redis_consumer_group=debug")
+    })
+}
+
+/// Levels in a variable that other programs read as well. Where it says nothing of us, our default stays.
+pub(super) fn foreign_filter(text: &str) -> Result<Targets, String> {
+    const OURS: &str = "redis_consumer_group";
+    let filter: Targets = text.parse().map_err(|_| {
+        format!(
+            "{text:?} has a form that is not read here; give the level for this program with --log or RCG_LOG"
+        )
+    })?;
+    // A name counts for all that begin with it.
+    let ours = |name: &str| name.starts_with(OURS) || OURS.starts_with(name);
+    let meant = filter.default_level().is_some() || filter.iter().any(|(name, _)| ours(name));
+    Ok(if meant { filter } else { Targets::new().with_default(LevelFilter::INFO) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_both_kinds_of_units() {
+        for (text, bytes) in [
+            ("65536", 65536),
+            ("64KiB", 65536),
+            ("256MiB", 256 << 20),
+            ("1GB", 1_000_000_000),
+            ("1 kb", 1000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1 apple", "0x10"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_of_time_need_a_unit_and_an_end() {
+        assert_eq!(duration("3s"), Ok(Duration::from_secs(3)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        for text in ["", "3", "-3s", "2years", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn none_is_a_value_where_there_need_not_be_one() {
+        assert_eq!(optional("none", number::<u64>), Ok(None));
+        assert_eq!(optional("7", number::<u64>), Ok(Some(7)));
+        assert!(optional("seven", number::<u64>).unwrap_err().ends_with("or none"));
+    }
+
+    #[test]
+    fn a_level_can_be_for_a_part_only() {
+        for text in
+            ["info", "WARN", "off", "info,redis_consumer_group=debug", "redis_consumer_group::group=trace"]
+        {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+        for text in ["", "loud", "info,loud", "redis_consumer_group=loud"] {
+            assert!(filter(text).is_err(), "{text}");
+        }
+    }
+}

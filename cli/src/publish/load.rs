@@ -1,0 +1,67 @@
+//! What to publish, and when to end.
+
+use std::time::Duration;
+
+use super::pace::Pace;
+
+/// The plan of a load generator: plain data. It ends with whatever limit is reached first.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Load {
+    /// The channel.
+    pub(crate) channel: String,
+    /// About how many bytes a payload has.
+    pub(crate) payload_bytes: usize,
+    /// How the messages are spread over time.
+    pub(crate) pace: Pace,
+    /// No more messages than these.
+    pub(crate) count: Option<u64>,
+    /// No longer than this.
+    pub(crate) duration: Option<Duration>,
+}
+
+impl Load {
+    /// How many messages it will be, where that is known beforehand.
+    pub(crate) fn total(&self) -> Option<u64> {
+        let in_time = match (&self.pace, self.duration) {
+            (Pace::Even(rate), Some(duration)) => Some(rate.messages_in(duration)),
+            _ => None,
+        };
+        match (self.count, in_time) {
+            (Some(count), Some(in_time)) => Some(count.min(in_time)),
+            (count, in_time) => count.or(in_time),
+        }
+    }
+
+    /// When to end although there are messages left.
+    pub(crate) fn time_limit(&self) -> Option<Duration> {
+        /// The last tick of an even rate may come a little late. What was due still goes out.
+        const LATE: Duration = Duration::from_millis(100);
+        match self.pace {
+            Pace::Bursts { .. } => self.duration,
+            Pace::Even(_) => self.duration.map(|duration| duration + LATE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_the_lowest_limit_that_counts_messages() {
+        let load = |pace, count, seconds: Option<u64>| Load {
+            channel: "c".to_owned(),
+            payload_bytes: 0,
+            pace,
+            count,
+            duration: seconds.map(Duration::from_secs),
+        };
+        let even = || Pace::Even("100".parse().unwrap());
+        let bursts = || Pace::Bursts { batch: 10, pause: Duration::ZERO..=Duration::ZERO };
+        assert_eq!(load(even(), None, Some(3)).total(), Some(300));
+        assert_eq!(load(even(), Some(70), Some(3)).total(), Some(70));
+        assert_eq!(load(even(), Some(700), Some(3)).total(), Some(300));
+        assert_eq!(load(bursts(), None, Some(3)).total(), None);
+        assert_eq!(load(bursts(), Some(7), Some(3)).total(), Some(7));
+    }
+}

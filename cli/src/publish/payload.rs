@@ -1,0 +1,75 @@
+//! The payload of a message: a JSON object with a unique id.
+
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+/// `{"message_id":"<uuid>"}`, padded with a field `padding` where more bytes are wanted.
+///
+/// One buffer for all messages: only the id changes.
+pub(crate) struct Payload {
+    bytes: Vec<u8>,
+}
+
+impl Payload {
+    /// The length of a payload without padding.
+    pub(crate) const SHORTEST: usize = BEGIN.len() + Hyphenated::LENGTH + END.len();
+
+    /// A payload of about so many bytes: exactly, unless the padding would be shorter than its own name.
+    pub(crate) fn new(about: usize) -> Self {
+        let mut bytes = BEGIN.as_bytes().to_vec();
+        bytes.resize(BEGIN.len() + Hyphenated::LENGTH, b'0');
+        if about > Self::SHORTEST {
+            bytes.extend_from_slice(PADDING.as_bytes());
+            bytes.resize((about - END.len()).max(bytes.len()), b'.');
+        }
+        bytes.extend_from_slice(END.as_bytes());
+        Self { bytes }
+    }
+
+    /// The payload with this id.
+    pub(crate) fn with_id(&mut self, id: Uuid) -> &[u8] {
+        id.as_hyphenated().encode_lower(&mut self.bytes[BEGIN.len()..]);
+        &self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+const BEGIN: &str = r#"{"message_id":""#;
+const PADDING: &str = r#"","padding":""#;
+const END: &str = r#""}"#;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_is_a_json_object_with_its_id() {
+        let id = Uuid::new_v4();
+        let mut payload = Payload::new(0);
+        assert_eq!(payload.with_id(id), format!(r#"{{"message_id":"{id}"}}"#).as_bytes());
+        assert_eq!(payload.len(), Payload::SHORTEST);
+    }
+
+    #[test]
+    fn a_padded_payload_has_about_the_bytes_that_were_asked_for() {
+        for about in (54..200).chain([4096, 1 << 20]) {
+            let mut payload = Payload::new(about);
+            let object: Value = serde_json::from_slice(payload.with_id(Uuid::nil())).unwrap();
+            assert!(object["padding"].is_string());
+            assert!(payload.len().abs_diff(about) < 13, "{} for {about}", payload.len());
+            assert!(about < 66 || payload.len() == about, "{} for {about}", payload.len());
+        }
+    }
+
+    #[test]
+    fn each_id_replaces_the_last_one() {
+        let mut payload = Payload::new(100);
+        let first = payload.with_id(Uuid::new_v4()).to_vec();
+        assert_ne!(payload.with_id(Uuid::new_v4()), first);
+    }
+}

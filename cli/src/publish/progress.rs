@@ -1,0 +1,76 @@
+//! The progress bar of `publish`.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use tokio::time::interval;
+
+/// A bar on stderr if that is a terminal, else nothing. Gone when this is dropped, so that the last line of
+/// the output stands alone.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar up to `total`, or a mere counter where nobody knows how many messages it will be.
+    pub(crate) fn new(total: Option<u64>) -> Self {
+        let target = ProgressDrawTarget::stderr();
+        let bar = ProgressBar::with_draw_target(total, target).with_style(style(total));
+        Self { bar }
+    }
+
+    /// Shows the counter until this future is dropped. It reads; the publisher counts.
+    pub(crate) async fn follow(&self, confirmed: &AtomicU64) -> Infallible {
+        let mut ticks = interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            self.bar.set_position(confirmed.load(Ordering::Acquire));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(total: Option<u64>) -> ProgressStyle {
+    let template = match total {
+        Some(_) => "{bar:40} {human_pos} of {human_len} messages, {rate} a second, {eta} left",
+        None => "{spinner} {human_pos} messages, {rate} a second, {elapsed}",
+    };
+    // A template that does not parse shows as the default bar; a test looks at both.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        // The one of the library has four decimals.
+        .with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+            // It is for a person who watches: what cannot be written is not missed.
+            let _ = write!(text, "{}", HumanCount(state.per_sec().round() as u64));
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::InMemoryTerm;
+
+    use super::*;
+
+    #[test]
+    fn the_bar_shows_how_many_messages_are_published_and_then_goes() {
+        for (total, shown) in [(Some(2000), "1,000 of 2,000 messages"), (None, "1,000 messages")] {
+            let terminal = InMemoryTerm::new(3, 120);
+            let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+            let progress =
+                Progress { bar: ProgressBar::with_draw_target(total, target).with_style(style(total)) };
+            progress.bar.set_position(1000);
+            progress.bar.tick();
+            assert!(terminal.contents().contains(shown), "{}", terminal.contents());
+            drop(progress);
+            assert_eq!(terminal.contents(), "");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! When the next report is due.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+/// Reports at even distances from the start: one that is late does not make the next ones late, and those that
+/// were missed are not made up for.
+pub(crate) struct Reports(Interval);
+
+impl Reports {
+    /// The first one is due after `every`.
+    pub(crate) fn new(every: Duration) -> Self {
+        let mut interval = interval_at(Instant::now() + every, every);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self(interval)
+    }
+
+    /// Waits until one is due. May be dropped while it waits.
+    pub(crate) async fn due(&mut self) {
+        self.0.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(3);
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_come_at_even_distances() {
+        let start = Instant::now();
+        let mut reports = Reports::new(EVERY);
+        for n in 1..=1000 {
+            reports.due().await;
+            assert_eq!(start.elapsed(), n * EVERY);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_report_is_made_once_and_the_next_one_is_on_time() {
+        let start = Instant::now();
+        let mut reports = Reports::new(EVERY);
+        advance(Duration::from_secs(10)).await;
+        reports.due().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+        reports.due().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(12));
+    }
+}

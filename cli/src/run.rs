@@ -1,0 +1,204 @@
+//! `run`: the group, from its start to the ledger.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use redis_consumer_group::{Config, ConsumerGroup, Error, Ledger};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, info, warn};
+
+use crate::exit;
+use crate::ledger::Form;
+use crate::log;
+use crate::options::{Flags, Group, Layers, RUN, Selection, Settings, Variables};
+use crate::reports::Reports;
+use crate::signals::Signals;
+use crate::stdout::Stdout;
+
+/// The arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    flags: Flags<Run>,
+}
+
+/// Runs a group until it ends or is asked to.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
+    let settings = Settings::read(&layers, RUN)?;
+    let written = log::start(&settings.log, &[layers.warnings(), settings.warnings.clone()].concat());
+    let mut signals = Signals::new()?;
+    let stdout = Stdout::new();
+    let form = if settings.json { Form::Json } else { Form::Text };
+
+    let group = match start(&settings.config, &mut signals).await {
+        Ok(group) => group,
+        Err(error) => return Ok(log::fail(&settings.log, written, &error.into())),
+    };
+    let Some(mut group) = group else {
+        finish(stdout, form.ledger(&Ledger::default()), &mut signals).await;
+        return Ok(ExitCode::SUCCESS);
+    };
+    announce(&group, &settings.config);
+
+    let end = until_the_end(&mut group, &mut signals, &stdout, form, settings.report_every).await;
+    // An error is told once; after it there is the ledger.
+    let (failure, ledger) = match end.outcome {
+        Ok(ledger) => (None, ledger),
+        Err(error) => (Some(error), group.join().await?),
+    };
+    if ledger.abandoned > 0 {
+        let in_vain = failure.is_some() || end.forced;
+        let try_next = if in_vain { "" } else { "; give the stop more time with --drain-timeout" };
+        error!("{} messages were received and are left behind{try_next}", ledger.abandoned);
+    }
+    let code = match failure {
+        Some(error) => log::fail(&settings.log, written, &error.into()),
+        None if end.forced || ledger.abandoned > 0 => exit::FAILED.into(),
+        None => ExitCode::SUCCESS,
+    };
+    finish(stdout, form.ledger(&ledger), &mut signals).await;
+    Ok(code)
+}
+
+#[derive(Debug, Clone)]
+struct Run;
+
+impl Selection for Run {
+    const GROUPS: &'static [Group] = RUN;
+}
+
+/// How a group ended.
+struct End {
+    outcome: Result<Ledger, Error>,
+    /// Whether a second signal cut it short.
+    forced: bool,
+}
+
+/// Starts the group. `None` when a signal came first.
+async fn start(config: &Config, signals: &mut Signals) -> Result<Option<ConsumerGroup>, Error> {
+    let mut starting = Box::pin(ConsumerGroup::from_config(config.clone()).start());
+    tokio::select! {
+        started = &mut starting => return started.map(Some),
+        signal = signals.next() => info!("{signal} during the start: ending"),
+    }
+    tokio::select! {
+        group = given_up(starting) => Ok(group),
+        _ = signals.next() => Ok(None),
+    }
+}
+
+/// Ends a start that goes on. Ids may be listed already, so one that is nearly done is finished, to be stopped in
+/// order; any other is dropped, upon which its thread takes back the ids.
+async fn given_up(starting: impl Future<Output = Result<ConsumerGroup, Error>>) -> Option<ConsumerGroup> {
+    const NEARLY_DONE: Duration = Duration::from_secs(1);
+    /// As long as the library tries to. That thread tells nobody when it is done.
+    const RELEASE: Duration = Duration::from_secs(2);
+    match timeout(NEARLY_DONE, starting).await {
+        Ok(Ok(group)) => {
+            group.stop();
+            Some(group)
+        }
+        // It has cleared up before it said so.
+        Ok(Err(_)) => None,
+        Err(_) => {
+            sleep(RELEASE).await;
+            None
+        }
+    }
+}
+
+/// Says on stderr what was started.
+fn announce(group: &ConsumerGroup, config: &Config) {
+    /// More ids than this are not worth a line each, but for those who want to know everything.
+    const ALL: usize = 20;
+    const SOME: usize = 3;
+    info!("reading {} at {}, appending to {}", config.input, config.address, config.output);
+    let consumers = group.consumers();
+    let shown = if consumers.len() > ALL { SOME } else { consumers.len() };
+    for consumer in &consumers[..shown] {
+        info!("consumer {} started", consumer.id());
+    }
+    if shown < consumers.len() {
+        info!(
+            "and {} more consumers, {} in all; their ids are in {}",
+            consumers.len() - shown,
+            consumers.len(),
+            config.ids_key
+        );
+    }
+    for consumer in &consumers[shown..] {
+        debug!("consumer {} started", consumer.id());
+    }
+}
+
+/// Reports, and passes on what asks for an end, until the group has ended.
+async fn until_the_end(
+    group: &mut ConsumerGroup,
+    signals: &mut Signals,
+    stdout: &Stdout,
+    form: Form,
+    every: Duration,
+) -> End {
+    let mut reports = Reports::new(every);
+    let (mut forced, mut reader_gone) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = group.join() => return End { outcome, forced },
+            signal = signals.next() => if signals.seen() > 1 {
+                warn!("{signal} again: stopping at once");
+                forced = true;
+                group.abort();
+            } else {
+                info!("{signal}: finishing what was received; a second signal stops at once");
+                group.stop();
+            },
+            // As `head` does once it has its lines. What was received is still finished.
+            () = stdout.closed(), if !reader_gone => {
+                debug!("nobody reads stdout any more: finishing what was received");
+                reader_gone = true;
+                group.stop();
+            },
+            () = reports.due() => stdout.line(form.report(group.processed_last_second(), &group.ledger())),
+        }
+    }
+}
+
+/// Writes the last line, and waits for a reader that is slow. Not for one that has stopped reading: whoever
+/// asked for the end would kill us.
+async fn finish(stdout: Stdout, last: String, signals: &mut Signals) {
+    const LIMIT: Duration = Duration::from_secs(5);
+    tokio::select! {
+        _ = timeout(LIMIT, stdout.finish(last)) => {},
+        _ = signals.next() => {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_is_given_up_has_time_to_take_back_its_ids() {
+        let begin = Instant::now();
+        let (alive, dropped) = oneshot::channel::<()>();
+        let starting = async move {
+            let _alive = alive;
+            pending().await
+        };
+        let (group, dropped_after) = tokio::join!(given_up(starting), async {
+            let _ = dropped.await;
+            begin.elapsed()
+        });
+        assert!(group.is_none());
+        assert!(begin.elapsed() - dropped_after >= Duration::from_millis(1900), "{dropped_after:?}");
+        assert!(begin.elapsed() >= Duration::from_secs(3));
+    }
+}

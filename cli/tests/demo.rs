@@ -1,0 +1,142 @@
+//! `demo`, and what it leaves behind: nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod process;
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Output;
+
+use process::{Program, texts};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// A demo with a folder of its own for temporary files.
+fn demo(duration: &str) -> (Program, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start_with(&["demo", "--duration", duration], |command| {
+        command.env("TMPDIR", folder.path());
+    });
+    (program, folder)
+}
+
+/// `127.0.0.1:PORT` of the private server, once it runs.
+async fn address_of_server(program: &mut Program) -> String {
+    let line = program.hears(" runs at ").await;
+    line.trim_end().trim_end_matches('.').rsplit(' ').next().unwrap().to_owned()
+}
+
+fn assert_nothing_is_left(folder: &Path) {
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.is_empty(), "{files:?}");
+    let processes = processes_in(folder);
+    assert!(processes.is_empty(), "{processes:?}");
+}
+
+/// Processes that work in the folder or name it, where the system shows that as files.
+fn processes_in(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .filter_map(|entry| {
+            let process = entry.ok()?.path();
+            let line = String::from_utf8_lossy(&fs::read(process.join("cmdline")).ok()?).replace('\0', " ");
+            let works_in = fs::read_link(process.join("cwd")).unwrap_or_default();
+            (line.contains(folder) || works_in.starts_with(folder)).then_some(line)
+        })
+        .collect()
+}
+
+fn assert_flawless(output: &Output) {
+    let (stdout, stderr) = texts(output);
+    assert!(output.status.success(), "{stdout}{stderr}");
+    let (_, counted) = stdout.split_once("Counted from the stream").expect(&stdout);
+    let number = |name: &str| -> u64 {
+        let line = counted.lines().find(|line| line.trim_start().starts_with(name));
+        line.and_then(|line| line.split_whitespace().last()).expect(&stdout).parse().unwrap()
+    };
+    assert!(number("Published") > 0, "{stdout}");
+    assert_eq!(number("Processed"), number("Published"), "{stdout}");
+    assert_eq!((number("Lost"), number("Duplicated")), (0, 0), "{stdout}");
+    let consumers = stdout.lines().filter(|line| line.starts_with("  Consumer "));
+    assert_eq!(consumers.count(), 3, "{stdout}");
+    assert!(stderr.contains("--consumers 4"), "{stderr}");
+}
+
+#[tokio::test]
+async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
+    let (mut program, folder) = demo("2s");
+    let address = address_of_server(&mut program).await;
+    assert!(!processes_in(folder.path()).is_empty() || !Path::new("/proc").exists());
+    let output = program.end().await;
+    assert_flawless(&output);
+    let (stdout, stderr) = texts(&output);
+    assert!(stdout.contains("messages in the last second."), "{stdout}");
+    assert!(stderr.contains("Redis ") || stderr.contains("Valkey "), "{stderr}");
+    assert!(TcpStream::connect(address).is_err());
+    assert_nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (mut program, folder) = demo("10m");
+        program.hears("Publishing").await;
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        program.signal(signal);
+        assert_flawless(&program.end().await);
+        assert_nothing_is_left(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
+    for after in ["Starting", " runs at "] {
+        let (mut program, folder) = demo("10m");
+        program.hears(after).await;
+        program.signal(Signal::TERM);
+        let output = program.end().await;
+        assert!(output.status.success(), "{}", texts(&output).1);
+        assert_nothing_is_left(folder.path());
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
+    let (mut program, folder) = demo("10m");
+    program.hears("Publishing").await;
+    program.signal(Signal::INT);
+    program.signal(Signal::TERM);
+    // It may have counted before the second one came through.
+    program.end().await;
+    assert_nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn a_server_that_ends_in_the_middle_ends_the_demo_with_the_reason() {
+    let (mut program, folder) = demo("10m");
+    let address = address_of_server(&mut program).await;
+    program.hears("Publishing").await;
+    let mut connection = redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap();
+    // The answer is the end of the connection.
+    let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec(&mut connection);
+    let output = program.end().await;
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    assert!(stderr.contains("error: "), "{stderr}");
+    assert_nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn without_a_server_it_says_which_command_installs_one() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let program = Program::start_with(&["demo"], |command| {
+        command.env("PATH", nowhere.path()).env_remove("REDIS_SERVER");
+    });
+    let output = program.end().await;
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    assert!(stderr.contains("install"), "{stderr}");
+    assert_eq!(stdout, "");
+}

@@ -1,0 +1,294 @@
+//! `run` against a server.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod support;
+
+use std::time::Duration;
+
+use redis::{Commands, Connection};
+use redis_private_server::PrivateServer;
+use rustix::process::Signal;
+use support::{Running, file, program, run};
+use tokio::time::Instant;
+
+struct Redis {
+    server: PrivateServer,
+    connection: Connection,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        Self::of(PrivateServer::builder().start().await.unwrap())
+    }
+
+    fn of(server: PrivateServer) -> Self {
+        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        Self { server, connection }
+    }
+
+    fn publish(&mut self, messages: usize) {
+        let mut pipeline = redis::pipe();
+        for n in 0..messages {
+            pipeline.publish("messages:published", format!(r#"{{"message_id":"{n}"}}"#)).ignore();
+        }
+        pipeline.query::<()>(&mut self.connection).unwrap();
+    }
+
+    fn appended(&mut self) -> usize {
+        redis::cmd("XLEN").arg("messages:processed").query(&mut self.connection).unwrap()
+    }
+
+    fn command(&mut self, command: &[&str]) {
+        let (name, args) = command.split_first().unwrap();
+        redis::cmd(name).arg(args).exec(&mut self.connection).unwrap();
+    }
+
+    /// Appends are refused from now on, for a reason that is waited out.
+    fn refuse_appends(&mut self) {
+        self.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    }
+}
+
+#[tokio::test]
+async fn the_plain_call_processes_messages_and_ends_with_the_ledger() {
+    let mut redis = Redis::start().await;
+    let addr = redis.server.addr();
+    let mut group = Running::start(&mut program(&["--redis-addr", &addr, "--consumers", "4"]));
+    group.wait_for(&format!("reading messages:published at redis://{addr}, appending to messages:processed"));
+    group.wait_for_consumers(4);
+    let ids: Vec<String> = redis.connection.lrange("consumer:ids", 0, -1).unwrap();
+    assert_eq!(ids.len(), 4);
+    redis.publish(100);
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let last = end.stdout.lines().last().unwrap();
+    assert_eq!(last, "received 100 = processed 100 + rejected 0 + dropped 0; no gaps");
+    for id in &ids {
+        assert!(end.stderr.contains(&format!("consumer {id} started")), "{id} in {}", end.stderr);
+    }
+    assert_eq!(redis.appended(), 100);
+    let left: usize = redis.connection.llen("consumer:ids").unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn reports_come_at_their_time_and_none_after_the_ledger() {
+    let mut redis = Redis::start().await;
+    let url = redis.server.url();
+    let mut group = Running::start(&mut program(&["-u", &url, "--report-every", "250ms"]));
+    group.wait_for_consumers(3);
+    redis.publish(10);
+    let (start, mut lines) = (Instant::now(), Vec::new());
+    while start.elapsed() < Duration::from_millis(900) {
+        lines.push(group.line());
+    }
+    assert!((3..=5).contains(&lines.len()), "{lines:?}");
+    assert!(lines.contains(&"Processed 10 messages in the last second.".to_owned()), "{lines:?}");
+    group.signal(Signal::INT);
+    let end = group.end().await;
+    assert_eq!(end.code, 0);
+    assert!(
+        end.stdout.lines().last().unwrap().starts_with("received 10 = processed 10 + "),
+        "{}",
+        end.stdout
+    );
+}
+
+#[tokio::test]
+async fn with_json_each_line_on_stdout_is_an_object() {
+    let mut redis = Redis::start().await;
+    let url = redis.server.url();
+    let args = ["-u", &url, "--json", "--report-every", "100ms", "--max-messages", "5"];
+    let mut group = Running::start(&mut program(&args));
+    group.wait_for_consumers(3);
+    let report: serde_json::Value = serde_json::from_str(&group.line()).unwrap();
+    assert_eq!((&report["type"], &report["received"]), (&"report".into(), &0.into()));
+    redis.publish(5);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let ledger: serde_json::Value = serde_json::from_str(end.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&ledger["type"], &ledger["processed"]), (&"ledger".into(), &5.into()));
+}
+
+#[tokio::test]
+async fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
+    let redis = Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        format!("url = '{}'\nconsumers = 1\ninput = 'file:in'\noutput = 'file:out'\n", redis.server.url());
+    let config = file(folder.path(), "group.toml", &text);
+    let mut command = program(&["--config", &config, "--consumers", "2"]);
+    let mut group = Running::start(
+        command.env("RCG_CONSUMERS", "5").env("RCG_INPUT", "variable:in").env("RCG_CONSUMER", "9"),
+    );
+    group.wait_for_consumers(2);
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.stderr.matches(" started").count(), 2, "{}", end.stderr);
+    assert!(end.stderr.contains("reading variable:in at "), "{}", end.stderr);
+    assert!(end.stderr.contains("appending to file:out"), "{}", end.stderr);
+    let warning =
+        "RCG_CONSUMER: no option has this variable, so it does nothing; did you mean RCG_CONSUMERS?";
+    assert!(end.stderr.contains(warning), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn many_consumers_are_not_worth_a_line_each() {
+    let redis = Redis::start().await;
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--consumers", "100"]));
+    group.wait_for("and 97 more consumers, 100 in all; their ids are in consumer:ids");
+    group.signal(Signal::TERM);
+    assert_eq!(group.end().await.stderr.matches(" started").count(), 3);
+}
+
+#[tokio::test]
+async fn at_the_level_debug_each_of_many_consumers_has_its_line() {
+    let redis = Redis::start().await;
+    let args = ["-u", &redis.server.url(), "--consumers", "100", "--log", "debug"];
+    let mut group = Running::start(&mut program(&args));
+    group.wait_for_consumers(100);
+    group.signal(Signal::TERM);
+    assert_eq!(group.end().await.code, 0);
+}
+
+#[tokio::test]
+async fn quiet_is_silent_on_stderr_and_not_on_stdout() {
+    let redis = Redis::start().await;
+    let mut group =
+        Running::start(&mut program(&["-u", &redis.server.url(), "--quiet", "--report-every", "100ms"]));
+    assert_eq!(group.line(), "Processed 0 messages in the last second.");
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!((end.code, end.stderr.as_str()), (0, ""));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_group_and_loses_nothing() {
+    let mut redis = Redis::start().await;
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--report-every", "200ms"]));
+    group.wait_for_consumers(3);
+    redis.publish(1000);
+    assert!(group.line().starts_with("Processed "));
+    redis.publish(1000);
+    group.close_stdout();
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(!end.stderr.contains("panicked") && !end.stderr.contains("ERROR"), "{}", end.stderr);
+    assert_eq!(redis.appended(), 2000);
+}
+
+#[tokio::test]
+async fn a_second_signal_leaves_behind_what_cannot_be_committed() {
+    let mut redis = Redis::start().await;
+    let url = redis.server.url();
+    let args = ["-u", &url, "--drain-timeout", "1h", "--json", "--report-every", "50ms"];
+    let mut group = Running::start(&mut program(&args));
+    group.wait_for_consumers(3);
+    redis.refuse_appends();
+    redis.publish(7);
+    while !group.line().contains(r#""received":7"#) {}
+    group.signal(Signal::TERM);
+    group.wait_for("SIGTERM: finishing what was received");
+    group.signal(Signal::INT);
+    let end = group.end().await;
+    assert_eq!(end.code, 1, "{}", end.stderr);
+    let ledger: serde_json::Value = serde_json::from_str(end.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&ledger["type"], &ledger["abandoned"]), (&"ledger".into(), &7.into()), "{ledger}");
+    assert!(end.stderr.contains("7 messages were received and are left behind"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_stop_takes_no_longer_than_its_limit() {
+    let mut redis = Redis::start().await;
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--drain-timeout", "300ms"]));
+    group.wait_for_consumers(3);
+    redis.refuse_appends();
+    redis.publish(7);
+    let start = Instant::now();
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 1, "{}", end.stderr);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(end.stdout.contains("abandoned 7"), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_given_five_seconds() {
+    let mut server = PrivateServer::builder().start().await.unwrap();
+    server.kill().unwrap();
+    let start = Instant::now();
+    let end = run(&mut program(&["--redis-addr", &server.addr()]));
+    assert_eq!(end.code, 69, "{}", end.stderr);
+    assert!((4.5..8.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
+    assert!(
+        end.stderr.contains(&format!("error: Redis at redis://{} is not reachable", server.addr())),
+        "{}",
+        end.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_signal_during_the_start_ends_it_cleanly() {
+    let mut server = PrivateServer::builder().start().await.unwrap();
+    server.kill().unwrap();
+    let mut group = Running::start(program(&["--redis-addr", &server.addr()]).env("RCG_NOTHING", "1"));
+    // Said when signals are about to be listened for.
+    group.wait_for("RCG_NOTHING");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    group.signal(Signal::INT);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(end.stdout, "received 0 = processed 0 + rejected 0 + dropped 0; no gaps\n");
+}
+
+#[tokio::test]
+async fn a_password_is_taken_from_its_file_and_a_wrong_one_is_refused() {
+    let redis = Redis::of(PrivateServer::builder().password("open sesame").start().await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let addr = redis.server.addr();
+
+    let wrong = file(folder.path(), "wrong", "hush\n");
+    let end = run(&mut program(&["--redis-addr", &addr, "--password-file", &wrong]));
+    assert_eq!(end.code, 77, "{}", end.stderr);
+    assert!(!end.stderr.contains("hush"), "{}", end.stderr);
+
+    let right = file(folder.path(), "right", "open sesame\n");
+    let mut group = Running::start(&mut program(&["--redis-addr", &addr, "--password-file", &right]));
+    group.wait_for_consumers(3);
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(!end.stderr.contains("sesame"), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_key_of_the_wrong_type_is_a_configuration_error() {
+    for key in ["messages:processed", "messages:rejected", "consumer:ids"] {
+        let mut redis = Redis::start().await;
+        redis.command(&["SET", key, "a string"]);
+        let end = run(&mut program(&["-u", &redis.server.url()]));
+        assert_eq!(end.code, 78, "{key}: {}", end.stderr);
+        assert!(end.stderr.contains(key), "{key}: {}", end.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_permission_that_is_taken_away_ends_the_group_with_its_ledger() {
+    let mut redis = Redis::start().await;
+    let url = redis.server.url();
+    let mut group =
+        Running::start(&mut program(&["-u", &url, "--log-format", "json", "--drain-timeout", "1s"]));
+    group.wait_for_consumers(3);
+    redis.command(&["ACL", "SETUSER", "default", "-xadd"]);
+    redis.publish(3);
+    let end = group.end().await;
+    assert_eq!(end.code, 77, "{}", end.stderr);
+    assert!(end.stdout.lines().last().unwrap().starts_with("received 3 = "), "{}", end.stdout);
+    for line in end.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+    }
+    assert!(end.stderr.to_lowercase().contains("xadd"), "{}", end.stderr);
+}

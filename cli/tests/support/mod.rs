@@ -1,0 +1,149 @@
+//! The program as a process of its own, and what it says.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Long enough for a machine that does many things at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program, without what the environment of the test says about options.
+pub(crate) fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redis-consumer-group"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("RCG_") || ["REDIS_URL", "RUST_LOG", "NO_COLOR"].contains(&&*name) {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+/// What the program said before it ended by itself.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    Said {
+        code: output.status.code().expect("it was not killed"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A file with this text.
+pub(crate) fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The program while it runs. Killed when a test fails.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Receiver<String>,
+    pub(crate) log: String,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().map(BufReader::new);
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, stderr) = channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, stdout, stderr, log: String::new() }
+    }
+
+    /// Waits until so many consumers have started, which is when messages are received.
+    pub(crate) fn wait_for_consumers(&mut self, consumers: usize) {
+        for _ in 0..consumers {
+            self.wait_for("started");
+        }
+    }
+
+    /// Waits for a line of the log with this text.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.log += &line;
+                    self.log.push('\n');
+                    if line.contains(text) {
+                        return;
+                    }
+                }
+                Err(error) => panic!("{error} waiting for {text:?} in:\n{}", self.log),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// The next line on stdout.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = self.stdout.as_mut().expect("stdout is open").read_line(&mut line).unwrap();
+        assert_ne!(read, 0, "stdout ended; the log is:\n{}", self.log);
+        line.trim_end().to_owned()
+    }
+
+    /// Closes stdout, as `head` does at its end.
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn end(mut self) -> Said {
+        let status = self.wait().await;
+        let mut stdout = String::new();
+        if let Some(rest) = &mut self.stdout {
+            rest.read_to_string(&mut stdout).unwrap();
+        }
+        loop {
+            match self.stderr.recv_timeout(PATIENCE) {
+                Ok(line) => self.log += &(line + "\n"),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("stderr stays open"),
+            }
+        }
+        let stderr = std::mem::take(&mut self.log);
+        Said { code: status.code().unwrap_or_else(|| panic!("killed: {stderr}")), stdout, stderr }
+    }
+
+    async fn wait(&mut self) -> ExitStatus {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(tokio::time::Instant::now() < until, "it does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

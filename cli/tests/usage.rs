@@ -1,0 +1,139 @@
+//! What is said about a wrong call, variable or file. No server is needed.
+
+mod support;
+
+use std::process::Stdio;
+
+use support::{file, program, run};
+
+#[test]
+fn a_wrong_flag_is_a_usage_error_that_names_it() {
+    for (args, said) in [
+        (["--consumers", "many"], r#"error: --consumers: "many" is no number that fits; write it like 4"#),
+        (["--consumers", "0"], "error: --consumers: 0 consumers cannot work; take 1 to 10000"),
+        (["--buffer", "big"], r#"error: --buffer: "big" is no size"#),
+        (["--report-every", "3"], r#"error: --report-every: "3" is no span of time"#),
+        (["--report-every", "0s"], "error: --report-every: a report every 0s"),
+        (["--overflow", "explode"], "error: invalid value 'explode' for '--overflow <WORD>'"),
+        (["--redis-addr", "redis://h"], "error: --redis-addr: the address is not of the form HOST:PORT"),
+        (["--log", "loud"], r#"error: --log: "loud" is no level"#),
+        (["--json=perhaps", "--quiet"], r#"error: --json: "perhaps" is neither true nor false"#),
+    ] {
+        let end = run(&mut program(&args));
+        assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
+        assert!(end.stderr.starts_with(said), "{args:?}: {}", end.stderr);
+        assert!(end.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_a_configuration_error_that_names_it() {
+    for (name, value, said) in [
+        ("RCG_CONSUMERS", "many", r#"error: RCG_CONSUMERS: "many" is no number"#),
+        ("RCG_CONSUMERS", "0", "error: RCG_CONSUMERS: 0 consumers cannot work"),
+        ("RCG_OVERFLOW", "explode", r#"error: RCG_OVERFLOW: "explode" is not one of drop, wait"#),
+        ("RCG_TLS_CERT", "our.pem", "error: RCG_TLS_CERT: a certificate and its key go together"),
+        ("RCG_URL", "http://h", r#"error: RCG_URL: the URL's scheme "http" is not one of Redis"#),
+        ("REDIS_URL", "http://h", "error: REDIS_URL: the URL's scheme"),
+        ("RCG_LOG", "loud", "error: RCG_LOG: "),
+    ] {
+        let end = run(program(&[]).env(name, value));
+        assert_eq!(end.code, 78, "{name}={value}: {}", end.stderr);
+        assert!(end.stderr.starts_with(said), "{name}={value}: {}", end.stderr);
+    }
+}
+
+#[test]
+fn every_subcommand_that_reads_variables_warns_of_one_that_does_nothing() {
+    for args in [&["publish", "--count", "1"][..], &["ids"], &["ids", "clear"]] {
+        let end = run(program(args).args(["--url", "redis://127.0.0.1:0"]).env("RCG_REDIS_ADR", "h:1"));
+        assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
+        let said =
+            "warning: RCG_REDIS_ADR: no option has this variable, so it does nothing; did you mean RCG_";
+        assert!(end.stderr.starts_with(said), "{args:?}: {}", end.stderr);
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_file_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "group.toml", "# our group\nbuffer = '64KiB'\nconsumers = 'many'\n");
+    let end = run(program(&["--config", "group.toml"]).current_dir(&folder));
+    assert_eq!(end.code, 78);
+    assert!(
+        end.stderr.starts_with(r#"error: group.toml, line 3: consumers: "many" is no number"#),
+        "{}",
+        end.stderr
+    );
+}
+
+#[test]
+fn an_unknown_key_in_the_file_is_told_with_the_nearest_name() {
+    let folder = tempfile::tempdir().unwrap();
+    file(folder.path(), "group.toml", "\nredis_addr = 'localhost:6379'\n");
+    let end = run(program(&["run"]).env("RCG_CONFIG", "group.toml").current_dir(&folder));
+    assert_eq!(end.code, 78);
+    assert_eq!(
+        end.stderr,
+        "error: group.toml, line 2: redis_addr: no option has this name; did you mean redis-addr?\n"
+    );
+}
+
+#[test]
+fn a_wrong_value_that_a_higher_layer_replaces_is_not_complained_about() {
+    let end = run(program(&["--consumers", "3", "--input", ""]).env("RCG_CONSUMERS", "many"));
+    assert!(end.stderr.starts_with("error: --input: the name is empty"), "{}", end.stderr);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_configuration_error_said_once() {
+    for flag in ["--config", "--password-file"] {
+        let end = run(&mut program(&[flag, "no-such-file"]));
+        assert_eq!(end.code, 78);
+        assert!(end.stderr.contains("cannot read no-such-file: "), "{}", end.stderr);
+        assert_eq!(end.stderr.matches("os error").count(), 1, "{}", end.stderr);
+    }
+}
+
+#[test]
+fn one_layer_names_the_server_once() {
+    let end = run(&mut program(&["--url", "redis://a", "--redis-addr", "b:1"]));
+    assert_eq!(end.code, 2);
+    assert_eq!(
+        end.stderr,
+        "error: --redis-addr: the server is named by --url already; give one of the two\n"
+    );
+    let end = run(program(&[]).env("RCG_URL", "redis://a").env("RCG_REDIS_ADDR", "b:1"));
+    assert_eq!(end.code, 78);
+}
+
+#[test]
+fn the_plain_call_is_run() {
+    let args = ["--consumers", "0"];
+    let [plain, named] = [&args[..], &["run", args[0], args[1]]].map(|args| run(&mut program(args)));
+    assert_eq!((plain.code, &plain.stderr), (named.code, &named.stderr));
+    let mixed = run(&mut program(&["--consumers", "2", "ids"]));
+    assert_eq!(mixed.code, 2, "flags of run stand behind it or alone: {}", mixed.stderr);
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let end = run(&mut program(&["completions", shell]));
+        assert_eq!(end.code, 0);
+        assert!(end.stdout.contains("report-every"), "{shell}");
+    }
+    let page = run(&mut program(&["man"]));
+    assert_eq!(page.code, 0);
+    assert!(page.stdout.contains(".TH redis-consumer-group 1"));
+}
+
+#[test]
+fn nobody_panics_where_nobody_reads() {
+    for args in [&["--help"][..], &["man"], &["completions", "bash"], &["--consumers", "0"]] {
+        let mut child = program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        // 101 is a panic.
+        assert!(matches!(child.wait().unwrap().code(), Some(0 | 2)), "{args:?}");
+    }
+}
