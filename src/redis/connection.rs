@@ -1,6 +1,8 @@
 //! A connection that we speak RESP2 on ourselves: one for each lane, and the subscriber's before it subscribes.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +13,9 @@ use super::resp;
 use super::server::{PATIENCE, Server, Socket};
 use super::setback::{Kind, Setback};
 use crate::error::Error;
+
+/// The last part of the patience with a peer.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// An open connection, past its handshake.
 pub(crate) struct Connection {
@@ -48,14 +53,12 @@ impl Connection {
     /// Writes everything. Only a peer that takes nothing at all for too long is given up.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match timeout(PATIENCE, self.socket.write(bytes)).await {
-                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(Ok(written)) => bytes = &bytes[written..],
-                Ok(Err(error)) => return Err(error),
-                Err(_) => return Err(silence()),
+            match patiently(self.socket.write(bytes)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => bytes = &bytes[written..],
             }
         }
-        timeout(PATIENCE, self.socket.flush()).await.unwrap_or_else(|_| Err(silence()))
+        patiently(self.socket.flush()).await
     }
 
     /// Waits for the next reply and looks at it.
@@ -67,11 +70,8 @@ impl Connection {
                 return Ok(seen);
             }
             self.input.reserve(16 << 10);
-            match timeout(PATIENCE, self.socket.read_buf(&mut self.input)).await {
-                Ok(Ok(0)) => return Err(Setback::Passing("the server closed the connection".to_owned())),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => return Err(silence().into()),
+            if patiently(self.socket.read_buf(&mut self.input)).await? == 0 {
+                return Err(Setback::Passing("the server closed the connection".to_owned()));
             }
         }
     }
@@ -98,6 +98,16 @@ impl Connection {
     }
 }
 
-fn silence() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {PATIENCE:?}"))
+/// Waits for a peer, and gives up on one that does nothing.
+///
+/// The wait has two parts, so that one that passes unnoticed is not enough: a process that was stopped for a
+/// while finds its timers over when it goes on, before it has looked at what the peer answered meanwhile.
+async fn patiently<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut exchange = pin!(exchange);
+    for part in [PATIENCE - LAST_LOOK, LAST_LOOK] {
+        if let Ok(done) = timeout(part, &mut exchange).await {
+            return done;
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {PATIENCE:?}")))
 }

@@ -14,6 +14,8 @@ use crate::scene::{IDS, INPUT, OUTPUT, Scene, connect, eventually, within};
 
 /// Where the other process finds its server.
 const URL: &str = "RCG_FAULTS_SERVER";
+/// How many milliseconds its processor takes.
+const WORK: &str = "RCG_FAULTS_WORK";
 const OTHER_INPUT: &str = "other:published";
 const OTHER_OUTPUT: &str = "other:processed";
 
@@ -22,12 +24,16 @@ const OTHER_OUTPUT: &str = "other:processed";
 #[ignore = "is the other process of the tests below, which start it"]
 async fn the_other_process() {
     let url = std::env::var(URL).unwrap();
+    let work = Duration::from_millis(std::env::var(WORK).unwrap().parse().unwrap());
     let mut group = ConsumerGroup::builder(url)
         .consumers(2)
         .input(OTHER_INPUT)
         .output(OTHER_OUTPUT)
         .rejected("other:rejected")
-        .processor(|_, message: redis_consumer_group::Message| async move {
+        .processor(move |_, message: redis_consumer_group::Message| async move {
+            if !work.is_zero() {
+                tokio::time::sleep(work).await;
+            }
             Ok::<_, Failure>(
                 Record::new().field("message_id", crate::judge::id_of(message.payload()).to_string()),
             )
@@ -56,9 +62,14 @@ impl Drop for Other {
 }
 
 fn start_the_other(server: &PrivateServer) -> Other {
+    start_the_other_with(server, Duration::ZERO)
+}
+
+fn start_the_other_with(server: &PrivateServer, work: Duration) -> Other {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "processes::the_other_process"])
         .env(URL, server.url())
+        .env(WORK, work.as_millis().to_string())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -151,6 +162,43 @@ async fn a_process_that_stood_still_until_it_was_taken_for_dead_goes_on_where_it
     let entries = appended(&mut redis, OTHER_OUTPUT).await;
     assert!(entries.values().all(|times| *times == 1), "twice");
     assert!(published.keys().all(|id| entries.contains_key(id)), "missing");
+    drop(other);
+    let Scene { server: _server, group, witness, load } = scene;
+    let published = load.stop().await;
+    let ledger = group.shutdown().await.unwrap();
+    judge(&published, &witness, &appended(&mut redis, OUTPUT).await, &ledger);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_before_it_gives_up() {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let work = Duration::from_millis(200);
+    let other = start_the_other_with(&server, work);
+    let scene = Scene::at(server, 500).await;
+    let mut redis = scene.redis().await;
+    eventually("both have their ids in the list", async || ids(&mut redis).await.len() == 5).await;
+    let load = Load::start(scene.server.addr(), OTHER_INPUT, 100);
+    eventually("it has work for a while", async || load.count() >= 100).await;
+    let published = load.stop().await;
+
+    // Both consumers finish meanwhile, and their commits are on their way.
+    scene.server.freeze().unwrap();
+    tokio::time::sleep(3 * work).await;
+    other.signal("STOP");
+    scene.server.thaw().unwrap();
+    within(Duration::from_secs(15), "it is taken for dead", async || ids(&mut redis).await.len() == 3).await;
+    within(Duration::from_secs(3), "its lanes are gone", async || lanes_of_the_other(&mut redis).await == 0)
+        .await;
+
+    // All its timers are over, and the answers are there.
+    other.signal("CONT");
+    within(Duration::from_secs(30), "it has appended everything", async || {
+        let entries = appended(&mut redis, OTHER_OUTPUT).await;
+        published.keys().all(|id| entries.contains_key(id))
+    })
+    .await;
+    let entries = appended(&mut redis, OTHER_OUTPUT).await;
+    assert!(entries.values().all(|times| *times == 1), "twice: {entries:?}");
     drop(other);
     let Scene { server: _server, group, witness, load } = scene;
     let published = load.stop().await;
