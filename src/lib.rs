@@ -55,6 +55,7 @@
 //! A job queue with schedules and priorities, a Redis client, a way to store results anywhere but in Redis.
 
 mod address;
+mod appended;
 mod buffer;
 mod config;
 mod consumer;
@@ -81,6 +82,7 @@ pub mod fuzzing;
 pub mod client;
 
 pub use address::{Address, AddressError};
+pub use appended::Appended;
 pub use config::{Commit, Config, Overflow, SourceKind, Tls};
 pub use consumer::Consumer;
 pub use error::Error;

@@ -63,8 +63,7 @@ impl Record {
 
     /// Fields and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.encoded.as_slice();
-        (0..self.fields).map(move |_| (next_bulk(&mut rest), next_bulk(&mut rest)))
+        fields(&self.encoded, self.fields)
     }
 
     /// The arguments of `XADD` after the entry's id: `$len\r\nbytes\r\n` for each field and each value.
@@ -109,6 +108,12 @@ pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Fields and values of a record in its encoded form, in order.
+pub(crate) fn fields(encoded: &[u8], count: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = encoded;
+    (0..count).map(move |_| (next_bulk(&mut rest), next_bulk(&mut rest)))
 }
 
 /// Reads back what [`push_bulk`] wrote.

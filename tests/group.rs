@@ -97,6 +97,29 @@ async fn one_consumer_keeps_the_order() {
 }
 
 #[tokio::test]
+async fn an_observer_hears_of_every_append_in_the_order_of_the_stream() {
+    let server = Server::start().await;
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let listener = told.clone();
+    let group = server
+        .group()
+        .consumers(1)
+        .on_append(move |appended| {
+            assert!((1..=256).contains(&appended.len()));
+            let ids =
+                appended.records().filter_map(|mut fields| fields.find(|(name, _)| *name == b"message_id"));
+            let ids = ids.map(|(_, id)| String::from_utf8(id.to_vec()).unwrap());
+            listener.lock().unwrap().extend(ids);
+        })
+        .start()
+        .await
+        .unwrap();
+    let published = server.publish(1_000).await;
+    group.shutdown().await.unwrap();
+    assert_eq!(*told.lock().unwrap(), published);
+}
+
+#[tokio::test]
 async fn no_consumer_is_idle_while_messages_wait() {
     const EACH: Duration = Duration::from_millis(100);
     let server = Server::start().await;

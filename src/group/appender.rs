@@ -72,15 +72,15 @@ impl Appender {
         }
     }
 
-    /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns how many
-    /// messages each confirmed commit stood for.
-    pub(crate) async fn run<L: Lane>(&self, mut lane: L, settle: impl Fn(u64)) -> Result<(), Error> {
+    /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
+    /// each confirmed commit.
+    pub(crate) async fn run<L: Lane>(&self, mut lane: L, settle: impl Fn(&Records)) -> Result<(), Error> {
         while let Some(records) = self.next_commit().await {
             if let Err(error) = lane.commit(&records).await {
                 self.fail();
                 return Err(error);
             }
-            settle(records.messages());
+            settle(&records);
             self.recycle(records);
         }
         lane.close().await;
@@ -187,8 +187,8 @@ mod tests {
         let run = tokio::spawn({
             let (appender, settled) = (appender.clone(), settled.clone());
             async move {
-                let settle = |n| {
-                    settled.fetch_add(n, Ordering::Relaxed);
+                let settle = |records: &Records| {
+                    settled.fetch_add(records.messages(), Ordering::Relaxed);
                 };
                 appender.run(lane, settle).await
             }

@@ -1,10 +1,12 @@
 //! The builder: a configuration and a processor become a group.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConsumerGroup;
 use super::start::start;
 use crate::address::{Address, AddressError};
+use crate::appended::{Appended, Observer};
 use crate::config::{Commit, Config, Overflow, Tls};
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -18,16 +20,17 @@ use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
 pub struct Builder<P> {
     config: Result<Config, AddressError>,
     processor: P,
+    observer: Option<Observer>,
 }
 
 impl Builder<JsonProcessor> {
     pub(super) fn new(address: Result<Address, AddressError>) -> Self {
         let config = address.map(|address| Config { address, ..Config::default() });
-        Self { config, processor: JsonProcessor::new() }
+        Self { config, processor: JsonProcessor::new(), observer: None }
     }
 
     pub(super) fn from_config(config: Config) -> Self {
-        Self { config: Ok(config), processor: JsonProcessor::new() }
+        Self { config: Ok(config), processor: JsonProcessor::new(), observer: None }
     }
 }
 
@@ -45,7 +48,7 @@ impl<P: Processor> Builder<P> {
 
     /// Processes messages with a processor of a type of its own.
     pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
-        Builder { config: self.config, processor }
+        Builder { config: self.config, processor, observer: self.observer }
     }
 
     /// How many consumers work at the same time.
@@ -133,6 +136,16 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.lease = lease)
     }
 
+    /// Tells this function of each commit to the output, as soon as the server has confirmed it: for
+    /// measurements and tests. Of what was rejected it hears nothing.
+    ///
+    /// It is called on the group's own thread, between reading and committing, so it must be quick, and must not
+    /// panic: that would be the end of the group.
+    pub fn on_append(mut self, observer: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Connects, registers the consumers' ids, subscribes, and starts the group.
     ///
     /// Consumers run on the Tokio runtime that this is called in. Reading and committing have a thread of
@@ -147,7 +160,7 @@ impl<P: Processor> Builder<P> {
     pub async fn start(self) -> Result<ConsumerGroup, Error> {
         let config = self.config?;
         config.validate()?;
-        start(config, self.processor).await
+        start(config, self.processor, self.observer).await
     }
 
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::appender::Appender;
 use super::retries::Retries;
 use super::worker::Worker;
+use crate::appended::{Appended, Observer};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::consumer::Consumer;
@@ -21,7 +22,7 @@ use crate::ledger::{Counts, Gap, Ledger};
 use crate::processor::Processor;
 use crate::queue::Queue;
 use crate::rate::Rate;
-use crate::sink::Lane;
+use crate::sink::{Lane, Records};
 use crate::source::Source;
 use crate::throttle::Throttle;
 
@@ -52,6 +53,7 @@ pub(crate) struct Engine<P, S, L> {
     /// blocks its thread holds up neither reading nor committing.
     pub(crate) workers: Handle,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Shared {
@@ -85,7 +87,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
     /// finish what is in it; the appenders close; the lanes commit what is in them. All of it within the
     /// drain timeout.
     pub(crate) async fn run(self, keeper: impl Future<Output = Error>) -> Result<(), Error> {
-        let Self { config, consumers, processor, source, lanes, rejected, workers, shared } = self;
+        let Self { config, consumers, processor, source, lanes, rejected, workers, shared, observer } = self;
         let queue = Queue::new();
         let buffer = Buffer::new(config.buffer);
         let (retries, retry_task) = Retries::new(queue.clone(), shared.stop.clone());
@@ -99,17 +101,21 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
 
         let mut lane_tasks = JoinSet::new();
         for (lane, output) in lanes.into_iter().zip(&outputs) {
-            let (output, shared) = (output.clone(), shared.clone());
+            let (output, shared, observer) = (output.clone(), shared.clone(), observer.clone());
             lane_tasks.spawn(async move {
-                let settle = |messages| {
-                    shared.counts.process(messages);
-                    shared.rate.add(messages, shared.now());
+                let settle = |records: &Records| {
+                    shared.counts.process(records.messages());
+                    shared.rate.add(records.messages(), shared.now());
+                    if let Some(observer) = &observer {
+                        observer(&Appended::new(records));
+                    }
                 };
                 output.run(lane, settle).await
             });
         }
         let (appender, counts) = (rejections.clone(), shared.counts.clone());
-        lane_tasks.spawn(async move { appender.run(rejected, |messages| counts.reject(messages)).await });
+        lane_tasks
+            .spawn(async move { appender.run(rejected, |records| counts.reject(records.messages())).await });
 
         let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::ConsumerGroup;
 use super::engine::{Engine, Shared};
+use crate::appended::Observer;
 use crate::config::{Config, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -34,7 +35,11 @@ const RELEASE_PER_ID: Duration = Duration::from_millis(1);
 const LANES: usize = 2;
 
 /// Starts a group on a thread of its own, with the consumers on the runtime of the caller.
-pub(super) async fn start<P: Processor>(config: Config, processor: P) -> Result<ConsumerGroup, Error> {
+pub(super) async fn start<P: Processor>(
+    config: Config,
+    processor: P,
+    observer: Option<Observer>,
+) -> Result<ConsumerGroup, Error> {
     let ids: Vec<_> = (0..config.consumers).map(|_| Uuid::new_v4()).collect();
     let consumers: Vec<_> = ids.iter().enumerate().map(|(at, id)| Consumer::new(at, *id)).collect();
     let shared = Shared::new();
@@ -45,6 +50,7 @@ pub(super) async fn start<P: Processor>(config: Config, processor: P) -> Result<
         processor,
         workers: Handle::current(),
         shared: shared.clone(),
+        observer,
     };
     let (tell_started, started) = oneshot::channel();
     let (tell_ended, ended) = oneshot::channel();
@@ -78,12 +84,13 @@ struct Life<P> {
     processor: P,
     workers: Handle,
     shared: Arc<Shared>,
+    observer: Option<Observer>,
 }
 
 impl<P: Processor> Life<P> {
     /// Starts, runs, and leaves nothing behind. `None` when it did not come to run.
     async fn live(self, started: oneshot::Sender<Result<(), Error>>) -> Option<Result<(), Error>> {
-        let Self { config, ids, consumers, processor, workers, shared } = self;
+        let Self { config, ids, consumers, processor, workers, shared, observer } = self;
         let mut parts = match Parts::new(&config, ids) {
             Ok(parts) => parts,
             Err(error) => {
@@ -108,7 +115,8 @@ impl<P: Processor> Life<P> {
         // Whoever does not wait for it any more has dropped the handle, and the group ends at once.
         drop(started.send(Ok(())));
         let Parts { control, mut membership, lanes, rejected, count, .. } = parts;
-        let engine = Engine { config, consumers, processor, source, lanes, rejected, workers, shared };
+        let engine =
+            Engine { config, consumers, processor, source, lanes, rejected, workers, shared, observer };
         let end = engine.run(keep(&control, &mut membership)).await;
         leave(&mut membership, count).await;
         Some(end)

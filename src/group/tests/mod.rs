@@ -71,6 +71,7 @@ impl Setup {
             rejected: self.rejected.clone(),
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),
+            observer: None,
         };
         let keeper_fails_after = self.keeper_fails_after;
         let keeper = async move {

@@ -1,0 +1,47 @@
+//! What was appended, for those who want to hear of it.
+
+use std::sync::Arc;
+
+use crate::record;
+use crate::sink::Records;
+
+/// One commit whose records are confirmed to be in the output. See [`Builder::on_append`](crate::Builder::on_append).
+#[derive(Debug)]
+pub struct Appended<'a>(&'a Records);
+
+/// Whoever is told.
+pub(crate) type Observer = Arc<dyn Fn(&Appended<'_>) + Send + Sync>;
+
+impl<'a> Appended<'a> {
+    pub(crate) fn new(records: &'a Records) -> Self {
+        Self(records)
+    }
+
+    /// How many records it has, 256 at most.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "there is no commit without a record")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The fields and values of each record, in the order of the stream.
+    pub fn records(&self) -> impl Iterator<Item = impl Iterator<Item = (&'a [u8], &'a [u8])>> {
+        self.0.iter().map(|(encoded, count)| record::fields(encoded, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    #[test]
+    fn the_records_are_told_with_their_fields_in_order() {
+        let mut records = Records::default();
+        records.push(&[Record::new().field("a", "1").field("b", ""), Record::new().field("c", "3")], true);
+        let appended = Appended::new(&records);
+        let told: Vec<Vec<_>> = appended.records().map(Iterator::collect).collect();
+        assert_eq!(told, [vec![(&b"a"[..], &b"1"[..]), (b"b", b"")], vec![(b"c", b"3")]]);
+        assert_eq!(appended.len(), 2);
+    }
+}
