@@ -135,7 +135,7 @@ mod tests {
         queue.close();
         let mut seat = queue.seat();
         let mut taken = 0;
-        while seat.next().await.is_some() {
+        while seat.next(1).await.is_some() {
             taken += 1;
         }
         assert_eq!(taken, 4);
@@ -163,7 +163,7 @@ mod tests {
         );
         let mut seat = queue.seat();
         for _ in 0..30 {
-            seat.next().await.unwrap();
+            seat.next(1).await.unwrap();
         }
         reader.await.unwrap();
         assert_eq!((counts.read().received, counts.read().dropped), (30, 0));

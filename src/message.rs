@@ -1,8 +1,8 @@
 //! A message: a slice of the buffer that the socket was read into.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -14,12 +14,16 @@ use crate::buffer::Reservation;
 /// is held.
 #[derive(Clone)]
 pub struct Message {
-    batch: Arc<Batch>,
+    batch: Share,
     index: usize,
     attempt: u32,
 }
 
-/// Messages that arrived together. They share one buffer, and are handed out one by one.
+/// One consumer's reference to a batch. Messages count on it rather than on the batch itself, whose count all
+/// consumers would write to, each taking the cache line from the others.
+type Share = Arc<Arc<Batch>>;
+
+/// Messages that arrived together. They share one buffer.
 pub(crate) struct Batch {
     channel: Arc<str>,
     bytes: Bytes,
@@ -28,8 +32,13 @@ pub(crate) struct Batch {
     attempt: u32,
     /// The whole length of a payload of which only the first bytes were kept.
     full_length: Option<u64>,
-    next: AtomicUsize,
     reservation: Reservation,
+}
+
+/// Messages of a batch that follow each other, and that nobody else has.
+pub(crate) struct Portion {
+    batch: Share,
+    left: Range<usize>,
 }
 
 /// Where a payload lies in its batch's bytes.
@@ -67,7 +76,7 @@ impl Message {
     /// The same message with memory of its own, so that it does not hold the batch it came with. `None` when there
     /// is no room for that.
     pub(crate) fn detached(&self) -> Option<Self> {
-        Some(Self { batch: self.copied(0)?, index: 0, attempt: self.attempt })
+        Some(Self { batch: Arc::new(self.copied(0)?), index: 0, attempt: self.attempt })
     }
 
     /// A copy that waits for the next attempt. `None` when there is no room for it.
@@ -93,7 +102,6 @@ impl Message {
             spans: vec![Span { start: 0, len: self.batch.spans[self.index].len }],
             attempt: self.attempt + 1,
             full_length: self.batch.full_length,
-            next: AtomicUsize::new(0),
             reservation,
         }))
     }
@@ -111,7 +119,7 @@ impl fmt::Debug for Message {
 
 impl Batch {
     pub(crate) fn new(channel: Arc<str>, bytes: Bytes, spans: Vec<Span>, reservation: Reservation) -> Self {
-        Self { channel, bytes, spans, attempt: 1, full_length: None, next: AtomicUsize::new(0), reservation }
+        Self { channel, bytes, spans, attempt: 1, full_length: None, reservation }
     }
 
     /// One message of which only the first bytes were kept.
@@ -128,7 +136,7 @@ impl Batch {
     /// The memory that a batch holds: its bytes, and what we keep beside them.
     pub(crate) fn cost(bytes: usize, messages: usize) -> usize {
         // The batch with its counts, the allocations' own headers, the place in the queue.
-        const BESIDE: usize = size_of::<Batch>() + 64;
+        const BESIDE: usize = size_of::<Batch>() + size_of::<Portion>() + 96;
         bytes + messages * size_of::<Span>() + BESIDE
     }
 
@@ -140,16 +148,31 @@ impl Batch {
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
     }
+}
 
-    /// Whether every message was handed out.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.spans.len()
+impl Portion {
+    /// All messages of a batch.
+    pub(crate) fn of(batch: Arc<Batch>) -> Self {
+        let left = 0..batch.len();
+        Self { batch: Arc::new(batch), left }
     }
 
-    /// Hands out the next message. Each is handed out once, whoever asks.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Message> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        (index < self.spans.len()).then(|| Message { batch: self.clone(), index, attempt: self.attempt })
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    /// Takes the first messages off it, `most` at most.
+    pub(crate) fn split(&mut self, most: usize) -> Self {
+        let middle = self.left.end.min(self.left.start + most);
+        let left = self.left.start..middle;
+        self.left.start = middle;
+        Self { batch: Arc::new(Arc::clone(&self.batch)), left }
+    }
+
+    /// Takes the first message off it.
+    pub(crate) fn next(&mut self) -> Option<Message> {
+        let index = self.left.next()?;
+        Some(Message { batch: self.batch.clone(), index, attempt: self.batch.attempt })
     }
 }
 
@@ -172,22 +195,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_message_of_a_batch_is_handed_out_once() {
-        let batch = batch(&["a", "bc", ""]);
-        let taken: Vec<_> = std::iter::from_fn(|| batch.take()).map(|m| m.payload().to_vec()).collect();
-        assert_eq!(taken, [&b"a"[..], b"bc", b""]);
-        assert!(batch.is_exhausted());
-        assert!(batch.take().is_none());
+    fn each_message_of_a_batch_is_in_one_portion() {
+        let mut rest = Portion::of(batch(&["a", "bc", "", "d"]));
+        let mut first = rest.split(2);
+        assert!(!first.is_empty() && !rest.is_empty());
+        let payloads = |portion: &mut Portion| -> Vec<Vec<u8>> {
+            std::iter::from_fn(|| portion.next()).map(|message| message.payload().to_vec()).collect()
+        };
+        assert_eq!(payloads(&mut first), [&b"a"[..], b"bc"]);
+        assert_eq!(payloads(&mut rest.split(100)), [&b""[..], b"d"]);
+        assert!(first.is_empty() && rest.is_empty() && rest.next().is_none());
     }
 
     #[test]
     fn a_copy_for_the_next_attempt_holds_no_more_than_itself() {
         let batch = batch(&["first", "second"]);
         let buffer = batch.reservation.buffer().clone();
-        batch.take();
-        let again = batch.take().unwrap().set_aside().unwrap();
-        drop(batch);
-        let message = again.take().unwrap();
+        let mut portion = Portion::of(batch);
+        portion.next();
+        let again = portion.next().unwrap().set_aside().unwrap();
+        drop(portion);
+        let message = Portion::of(again).next().unwrap();
         assert_eq!((message.payload(), message.attempt()), (&b"second"[..], 2));
         assert_eq!(buffer.used(), Batch::cost(6, 1) + 192);
     }
@@ -198,7 +226,7 @@ pub(crate) mod tests {
         let reservation = buffer.try_reserve(buffer.limit()).unwrap();
         let spans = vec![Span { start: 0, len: 5 }, Span { start: 5, len: 6 }];
         let batch = Arc::new(Batch::new("c".into(), Bytes::from_static(b"firstsecond"), spans, reservation));
-        let message = batch.take().unwrap();
+        let message = Portion::of(batch).next().unwrap();
         assert!(message.detached().is_none() && message.set_aside().is_none());
         let again = message.again();
         assert_eq!((again.payload(), again.attempt()), (&b"first"[..], 2));

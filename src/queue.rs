@@ -1,4 +1,4 @@
-//! The queue between the source and the consumers: whole batches go in, messages come out one by one.
+//! The queue between the source and the consumers: whole batches go in, messages come out as consumers take them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::message::{Batch, Message};
+use crate::message::{Batch, Message, Portion};
 
 /// Messages that wait for a consumer. Its bound are the bytes of the [`Buffer`](crate::buffer::Buffer) that
 /// every batch has reserved before it comes here.
@@ -20,20 +20,22 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    batches: VecDeque<Arc<Batch>>,
+    /// None of them is empty.
+    portions: VecDeque<Portion>,
     /// No batch comes from the source any more.
     closed: bool,
-    /// Messages that wait for their next attempt elsewhere, and will come back.
-    set_aside: usize,
+    /// Messages that were set aside for their next attempt, and claims that may be given back: it is not over
+    /// before they are.
+    out: usize,
 }
 
 /// One consumer's place at the queue.
 ///
-/// A batch is shared: every seat takes from it what is next, so that no consumer is idle while messages wait.
-/// Only who comes to the end of a batch takes the lock.
+/// It claims one message, or a few when its consumer is quick, so that the lock is taken once for all of them.
 pub(crate) struct Seat {
     queue: Arc<Queue>,
-    current: Option<Arc<Batch>>,
+    /// The rest of what it has claimed, if it has claimed several.
+    claimed: Option<Portion>,
 }
 
 impl Queue {
@@ -43,22 +45,18 @@ impl Queue {
 
     /// Adds a batch at the end.
     pub(crate) fn push(&self, batch: Arc<Batch>) {
-        self.lock().batches.push_back(batch);
+        self.lock().portions.push_back(Portion::of(batch));
         self.wake_one();
     }
 
     /// Says that a message is being set aside: the queue is not drained before it came back.
     pub(crate) fn set_aside(&self) {
-        self.lock().set_aside += 1;
+        self.lock().out += 1;
     }
 
     /// Adds a message that was set aside before. It goes first: it has waited longest.
     pub(crate) fn push_again(&self, batch: Arc<Batch>) {
-        let mut state = self.lock();
-        state.set_aside -= 1;
-        state.batches.push_front(batch);
-        drop(state);
-        self.wake_one();
+        self.give_back(Portion::of(batch));
     }
 
     /// Says that the source has ended. Consumers end when everything was handed out.
@@ -68,7 +66,16 @@ impl Queue {
     }
 
     pub(crate) fn seat(self: &Arc<Self>) -> Seat {
-        Seat { queue: self.clone(), current: None }
+        Seat { queue: self.clone(), claimed: None }
+    }
+
+    /// Adds what was out, in front of all that came later.
+    fn give_back(&self, portion: Portion) {
+        let mut state = self.lock();
+        state.out -= 1;
+        state.portions.push_front(portion);
+        drop(state);
+        self.wake_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -83,9 +90,10 @@ impl Queue {
 }
 
 impl Seat {
-    /// The next message; `None` when the source has ended and everything was handed out.
-    pub(crate) async fn next(&mut self) -> Option<Message> {
-        if let Some(message) = self.take() {
+    /// The next message; `None` when the source has ended and everything was handed out. When nothing is claimed
+    /// any more, it claims `most` at most.
+    pub(crate) async fn next(&mut self, most: usize) -> Option<Message> {
+        if let Some(message) = self.take(most) {
             return Some(message);
         }
         let queue = self.queue.clone();
@@ -96,11 +104,11 @@ impl Seat {
             // us and wakes us.
             ready.as_mut().enable();
             let idle = Idle::enter(&queue.idle);
-            if let Some(message) = self.take() {
+            if let Some(message) = self.take(most) {
                 return Some(message);
             }
             if queue.lock().is_drained() {
-                // A message that was set aside may have been the last to come back: tell the others.
+                // What was out may have been the last to come back: tell the others.
                 queue.ready.notify_waiters();
                 return None;
             }
@@ -109,65 +117,58 @@ impl Seat {
         }
     }
 
-    /// Lets go of the shared batch, so that a consumer that takes its time does not hold the memory of
-    /// messages that others have finished.
-    pub(crate) fn let_go(&mut self) {
-        self.current = None;
+    /// Whether there are claimed messages that were not taken yet.
+    pub(crate) fn has_claimed(&self) -> bool {
+        self.claimed.is_some()
     }
 
-    fn take(&mut self) -> Option<Message> {
-        if let Some(batch) = &self.current {
-            if let Some(message) = batch.take() {
-                if batch.is_exhausted() {
-                    self.retire();
-                } else {
-                    // Each consumer that was woken wakes the next one, for as long as there is work.
-                    self.queue.wake_one();
+    /// Gives back what was claimed and not taken: this consumer is not as quick as it seemed.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(portion) = self.claimed.take() {
+            self.queue.give_back(portion);
+        }
+    }
+
+    fn take(&mut self, most: usize) -> Option<Message> {
+        match &mut self.claimed {
+            Some(claimed) => {
+                let message = claimed.next();
+                if claimed.is_empty() {
+                    // Its memory is freed with the message, and not when the consumer asks for another one.
+                    self.claimed = None;
+                    self.queue.lock().out -= 1;
                 }
-                return Some(message);
+                message
             }
-            self.current = None;
+            None => self.claim(most),
         }
-        let mut state = self.queue.lock();
-        while let Some(front) = state.batches.front() {
-            let Some(message) = front.take() else {
-                state.batches.pop_front();
-                continue;
-            };
-            if front.is_exhausted() {
-                state.batches.pop_front();
-            } else {
-                self.current = Some(front.clone());
-            }
-            let more = !state.batches.is_empty();
-            drop(state);
-            if more {
-                self.queue.wake_one();
-            }
-            return Some(message);
-        }
-        None
     }
 
-    /// Takes the batch whose last message we have just taken off the queue, so that it is freed with that
-    /// message; and wakes a consumer for what comes behind it.
-    fn retire(&mut self) {
-        self.current = None;
+    fn claim(&mut self, most: usize) -> Option<Message> {
         let mut state = self.queue.lock();
-        while state.batches.front().is_some_and(|front| front.is_exhausted()) {
-            state.batches.pop_front();
+        let mut claimed = state.portions.front_mut()?.split(most);
+        if state.portions.front().is_some_and(Portion::is_empty) {
+            state.portions.pop_front();
         }
-        let more = !state.batches.is_empty();
+        let message = claimed.next();
+        let several = !claimed.is_empty();
+        if several {
+            state.out += 1;
+        }
+        let more = !state.portions.is_empty();
         drop(state);
+        self.claimed = several.then_some(claimed);
         if more {
+            // Each consumer that was woken wakes the next one, for as long as there is work.
             self.queue.wake_one();
         }
+        message
     }
 }
 
 impl State {
     fn is_drained(&self) -> bool {
-        self.closed && self.set_aside == 0 && self.batches.iter().all(|batch| batch.is_exhausted())
+        self.closed && self.out == 0 && self.portions.is_empty()
     }
 }
 
@@ -208,7 +209,7 @@ mod tests {
         queue.close();
         let mut seat = queue.seat();
         let mut order = String::new();
-        while let Some(message) = seat.next().await {
+        while let Some(message) = seat.next(1).await {
             order += &text(&message);
         }
         assert_eq!(order, "123456");
@@ -221,7 +222,7 @@ mod tests {
             .map(|_| {
                 let mut seat = queue.seat();
                 tokio::spawn(async move {
-                    while seat.next().await.is_some() {
+                    while seat.next(1).await.is_some() {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 })
@@ -248,7 +249,7 @@ mod tests {
                 let mut seat = queue.seat();
                 tokio::spawn(async move {
                     let mut taken = 0;
-                    while seat.next().await.is_some() {
+                    while seat.next(1).await.is_some() {
                         taken += 1;
                     }
                     taken
@@ -273,22 +274,56 @@ mod tests {
         queue.push(batch);
         let mut seat = queue.seat();
         let mut other = queue.seat();
-        drop(seat.next().await);
-        drop(other.next().await);
-        seat.let_go();
+        drop(seat.next(1).await);
+        drop(other.next(1).await);
         assert!(watch.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_goes_to_others_before_what_came_later() {
+        let queue = Queue::new();
+        queue.push(batch(&["1", "2", "3", "4"]));
+        queue.push(batch(&["5"]));
+        queue.close();
+        let (mut quick, mut other) = (queue.seat(), queue.seat());
+        assert_eq!(text(&quick.next(3).await.unwrap()), "1");
+        assert!(quick.has_claimed());
+        quick.give_back();
+        let mut order = String::new();
+        while let Some(message) = other.next(2).await {
+            order += &text(&message);
+        }
+        assert_eq!(order, "2345");
+        assert!(quick.next(1).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_is_not_drained_while_a_claim_may_be_given_back() {
+        let queue = Queue::new();
+        queue.push(batch(&["1", "2"]));
+        queue.close();
+        let (mut quick, mut other) = (queue.seat(), queue.seat());
+        quick.next(2).await.unwrap();
+        let other = tokio::spawn(async move { other.next(1).await.map(|message| text(&message)) });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!other.is_finished());
+        quick.give_back();
+        assert_eq!(other.await.unwrap().as_deref(), Some("2"));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn under_contention_each_message_is_handed_out_once() {
         let queue = Queue::new();
         let seats: Vec<_> = (0..8)
-            .map(|_| {
+            .map(|most| {
                 let mut seat = queue.seat();
                 tokio::spawn(async move {
                     let mut mine = Vec::new();
-                    while let Some(message) = seat.next().await {
+                    while let Some(message) = seat.next(1 + most).await {
                         mine.push(text(&message));
+                        if mine.len() % 5 == 0 {
+                            seat.give_back();
+                        }
                         tokio::task::coop::consume_budget().await;
                     }
                     mine

@@ -1,7 +1,7 @@
 //! The appender: consumers put records in, its lane takes them out as commits.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -20,6 +20,14 @@ pub(crate) struct Appender {
     room: Notify,
 }
 
+/// One consumer's records on their way to an appender.
+///
+/// A quick consumer hands on those of a few messages at once. It must not wait for anything with records in here.
+pub(crate) struct Outbox {
+    appender: Arc<Appender>,
+    records: Records,
+}
+
 #[derive(Default)]
 struct State {
     commits: VecDeque<Records>,
@@ -27,13 +35,6 @@ struct State {
     spare: Records,
     lane_waits: bool,
     end: Option<End>,
-}
-
-impl State {
-    fn has_room(&self) -> bool {
-        self.commits.len() < Appender::MOST_COMMITS
-            && self.commits.iter().map(Records::bytes).sum::<usize>() < Appender::MOST_BYTES
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,27 +50,11 @@ impl Appender {
     /// consumer waiting, and so its message in the buffer, where it is counted.
     const MOST_COMMITS: usize = 4;
     const MOST_BYTES: usize = Self::MOST_COMMITS * Records::MOST_BYTES;
+    /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
+    const FEW_COMMITS: usize = Self::MOST_COMMITS / 2;
 
-    /// Adds the records of one message, in as many commits as they need.
-    pub(crate) async fn append_all(&self, records: &[Record]) {
-        let mut rest = records;
-        while let Some(size) = Records::first_commit(rest) {
-            let (first, others) = rest.split_at(size);
-            self.append(first, others.is_empty()).await;
-            rest = others;
-        }
-    }
-
-    /// Adds records that go into one commit, waiting for room if there is none. `complete` when they are the
-    /// last ones of their message.
-    pub(crate) async fn append(&self, records: &[Record], complete: bool) {
-        loop {
-            let room = self.room.notified();
-            if self.try_append(records, complete) {
-                return;
-            }
-            room.await;
-        }
+    pub(crate) fn outbox(self: &Arc<Self>) -> Outbox {
+        Outbox { appender: self.clone(), records: Records::default() }
     }
 
     /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
@@ -93,16 +78,18 @@ impl Appender {
         self.filled.notify_one();
     }
 
-    fn try_append(&self, records: &[Record], complete: bool) -> bool {
+    /// Takes the records if there is room for them. They go into one commit.
+    fn take(&self, records: &mut Records) -> bool {
         let mut state = self.lock();
         if state.end == Some(End::Failed) {
+            records.clear();
             return true;
         }
-        if let Some(last) = state.commits.back_mut().filter(|last| last.has_room_for(records)) {
-            last.push(records, complete);
+        if let Some(last) = state.commits.back_mut().filter(|last| last.has_room_for_all(records)) {
+            last.append(records);
         } else if state.has_room() {
             let mut next = std::mem::take(&mut state.spare);
-            next.push(records, complete);
+            next.append(records);
             state.commits.push_back(next);
         } else {
             return false;
@@ -119,8 +106,11 @@ impl Appender {
             {
                 let mut state = self.lock();
                 if let Some(records) = state.commits.pop_front() {
+                    let few = state.commits.len() <= Self::FEW_COMMITS;
                     drop(state);
-                    self.room.notify_waiters();
+                    if few {
+                        self.room.notify_waiters();
+                    }
                     return Some(records);
                 }
                 if state.end.is_some() {
@@ -150,9 +140,52 @@ impl Appender {
     }
 }
 
+impl Outbox {
+    /// With so many bytes in it, it is handed on.
+    const MOST_BYTES: usize = 16 << 10;
+
+    /// Puts the records of one message in. They go together, in as many commits as they need.
+    pub(crate) async fn put(&mut self, records: &[Record]) {
+        let mut rest = records;
+        while let Some(size) = Records::first_commit(rest) {
+            let (first, others) = rest.split_at(size);
+            if !self.records.has_room_for(first) {
+                self.hand_on().await;
+            }
+            self.records.push(first, others.is_empty());
+            rest = others;
+        }
+        if self.records.bytes() > Self::MOST_BYTES {
+            self.hand_on().await;
+        }
+    }
+
+    /// Hands on what is in it, waiting for room if there is none.
+    pub(crate) async fn hand_on(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        loop {
+            let room = self.appender.room.notified();
+            if self.appender.take(&mut self.records) {
+                break;
+            }
+            room.await;
+        }
+        // There may be thousands of outboxes.
+        self.records.shrink_to(Self::MOST_BYTES);
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.commits.len() < Appender::MOST_COMMITS
+            && self.commits.iter().map(Records::bytes).sum::<usize>() < Appender::MOST_BYTES
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
@@ -175,8 +208,9 @@ mod tests {
         async fn close(&mut self) {}
     }
 
-    fn record() -> [Record; 1] {
-        [Record::new().field("f", "v")]
+    async fn append(outbox: &mut Outbox) {
+        outbox.put(&[Record::new().field("f", "v")]).await;
+        outbox.hand_on().await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,10 +227,11 @@ mod tests {
                 appender.run(lane, settle).await
             }
         });
-        appender.append(&record(), true).await;
+        let mut outbox = appender.outbox();
+        append(&mut outbox).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         for _ in 0..300 {
-            appender.append(&record(), true).await;
+            append(&mut outbox).await;
         }
         appender.close();
         run.await.unwrap().unwrap();
@@ -207,13 +242,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn consumers_wait_while_the_lane_is_behind() {
         let appender = Arc::new(Appender::default());
+        let mut outbox = appender.outbox();
         for _ in 0..4 * 256 {
-            appender.append(&record(), true).await;
+            append(&mut outbox).await;
         }
-        let waiting = tokio::spawn({
-            let appender = appender.clone();
-            async move { appender.append(&record(), true).await }
-        });
+        let waiting = tokio::spawn(async move { append(&mut outbox).await });
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert!(!waiting.is_finished());
         let lane = Slow(Arc::default(), None);
@@ -234,9 +267,25 @@ mod tests {
             let appender = appender.clone();
             async move { appender.run(lane, |_| ()).await }
         });
+        let mut outbox = appender.outbox();
         for _ in 0..10_000 {
-            appender.append(&record(), true).await;
+            append(&mut outbox).await;
         }
         assert!(run.await.unwrap().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_handed_on_together_goes_into_one_commit() {
+        let (appender, sizes) = (Arc::new(Appender::default()), Arc::default());
+        let mut outbox = appender.outbox();
+        for _ in 0..3 {
+            for _ in 0..100 {
+                outbox.put(&[Record::new().field("f", "v")]).await;
+            }
+            outbox.hand_on().await;
+        }
+        appender.close();
+        appender.run(Slow(Arc::clone(&sizes), None), |_| ()).await.unwrap();
+        assert_eq!(*sizes.lock().unwrap(), [200, 100]);
     }
 }

@@ -3,6 +3,7 @@
 mod appender;
 mod builder;
 mod engine;
+mod pace;
 mod retries;
 mod start;
 #[cfg(test)]

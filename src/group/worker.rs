@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::appender::Appender;
+use super::appender::Outbox;
+use super::pace::Pace;
 use super::retries::Retries;
 use crate::consumer::Consumer;
 use crate::ledger::Counts;
@@ -18,16 +19,13 @@ use crate::queue::Seat;
 use crate::record::Record;
 use crate::throttle::Throttle;
 
-/// Messages that are copied after the last one that the processor waited for.
-const COPIES: u32 = 1000;
-
 /// What a consumer works with. Its task ends when the queue is drained.
 pub(crate) struct Worker<P> {
     pub(crate) consumer: Consumer,
     pub(crate) seat: Seat,
     pub(crate) processor: Arc<P>,
-    pub(crate) output: Arc<Appender>,
-    pub(crate) rejected: Arc<Appender>,
+    pub(crate) output: Outbox,
+    pub(crate) rejected: Outbox,
     /// Shared by all workers.
     pub(crate) rejections: Arc<Throttle>,
     pub(crate) retries: Arc<Retries>,
@@ -39,25 +37,27 @@ pub(crate) struct Worker<P> {
 
 impl<P: Processor> Worker<P> {
     pub(crate) async fn run(mut self) {
-        // A processor that waits would hold the whole batch that its message came with. One that has waited
-        // lately may do so again, and gets its messages as copies.
-        let mut copies = 0;
-        while let Some(mut message) = self.seat.next().await {
-            if copies > 0 {
-                copies -= 1;
+        let mut pace = Pace::default();
+        while let Some(mut message) = self.seat.next(pace.claim()).await {
+            pace.takes();
+            if pace.copies() {
                 message = message.detached().unwrap_or(message);
-                self.seat.let_go();
             }
-            if self.settle(message).await {
-                copies = COPIES;
+            let waited = self.settle(message).await;
+            if waited {
+                pace.has_waited();
             }
-            // A processor that never waits would keep the runtime's thread for itself.
-            tokio::task::coop::consume_budget().await;
+            if !self.seat.has_claimed() {
+                pace.claim_is_done();
+                self.hand_on().await;
+                // A processor that never waits would keep the runtime's thread for itself.
+                tokio::task::coop::consume_budget().await;
+            }
         }
     }
 
     /// Processes one message and hands on what becomes of it. Tells whether the processor had to wait.
-    async fn settle(&self, mut message: Message) -> bool {
+    async fn settle(&mut self, mut message: Message) -> bool {
         if let Some(length) = message.full_length() {
             let reason =
                 format!("the payload has {length} bytes, more than the {} allowed", self.max_payload);
@@ -80,7 +80,7 @@ impl<P: Processor> Worker<P> {
                     return waited;
                 }
                 Ok(outcome) => {
-                    self.hand_on(&message, outcome).await;
+                    self.conclude(&message, outcome).await;
                     return waited;
                 }
             };
@@ -95,12 +95,13 @@ impl<P: Processor> Worker<P> {
             // The buffer is full: what cannot be set aside stays with its consumer. That one does not go on
             // meanwhile, and would only fill the buffer further.
             message = message.again();
+            self.make_way().await;
             self.retries.wait(message.attempt()).await;
         }
     }
 
-    /// Hands on what a message has become.
-    async fn hand_on(&self, message: &Message, outcome: Outcome) {
+    /// Settles what a message has become.
+    async fn conclude(&mut self, message: &Message, outcome: Outcome) {
         match outcome {
             Outcome::Record(record) => self.append(message, &[record]).await,
             Outcome::Records(records) => self.append(message, &records).await,
@@ -108,32 +109,33 @@ impl<P: Processor> Worker<P> {
         }
     }
 
-    /// Calls the processor. A panic and a timeout become failures.
-    async fn attempt(&self, message: Message) -> (Result<Outcome, Failure>, bool) {
-        let mut waited = false;
+    /// Calls the processor. A panic and a timeout become failures. Tells also whether the processor had to wait.
+    async fn attempt(&mut self, message: Message) -> (Result<Outcome, Failure>, bool) {
+        let processor = self.processor.clone();
+        let consumer = self.consumer.clone();
         // Called inside of a future, so that a panic before the first await is caught as well.
-        let mut process = pin!(Some(async { self.processor.process(&self.consumer, message).await }));
+        let mut process = pin!(Some(async { processor.process(&consumer, message).await }));
         // Unwind safe: after a panic the future is not polled again, and what the processor shares between
         // messages is its own affair, as it is for a thread that panics.
-        let attempt = poll_fn(|context| {
+        let mut attempt = |context: &mut Context<'_>| {
             let poll =
                 || process.as_mut().as_pin_mut().map_or(Poll::Pending, |process| process.poll(context));
-            match catch_unwind(AssertUnwindSafe(poll)) {
-                Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
-                Ok(Poll::Pending) => {
-                    waited = true;
-                    Poll::Pending
-                }
-                Err(panic) => {
-                    Poll::Ready(Err(Failure::Reject(format!("the processor panicked: {}", text_of(&*panic)))))
-                }
+            catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| {
+                Poll::Ready(Err(Failure::Reject(format!("the processor panicked: {}", text_of(&*panic)))))
+            })
+        };
+        let (mut outcome, waited) = match poll_fn(|context| Poll::Ready(attempt(context))).await {
+            Poll::Ready(outcome) => (outcome, false),
+            Poll::Pending => {
+                self.make_way().await;
+                let outcome = match self.timeout {
+                    None => poll_fn(attempt).await,
+                    Some(limit) => tokio::time::timeout(limit, poll_fn(attempt))
+                        .await
+                        .unwrap_or_else(|_| Err(Failure::TryAgain(format!("no result within {limit:?}")))),
+                };
+                (outcome, true)
             }
-        });
-        let mut outcome = match self.timeout {
-            None => attempt.await,
-            Some(limit) => tokio::time::timeout(limit, attempt)
-                .await
-                .unwrap_or_else(|_| Err(Failure::TryAgain(format!("no result within {limit:?}")))),
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| process.set(None))) {
             outcome =
@@ -142,18 +144,29 @@ impl<P: Processor> Worker<P> {
         (outcome, waited)
     }
 
-    async fn append(&self, message: &Message, records: &[Record]) {
+    /// Before a wait: others take over what was claimed, and what is ready goes on its way.
+    async fn make_way(&mut self) {
+        self.seat.give_back();
+        self.hand_on().await;
+    }
+
+    async fn hand_on(&mut self) {
+        self.output.hand_on().await;
+        self.rejected.hand_on().await;
+    }
+
+    async fn append(&mut self, message: &Message, records: &[Record]) {
         if records.is_empty() {
             self.counts.skip();
         } else if records.iter().any(Record::is_empty) {
             self.reject(message, "the processor made a record without fields, which no stream can hold")
                 .await;
         } else {
-            self.output.append_all(records).await;
+            self.output.put(records).await;
         }
     }
 
-    async fn reject(&self, message: &Message, reason: &str) {
+    async fn reject(&mut self, message: &Message, reason: &str) {
         let mut record = Record::with_capacity(message.payload().len() + reason.len() + 160);
         record.push("payload", message.payload());
         if let Some(length) = message.full_length() {
@@ -166,7 +179,7 @@ impl<P: Processor> Worker<P> {
             // Quoted: the reason may repeat what somebody has published.
             tracing::warn!("rejected {rejected} messages, the last one because {reason:?}; see --rejected");
         }
-        self.rejected.append(&[record], true).await;
+        self.rejected.put(&[record]).await;
     }
 }
 

@@ -56,6 +56,24 @@ impl Records {
         self.messages += u64::from(complete);
     }
 
+    /// Whether these fit in beside what is there. Whatever is larger goes alone.
+    pub(crate) fn has_room_for_all(&self, others: &Records) -> bool {
+        self.is_empty()
+            || (self.len() + others.len() <= Self::MOST_RECORDS
+                && self.bytes() + others.bytes() <= Self::MOST_BYTES)
+    }
+
+    /// Moves all of these behind what is there.
+    pub(crate) fn append(&mut self, others: &mut Records) {
+        self.bytes.append(&mut others.bytes);
+        self.entries.append(&mut others.entries);
+        self.messages += std::mem::take(&mut others.messages);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -83,9 +101,14 @@ impl Records {
     /// Makes it ready for the next commit, keeping its memory unless one large record blew it up.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.bytes.shrink_to(2 * Self::MOST_BYTES);
         self.entries.clear();
         self.messages = 0;
+        self.shrink_to(2 * Self::MOST_BYTES);
+    }
+
+    /// Gives back memory for more bytes than so many.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.shrink_to(bytes);
     }
 }
 

@@ -1,0 +1,104 @@
+//! The pace of a consumer: how many messages it claims at once.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Decides by how a consumer's last messages went.
+///
+/// Claiming one by one leaves nothing to others, and costs more than a quick processor itself. So a consumer that
+/// is quick claims what it can finish in a moment: no longer than a message may wait for its turn while others
+/// are idle. A processor that waits for something gets one message at a time, with memory of its own: else it
+/// would hold the whole batch that the message came with.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// The binary logarithm of the size of a claim.
+    doublings: u32,
+    /// When the first message of the claim under way was taken.
+    since: Option<Instant>,
+    /// Messages still to be copied.
+    copies: u32,
+}
+
+impl Pace {
+    /// Claims grow while one takes less than this, and become smaller when one takes twice as long.
+    const MOMENT: Duration = Duration::from_micros(20);
+    const MOST_DOUBLINGS: u32 = 5;
+    /// Messages that are copied after the last one that the processor waited for.
+    const COPIES: u32 = 1000;
+
+    /// How many messages to claim next.
+    pub(crate) fn claim(&self) -> usize {
+        if self.copies > 0 { 1 } else { 1 << self.doublings }
+    }
+
+    /// Whether the message at hand is to be copied.
+    pub(crate) fn copies(&self) -> bool {
+        self.copies > 0
+    }
+
+    /// The processor has waited.
+    pub(crate) fn has_waited(&mut self) {
+        *self = Self { copies: Self::COPIES + 1, ..Self::default() };
+    }
+
+    /// A message was taken.
+    pub(crate) fn takes(&mut self) {
+        if self.copies == 0 && self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+    }
+
+    /// All that was claimed is done.
+    pub(crate) fn claim_is_done(&mut self) {
+        self.copies = self.copies.saturating_sub(1);
+        if let Some(since) = self.since.take() {
+            self.took(since.elapsed());
+        }
+    }
+
+    fn took(&mut self, time: Duration) {
+        if time < Self::MOMENT {
+            self.doublings = (self.doublings + 1).min(Self::MOST_DOUBLINGS);
+        } else if time > 2 * Self::MOMENT {
+            self.doublings = self.doublings.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_consumer_claims_more_and_a_slow_one_less() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.claim(), 1);
+        let grown: Vec<_> = (0..7)
+            .map(|_| {
+                pace.took(Duration::from_micros(5));
+                pace.claim()
+            })
+            .collect();
+        assert_eq!(grown, [2, 4, 8, 16, 32, 32, 32]);
+        pace.took(Duration::from_micros(30));
+        assert_eq!(pace.claim(), 32);
+        for _ in 0..10 {
+            pace.took(Duration::from_micros(100));
+        }
+        assert_eq!(pace.claim(), 1);
+    }
+
+    #[test]
+    fn after_a_wait_messages_are_copied_one_by_one_for_a_while() {
+        let mut pace = Pace::default();
+        pace.took(Duration::ZERO);
+        pace.has_waited();
+        pace.claim_is_done();
+        for _ in 0..Pace::COPIES {
+            assert!(pace.copies() && pace.claim() == 1);
+            pace.claim_is_done();
+        }
+        assert!(!pace.copies());
+    }
+}
