@@ -144,6 +144,16 @@ impl Outbox {
     /// With so many bytes in it, it is handed on.
     const MOST_BYTES: usize = 16 << 10;
 
+    /// Puts the records of one message in, if that can be done without waiting.
+    pub(crate) fn try_put(&mut self, records: &[Record]) -> bool {
+        let fits = self.records.bytes() < Self::MOST_BYTES && self.records.has_room_for(records);
+        let fits = fits && (records.len() == 1 || Records::first_commit(records) == Some(records.len()));
+        if fits {
+            self.records.push(records, true);
+        }
+        fits
+    }
+
     /// Puts the records of one message in. They go together, in as many commits as they need.
     pub(crate) async fn put(&mut self, records: &[Record]) {
         let mut rest = records;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::appender::Appender;
 use super::retries::Retries;
-use super::worker::Worker;
+use super::worker::{Desk, Worker};
 use crate::appended::{Appended, Observer};
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -120,10 +120,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();
         for (at, consumer) in consumers.into_iter().enumerate() {
-            let worker = Worker {
-                consumer,
+            let desk = Desk {
                 seat: queue.seat(),
-                processor: processor.clone(),
                 output: outputs[at % outputs.len()].outbox(),
                 rejected: rejections.outbox(),
                 rejections: throttle.clone(),
@@ -133,6 +131,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                 max_attempts: config.max_attempts,
                 timeout: config.processor_timeout,
             };
+            let worker = Worker { consumer, processor: processor.clone(), desk };
             worker_tasks.spawn_on(worker.run(), &workers);
         }
 

@@ -1,6 +1,7 @@
 //! The group: consumers that share one source, and the handle to them.
 
 mod appender;
+mod attempt;
 mod builder;
 mod engine;
 mod pace;
