@@ -26,7 +26,7 @@ impl<'a> Appended<'a> {
 
     /// The fields and values of each record, in the order of the stream.
     pub fn records(&self) -> impl Iterator<Item = impl Iterator<Item = (&'a [u8], &'a [u8])>> {
-        self.0.iter().map(|(encoded, count)| record::fields(encoded, count))
+        self.0.iter().map(|entry| record::fields(entry.encoded, entry.fields))
     }
 }
 
@@ -34,10 +34,11 @@ impl<'a> Appended<'a> {
 mod tests {
     use super::*;
     use crate::record::Record;
+    use crate::sink::Form;
 
     #[test]
     fn the_records_are_told_with_their_fields_in_order() {
-        let mut records = Records::default();
+        let mut records = Records::new(Form::default());
         records.push(&[Record::new().field("a", "1").field("b", ""), Record::new().field("c", "3")], true);
         let appended = Appended::new(&records);
         let told: Vec<Vec<_>> = appended.records().map(Iterator::collect).collect();

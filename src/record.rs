@@ -103,9 +103,18 @@ impl fmt::Debug for Record {
 
 /// Writes one argument of a command: `$len\r\nbytes\r\n`.
 pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'$');
-    out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.reserve(bytes.len() + 24);
+    let digit = |n: usize| b'0' + n as u8;
+    match bytes.len() {
+        // Nearly all of them, and several to a message.
+        len @ 0..10 => out.extend_from_slice(&[b'$', digit(len), b'\r', b'\n']),
+        len @ 10..100 => out.extend_from_slice(&[b'$', digit(len / 10), digit(len % 10), b'\r', b'\n']),
+        len => {
+            out.push(b'$');
+            out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }

@@ -7,12 +7,13 @@ use tokio::sync::Notify;
 
 use crate::error::Error;
 use crate::record::Record;
-use crate::sink::{Lane, Records};
+use crate::sink::{Form, Lane, Records};
 
 /// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
 /// the same time goes together and nothing waits for company.
-#[derive(Default)]
 pub(crate) struct Appender {
+    /// What the records for its lane are made of.
+    form: Form,
     state: Mutex<State>,
     /// The lane waits here for records.
     filled: Notify,
@@ -32,7 +33,7 @@ pub(crate) struct Outbox {
 struct State {
     commits: VecDeque<Records>,
     /// An emptied commit, kept for its memory.
-    spare: Records,
+    spare: Option<Records>,
     lane_waits: bool,
     end: Option<End>,
 }
@@ -53,8 +54,12 @@ impl Appender {
     /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
     const FEW_COMMITS: usize = Self::MOST_COMMITS / 2;
 
+    pub(crate) fn new(form: Form) -> Self {
+        Self { form, state: Mutex::default(), filled: Notify::new(), room: Notify::new() }
+    }
+
     pub(crate) fn outbox(self: &Arc<Self>) -> Outbox {
-        Outbox { appender: self.clone(), records: Records::default() }
+        Outbox { appender: self.clone(), records: Records::new(self.form.clone()) }
     }
 
     /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
@@ -88,7 +93,7 @@ impl Appender {
         if let Some(last) = state.commits.back_mut().filter(|last| last.has_room_for_all(records)) {
             last.append(records);
         } else if state.has_room() {
-            let mut next = std::mem::take(&mut state.spare);
+            let mut next = state.spare.take().unwrap_or_else(|| Records::new(self.form.clone()));
             next.append(records);
             state.commits.push_back(next);
         } else {
@@ -124,7 +129,7 @@ impl Appender {
 
     fn recycle(&self, mut records: Records) {
         records.clear();
-        self.lock().spare = records;
+        self.lock().spare = Some(records);
     }
 
     fn fail(&self) {
@@ -205,6 +210,10 @@ mod tests {
     struct Slow(Arc<Mutex<Vec<usize>>>, Option<usize>);
 
     impl Lane for Slow {
+        fn form(&self) -> Form {
+            Form::default()
+        }
+
         async fn commit(&mut self, records: &Records) -> Result<(), Error> {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let mut sizes = self.0.lock().unwrap();
@@ -226,7 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lone_message_is_committed_at_once_and_what_comes_meanwhile_goes_together() {
         let (appender, sizes, settled) =
-            (Arc::new(Appender::default()), Arc::default(), Arc::new(AtomicU64::new(0)));
+            (Arc::new(Appender::new(Form::default())), Arc::default(), Arc::new(AtomicU64::new(0)));
         let lane = Slow(Arc::clone(&sizes), None);
         let run = tokio::spawn({
             let (appender, settled) = (appender.clone(), settled.clone());
@@ -251,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn consumers_wait_while_the_lane_is_behind() {
-        let appender = Arc::new(Appender::default());
+        let appender = Arc::new(Appender::new(Form::default()));
         let mut outbox = appender.outbox();
         for _ in 0..4 * 256 {
             append(&mut outbox).await;
@@ -271,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_failed_keeps_no_consumer_waiting() {
-        let appender = Arc::new(Appender::default());
+        let appender = Arc::new(Appender::new(Form::default()));
         let lane = Slow(Arc::default(), Some(1));
         let run = tokio::spawn({
             let appender = appender.clone();
@@ -286,7 +295,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_handed_on_together_goes_into_one_commit() {
-        let (appender, sizes) = (Arc::new(Appender::default()), Arc::default());
+        let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
         let mut outbox = appender.outbox();
         for _ in 0..3 {
             for _ in 0..100 {

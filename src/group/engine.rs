@@ -93,8 +93,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let (retries, retry_task) = Retries::new(queue.clone(), shared.stop.clone());
         let retries = Arc::new(retries);
         let processor = Arc::new(processor);
-        let outputs: Vec<_> = lanes.iter().map(|_| Arc::new(Appender::default())).collect();
-        let rejections = Arc::new(Appender::default());
+        let outputs: Vec<_> = lanes.iter().map(|lane| Arc::new(Appender::new(lane.form()))).collect();
+        let rejections = Arc::new(Appender::new(rejected.form()));
 
         let mut retry_tasks = JoinSet::new();
         retry_tasks.spawn(retry_task.run());

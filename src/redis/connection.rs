@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::reply::{self, Reply};
-use super::resp;
+use super::resp::{self, FrameError};
 use super::server::{PATIENCE, Server, Socket};
 use super::setback::{Kind, Setback};
 use crate::error::Error;
@@ -62,10 +62,25 @@ impl Connection {
     }
 
     /// Waits for the next reply and looks at it.
-    pub(crate) async fn receive<T>(&mut self, look: impl FnOnce(Reply<'_>) -> T) -> Result<T, Setback> {
+    pub(crate) async fn receive<T>(&mut self, look: impl Fn(Reply<'_>) -> T) -> Result<T, Setback> {
+        self.receive_as(|input| Ok(reply::parse(input)?.map(|(reply, used)| (look(reply), used)))).await
+    }
+
+    /// Takes replies off the front that are this very line, of those that were read, and `most` at most.
+    pub(crate) fn skip(&mut self, line: &[u8], most: usize) -> usize {
+        let count = self.input.chunks_exact(line.len()).take(most).take_while(|reply| *reply == line).count();
+        self.input.advance(count * line.len());
+        count
+    }
+
+    /// Waits until `parse` has found a whole reply at the front of what was read: it tells how many bytes that
+    /// takes.
+    pub(crate) async fn receive_as<T>(
+        &mut self,
+        parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
+    ) -> Result<T, Setback> {
         loop {
-            if let Some((reply, used)) = reply::parse(&self.input)? {
-                let seen = look(reply);
+            if let Some((seen, used)) = parse(&self.input)? {
                 self.input.advance(used);
                 return Ok(seen);
             }

@@ -36,6 +36,15 @@ pub(crate) fn parse(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, FrameErr
     Ok(value(input, &mut at, 0)?.map(|reply| (reply, at)))
 }
 
+/// How many bytes a bulk string of 10 to 99 bytes takes, if one stands at the front of `input` as a whole: an id of
+/// a stream's entry is one.
+#[inline]
+pub(crate) fn skip_short_bulk(input: &[u8]) -> Option<usize> {
+    let [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', rest @ ..] = input else { return None };
+    let len = usize::from(tens - b'0') * 10 + usize::from(ones - b'0');
+    (rest.get(len..len + 2)? == b"\r\n").then_some(len + 7)
+}
+
 fn value<'a>(input: &'a [u8], at: &mut usize, depth: usize) -> Result<Option<Reply<'a>>, FrameError> {
     let Some((head, used)) = resp::head(&input[*at..], 0)? else { return Ok(None) };
     *at += used;
@@ -135,6 +144,16 @@ mod tests {
                     && elements.iter().zip(others).all(|(one, other)| same(one, other))
             }
             _ => false,
+        }
+    }
+
+    #[test]
+    fn a_short_bulk_string_is_stepped_over_only_as_a_whole() {
+        let id = b"$15\r\n1700000000000-0\r\n";
+        assert_eq!(skip_short_bulk(id), Some(id.len()));
+        assert!((0..id.len()).all(|end| skip_short_bulk(&id[..end]).is_none()));
+        for other in ["$5\r\nshort\r\n", "$015\r\n", ":10\r\n", "$10\r\n0123456789x\r\n", "$-1\r\n"] {
+            assert_eq!(skip_short_bulk(other.as_bytes()), None, "{other:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::{Lane, Records};
+use super::{Form, Lane, Records};
 use crate::error::Error;
 use crate::record::Record;
 
@@ -56,13 +56,17 @@ impl Memory {
 }
 
 impl Lane for Memory {
+    fn form(&self) -> Form {
+        Form::default()
+    }
+
     async fn commit(&mut self, records: &Records) -> Result<(), Error> {
         if self.state.lock().unwrap().broken {
             return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
         }
         self.gate.acquire().await.unwrap().forget();
         let mut state = self.state.lock().unwrap();
-        state.entries.extend(records.iter().map(|(encoded, fields)| Record::from_encoded(encoded, fields)));
+        state.entries.extend(records.iter().map(|entry| Record::from_encoded(entry.encoded, entry.fields)));
         Ok(())
     }
 

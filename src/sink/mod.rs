@@ -8,13 +8,16 @@ mod stream;
 mod target;
 mod transaction;
 
-pub(crate) use self::records::Records;
+pub(crate) use self::records::{Form, Records};
 pub(crate) use self::stream::StreamLane;
 pub(crate) use self::target::Target;
 use crate::error::Error;
 
 /// One writer of commits. One commit is under way at a time.
 pub(crate) trait Lane: Send + 'static {
+    /// What the records for this lane are made of.
+    fn form(&self) -> Form;
+
     /// Appends the records, and comes back when they are known to be there. What passes (a server that is
     /// away, loading, out of memory) is waited out for as long as it takes.
     ///

@@ -26,7 +26,7 @@ impl Pipeline {
     pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
         self.out.clear();
         self.out.shrink_to(4 * Records::MOST_BYTES);
-        target.append(&mut self.out, records, |at| self.wanted[at]);
+        target.append_some(&mut self.out, records, &self.wanted);
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(target.connect().await?),

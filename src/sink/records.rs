@@ -1,19 +1,54 @@
 //! The records of one commit.
 
-use crate::record::Record;
+use std::sync::Arc;
 
-/// Records on their way into one commit, in their encoded form, and whose messages they are.
-#[derive(Debug, Default)]
+use crate::record::{Record, push_bulk};
+use crate::redis::resp::array;
+
+/// Records on their way into one commit, as the commands that append them, and whose messages they are.
+#[derive(Debug)]
 pub(crate) struct Records {
+    form: Form,
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<Extent>,
     messages: u64,
 }
 
+/// What stands between the length of a command that appends a record and the record's fields: the same for all
+/// records of one stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Form(Arc<[u8]>);
+
+/// One of the records.
+pub(crate) struct Entry<'a> {
+    /// The command that appends it.
+    pub(crate) command: &'a [u8],
+    /// Its fields, as they stand in the command.
+    pub(crate) encoded: &'a [u8],
+    /// How many fields it has.
+    pub(crate) fields: usize,
+}
+
+/// Where an entry lies, as lengths: 4 GiB in one record are more than the server takes in one argument.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    len: u32,
+struct Extent {
+    command: u32,
+    encoded: u32,
     fields: u32,
+}
+
+impl Form {
+    /// `XADD stream *`.
+    pub(crate) fn xadd(stream: &str) -> Self {
+        let mut form = Vec::new();
+        push_bulk(&mut form, b"XADD");
+        push_bulk(&mut form, stream.as_bytes());
+        push_bulk(&mut form, b"*");
+        Self(form.into())
+    }
+
+    /// How many arguments it stands for.
+    const ARGUMENTS: usize = 3;
 }
 
 impl Records {
@@ -21,6 +56,10 @@ impl Records {
     const MOST_RECORDS: usize = 256;
     /// And one of this many bytes for no longer.
     pub(crate) const MOST_BYTES: usize = 128 << 10;
+
+    pub(crate) fn new(form: Form) -> Self {
+        Self { form, bytes: Vec::new(), entries: Vec::new(), messages: 0 }
+    }
 
     /// How many of these records of one message go into one commit: at least one, if there is any.
     pub(crate) fn first_commit(records: &[Record]) -> Option<usize> {
@@ -38,29 +77,32 @@ impl Records {
 
     /// Whether these records of one message fit in beside what is there. Whatever is larger goes alone.
     pub(crate) fn has_room_for(&self, records: &[Record]) -> bool {
-        let bytes: usize = records.iter().map(|record| record.encoded().len()).sum();
-        self.entries.is_empty()
-            || (self.entries.len() + records.len() <= Self::MOST_RECORDS
-                && self.bytes.len() + bytes <= Self::MOST_BYTES)
+        let bytes: usize = records.iter().map(|record| self.form.0.len() + record.encoded().len()).sum();
+        self.is_empty() || self.has_room(records.len(), bytes)
+    }
+
+    /// Whether these fit in beside what is there. Whatever is larger goes alone.
+    pub(crate) fn has_room_for_all(&self, others: &Records) -> bool {
+        self.is_empty() || self.has_room(others.len(), others.bytes())
     }
 
     /// Adds records of one message. `complete` when they are the last ones of it.
     pub(crate) fn push(&mut self, records: &[Record], complete: bool) {
         for record in records {
+            let before = self.bytes.len();
             let encoded = record.encoded();
+            self.bytes.reserve(encoded.len() + self.form.0.len() + 16);
+            array(&mut self.bytes, Form::ARGUMENTS + 2 * record.len());
+            self.bytes.extend_from_slice(&self.form.0);
             self.bytes.extend_from_slice(encoded);
-            // 4 GiB in one record: the server takes no argument above 512 MiB, and says so.
             let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            self.entries.push(Entry { len: narrow(encoded.len()), fields: narrow(record.len()) });
+            self.entries.push(Extent {
+                command: narrow(self.bytes.len() - before),
+                encoded: narrow(encoded.len()),
+                fields: narrow(record.len()),
+            });
         }
         self.messages += u64::from(complete);
-    }
-
-    /// Whether these fit in beside what is there. Whatever is larger goes alone.
-    pub(crate) fn has_room_for_all(&self, others: &Records) -> bool {
-        self.is_empty()
-            || (self.len() + others.len() <= Self::MOST_RECORDS
-                && self.bytes() + others.bytes() <= Self::MOST_BYTES)
     }
 
     /// Moves all of these behind what is there.
@@ -78,7 +120,7 @@ impl Records {
         self.entries.len()
     }
 
-    /// How many bytes their fields take.
+    /// How many bytes the commands take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -88,13 +130,18 @@ impl Records {
         self.messages
     }
 
-    /// The encoded fields of each record, and how many fields they are.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], usize)> {
+    /// The commands that append them, one behind the other.
+    pub(crate) fn commands(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut rest = self.bytes.as_slice();
-        self.entries.iter().map(move |entry| {
-            let (encoded, after) = rest.split_at(entry.len as usize);
+        self.entries.iter().map(move |extent| {
+            let (command, after) = rest.split_at(extent.command as usize);
             rest = after;
-            (encoded, entry.fields as usize)
+            let encoded = &command[command.len() - extent.encoded as usize..];
+            Entry { command, encoded, fields: extent.fields as usize }
         })
     }
 
@@ -110,6 +157,10 @@ impl Records {
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
     }
+
+    fn has_room(&self, records: usize, bytes: usize) -> bool {
+        self.len() + records <= Self::MOST_RECORDS && self.bytes() + bytes <= Self::MOST_BYTES
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_commit_holds_256_records_and_no_more() {
-        let mut records = Records::default();
+        let mut records = Records::new(Form::default());
         for _ in 0..256 {
             assert!(records.has_room_for(&[record(1)]));
             records.push(&[record(1)], true);
@@ -133,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_large_record_goes_alone() {
-        let mut records = Records::default();
+        let mut records = Records::new(Form::default());
         assert!(records.has_room_for(&[record(10 << 20)]));
         records.push(&[record(10 << 20)], true);
         assert!(!records.has_room_for(&[record(1)]));
@@ -144,10 +195,10 @@ mod tests {
 
     #[test]
     fn the_records_of_one_message_stay_together_and_in_order() {
-        let mut records = Records::default();
+        let mut records = Records::new(Form::default());
         records.push(&[record(1), record(2).field("g", "")], true);
         let entries: Vec<_> =
-            records.iter().map(|(encoded, fields)| Record::from_encoded(encoded, fields)).collect();
+            records.iter().map(|entry| Record::from_encoded(entry.encoded, entry.fields)).collect();
         assert_eq!(entries, [record(1), record(2).field("g", "")]);
         assert_eq!((records.len(), records.messages()), (2, 1));
     }
@@ -161,5 +212,31 @@ mod tests {
         assert_eq!(Records::first_commit(&large), Some(1));
         assert_eq!(Records::first_commit(&[record(1 << 20)]), Some(1));
         assert_eq!(Records::first_commit(&[]), None);
+    }
+
+    #[test]
+    fn a_record_is_kept_as_the_command_that_appends_it() {
+        let mut records = Records::new(Form::xadd("s"));
+        records.push(&[record(1), Record::new().field("a", "").field("b", "2")], true);
+        let commands = [
+            "*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\nf\r\n$1\r\nx\r\n",
+            "*7\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n$1\r\nb\r\n$1\r\n2\r\n",
+        ];
+        assert_eq!(records.commands(), commands.concat().as_bytes());
+        assert_eq!(
+            records.iter().map(|entry| entry.command).collect::<Vec<_>>(),
+            commands.map(str::as_bytes)
+        );
+    }
+
+    #[test]
+    fn what_is_moved_over_keeps_its_order_and_its_messages() {
+        let (mut records, mut others) = (Records::new(Form::xadd("s")), Records::new(Form::xadd("s")));
+        records.push(&[record(1)], true);
+        others.push(&[record(2), record(3)], true);
+        records.append(&mut others);
+        assert!(others.is_empty() && others.messages() == 0);
+        let sizes: Vec<_> = records.iter().map(|entry| entry.encoded.len()).collect();
+        assert!(sizes.is_sorted() && sizes.len() == 3 && records.messages() == 2);
     }
 }

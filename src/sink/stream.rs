@@ -3,7 +3,7 @@
 use super::pipeline::Pipeline;
 use super::target::{Made, Target};
 use super::transaction::Transaction;
-use super::{Lane, Records};
+use super::{Form, Lane, Records};
 use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
@@ -77,6 +77,10 @@ impl StreamLane {
 }
 
 impl Lane for StreamLane {
+    fn form(&self) -> Form {
+        self.target.form()
+    }
+
     async fn commit(&mut self, records: &Records) -> Result<(), Error> {
         self.begin(records);
         let mut backoff = Backoff::new();

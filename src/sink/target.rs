@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Records;
+use super::records::{Entry, Form};
 use crate::error::Error;
 use crate::record::push_bulk;
 use crate::redis::connection::Connection;
@@ -36,22 +37,44 @@ impl Target {
         Connection::open(&self.server, "redis-consumer-group:lane").await
     }
 
-    /// Writes an `XADD` for each of the records that is `wanted`.
-    pub(super) fn append(&self, out: &mut Vec<u8>, records: &Records, wanted: impl Fn(usize) -> bool) {
-        let last = (0..records.len()).rfind(|at| wanted(*at));
-        for (at, (encoded, fields)) in records.iter().enumerate().filter(|(at, _)| wanted(*at)) {
-            // One trimming a commit is enough, and costs the server least.
-            let maxlen = self.maxlen.filter(|_| Some(at) == last);
-            array(out, 3 + 2 * fields + if maxlen.is_some() { 3 } else { 0 });
-            out.extend_from_slice(b"$4\r\nXADD\r\n");
-            push_bulk(out, self.stream.as_bytes());
-            if let Some(maxlen) = maxlen {
-                out.extend_from_slice(b"$6\r\nMAXLEN\r\n$1\r\n~\r\n");
-                push_bulk(out, itoa::Buffer::new().format(maxlen).as_bytes());
+    /// What the records to this stream are made of.
+    pub(crate) fn form(&self) -> Form {
+        Form::xadd(&self.stream)
+    }
+
+    /// Writes the commands that append the records.
+    pub(super) fn append(&self, out: &mut Vec<u8>, records: &Records) {
+        match (self.maxlen, records.iter().last()) {
+            (Some(maxlen), Some(last)) => {
+                // One trimming a commit is enough, and costs the server least.
+                out.extend_from_slice(&records.commands()[..records.bytes() - last.command.len()]);
+                self.append_and_trim(out, &last, maxlen);
             }
-            out.extend_from_slice(b"$1\r\n*\r\n");
-            out.extend_from_slice(encoded);
+            _ => out.extend_from_slice(records.commands()),
         }
+    }
+
+    /// Writes the commands that append those of the records that are `wanted`.
+    pub(super) fn append_some(&self, out: &mut Vec<u8>, records: &Records, wanted: &[bool]) {
+        let mut entries =
+            records.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(entry, _)| entry).peekable();
+        while let Some(entry) = entries.next() {
+            match self.maxlen.filter(|_| entries.peek().is_none()) {
+                Some(maxlen) => self.append_and_trim(out, &entry, maxlen),
+                None => out.extend_from_slice(entry.command),
+            }
+        }
+    }
+
+    fn append_and_trim(&self, out: &mut Vec<u8>, entry: &Entry<'_>, maxlen: u64) {
+        array(out, 6 + 2 * entry.fields);
+        push_bulk(out, b"XADD");
+        push_bulk(out, self.stream.as_bytes());
+        push_bulk(out, b"MAXLEN");
+        push_bulk(out, b"~");
+        push_bulk(out, itoa::Buffer::new().format(maxlen).as_bytes());
+        push_bulk(out, b"*");
+        out.extend_from_slice(entry.encoded);
     }
 
     /// Writes an `XADD` that is only there to be looked at.

@@ -6,8 +6,8 @@ use super::Records;
 use super::target::{Made, Target};
 use crate::error::Error;
 use crate::redis::connection::Connection;
-use crate::redis::reply::Reply;
-use crate::redis::resp::command;
+use crate::redis::reply::{self, Reply};
+use crate::redis::resp::{self, FrameError, Head, command};
 use crate::redis::setback::{Kind, Setback};
 
 /// Commits that are transactions.
@@ -50,7 +50,7 @@ impl Transaction {
         out.clear();
         out.shrink_to(4 * Records::MOST_BYTES);
         command(out, &[b"MULTI"]);
-        target.append(out, records, |_| true);
+        target.append(out, records);
         command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(self.number).as_bytes()]);
         command(out, &[b"EXEC"]);
         command(out, &[b"WATCH", key]);
@@ -76,7 +76,13 @@ impl Transaction {
 
         // MULTI, each XADD, HSET: an error among them aborts the transaction.
         let mut refusal = None;
-        for _ in 0..records.len() + 2 {
+        let mut left = records.len() + 2;
+        loop {
+            left -= connection.skip(b"+QUEUED\r\n", left);
+            if left == 0 {
+                break;
+            }
+            left -= 1;
             match connection.receive(|reply| reply.error()).await {
                 Ok(None) => {}
                 Ok(Some(answer)) => drop(refusal.get_or_insert(answer)),
@@ -86,7 +92,7 @@ impl Transaction {
             }
         }
         let appended = records.len();
-        let executed = connection.receive(|reply| Executed::read(&reply, appended)).await?;
+        let executed = connection.receive_as(|input| Executed::parse(input, appended)).await?;
         let watched = connection.receive(|reply| reply.error()).await?;
         if let Some(answer) = refusal {
             return Err(target.refused(&needs(target), &answer));
@@ -234,17 +240,75 @@ enum Executed {
 }
 
 impl Executed {
-    fn read(reply: &Reply<'_>, appended: usize) -> Self {
+    /// Reads the reply to an `EXEC` at the front of `input`, and how many bytes it takes; `None` until it is
+    /// complete. Nearly all of it are the ids of the entries, which are only stepped over.
+    fn parse(input: &[u8], appended: usize) -> Result<Option<(Self, usize)>, FrameError> {
+        let Some((Head::Array(Some(len)), mut at)) = resp::head(input, 0)? else {
+            return Ok(reply::parse(input)?.map(|(reply, used)| (Self::of_none(&reply), used)));
+        };
+        let mut error = None;
+        for _ in 0..len {
+            if let Some(id) = reply::skip_short_bulk(&input[at..]) {
+                at += id;
+                continue;
+            }
+            let Some((reply, used)) = reply::parse(&input[at..])? else { return Ok(None) };
+            error = error.or_else(|| reply.error());
+            at += used;
+        }
+        let executed = match error {
+            Some(answer) => Self::InPart(answer),
+            None if len == appended + 1 => Self::All,
+            None => Self::InPart(format!("{len} replies to {appended} records")),
+        };
+        Ok(Some((executed, at)))
+    }
+
+    /// Reads a reply that has no replies of commands in it.
+    fn of_none(reply: &Reply<'_>) -> Self {
         match reply {
-            Reply::Array(Some(replies)) => match replies.iter().find_map(Reply::error) {
-                Some(answer) => Self::InPart(answer),
-                None if replies.len() == appended + 1 => Self::All,
-                None => Self::InPart(format!("{} replies to {appended} records", replies.len())),
-            },
             Reply::Array(None) | Reply::Bulk(None) => {
                 Self::Nothing("the lane's number was changed by others".to_owned())
             }
             other => Self::Nothing(other.error().unwrap_or_else(|| format!("{other:?}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(input: &str, appended: usize) -> Option<(Executed, usize)> {
+        Executed::parse(input.as_bytes(), appended).unwrap()
+    }
+
+    const TWO: &str = "*3\r\n$15\r\n1700000000000-0\r\n$16\r\n1700000000000-10\r\n:0\r\n";
+
+    #[test]
+    fn all_of_a_commit_was_made_when_each_record_has_its_entry() {
+        let (executed, used) = parse(&format!("{TWO}+OK\r\n"), 2).unwrap();
+        assert!(matches!(executed, Executed::All));
+        assert_eq!(used, TWO.len());
+    }
+
+    #[test]
+    fn an_incomplete_answer_is_waited_for_wherever_it_ends() {
+        assert!((0..TWO.len()).all(|end| parse(&TWO[..end], 2).is_none()));
+    }
+
+    #[test]
+    fn an_error_among_the_replies_is_a_commit_in_part() {
+        let reply = "*3\r\n$3\r\n1-0\r\n-WRONGTYPE no\r\n:0\r\n";
+        assert!(matches!(parse(reply, 2), Some((Executed::InPart(answer), _)) if answer == "WRONGTYPE no"));
+        assert!(matches!(parse(TWO, 3), Some((Executed::InPart(_), _))));
+    }
+
+    #[test]
+    fn nil_and_a_refusal_are_no_commit() {
+        assert!(matches!(parse("*-1\r\n", 2), Some((Executed::Nothing(_), 5))));
+        assert!(
+            matches!(parse("-EXECABORT x\r\n", 2), Some((Executed::Nothing(why), _)) if why == "EXECABORT x")
+        );
     }
 }
