@@ -101,9 +101,14 @@ impl fmt::Debug for Record {
     }
 }
 
+/// How many bytes [`push_bulk`] writes, at most.
+pub(crate) fn bulk_bytes(len: usize) -> usize {
+    // 20 digits, $, and two line ends; or two digits.
+    if len < 100 { len + 7 } else { len + 25 }
+}
+
 /// Writes one argument of a command: `$len\r\nbytes\r\n`.
 pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 24);
     let digit = |n: usize| b'0' + n as u8;
     match bytes.len() {
         // Nearly all of them, and several to a message.

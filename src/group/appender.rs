@@ -32,8 +32,8 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct State {
     commits: VecDeque<Records>,
-    /// An emptied commit, kept for its memory.
-    spare: Option<Records>,
+    /// Emptied commits, kept for their memory.
+    spare: Vec<Records>,
     lane_waits: bool,
     end: Option<End>,
 }
@@ -93,7 +93,7 @@ impl Appender {
         if let Some(last) = state.commits.back_mut().filter(|last| last.has_room_for_all(records)) {
             last.append(records);
         } else if state.has_room() {
-            let mut next = state.spare.take().unwrap_or_else(|| Records::new(self.form.clone()));
+            let mut next = state.spare.pop().unwrap_or_else(|| Records::new(self.form.clone()));
             next.append(records);
             state.commits.push_back(next);
         } else {
@@ -129,7 +129,10 @@ impl Appender {
 
     fn recycle(&self, mut records: Records) {
         records.clear();
-        self.lock().spare = Some(records);
+        let mut state = self.lock();
+        if state.spare.len() < Self::MOST_COMMITS {
+            state.spare.push(records);
+        }
     }
 
     fn fail(&self) {

@@ -1,5 +1,7 @@
 //! The default processor: each member of a JSON object becomes a field.
 
+mod plain;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +11,7 @@ use serde_json::value::RawValue;
 use super::{Failure, Outcome, Processor};
 use crate::consumer::Consumer;
 use crate::message::Message;
-use crate::record::Record;
+use crate::record::{Record, bulk_bytes};
 
 /// Parses the payload as a JSON object, and adds `consumer_id`.
 ///
@@ -37,6 +39,9 @@ impl Processor for JsonProcessor {
 }
 
 fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
+    if let Some(members) = plain::members(payload) {
+        return Ok(written(members.iter().map(|(name, value)| (*name, *value)), consumer_id));
+    }
     let text = std::str::from_utf8(payload).map_err(|error| {
         format!("the payload is not UTF-8: the byte at {} is out of place", error.valid_up_to())
     })?;
@@ -48,15 +53,20 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
         }
     })?;
     keep_the_last(&mut members);
+    let values: Result<Vec<_>, _> = members.iter().map(|(_, value)| field_value(value)).collect();
+    let values = values?;
+    let names = members.iter().map(|(name, _)| name.as_bytes());
+    Ok(written(names.zip(values.iter().map(|value| value.as_bytes())), consumer_id))
+}
 
-    let mut record = Record::with_capacity(payload.len() + 16 * members.len() + 64);
-    for (name, value) in members {
-        if name != CONSUMER_ID {
-            record.push(name.as_bytes(), field_value(value)?.as_bytes());
-        }
-    }
-    record.push(CONSUMER_ID, consumer_id);
-    Ok(record)
+/// The record of these members, and of the consumer.
+fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, consumer_id: &'a str) -> Record {
+    let consumer = (CONSUMER_ID.as_bytes(), consumer_id.as_bytes());
+    let fields = members.filter(|(name, _)| *name != consumer.0).chain([consumer]);
+    let bytes = fields.clone().map(|(name, value)| bulk_bytes(name.len()) + bulk_bytes(value.len())).sum();
+    let mut record = Record::with_capacity(bytes);
+    fields.for_each(|(name, value)| record.push(name, value));
+    record
 }
 
 /// A string's content, anything else's text.
@@ -152,6 +162,8 @@ impl<'de> serde::Deserialize<'de> for Name<'de> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fields(payload: &str) -> Vec<(String, String)> {
@@ -237,5 +249,40 @@ mod tests {
     fn deep_nesting_is_valid_and_costs_no_stack() {
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(300_000), "]".repeat(300_000));
         assert_eq!(fields(&deep)[0].1.len(), 600_000);
+    }
+
+    /// Texts that are nearly plain objects.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            8 => proptest::sample::select(vec![
+                "{", "}", "\"", ":", ",", "\"a\":\"b\"", "\"c\":", "-1.50", "0", "007", "1e3", "true", "false", "null", "nul",
+                "consumer_id", "\\", "[", "]", " ", "\n", "\u{7f}", "é", "\"\"",
+            ]).prop_map(str::to_owned),
+            1 => "[ -~]{0,4}",
+        ];
+        let member = prop_oneof![
+            (r#""[a-c]{0,2}""#, r#""[ -!#-\[\]-~]{0,9}"|-?(0|[1-9][0-9]{0,3})(\.[0-9]{1,3})?|true|null"#)
+                .prop_map(|(name, value)| format!("{name}:{value}")),
+            piece.clone(),
+        ];
+        prop_oneof![
+            proptest::collection::vec(member, 0..10).prop_map(|members| format!("{{{}}}", members.join(","))),
+            proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_object_is_read_as_any_other(text in text()) {
+            if let Some(members) = plain::members(text.as_bytes()) {
+                let plain: Vec<_> = members.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+                let Members(members) = serde_json::from_str(&text).unwrap();
+                let read: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| (name.as_bytes().to_vec(), field_value(value).unwrap().as_bytes().to_vec()))
+                    .collect();
+                prop_assert_eq!(plain, read);
+            }
+        }
     }
 }
