@@ -60,12 +60,16 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
 }
 
 /// The record of these members, and of the consumer.
-fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, consumer_id: &'a str) -> Record {
-    let consumer = (CONSUMER_ID.as_bytes(), consumer_id.as_bytes());
-    let fields = members.filter(|(name, _)| *name != consumer.0).chain([consumer]);
-    let bytes = fields.clone().map(|(name, value)| bulk_bytes(name.len()) + bulk_bytes(value.len())).sum();
-    let mut record = Record::with_capacity(bytes);
-    fields.for_each(|(name, value)| record.push(name, value));
+fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, consumer_id: &str) -> Record {
+    let bytes = |name: &[u8], value: &[u8]| bulk_bytes(name.len()) + bulk_bytes(value.len());
+    let (name, value) = (CONSUMER_ID.as_bytes(), consumer_id.as_bytes());
+    let fields = members.filter(|(member, _)| *member != name);
+    let all = fields.clone().fold(bytes(name, value), |all, (name, value)| all + bytes(name, value));
+    let mut record = Record::with_capacity(all);
+    for (name, value) in fields {
+        record.push(name, value);
+    }
+    record.push(name, value);
     record
 }
 

@@ -30,10 +30,12 @@ impl<'a> Members<'a> {
 
 /// The members of a plain object; `None` when the payload is anything else.
 pub(super) fn members(payload: &[u8]) -> Option<Members<'_>> {
-    // With these out of the way, strings end at the next quotation mark, and all is ASCII. No early exit, so that it
-    // takes a few instructions for many bytes.
-    let odd = |byte: u8| !(0x20..0x80).contains(&byte) || byte == b'\\';
-    if payload.iter().fold(false, |any, byte| any | odd(*byte)) {
+    // With these out of the way, strings end at the next quotation mark, and all is ASCII. Without an early exit
+    // this is done for many bytes at once.
+    let odd = payload
+        .iter()
+        .fold(0, |odd, &byte| odd | u8::from(byte < 0x20) | u8::from(byte > 0x7f) | u8::from(byte == b'\\'));
+    if odd != 0 {
         return None;
     }
     let mut members = Members { members: [(&[], &[]); Members::MOST], count: 0 };
