@@ -5,6 +5,7 @@
 //!     │                └──► markdown   for a README
 //!     ├──► csv        one row a run
 //!     ├──► json       everything, to be read again
+//!     └──► plot       an SVG
 //! ```
 
 mod csv;
@@ -12,6 +13,7 @@ mod json;
 mod markdown;
 pub(super) mod medians;
 pub(super) mod numbers;
+mod plot;
 #[cfg(test)]
 pub(super) mod sample;
 pub(super) mod section;
@@ -21,4 +23,5 @@ pub(super) mod table;
 pub(crate) use self::csv::csv;
 pub(crate) use self::json::json;
 pub(crate) use self::markdown::markdown;
+pub(crate) use self::plot::plot;
 pub(crate) use self::table::table;
