@@ -1,0 +1,29 @@
+//! Everything, to be read again.
+
+use crate::bench::report::Report;
+
+/// The report as one object, over several lines.
+pub(crate) fn json(report: &Report) -> String {
+    serde_json::to_string_pretty(report).unwrap_or_else(|_| unreachable!("numbers and texts only"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::output::sample;
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for mut report in [sample::report(), sample::with_work(), sample::empty()] {
+            // A number that takes all its digits.
+            report.parameters.latency_seconds = 0.1 + 0.2;
+            let read: Report = serde_json::from_str(&json(&report)).expect("our own report");
+            assert_eq!(read, report);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_null() {
+        assert!(json(&sample::broken()).contains("\"seconds\": null"));
+    }
+}

@@ -1,0 +1,190 @@
+//! Reports to try the forms on: with numbers as a machine of four cores gives them.
+
+use crate::bench::report::*;
+
+/// Everything without work: one run with 16 consumers failed, the highest rate was missed.
+pub(in crate::bench) fn report() -> Report {
+    let mut throughput: Vec<_> = [(1, 6.58), (2, 4.97), (4, 4.03), (8, 3.81), (16, 3.86)]
+        .map(|(consumers, seconds)| throughput(consumers, seconds))
+        .into();
+    throughput[4].runs[1].fate =
+        Fate { lost: 12, duplicated: 3, processed: 999_991, gaps: 1, ..fate(1_000_000) };
+    Report {
+        version: "0.1.0".to_owned(),
+        began: 1_790_000_000,
+        machine: Machine {
+            cpu: "AMD EPYC 7B13 64-Core Processor".to_owned(),
+            cores: 4,
+            system: "linux x86_64".to_owned(),
+        },
+        server: Server {
+            address: "127.0.0.1:40123".to_owned(),
+            version: "Redis 7.0.15".to_owned(),
+            private: true,
+        },
+        parameters: Parameters {
+            command: "redis-consumer-group bench --messages 1000000 --consumers 1,2,4,8,16".to_owned(),
+            messages: 1_000_000,
+            runs: 3,
+            consumers: vec![1, 2, 4, 8, 16],
+            payload_bytes: 128,
+            work_us: None,
+            work_cpu_us: None,
+            latency_seconds: 10.0,
+            latency_consumers: 4,
+            buffer: 256 << 20,
+        },
+        server_limit: [1.0, 1.04, 0.98].map(server_limit).into(),
+        engine_limit: [1, 2, 4, 8, 16].map(engine_limit).into(),
+        work_limit: Vec::new(),
+        throughput,
+        latency: vec![
+            reached(10_000.0, 92.0),
+            reached(50_000.0, 148.0),
+            reached(100_000.0, 420.0),
+            Latency {
+                rate: 400_000.0,
+                messages: 1_630_000,
+                consumers: 4,
+                outcome: Outcome::Missed {
+                    rate: 163_000.4,
+                    reason: "the load process was too slow".to_owned(),
+                },
+                fate: fate(1_630_000),
+            },
+        ],
+        burst: vec![
+            Run { peak_memory: 231 << 20, ..run(4, 3.4) },
+            Run { peak_memory: 244 << 20, ..run(4, 3.6) },
+        ],
+    }
+}
+
+/// Only throughput, with 50 µs of work for each message.
+pub(in crate::bench) fn with_work() -> Report {
+    let mut report = report();
+    report.parameters.work_us = Some(50);
+    report.parameters.work_cpu_us = Some(1500);
+    report.work_limit = [(1, 8_900.0), (2, 17_700.0), (4, 35_300.0), (8, 70_100.0), (16, 139_000.0)]
+        .map(|(consumers, rate)| WorkLimit { consumers, rate })
+        .into();
+    report.throughput = [(1, 115.0), (2, 57.9), (4, 29.4), (8, 15.1), (16, 7.9)]
+        .map(|(consumers, seconds)| throughput(consumers, seconds))
+        .into();
+    report.latency.clear();
+    report.burst.clear();
+    report
+}
+
+/// Nothing measured.
+pub(in crate::bench) fn empty() -> Report {
+    Report {
+        server_limit: Vec::new(),
+        engine_limit: Vec::new(),
+        work_limit: Vec::new(),
+        throughput: Vec::new(),
+        latency: Vec::new(),
+        burst: Vec::new(),
+        ..report()
+    }
+}
+
+/// Lists without content, and what comes of dividing by nothing.
+pub(in crate::bench) fn broken() -> Report {
+    let nothing = Distribution {
+        p50: f64::NAN,
+        p90: 0.0,
+        p99: f64::INFINITY,
+        p999: -1.0,
+        max: f64::NAN,
+        classes: Vec::new(),
+    };
+    let times = |classes: &[(f64, u64)]| Latency {
+        rate: f64::NAN,
+        messages: 0,
+        consumers: 0,
+        outcome: Outcome::Reached {
+            latency: Distribution { classes: classes.to_vec(), ..nothing.clone() },
+            late: nothing.clone(),
+        },
+        fate: Fate::default(),
+    };
+    let run = Run { published: 0, seconds: 0.0, busy: f64::NAN, group_cpu_us: f64::NAN, ..run(1, 1.0) };
+    Report {
+        throughput: vec![
+            Throughput { consumers: 1, runs: Vec::new() },
+            Throughput { consumers: 2, runs: vec![run.clone(), Run { seconds: f64::NAN, ..run.clone() }] },
+        ],
+        engine_limit: vec![EngineLimit { consumers: 1, messages: 0, seconds: Vec::new() }],
+        burst: vec![run],
+        latency: vec![times(&[]), times(&[(f64::NAN, 3), (0.0, 0), (f64::INFINITY, u64::MAX), (1.0, 1)])],
+        ..empty()
+    }
+}
+
+fn throughput(consumers: usize, seconds: f64) -> Throughput {
+    Throughput { consumers, runs: [1.0, 1.05, 0.98].map(|factor| run(consumers, seconds * factor)).into() }
+}
+
+fn run(consumers: usize, seconds: f64) -> Run {
+    Run {
+        consumers,
+        published: 1_000_000,
+        seconds,
+        publish_seconds: seconds * 0.97,
+        group_cpu_us: 1.9 + 0.05 * consumers as f64,
+        server_cpu_us: 2.6 + 1.2 / consumers as f64,
+        busy: (3.1 / seconds).min(1.0),
+        peak_memory: (18 << 20) + ((consumers as u64) << 19),
+        fate: fate(1_000_000),
+    }
+}
+
+fn fate(messages: u64) -> Fate {
+    Fate { received: messages, processed: messages, ..Fate::default() }
+}
+
+fn server_limit(factor: f64) -> ServerLimit {
+    ServerLimit {
+        messages: 1_000_000,
+        publish_seconds: 1.31 * factor,
+        publish_cpu_us: 1.18 * factor,
+        xadd_seconds: 1.72 * factor,
+        xadd_cpu_us: 1.57 * factor,
+        busy: 0.97,
+    }
+}
+
+fn engine_limit(consumers: usize) -> EngineLimit {
+    let seconds = 0.82 / (consumers.min(4) as f64).sqrt();
+    EngineLimit { consumers, messages: 1_000_000, seconds: vec![seconds, seconds * 1.1, seconds * 0.97] }
+}
+
+fn reached(rate: f64, median: f64) -> Latency {
+    let messages = (rate * 10.0) as u64;
+    Latency {
+        rate,
+        messages,
+        consumers: 4,
+        outcome: Outcome::Reached {
+            latency: distribution(median, messages),
+            late: distribution(6.0, messages),
+        },
+        fate: fate(messages),
+    }
+}
+
+/// A distribution with a long tail, in classes as fine as those of a histogram.
+fn distribution(median: f64, messages: u64) -> Distribution {
+    let at = |beyond: f64| (median * (0.7 + 0.3 * (1.0 / beyond).log2().powf(1.4))).round();
+    let mut classes = Vec::new();
+    let (mut left, mut beyond) = (messages, 1.0);
+    while left > 0 {
+        beyond /= 1.04;
+        let here = left.min(((messages as f64 * beyond * 0.04).ceil()) as u64);
+        classes.push((at(beyond), here));
+        left -= here;
+    }
+    let max = classes.last().map_or(f64::NAN, |class| class.0);
+    Distribution { p50: at(0.5), p90: at(0.1), p99: at(0.01), p999: at(0.001), max, classes }
+}

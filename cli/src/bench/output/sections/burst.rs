@@ -1,0 +1,35 @@
+//! What happens to all messages at once.
+
+use crate::bench::output::numbers;
+use crate::bench::output::section::{FAILED, Row, Section};
+use crate::bench::report::Report;
+
+pub(super) fn section(report: &Report) -> Section {
+    let columns = [
+        "consumers",
+        "published",
+        "received",
+        "processed",
+        "lost",
+        "duplicated",
+        "dropped",
+        "peak\nmemory",
+        "time",
+    ];
+    let mut section = Section::new("Burst: all messages at once, at the server's own limits", columns);
+    section.rows.extend(report.burst.iter().map(|run| {
+        Row::new([
+            run.consumers.to_string(),
+            numbers::count(run.published),
+            numbers::count(run.fate.received),
+            numbers::count(run.fate.processed),
+            numbers::count(run.fate.lost),
+            numbers::count(run.fate.duplicated),
+            numbers::count(run.fate.dropped),
+            numbers::memory(run.peak_memory),
+            numbers::seconds(run.seconds),
+        ])
+        .marked(FAILED, !run.fate.is_flawless())
+    }));
+    section
+}

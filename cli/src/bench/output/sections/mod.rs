@@ -1,0 +1,65 @@
+//! The parts of a report that people read: the same ones for the terminal and in Markdown.
+
+mod burst;
+mod latency;
+mod server_limit;
+mod throughput;
+
+use super::numbers;
+use super::section::Section;
+use crate::bench::report::{Parameters, Report};
+use crate::printable::printable;
+
+/// All parts that have something to say.
+pub(super) fn sections(report: &Report) -> Vec<Section> {
+    let mut sections = vec![server_limit::section(report)];
+    sections.extend(throughput::sections(report));
+    sections.push(burst::section(report));
+    sections.push(latency::section(report));
+    sections.retain(|section| !section.rows.is_empty());
+    sections
+}
+
+/// What was measured where: the program, the server, the machine.
+pub(super) fn heading(report: &Report) -> String {
+    let private = if report.server.private { " (private)" } else { "" };
+    format!(
+        "redis-consumer-group {} · {}{private} · {}",
+        printable(&report.version),
+        printable(&report.server.version),
+        machine(report)
+    )
+}
+
+/// The processor and its cores.
+pub(super) fn machine(report: &Report) -> String {
+    let cores = if report.machine.cores == 1 { "core" } else { "cores" };
+    format!("{}, {} {cores}", printable(&report.machine.cpu), report.machine.cores)
+}
+
+/// What was asked for: `1,000,000 messages of 128 bytes, 5 runs`.
+pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
+    let Parameters { messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
+    let mut text =
+        format!("{} messages of {} bytes", numbers::count(*messages), numbers::count(*payload_bytes as u64));
+    text.push_str(&if *runs == 1 { ", 1 run".to_owned() } else { format!(", {runs} runs") });
+    if let Some(work) = work_us {
+        text.push_str(&format!(", each waits {}", numbers::time(*work as f64)));
+    }
+    if let Some(work) = work_cpu_us {
+        text.push_str(&format!(", each computes for {}", numbers::time(*work as f64)));
+    }
+    text
+}
+
+/// What to say under everything if a message was lost or is there twice.
+pub(super) fn verdict(report: &Report) -> Option<String> {
+    let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
+    let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
+    let (lost, duplicated) =
+        fates.fold((0, 0), |(lost, duplicated), fate| (lost + fate.lost, duplicated + fate.duplicated));
+    (lost + duplicated > 0).then(|| {
+        let (lost, duplicated) = (numbers::count(lost), numbers::count(duplicated));
+        format!("{}: {lost} lost, {duplicated} duplicated.", super::section::FAILED)
+    })
+}

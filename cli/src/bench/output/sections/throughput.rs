@@ -1,0 +1,75 @@
+//! How fast the group is, how near to what is possible, and what a message costs.
+
+use crate::bench::output::section::{FAILED, Row, Section};
+use crate::bench::output::{medians, numbers};
+use crate::bench::report::Report;
+
+/// Speed and costs: in one table they would be wider than a terminal.
+pub(super) fn sections(report: &Report) -> [Section; 2] {
+    [speed(report), costs(report)]
+}
+
+fn speed(report: &Report) -> Section {
+    let with_work = !report.work_limit.is_empty();
+    let mut columns = vec!["consumers", "messages/s", "spread", "of\nserver's\nlimit"];
+    if with_work {
+        columns.push("of\nwork's\nlimit");
+    }
+    columns.extend(["engine\nalone", "lost", "duplicated"]);
+
+    let mut section = Section::new("Throughput: median, and spread from least to most", columns);
+    let server = medians::server_rates(report).median;
+    section.rows.extend(report.throughput.iter().map(|throughput| {
+        let rates = medians::rates(throughput);
+        let mut cells = vec![
+            throughput.consumers.to_string(),
+            numbers::rate(rates.median),
+            numbers::spread(rates),
+            numbers::percent(rates.median / server),
+        ];
+        if with_work {
+            cells.push(numbers::percent(rates.median / medians::work_rate(report, throughput.consumers)));
+        }
+        let lost = throughput.runs.iter().map(|run| run.fate.lost).sum();
+        let duplicated = throughput.runs.iter().map(|run| run.fate.duplicated).sum();
+        cells.extend([
+            numbers::rate(medians::engine_rate(report, throughput.consumers)),
+            numbers::count(lost),
+            numbers::count(duplicated),
+        ]);
+        Row::new(cells).marked(FAILED, lost + duplicated > 0)
+    }));
+    section
+}
+
+fn costs(report: &Report) -> Section {
+    let columns = [
+        "consumers",
+        "group\nµs CPU",
+        "group\nto bare",
+        "server\nµs CPU",
+        "server\nto bare",
+        "server's\nthread busy",
+        "group's\npeak memory",
+    ];
+    let mut section = Section::new(
+        "CPU of a message, and its ratio to the bare server's (PUBLISH and XADD alone)",
+        columns,
+    );
+    let bare = medians::bare_cpu(report);
+    section.rows.extend(report.throughput.iter().map(|throughput| {
+        let group = medians::median(&throughput.runs, |run| run.group_cpu_us);
+        let server = medians::median(&throughput.runs, |run| run.server_cpu_us);
+        let memory = throughput.runs.iter().map(|run| run.peak_memory).max();
+        Row::new([
+            throughput.consumers.to_string(),
+            numbers::micros(group),
+            numbers::times(group / bare),
+            numbers::micros(server),
+            numbers::times(server / bare),
+            numbers::percent(medians::median(&throughput.runs, |run| run.busy)),
+            memory.map_or_else(|| numbers::NOTHING.to_owned(), numbers::memory),
+        ])
+    }));
+    section
+}

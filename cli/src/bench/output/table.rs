@@ -1,0 +1,76 @@
+//! For the terminal: plain text, in columns.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::section::Section;
+use super::sections::{heading, parameters, sections, verdict};
+use crate::bench::report::Report;
+
+/// The report as text of several lines, the last one without its end.
+pub(crate) fn table(report: &Report) -> String {
+    let mut parts = vec![format!("{}\n{}", heading(report), parameters(&report.parameters))];
+    parts.extend(sections(report).iter().map(text));
+    parts.extend(verdict(report));
+    parts.join("\n\n")
+}
+
+/// Title, table and notes of one section.
+pub(in crate::bench) fn text(section: &Section) -> String {
+    let mut lines = vec![section.title.clone(), grid(section)];
+    lines.extend(section.notes.iter().cloned());
+    lines.join("\n")
+}
+
+/// Numbers stand at the right, so that their digits are below each other; marks at the left.
+fn grid(section: &Section) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let marks = section.is_marked();
+    let header = section.columns.iter().copied().chain(marks.then_some(""));
+    table.set_header(header);
+    for row in &section.rows {
+        let mark = marks.then(|| row.mark.unwrap_or_default());
+        table.add_row(row.cells.iter().map(String::as_str).chain(mark));
+    }
+    for column in table.column_iter_mut().take(section.columns.len()) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::output::sample;
+
+    #[test]
+    fn the_table_is_as_reviewed() {
+        insta::assert_snapshot!(table(&sample::report()));
+    }
+
+    #[test]
+    fn the_table_with_work_is_as_reviewed() {
+        insta::assert_snapshot!(table(&sample::with_work()));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_100_columns() {
+        let failed = Report { throughput: sample::report().throughput, ..sample::with_work() };
+        for report in [sample::report(), failed] {
+            for line in table(&report).lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_report_has_a_heading_only() {
+        assert_eq!(table(&sample::empty()).lines().count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_number_is_a_dash() {
+        let table = table(&sample::broken());
+        assert!(table.contains('–') && !table.contains("NaN"), "{table}");
+    }
+}
