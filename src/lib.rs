@@ -78,6 +78,10 @@ mod throttle;
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
+
 #[doc(hidden)]
 pub mod client;
 

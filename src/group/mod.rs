@@ -1,12 +1,12 @@
 //! The group: consumers that share one source, and the handle to them.
 
-mod appender;
+pub(crate) mod appender;
 mod attempt;
 mod builder;
-mod engine;
+pub(crate) mod engine;
 mod pace;
 mod retries;
-mod start;
+pub(crate) mod start;
 #[cfg(test)]
 mod tests;
 mod worker;

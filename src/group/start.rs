@@ -32,7 +32,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// And how much longer it may for each id.
 const RELEASE_PER_ID: Duration = Duration::from_millis(1);
 /// Lanes of the output. While one waits for its confirmation, the server works for the other.
-const LANES: usize = 2;
+pub(crate) const LANES: usize = 2;
 
 /// Starts a group on a thread of its own, with the consumers on the runtime of the caller.
 pub(super) async fn start<P: Processor>(

@@ -52,12 +52,17 @@ impl Subscription {
             })
             .await?;
         let (socket, input) = connection.into_parts();
-        let scanner = Scanner::new(channel.as_bytes(), max_payload);
-        let (allocation, current) = (input.capacity(), Instant::now());
-        let mut subscription = Self { socket, input, scanner, vitals, allocation, current, behind: false };
+        let mut subscription = Self { vitals, ..Self::on(socket, input, channel, max_payload) };
         subscription.confirmed(server, channel).await?;
         subscription.current = Instant::now();
         Ok(subscription)
+    }
+
+    /// On a socket that is about to deliver, or does already. `input` was read from it.
+    pub(crate) fn on(socket: Box<dyn Socket>, input: BytesMut, channel: &str, max_payload: usize) -> Self {
+        let scanner = Scanner::new(channel.as_bytes(), max_payload);
+        let (allocation, current) = (input.capacity(), Instant::now());
+        Self { socket, input, scanner, vitals: Vitals::default(), allocation, current, behind: false }
     }
 
     async fn confirmed(&mut self, server: &Server, channel: &str) -> Result<(), Setback> {

@@ -54,7 +54,8 @@ impl StreamLane {
         }
     }
 
-    fn begin(&mut self, records: &Records) {
+    /// Takes up the next commit: makes of it what goes over the wire.
+    pub(crate) fn begin(&mut self, records: &Records) {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.begin(&self.target, records),
             Way::Pipeline(pipeline) => pipeline.begin(records),

@@ -199,7 +199,9 @@ impl Report {
     /// Whether each message of each run is in the stream, once, and every rate was reached.
     pub(crate) fn is_flawless(&self) -> bool {
         let runs = self.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&self.burst);
-        runs.map(|run| &run.fate).chain(self.latency.iter().map(|latency| &latency.fate)).all(Fate::is_flawless)
+        runs.map(|run| &run.fate)
+            .chain(self.latency.iter().map(|latency| &latency.fate))
+            .all(Fate::is_flawless)
     }
 }
 

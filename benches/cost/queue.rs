@@ -1,0 +1,74 @@
+//! Batches into the queue, through the intake, and messages out of it one by one.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use redis_consumer_group::internals::{Queue, Run, Seat, payload, runs};
+use tokio::runtime::Builder;
+use tokio::task::coop::consume_budget;
+
+use super::{each_of, runtime, timed};
+
+pub(super) fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("queue");
+    group.throughput(Throughput::Elements(1));
+    for size in [256, 1000] {
+        let run = run(size);
+        for seats in [1, 4] {
+            let (runtime, queue) = (runtime(), Queue::new());
+            let mut seats: Vec<_> = (0..seats).map(|_| queue.seat()).collect();
+            let name = format!("batches of {size}, seats {}, threads 1", seats.len());
+            group.bench_function(name, |bencher| {
+                each_of(size as u64, bencher, || {
+                    let run = run.clone();
+                    timed(|| runtime.block_on(pass(&queue, run, size, &mut seats)))
+                });
+            });
+        }
+    }
+
+    const BATCHES: usize = 100;
+    let (size, run) = (1000, run(1000));
+    let threads = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    group.bench_function("batches of 1000, seats 2, threads 2", |bencher| {
+        each_of((BATCHES * size) as u64, bencher, || {
+            let runs = vec![run.clone(); BATCHES];
+            timed(|| threads.block_on(drain_by_two(runs)))
+        });
+    });
+}
+
+fn run(size: usize) -> Run {
+    let mut runs = runs((0..size).map(|_| payload()));
+    assert_eq!(runs.len(), 1);
+    runs.remove(0)
+}
+
+/// One batch in, and its messages out to the seats in turn.
+async fn pass(queue: &Queue, run: Run, size: usize, seats: &mut [Seat]) {
+    queue.put(run).await;
+    let count = seats.len();
+    for at in 0..size {
+        black_box(seats[at % count].next().await);
+    }
+}
+
+/// All batches in, and then their messages out to two tasks.
+async fn drain_by_two(runs: Vec<Run>) {
+    let queue = Queue::new();
+    for run in runs {
+        queue.put(run).await;
+    }
+    queue.close();
+    let seats = [queue.seat(), queue.seat()].map(|mut seat| {
+        tokio::spawn(async move {
+            while let Some(message) = seat.next().await {
+                black_box(message);
+                consume_budget().await;
+            }
+        })
+    });
+    for seat in seats {
+        seat.await.expect("a task that does not panic");
+    }
+}

@@ -1,0 +1,80 @@
+//! The way of records into a commit, up to the bytes of it.
+
+use std::cell::Cell;
+use std::slice::from_ref;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::config::{Commit, Config, Tls};
+use crate::error::Error;
+use crate::group::appender::Appender;
+use crate::record::Record;
+use crate::redis::server::Server;
+use crate::redis::slot::beside;
+use crate::sink::{Form, Lane, Records, StreamLane, Target};
+
+/// Makes commits as a lane of the output does, but sends them nowhere.
+pub struct Encoder {
+    records: Records,
+    pub(super) lane: StreamLane,
+}
+
+impl Encoder {
+    /// An encoder of atomic commits to the default output.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "nobody asks for a default")]
+    pub fn new() -> Self {
+        let Config { address, output: stream, .. } = Config::default();
+        let server = Server::new(address, &Tls::default())
+            .unwrap_or_else(|error| unreachable!("no file to be read: {error}"));
+        let key = beside(&stream, &format!("lane:{}:0", Uuid::new_v4()));
+        let target = Target { server, stream, option: "output", maxlen: None };
+        let lane = StreamLane::new(target, Commit::Atomic, key);
+        Self { records: Records::new(lane.form()), lane }
+    }
+
+    /// Makes one commit of these records.
+    pub fn encode(&mut self, records: &[Record]) {
+        for record in records {
+            self.records.push(from_ref(record), true);
+        }
+        self.lane.begin(&self.records);
+        self.records.clear();
+    }
+}
+
+/// Puts records into an appender, each as those of one message, and takes them out in commits that go nowhere.
+///
+/// # Panics
+/// When a record is lost on the way.
+pub async fn append(records: &[Record]) {
+    let appender = Arc::new(Appender::new(Nowhere.form()));
+    let put = async {
+        let mut outbox = appender.outbox();
+        for record in records {
+            outbox.put(from_ref(record)).await;
+        }
+        outbox.hand_on().await;
+        appender.close();
+    };
+    let taken = Cell::new(0);
+    let take = appender.run(Nowhere, |records| taken.set(taken.get() + records.len()));
+    let ((), end) = tokio::join!(put, take);
+    end.expect("a lane that does not fail");
+    assert_eq!(taken.get(), records.len());
+}
+
+struct Nowhere;
+
+impl Lane for Nowhere {
+    fn form(&self) -> Form {
+        Form::xadd("messages:processed")
+    }
+
+    async fn commit(&mut self, _: &Records) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close(&mut self) {}
+}

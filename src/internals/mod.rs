@@ -1,0 +1,16 @@
+//! What the benchmarks need of the inside. Exists only with the feature `internals`, and is no part of the
+//! library's interface: it may change with any version.
+
+mod commit;
+mod counter;
+mod engine;
+mod frames;
+mod queue;
+
+pub use self::commit::{Encoder, append};
+pub use self::counter::Counter;
+pub use self::engine::engine_limit;
+pub use self::frames::{Run, frames, payload, runs, scan};
+pub use self::queue::{Queue, Seat, consumer, message};
+
+const CHANNEL: &str = "messages:published";

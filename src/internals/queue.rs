@@ -1,0 +1,80 @@
+//! The queue behind its intake, and what a processor is called with.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{CHANNEL, Run};
+use crate::buffer::Buffer;
+use crate::config::{Config, Overflow};
+use crate::consumer::Consumer;
+use crate::intake::Intake;
+use crate::ledger::Counts;
+use crate::message::{Batch, Message, Portion, Span};
+use crate::queue;
+
+/// A queue with the intake before it, which reserves room in a buffer of the default size.
+pub struct Queue {
+    channel: Arc<str>,
+    intake: Intake,
+    queue: Arc<queue::Queue>,
+}
+
+/// One consumer's place at the queue.
+pub struct Seat(queue::Seat);
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "nobody asks for a default")]
+    pub fn new() -> Self {
+        let (queue, counts) = (queue::Queue::new(), Arc::new(Counts::default()));
+        let buffer = Buffer::new(Config::default().buffer);
+        let intake =
+            Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, CancellationToken::new());
+        Self { channel: CHANNEL.into(), intake, queue }
+    }
+
+    /// Receives a run, and puts it at the end of the queue as a batch.
+    pub async fn put(&self, run: Run) {
+        self.intake.receive(run.spans.len() as u64);
+        self.intake.keep(&self.channel, run.bytes, run.spans).await;
+    }
+
+    /// Says that nothing more comes.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// A place for one more consumer.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat(self.queue.seat())
+    }
+}
+
+impl Seat {
+    /// The next message; `None` when nothing more comes. It claims as many at once as a quick consumer does.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.0.next(32).await
+    }
+}
+
+/// A message with this payload.
+///
+/// # Panics
+/// When the payload is longer than 4 GiB.
+#[must_use]
+pub fn message(payload: &[u8]) -> Message {
+    let span = Span { start: 0, len: u32::try_from(payload.len()).expect("a payload of less than 4 GiB") };
+    let reservation = Buffer::new(0).reserve_beyond(Batch::cost(payload.len(), 1));
+    let batch = Batch::new(CHANNEL.into(), payload.to_vec().into(), vec![span], reservation);
+    Portion::of(Arc::new(batch)).next().expect("the only message of its batch")
+}
+
+/// A consumer with an id of its own.
+#[must_use]
+pub fn consumer(index: usize) -> Consumer {
+    Consumer::new(index, Uuid::new_v4())
+}
