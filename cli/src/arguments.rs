@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::generate::{self, CompletionsArgs};
 use crate::ids::{self, IdsArgs};
@@ -17,7 +18,7 @@ Each option is also a variable (--redis-addr is RCG_REDIS_ADDR) and a key of the
 A flag counts before a variable, a variable before the file.
 
 Exit codes: 0 done; 1 something was abandoned, or failed; 2 usage; 69 Redis cannot be reached; 77 refused by Redis; \
-78 configuration, or a key of the wrong type.";
+78 configuration, or a key of the wrong type; 99 bench found throughput to have fallen.";
 
 /// Competing consumers for Redis Pub/Sub: each message is processed by exactly one of them, and the result is
 /// appended to a stream. Without a subcommand, `run`.
@@ -41,6 +42,7 @@ enum Command {
     #[command(after_help = AFTER_HELP)]
     Run(RunArgs),
     Publish(PublishArgs),
+    Bench(Box<BenchArgs>),
     Demo(DemoArgs),
     /// List the ids of the consumers that are alive, or remove them
     Ids(IdsArgs),
@@ -48,6 +50,9 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man,
+    /// A part of a bench, which starts it
+    #[command(name = bench::PART, hide = true)]
+    BenchPart,
 }
 
 impl Arguments {
@@ -68,10 +73,12 @@ impl Arguments {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(args) => run::run(args).await,
             Command::Publish(args) => publish::run(args).await,
+            Command::Bench(args) => bench::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Ids(args) => ids::run(args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man => generate::man(),
+            Command::BenchPart => bench::run_part().await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The program `redis-consumer-group`.
 mod arguments;
+mod bench;
 mod connection;
 mod demo;
 mod exit;
