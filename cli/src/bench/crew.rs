@@ -38,6 +38,9 @@ impl Crew {
         let program = env::current_exe().context("cannot find this program to start it again")?;
         let mut child = Command::new(program)
             .arg(PART)
+            // They may hold a password, and a part has no use for them.
+            .env_remove("RCG_URL")
+            .env_remove("REDIS_URL")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal is for us: the parts end when we say so.

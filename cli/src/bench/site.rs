@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, InfoDict, RedisError, ServerErrorKind, cmd};
 use redis_consumer_group::client::connect;
@@ -10,7 +10,6 @@ use redis_consumer_group::{Address, Error, Tls};
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep};
 
-use super::clock;
 use super::part::protocol::{IDS, OUTPUT, Place, REJECTED};
 use super::report;
 
@@ -29,8 +28,6 @@ pub(crate) struct Site {
 /// What the server has used of its CPU by a moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
-    /// In ns of the common clock.
-    at: u64,
     /// Seconds of all threads.
     cpu: f64,
     /// Seconds of the thread that executes commands.
@@ -44,8 +41,6 @@ pub(crate) struct Used {
     pub(crate) cpu_us: f64,
     /// Seconds of the thread that executes commands.
     main: f64,
-    /// Seconds that passed.
-    seconds: f64,
 }
 
 impl Site {
@@ -114,7 +109,7 @@ impl Site {
         let cpu =
             sum(["used_cpu_user", "used_cpu_sys"]).context("the server does not tell its CPU (INFO cpu)")?;
         let main = sum(["used_cpu_user_main_thread", "used_cpu_sys_main_thread"]).unwrap_or(cpu);
-        Ok(Usage { at: clock::now(), cpu, main })
+        Ok(Usage { cpu, main })
     }
 
     /// A part of what the server tells of itself.
@@ -150,13 +145,19 @@ impl Site {
     /// Removes everything, also what is still on its way to the server from a process that was just ended.
     pub(crate) async fn leave(&mut self) -> anyhow::Result<()> {
         const QUIET: Duration = Duration::from_millis(50);
-        loop {
+        const ATTEMPTS: u32 = 20;
+        for _ in 0..ATTEMPTS {
             self.clear().await?;
             sleep(QUIET).await;
             if self.ask::<u64>(cmd("EXISTS").arg(KEYS)).await? == 0 {
                 return Ok(());
             }
         }
+        bail!(
+            "somebody else writes to the keys of the bench: {} may be left at {}",
+            KEYS.join(" or "),
+            self.address
+        )
     }
 
     async fn set_limit(&mut self, limit: Option<String>) -> anyhow::Result<()> {
@@ -204,28 +205,20 @@ impl Site {
 impl Usage {
     /// From this moment to a later one.
     pub(crate) fn until(&self, later: &Self) -> Used {
-        Used {
-            cpu_us: (later.cpu - self.cpu) * 1e6,
-            main: later.main - self.main,
-            seconds: clock::seconds(self.at, later.at),
-        }
+        Used { cpu_us: (later.cpu - self.cpu) * 1e6, main: later.main - self.main }
     }
 }
 
 impl Used {
-    /// The part of the time that the main thread was busy: 0 to 1.
-    pub(crate) fn busy(&self) -> f64 {
-        // The server's clock and ours are read one after the other.
-        (self.main / self.seconds).clamp(0.0, 1.0)
+    /// The part of so many seconds that the main thread was busy: 0 to 1. All that was used must have been in them,
+    /// but for what it takes to look.
+    pub(crate) fn busy(&self, seconds: f64) -> f64 {
+        (self.main / seconds).clamp(0.0, 1.0)
     }
 
     /// Both together.
     pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            cpu_us: self.cpu_us + other.cpu_us,
-            main: self.main + other.main,
-            seconds: self.seconds + other.seconds,
-        }
+        Self { cpu_us: self.cpu_us + other.cpu_us, main: self.main + other.main }
     }
 }
 

@@ -28,7 +28,7 @@ impl Bench<'_> {
             publish_cpu_us: publishing.cpu_us / messages as f64,
             xadd_seconds,
             xadd_cpu_us: appending.cpu_us / messages as f64,
-            busy: publishing.and(appending).busy(),
+            busy: publishing.and(appending).busy(publish_seconds + xadd_seconds),
         };
         self.progress.done(format_args!("{name}: {}/s", self.progress.number(limit.rate())));
         Ok(limit)

@@ -19,15 +19,16 @@ impl Bench<'_> {
 fn run(exercise: Exercise<'_>, exercised: &Exercised) -> Run {
     let Exercised { loaded, last, cpu_before, used, finished, fate, .. } = exercised;
     let messages = exercise.messages as f64;
+    let seconds = clock::seconds(loaded.first, last.at);
     Run {
         consumers: exercise.consumers,
         published: exercise.messages,
-        seconds: clock::seconds(loaded.first, last.at),
+        seconds,
         publish_seconds: clock::seconds(loaded.first, loaded.answered),
         group_cpu_us: last.cpu.saturating_sub(*cpu_before) as f64 / 1e3 / messages,
         server_cpu_us: used.cpu_us / messages,
         load_cpu_us: loaded.cpu as f64 / 1e3 / messages,
-        busy: used.busy(),
+        busy: used.busy(seconds),
         peak_memory: finished.peak_memory,
         fate: fate.clone(),
     }
