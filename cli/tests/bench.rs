@@ -177,6 +177,15 @@ async fn a_server_with_data_under_one_of_the_keys_is_not_touched() {
 }
 
 #[tokio::test]
+async fn a_server_is_measured_over_its_unix_socket_too() {
+    let server = PrivateServer::builder().password("h u/sh").start().await.unwrap();
+    let options = ["--yes", "--only", "burst,throughput", "--url", &server.unix_url()];
+    let (code, _, stderr) = Bench::start(&[SMALL, &options].concat()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
 async fn a_replica_is_refused() {
     let primary = server().await;
     let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));

@@ -49,10 +49,7 @@ impl Crew {
             .spawn()
             .with_context(|| format!("cannot start the process of {role}"))?;
         let (orders, events) = (child.stdin.take(), child.stdout.take());
-        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
-        children.push(child);
-        drop(children);
+        self.keep(child);
         let (Some(orders), Some(events)) = (orders, events) else { bail!("{role} has no pipes") };
         let mut part = Part { role, orders, events: BufReader::new(events).lines() };
         part.tell(task).await?;
@@ -70,6 +67,13 @@ impl Crew {
                 let _ = child.kill().await;
             }
         }
+    }
+
+    /// Owns this one too, and forgets those that have ended.
+    fn keep(&self, child: Child) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
+        children.push(child);
     }
 }
 

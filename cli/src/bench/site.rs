@@ -8,7 +8,7 @@ use redis::{ErrorKind, FromRedisValue, InfoDict, RedisError, ServerErrorKind, cm
 use redis_consumer_group::client::connect;
 use redis_consumer_group::{Address, Error, Tls};
 use redis_private_server::PrivateServer;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::part::protocol::{IDS, OUTPUT, Place, REJECTED};
 use super::report;
@@ -122,8 +122,16 @@ impl Site {
     /// # Errors
     /// What the server answered, in the words of the program.
     pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> anyhow::Result<T> {
-        let answer = command.query_async(&mut self.connection).await;
-        answer.map_err(|error| self.explained(command, &error).into())
+        /// A server that is freeing or loading much may take a while.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        match timeout(PATIENCE, command.query_async(&mut self.connection)).await {
+            Ok(answer) => answer.map_err(|error| self.explained(command, &error).into()),
+            Err(_) => bail!(Error::Unreachable {
+                address: self.address.to_string(),
+                cause: format!("no answer for {PATIENCE:?}"),
+                try_next: "look into the server's log: it seems to stand still".to_owned(),
+            }),
+        }
     }
 
     /// Removes what a run has left, and waits until the server's memory is free again, so that the next run does

@@ -6,7 +6,8 @@ use std::fmt;
 use super::report::Report;
 
 pub(super) fn table(report: &Report) -> String {
-    json(report)
+    let cpu: Vec<_> = report.server_limit.iter().map(super::report::ServerLimit::cpu_us).collect();
+    format!("{}\n{cpu:?}", json(report))
 }
 
 pub(super) fn markdown(report: &Report) -> String {

@@ -75,7 +75,7 @@ impl Bench<'_> {
             lost: found.lost,
             duplicated: found.duplicated,
         };
-        self.say_what_was_lost(exercise, &fate, &finished);
+        self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
         let last = appended.or(finished.last).context(
             "nothing was appended: the group heard none of the messages; please report it with the server's version",
         )?;
@@ -115,6 +115,7 @@ impl Bench<'_> {
         group: &mut Part,
         load: &mut Part,
     ) -> anyhow::Result<(Loaded, Option<Appended>)> {
+        const STANDSTILL: Duration = Duration::from_secs(60);
         let (mut loaded, mut appended) = (None, None);
         let mut heard = Instant::now();
         loop {
@@ -134,6 +135,9 @@ impl Bench<'_> {
                 () = sleep_until(heard + self.plan.patience()), if loaded.is_some() => {
                     return loaded.map(|loaded| (loaded, None)).context("the load is done");
                 }
+                () = sleep_until(heard + self.plan.patience() + STANDSTILL) => bail!(
+                    "nothing was published or appended for a minute: does the server stand still? Its log says why"
+                ),
             }
             if let (Some(loaded), Some(appended)) = (&loaded, appended) {
                 return Ok((loaded.clone(), Some(appended)));
@@ -141,7 +145,7 @@ impl Bench<'_> {
         }
     }
 
-    fn say_what_was_lost(&self, exercise: Exercise<'_>, fate: &Fate, finished: &Finished) {
+    fn say_what_was_lost(&self, name: &str, fate: &Fate, loaded: &Loaded, finished: &Finished) {
         if fate.is_flawless() {
             return;
         }
@@ -157,10 +161,12 @@ impl Bench<'_> {
                 )
             }
             _ if fate.rejected > 0 => format!("{} were rejected", fate.rejected),
+            _ if loaded.unheard > 0 => {
+                format!("{} were published while nobody was subscribed", loaded.unheard)
+            }
             _ => "the group does not know why; please report it".to_owned(),
         };
         let Fate { lost, duplicated, .. } = fate;
-        let name = exercise.name;
         self.progress.aside(|| {
             talk::say(format_args!(
                 "warning: {name}: {lost} messages were lost and {duplicated} duplicated: {why}"

@@ -32,13 +32,13 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
         Sender { wire, commands, address, command: task.command, sent: 0, messages: task.messages };
     wait_until(at);
     let cpu = clock::process_cpu();
-    let (first, late) = match task.rate {
-        None => (sender.at_full_speed().await?, None),
-        Some(rate) => {
-            let schedule = Schedule::new(at, rate);
-            let late = sender.on_schedule(&schedule).await?;
-            (at, Some(late.distribution()))
+    let first = clock::now();
+    let late = match task.rate {
+        None => {
+            sender.at_full_speed().await?;
+            None
         }
+        Some(rate) => Some(sender.on_schedule(&Schedule::new(at, rate)).await?),
     };
     let written = clock::now();
     sender.settle(0).await?;
@@ -49,7 +49,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
         unheard: sender.wire.replies().unheard(),
         stalled: sender.wire.stalled(),
         cpu: clock::process_cpu() - cpu,
-        late,
+        late: late.map(|late| late.distribution()),
     }));
     Ok(())
 }
@@ -73,18 +73,16 @@ struct Sender<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
-    /// Returns when the first message was sent.
-    async fn at_full_speed(&mut self) -> anyhow::Result<u64> {
+    async fn at_full_speed(&mut self) -> anyhow::Result<()> {
         /// Pipelines of XADD on their way: a few, so that the server never waits for the next one.
         const WINDOW: u64 = 4;
-        let first = clock::now();
         while self.sent < self.messages {
             if self.command == Command::Append {
                 self.settle((WINDOW - 1) * self.commands.capacity()).await?;
             }
             self.send(self.commands.capacity()).await?;
         }
-        Ok(first)
+        Ok(())
     }
 
     /// Sends each message when it is due, or as soon after that as the server takes it. Returns how late each
