@@ -18,7 +18,7 @@ Each option is also a variable (--redis-addr is RCG_REDIS_ADDR) and a key of the
 A flag counts before a variable, a variable before the file.
 
 Exit codes: 0 done; 1 something was abandoned, or failed; 2 usage; 69 Redis cannot be reached; 77 refused by Redis; \
-78 configuration, or a key of the wrong type; 99 bench found throughput to have fallen.";
+78 configuration, or a key of the wrong type.";
 
 /// Competing consumers for Redis Pub/Sub: each message is processed by exactly one of them, and the result is
 /// appended to a stream. Without a subcommand, `run`.
