@@ -1,9 +1,11 @@
 //! Where the server is and who we are to it. The one place that knows a password.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Host, Url};
 
 /// A server's address with the credentials for it, read from a URL.
@@ -94,6 +96,29 @@ impl Address {
 
     pub(crate) fn database(&self) -> u32 {
         self.database
+    }
+
+    /// The URL with everything in it.
+    pub(crate) fn with_credentials(&self) -> String {
+        let encoded = |text: &str| percent_encoding::utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let user = self.user.as_deref().map(encoded).unwrap_or_default();
+        let password = self.password().map(encoded);
+        let (scheme, place) = match &self.endpoint {
+            Endpoint::Tcp { host, port } => ("redis", format!("{}:{port}", bracketed(host))),
+            Endpoint::Tls { host, port } => ("rediss", format!("{}:{port}", bracketed(host))),
+            Endpoint::Unix(path) => {
+                let path = percent_encoding::percent_encode(path.as_os_str().as_bytes(), PATH);
+                let password = password.map(|password| format!("&pass={password}")).unwrap_or_default();
+                let user = if user.is_empty() { user } else { format!("&user={user}") };
+                return format!("unix://{path}?db={}{user}{password}", self.database);
+            }
+        };
+        let login = match password {
+            Some(password) => format!("{user}:{password}@"),
+            None if user.is_empty() => user,
+            None => format!("{user}@"),
+        };
+        format!("{scheme}://{login}{place}/{}", self.database)
     }
 
     fn tcp(url: &Url, tls: bool) -> Result<Self, AddressError> {
@@ -201,6 +226,9 @@ impl fmt::Debug for Address {
     }
 }
 
+/// All of a path but its slashes.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
+
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -284,6 +312,20 @@ mod tests {
         ] {
             let error = broken.parse::<Address>().unwrap_err().to_string();
             assert!(!error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn with_its_credentials_it_is_the_same_when_read_again() {
+        for text in [
+            "redis://h:1",
+            "rediss://al%40ice:p%2Fw%20%25%C3%A9@[::1]:7000/3",
+            "redis://:hush@h:1",
+            "redis://user@h:1",
+            "unix:///run/a%20b%3F.sock",
+            "unix:///run/r.sock?db=2&user=u%26&pass=s%2Bc%20r%3Det",
+        ] {
+            assert_eq!(address(&address(text).with_credentials()), address(text), "{text}");
         }
     }
 

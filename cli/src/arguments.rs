@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::generate::{self, CompletionsArgs};
 use crate::ids::{self, IdsArgs};
@@ -41,6 +42,7 @@ enum Command {
     #[command(after_help = AFTER_HELP)]
     Run(RunArgs),
     Publish(PublishArgs),
+    Bench(Box<BenchArgs>),
     Demo(DemoArgs),
     /// List the ids of the consumers that are alive, or remove them
     Ids(IdsArgs),
@@ -48,6 +50,9 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page
     Man,
+    /// A part of a bench, which starts it
+    #[command(name = bench::PART, hide = true)]
+    BenchPart,
 }
 
 impl Arguments {
@@ -68,10 +73,12 @@ impl Arguments {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(args) => run::run(args).await,
             Command::Publish(args) => publish::run(args).await,
+            Command::Bench(args) => bench::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Ids(args) => ids::run(args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man => generate::man(),
+            Command::BenchPart => bench::run_part().await,
         }
     }
 }

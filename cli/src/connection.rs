@@ -21,9 +21,26 @@ impl ConnectionArgs {
     /// # Errors
     /// When a value cannot be used; the text names where it came from, never the password.
     pub(crate) fn resolve(&self) -> anyhow::Result<(Address, Tls)> {
+        Self::read(&self.layers()?)
+    }
+
+    /// The same, and `None` where no option of a connection was given in any layer.
+    ///
+    /// # Errors
+    /// As [`ConnectionArgs::resolve`].
+    pub(crate) fn resolve_if_given(&self) -> anyhow::Result<Option<(Address, Tls)>> {
+        let layers = self.layers()?;
+        if layers.has_any(CONNECTION)? { Self::read(&layers).map(Some) } else { Ok(None) }
+    }
+
+    fn layers(&self) -> anyhow::Result<Layers> {
         let layers = Layers::new(self.flags.texts().clone(), Variables::of_process())?;
         talk::warn(&layers.warnings());
-        let config = Settings::read(&layers, CONNECTION)?.config;
+        Ok(layers)
+    }
+
+    fn read(layers: &Layers) -> anyhow::Result<(Address, Tls)> {
+        let config = Settings::read(layers, CONNECTION)?.config;
         Ok((config.address, config.tls))
     }
 }

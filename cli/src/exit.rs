@@ -16,12 +16,22 @@ use crate::secret::{without_credentials, words_without_credentials};
 pub(crate) const FAILED: u8 = 1;
 /// The call was wrong.
 pub(crate) const USAGE: u8 = 2;
+/// A measurement fell behind an earlier one.
+pub(crate) const FELL: u8 = 99;
 /// Redis cannot be reached (`EX_UNAVAILABLE`).
 pub(crate) const UNREACHABLE: u8 = 69;
 /// Redis refused us (`EX_NOPERM`).
 pub(crate) const REFUSED: u8 = 77;
 /// A setting, or what is in Redis, does not fit (`EX_CONFIG`).
 pub(crate) const CONFIGURATION: u8 = 78;
+
+/// An error that brings its code along, as one does that another process of ours has told.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
 
 /// Says what went wrong, and ends with its code.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
@@ -56,6 +66,9 @@ fn repeats_what_was_given(error: &anyhow::Error) -> bool {
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<OptionError>() {
         return if error.is_usage() { USAGE } else { CONFIGURATION };
+    }
+    if let Some(Coded { code, .. }) = error.downcast_ref() {
+        return *code;
     }
     if error.is::<redis_private_server::Error>() {
         return UNREACHABLE;

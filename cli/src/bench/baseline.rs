@@ -191,7 +191,7 @@ fn burst(earlier: &Report, now: &Report) -> Section {
         Row::new([
             name.to_owned(),
             numbers::seconds(medians::median(runs, |run| run.seconds)),
-            numbers::memory(medians::median(runs, |run| run.peak_memory as f64) as u64),
+            numbers::memory(runs.iter().filter_map(|run| run.peak_memory).max()),
             numbers::count(fates().map(|fate| fate.lost).sum()),
             numbers::count(fates().map(|fate| fate.duplicated).sum()),
         ])

@@ -1,6 +1,201 @@
-//! `bench`: throughput and latency against the number of consumers.
-#![expect(dead_code, unused_imports, reason = "the measuring is yet to come")]
+//! `bench`: throughput and latency, on a private server or a given one.
+//!
+//! ```text
+//!   args ──► plan          what is measured
+//!              │
+//!   safety ──► site        the server: private, or one that may be used and has nothing of ours
+//!              │
+//!            measure ◄──► crew ◄──► part   processes of their own: the group, the load
+//!              │
+//!            report ──► outputs            a table, or files
+//! ```
 
-pub(crate) mod baseline;
-pub(crate) mod output;
-pub(crate) mod report;
+mod args;
+mod baseline;
+mod check;
+mod clock;
+mod crew;
+mod distribution;
+mod files;
+mod machine;
+mod measure;
+mod numbering;
+mod output;
+mod outputs;
+mod part;
+mod plan;
+mod progress;
+mod rate;
+mod report;
+mod safety;
+mod schedule;
+mod site;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+pub(crate) use args::BenchArgs;
+use crew::Crew;
+pub(crate) use crew::PART;
+use measure::Bench;
+use outputs::Outputs;
+pub(crate) use part::run as run_part;
+use plan::{Plan, Section};
+use progress::Progress;
+use report::{Machine, Parameters, Report};
+use safety::Extent;
+use site::Site;
+
+use crate::exit::{self, Coded};
+use crate::secret::without_credentials;
+use crate::stdout::Stdout;
+use crate::stop::Stop;
+use crate::talk::{finish, say};
+
+/// Measures, and prints or writes the report. Whatever it started or wrote to the server is gone when this
+/// returns, also with an error and after a signal.
+///
+/// Exit code 1 if a message was lost or duplicated, 99 if throughput fell.
+pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let plan = args.plan()?;
+    let earlier = args.baseline.as_deref().map(read).transpose()?;
+    let outputs = Outputs::open(&args)?;
+    let stop = Stop::on_signals()?;
+    let crew = Crew::default();
+    let measured = tokio::select! {
+        measured = measured(&args, &plan, &crew, &stop) => measured?,
+        // Dropping everything kills what is left; a given server may keep keys.
+        () = stop.insisted() => {
+            say("Stopped at once. On a server that is not private, keys that begin with bench: may be left.");
+            return Ok(exit::FAILED.into());
+        }
+    };
+    let Some(report) = measured else { return Ok(exit::FAILED.into()) };
+
+    let text = outputs.write(&report)?;
+    finish(Stdout::new(), text.trim_end().to_owned(), &stop).await;
+    let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report, args.tolerance));
+    if let Some(comparison) = &comparison {
+        say(comparison);
+    }
+    if !report.is_flawless() {
+        say("Failed: messages were lost or duplicated, so nothing here counts.");
+        return Ok(exit::FAILED.into());
+    }
+    let fell = comparison.is_some_and(|comparison| comparison.fell());
+    Ok(if fell { exit::FELL.into() } else { ExitCode::SUCCESS })
+}
+
+/// The report, or `None` after a signal. Leaves nothing behind.
+async fn measured(args: &BenchArgs, plan: &Plan, crew: &Crew, stop: &Stop) -> anyhow::Result<Option<Report>> {
+    let site = tokio::select! {
+        site = site(args, plan) => site?,
+        () = stop.asked() => {
+            say("Stopped before the first message.");
+            return Ok(None);
+        }
+    };
+    let mut site = site;
+    let mut report = empty_report(plan, &site).await;
+    let progress = Progress::new();
+    let bench = Bench { plan, site: &mut site, crew, progress: &progress, cores: machine::cores() };
+    let outcome = tokio::select! {
+        outcome = bench.measure(&mut report) => Some(outcome),
+        () = stop.asked() => None,
+    };
+    drop(progress);
+    // The parts that were at work end now, and with them what they would still write.
+    crew.dismiss().await;
+    let left = if site.is_private() { Ok(()) } else { site.leave().await };
+    match outcome {
+        Some(outcome) => outcome.and(left).map(|()| Some(report)),
+        None => {
+            left?;
+            say("Stopped: nothing is left of it.");
+            Ok(None)
+        }
+    }
+}
+
+/// The server, if it may be used.
+async fn site(args: &BenchArgs, plan: &Plan) -> anyhow::Result<Site> {
+    let Some((address, tls)) = args.connection.resolve_if_given()? else {
+        return Site::private().await;
+    };
+    let mut site = Site::given(address, &tls).await?;
+    let extent = extent(plan);
+    safety::check(&mut site, extent).await?;
+    if !args.yes {
+        safety::ask(&site, extent).await?;
+    }
+    Ok(site)
+}
+
+/// How much a plan publishes.
+fn extent(plan: &Plan) -> Extent {
+    /// Nobody knows the throughput yet.
+    const THROUGHPUT: f64 = 500_000.0;
+    let cores = machine::cores();
+    let runs: Vec<_> = plan.consumers.iter().map(|consumers| plan.messages_for(*consumers, cores)).collect();
+    let rates: Vec<_> = plan.rates.iter().map(|rate| plan.messages_at(rate.at(THROUGHPUT))).collect();
+    let burst = plan.messages_for(plan.latency_consumers, cores);
+    let (mut all, mut most) = (0, 0);
+    if plan.has(Section::Throughput) {
+        all += plan.runs as u64 * (plan.messages + runs.iter().sum::<u64>());
+        most = plan.messages;
+    }
+    if plan.has(Section::Latency) {
+        all += rates.iter().sum::<u64>();
+        most = rates.into_iter().fold(most, u64::max);
+    }
+    if plan.has(Section::Burst) {
+        all += burst;
+        most = most.max(burst);
+    }
+    Extent::new(all, most, plan.payload_bytes)
+}
+
+async fn empty_report(plan: &Plan, site: &Site) -> Report {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: since_1970.as_secs(),
+        machine: Machine::this().await,
+        server: site.described(),
+        parameters: Parameters {
+            command: without_credentials(&arguments.join(" ")),
+            messages: plan.messages,
+            runs: plan.runs,
+            consumers: plan.consumers.clone(),
+            payload_bytes: plan.payload_bytes,
+            work_us: plan.work.wait_us,
+            work_cpu_us: plan.work.compute_us,
+            latency_seconds: plan.latency_time.as_secs_f64(),
+            latency_consumers: plan.latency_consumers,
+            buffer: plan.buffer as u64,
+        },
+        server_limit: Vec::new(),
+        engine_limit: Vec::new(),
+        work_limit: Vec::new(),
+        throughput: Vec::new(),
+        latency: Vec::new(),
+        burst: Vec::new(),
+    }
+}
+
+/// An earlier report.
+fn read(path: &Path) -> Result<Report, Coded> {
+    let refused = |text| Coded { code: exit::CONFIGURATION, text };
+    let at = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| refused(format!("--baseline: cannot read {at}: {error}; check the path")))?;
+    serde_json::from_str(&text).map_err(|error| {
+        refused(format!(
+            "--baseline: {at} is no report of a bench ({error}); make one with bench --json={at}"
+        ))
+    })
+}

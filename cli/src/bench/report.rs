@@ -110,10 +110,12 @@ pub(crate) struct Run {
     pub(crate) publish_seconds: f64,
     pub(crate) group_cpu_us: f64,
     pub(crate) server_cpu_us: f64,
+    /// The process that publishes.
+    pub(crate) load_cpu_us: f64,
     /// The part of the time that the server's main thread was busy: 0 to 1. Where it is 1 nothing can be faster.
     pub(crate) busy: f64,
-    /// The group's process.
-    pub(crate) peak_memory: u64,
+    /// The group's process, where the system tells it.
+    pub(crate) peak_memory: Option<u64>,
     pub(crate) fate: Fate,
 }
 
@@ -196,7 +198,7 @@ impl Fate {
 }
 
 impl Report {
-    /// Whether each message of each run is in the stream, once, and every rate was reached.
+    /// Whether each message of each run is in the stream, once. A rate that was not reached is no flaw of that kind.
     pub(crate) fn is_flawless(&self) -> bool {
         let runs = self.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&self.burst);
         runs.map(|run| &run.fate)

@@ -60,6 +60,14 @@ impl Layers {
         Ok(given)
     }
 
+    /// Whether anything was given for the options of these groups. The name of the file is none of its own.
+    ///
+    /// # Errors
+    /// As [`Layers::given`].
+    pub(crate) fn has_any(&self, groups: &'static [Group]) -> Result<bool, OptionError> {
+        Ok(self.given(groups)?.iter().any(|given| given.option.in_file))
+    }
+
     fn text(&self, option: &Opt) -> Result<Option<(String, Origin)>, OptionError> {
         if let Some((name, text)) = self.flags.get_key_value(option.name) {
             return Ok(Some((text.clone(), Origin::Flag(name))));

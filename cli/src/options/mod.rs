@@ -26,4 +26,5 @@ pub(crate) use layers::Layers;
 pub(crate) use option::Group;
 pub(crate) use settings::{Log, LogFormat, Settings};
 pub(crate) use table::{CONNECTION, IDS, RUN};
+pub(crate) use value::{duration, size};
 pub(crate) use variables::Variables;

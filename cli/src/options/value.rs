@@ -18,7 +18,7 @@ pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 /// A number of bytes.
-pub(super) fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let size: Result<ByteSize, _> = text.parse();
     size.ok()
         .and_then(|size| usize::try_from(size.as_u64()).ok())
@@ -26,7 +26,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// A span of time, not longer than a year: the clock cannot add just any.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
     humantime::parse_duration(text)
         .ok()

@@ -97,7 +97,8 @@ fn pause(text: &str) -> Result<RangeInclusive<Duration>, String> {
     Ok(range)
 }
 
-fn payload_bytes(text: &str) -> Result<usize, String> {
+/// How many bytes a message may have.
+pub(crate) fn payload_bytes(text: &str) -> Result<usize, String> {
     /// What Redis takes by default (`proto-max-bulk-len`).
     const LONGEST: usize = 512 << 20;
     let bytes = text.parse().map_err(|_| "it is no number of bytes; write it like 1024".to_owned())?;

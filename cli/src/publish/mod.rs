@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-pub(crate) use args::{PublishArgs, some_time};
+pub(crate) use args::{PublishArgs, payload_bytes, some_time};
 pub(crate) use failure::explain;
 pub(crate) use load::Load;
 pub(crate) use pace::{Pace, Rate};

@@ -30,6 +30,7 @@ struct Row<'a> {
     messages_per_second: Option<f64>,
     group_cpu_us: Option<f64>,
     server_cpu_us: Option<f64>,
+    load_cpu_us: Option<f64>,
     publish_cpu_us: Option<f64>,
     xadd_cpu_us: Option<f64>,
     server_busy: Option<f64>,
@@ -105,8 +106,9 @@ fn of_run<'a>(kind: &'static str, number: usize, run: &Run) -> Row<'a> {
         messages_per_second: Some(run.rate()),
         group_cpu_us: Some(run.group_cpu_us),
         server_cpu_us: Some(run.server_cpu_us),
+        load_cpu_us: Some(run.load_cpu_us),
         server_busy: Some(run.busy),
-        peak_memory_bytes: Some(run.peak_memory),
+        peak_memory_bytes: run.peak_memory,
         ..of_fate(&run.fate)
     }
 }

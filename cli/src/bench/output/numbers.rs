@@ -73,9 +73,9 @@ pub(crate) fn seconds(seconds: f64) -> String {
     some(seconds, |seconds| format!("{} s", three_digits(seconds)))
 }
 
-/// `23.4 MiB`.
-pub(crate) fn memory(bytes: u64) -> String {
-    ByteSize::b(bytes).display().iec().to_string()
+/// `23.4 MiB`; `–` where the system did not tell.
+pub(crate) fn memory(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| NOTHING.to_owned(), |bytes| ByteSize::b(bytes).display().iec().to_string())
 }
 
 fn some(number: f64, text: impl FnOnce(f64) -> String) -> String {

@@ -60,7 +60,6 @@ fn costs(report: &Report) -> Section {
     section.rows.extend(report.throughput.iter().map(|throughput| {
         let group = medians::median(&throughput.runs, |run| run.group_cpu_us);
         let server = medians::median(&throughput.runs, |run| run.server_cpu_us);
-        let memory = throughput.runs.iter().map(|run| run.peak_memory).max();
         Row::new([
             throughput.consumers.to_string(),
             numbers::micros(group),
@@ -68,7 +67,7 @@ fn costs(report: &Report) -> Section {
             numbers::micros(server),
             numbers::times(server / bare),
             numbers::percent(medians::median(&throughput.runs, |run| run.busy)),
-            memory.map_or_else(|| numbers::NOTHING.to_owned(), numbers::memory),
+            numbers::memory(throughput.runs.iter().filter_map(|run| run.peak_memory).max()),
         ])
     }));
     section

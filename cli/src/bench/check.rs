@@ -1,0 +1,103 @@
+//! The check of each run: what is in the stream, compared with what was published.
+
+use std::collections::HashMap;
+
+use anyhow::bail;
+use redis::cmd;
+
+use super::numbering::Numbering;
+use super::part::protocol::OUTPUT;
+use super::site::Site;
+
+/// What the stream says. Nothing here comes from the group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Published, and not in the stream.
+    pub(crate) lost: u64,
+    /// Entries beyond the first one of their message.
+    pub(crate) duplicated: u64,
+}
+
+/// Reads the whole stream, page by page.
+///
+/// # Errors
+/// When there is an entry in it that this run has not made, or the server cannot be read.
+pub(crate) async fn stream(site: &mut Site, numbering: Numbering, published: u64) -> anyhow::Result<Found> {
+    const PAGE: usize = 2000;
+    let mut seen = Seen::new(published);
+    let mut from = "-".to_owned();
+    loop {
+        let mut page = cmd("XRANGE");
+        page.arg(OUTPUT).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+        let entries: Vec<(String, HashMap<String, Vec<u8>>)> = site.ask(&page).await?;
+        for (id, fields) in &entries {
+            let number = fields.get("message_id").and_then(|id| numbering.number(id));
+            if !number.is_some_and(|number| seen.see(number)) {
+                bail!(
+                    "the entry {id} of {OUTPUT} is none of this run: somebody else publishes to the bench's \
+                     channel or appends to its stream; run one bench at a time"
+                );
+            }
+        }
+        match entries.last() {
+            Some((last, _)) if entries.len() == PAGE => from = format!("({last}"),
+            _ => return Ok(seen.found()),
+        }
+    }
+}
+
+/// A bit for each message that was published.
+struct Seen {
+    bits: Vec<u64>,
+    published: u64,
+    distinct: u64,
+    duplicated: u64,
+}
+
+impl Seen {
+    fn new(published: u64) -> Self {
+        let bits = vec![0; usize::try_from(published.div_ceil(64)).unwrap_or(usize::MAX)];
+        Self { bits, published, distinct: 0, duplicated: 0 }
+    }
+
+    /// Whether there is such a message.
+    fn see(&mut self, number: u64) -> bool {
+        if number >= self.published {
+            return false;
+        }
+        let (word, bit) = (&mut self.bits[(number / 64) as usize], 1 << (number % 64));
+        if *word & bit == 0 {
+            self.distinct += 1;
+        } else {
+            self.duplicated += 1;
+        }
+        *word |= bit;
+        true
+    }
+
+    fn found(&self) -> Found {
+        Found { lost: self.published - self.distinct, duplicated: self.duplicated }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_lost_and_what_is_there_again_is_duplicated() {
+        let mut seen = Seen::new(130);
+        assert!((0..129).all(|number| seen.see(number)));
+        assert!(seen.see(64) && seen.see(64) && seen.see(0));
+        assert_eq!(seen.found(), Found { lost: 1, duplicated: 3 });
+    }
+
+    #[test]
+    fn a_number_that_was_not_published_is_foreign() {
+        let mut seen = Seen::new(65);
+        assert!(!seen.see(65));
+        assert!(!seen.see(u64::MAX));
+        assert!((0..65).all(|number| seen.see(number)));
+        assert_eq!(seen.found(), Found::default());
+    }
+}

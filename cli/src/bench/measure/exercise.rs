@@ -1,0 +1,214 @@
+//! One exercise: a group in one process, its load from another one, and the check of what came of it.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::time::{Instant, sleep_until};
+
+use super::Bench;
+use crate::bench::check;
+use crate::bench::clock;
+use crate::bench::crew::Part;
+use crate::bench::numbering::Numbering;
+use crate::bench::part::protocol::{Appended, Command, Event, Finished, Group, Load, Loaded, Order, Task};
+use crate::bench::report::Fate;
+use crate::bench::site::Used;
+use crate::talk;
+
+/// What a group is to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exercise<'a> {
+    /// What it is, for who watches.
+    pub(super) name: &'a str,
+    pub(super) consumers: usize,
+    pub(super) messages: u64,
+    /// Messages a second; without it, as fast as they can be published.
+    pub(super) rate: Option<f64>,
+}
+
+/// What came of it.
+pub(super) struct Exercised {
+    /// When the load was told to begin.
+    pub(super) begin: u64,
+    pub(super) loaded: Loaded,
+    /// The last append: that of the last message, where none was lost.
+    pub(super) last: Appended,
+    /// CPU of the group's process before the first message, in ns.
+    pub(super) cpu_before: u64,
+    /// The server, from before the first message to the last append.
+    pub(super) used: Used,
+    pub(super) finished: Finished,
+    pub(super) fate: Fate,
+}
+
+impl Bench<'_> {
+    /// Runs it, and leaves nothing in the server.
+    pub(super) async fn exercise(&mut self, exercise: Exercise<'_>) -> anyhow::Result<Exercised> {
+        self.progress.step(exercise.name, exercise.messages);
+        let numbering = Numbering::new();
+        let mut group = self.crew.start("the group", &Task::Group(self.group(exercise, numbering))).await?;
+        group.ready().await?;
+        let mut load = self.crew.start("the load", &self.load(exercise, numbering, Command::Publish)).await?;
+        load.ready().await?;
+
+        let before = self.site.usage().await?;
+        let begin = soon();
+        group.order(Order::Go { at: begin }).await?;
+        let cpu_before = begun(&mut group).await?;
+        load.order(Order::Go { at: begin }).await?;
+        let (loaded, appended) = self.until_done(&mut group, &mut load).await?;
+        let after = self.site.usage().await?;
+
+        group.order(Order::Finish).await?;
+        let finished = finished(&mut group).await?;
+        self.progress.check();
+        let found = check::stream(self.site, numbering, exercise.messages).await?;
+        self.site.clear().await?;
+
+        let fate = Fate {
+            received: finished.received,
+            processed: finished.processed,
+            rejected: finished.rejected,
+            dropped: finished.dropped,
+            abandoned: finished.abandoned,
+            gaps: finished.gaps,
+            lost: found.lost,
+            duplicated: found.duplicated,
+        };
+        self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
+        let last = appended.or(finished.last).context(
+            "nothing was appended: the group heard none of the messages; please report it with the server's version",
+        )?;
+        let used = before.until(&after);
+        Ok(Exercised { begin, loaded, last, cpu_before, used, finished, fate })
+    }
+
+    pub(super) fn load(&self, exercise: Exercise<'_>, numbering: Numbering, command: Command) -> Task {
+        Task::Load(Load {
+            place: self.site.place.clone(),
+            command,
+            run: numbering.id(0),
+            messages: exercise.messages,
+            payload_bytes: self.plan.payload_bytes,
+            rate: exercise.rate,
+        })
+    }
+
+    fn group(&self, exercise: Exercise<'_>, numbering: Numbering) -> Group {
+        /// The library's default.
+        const PAYLOAD: usize = 1 << 20;
+        Group {
+            place: self.site.place.clone(),
+            consumers: exercise.consumers,
+            buffer: self.plan.buffer,
+            max_payload: self.plan.payload_bytes.max(PAYLOAD).min(self.plan.buffer),
+            work: self.plan.work,
+            run: numbering.id(0),
+            messages: exercise.messages,
+            rate: exercise.rate,
+        }
+    }
+
+    /// Until the load is done and everything is appended, or nothing more comes.
+    async fn until_done(
+        &self,
+        group: &mut Part,
+        load: &mut Part,
+    ) -> anyhow::Result<(Loaded, Option<Appended>)> {
+        const STANDSTILL: Duration = Duration::from_secs(60);
+        let (mut loaded, mut appended) = (None, None);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                event = load.event(), if loaded.is_none() => match event? {
+                    Event::Loaded(done) => (loaded, heard) = (Some(done), Instant::now()),
+                    other => return Err(load.unexpected(&other)),
+                },
+                event = group.event() => match event? {
+                    Event::Progress { messages } => {
+                        heard = Instant::now();
+                        self.progress.position(messages);
+                    }
+                    Event::Appended(all) => appended = Some(all),
+                    other => return Err(group.unexpected(&other)),
+                },
+                () = sleep_until(heard + self.plan.patience()), if loaded.is_some() => {
+                    return loaded.map(|loaded| (loaded, None)).context("the load is done");
+                }
+                () = sleep_until(heard + self.plan.patience() + STANDSTILL) => bail!(
+                    "nothing was published or appended for a minute: does the server stand still? Its log says why"
+                ),
+            }
+            if let (Some(loaded), Some(appended)) = (&loaded, appended) {
+                return Ok((loaded.clone(), Some(appended)));
+            }
+        }
+    }
+
+    fn say_what_was_lost(&self, name: &str, fate: &Fate, loaded: &Loaded, finished: &Finished) {
+        if fate.is_flawless() {
+            return;
+        }
+        let why = match (fate.gaps, finished.causes.last()) {
+            (1.., Some(cause)) => format!(
+                "the connection of the group broke ({cause}): if the server cut it off, raise its \
+                 client-output-buffer-limit pubsub, or take fewer --messages"
+            ),
+            _ if fate.dropped > 0 => {
+                format!(
+                    "{} found the buffer of the group full: raise --buffer, or take fewer --messages",
+                    fate.dropped
+                )
+            }
+            _ if fate.rejected > 0 => format!("{} were rejected", fate.rejected),
+            _ if loaded.unheard > 0 => {
+                format!("{} were published while nobody was subscribed", loaded.unheard)
+            }
+            _ => "the group does not know why; please report it".to_owned(),
+        };
+        let Fate { lost, duplicated, .. } = fate;
+        self.progress.aside(|| {
+            talk::say(format_args!(
+                "warning: {name}: {lost} messages were lost and {duplicated} duplicated: {why}"
+            ));
+        });
+    }
+}
+
+/// A moment by which everyone knows of it.
+pub(super) fn soon() -> u64 {
+    clock::now() + 50_000_000
+}
+
+/// Waits until a load is done.
+pub(super) async fn loaded(load: &mut Part) -> anyhow::Result<Loaded> {
+    match load.event().await? {
+        Event::Loaded(loaded) => Ok(loaded),
+        other => Err(load.unexpected(&other)),
+    }
+}
+
+async fn begun(group: &mut Part) -> anyhow::Result<u64> {
+    match group.event().await? {
+        Event::Begun { cpu } => Ok(cpu),
+        other => Err(group.unexpected(&other)),
+    }
+}
+
+async fn finished(group: &mut Part) -> anyhow::Result<Finished> {
+    /// As long as a stop of the group may take, and some more.
+    const LIMIT: Duration = Duration::from_secs(20);
+    let waiting = async {
+        loop {
+            match group.event().await? {
+                Event::Finished(finished) => return Ok(*finished),
+                Event::Progress { .. } | Event::Appended(_) => {}
+                other => return Err(group.unexpected(&other)),
+            }
+        }
+    };
+    match tokio::time::timeout(LIMIT, waiting).await {
+        Ok(finished) => finished,
+        Err(_) => bail!("the group does not end; please report it"),
+    }
+}

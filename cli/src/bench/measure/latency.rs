@@ -1,0 +1,122 @@
+//! Latency: an open loop at one rate.
+
+use super::Bench;
+use super::exercise::{Exercise, Exercised};
+use crate::bench::clock;
+use crate::bench::report::{Latency, Outcome};
+use crate::bench::schedule::Schedule;
+
+impl Bench<'_> {
+    /// The latency at this rate, in messages a second.
+    pub(super) async fn latency(&mut self, rate: f64) -> anyhow::Result<Latency> {
+        let (consumers, messages) = (self.plan.latency_consumers, self.plan.messages_at(rate));
+        let name = format!("latency at {}/s", self.progress.number(rate));
+        let exercise = Exercise { name: &name, consumers, messages, rate: Some(rate) };
+        let exercised = self.exercise(exercise).await?;
+        let outcome = outcome(rate, messages, &exercised);
+        match &outcome {
+            Outcome::Reached { latency, .. } => {
+                self.progress
+                    .done(format_args!("{name}: p50 {:.0} µs, p99 {:.0} µs", latency.p50, latency.p99));
+            }
+            Outcome::Missed { rate, reason } => self
+                .progress
+                .done(format_args!("{name}: not reached, {}/s only: {reason}", self.progress.number(*rate))),
+        }
+        Ok(Latency { rate, messages, consumers, outcome, fate: exercised.fate })
+    }
+}
+
+/// Whether the rate was reached, and if so what the latency was.
+fn outcome(rate: f64, messages: u64, exercised: &Exercised) -> Outcome {
+    let Exercised { begin, loaded, last, finished, fate, .. } = exercised;
+    let end = Schedule::new(*begin, rate).due(messages - 1);
+    let late = Late {
+        planned: end - begin,
+        written: loaded.written.saturating_sub(end),
+        stalled: loaded.stalled,
+        appended: last.at.saturating_sub(end),
+        lost: fate.lost,
+    };
+    match (late.reason(), finished.latency.clone(), loaded.late.clone()) {
+        (None, Some(latency), Some(late)) => Outcome::Reached { latency, late },
+        (reason, ..) => {
+            let appended = messages - fate.lost;
+            let rate = appended as f64 / clock::seconds(*begin, last.at.max(loaded.written));
+            Outcome::Missed {
+                rate,
+                reason: reason.unwrap_or("nothing was measured; please report it".to_owned()),
+            }
+        }
+    }
+}
+
+/// How late a run was, in ns.
+struct Late {
+    /// How long it should have taken to publish everything.
+    planned: u64,
+    /// How long after its moment the last message was written.
+    written: u64,
+    /// How long the server took nothing more, in all.
+    stalled: u64,
+    /// How long after the last message was due the last append was confirmed.
+    appended: u64,
+    lost: u64,
+}
+
+impl Late {
+    /// Why the rate was not reached, if it was not.
+    fn reason(&self) -> Option<String> {
+        const TOLERATED: u64 = 50_000_000;
+        const BEHIND: u64 = 1_000_000_000;
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+        if self.written > TOLERATED.max(self.planned / 100) {
+            let written = seconds(self.written);
+            return Some(if self.stalled > self.written / 2 {
+                format!(
+                    "the server took the last message {written:.1} s late, because it is fully busy; take a lower rate"
+                )
+            } else {
+                format!(
+                    "the load process wrote the last message {written:.1} s late, because it had too little CPU; take a \
+                     lower rate, or a machine with more cores"
+                )
+            });
+        }
+        if self.lost > 0 {
+            return Some(format!("{} messages were lost; take a lower rate", self.lost));
+        }
+        (self.appended > BEHIND).then(|| {
+            format!(
+                "group and server were {:.1} s behind at the end; take a lower rate, or other --latency-consumers",
+                seconds(self.appended)
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ON_TIME: Late =
+        Late { planned: 10_000_000_000, written: 90_000_000, stalled: 0, appended: 900_000_000, lost: 0 };
+
+    #[test]
+    fn a_rate_is_reached_where_nobody_is_late_for_long() {
+        assert_eq!(ON_TIME.reason(), None);
+        let short = Late { planned: 300_000_000, written: 49_000_000, ..ON_TIME };
+        assert_eq!(short.reason(), None, "50 ms are tolerated in any run");
+    }
+
+    #[test]
+    fn a_missed_rate_names_who_was_late() {
+        let load = Late { written: 110_000_000, ..ON_TIME };
+        assert!(load.reason().unwrap().starts_with("the load process"));
+        let server = Late { written: 2_000_000_000, stalled: 1_500_000_000, ..ON_TIME };
+        assert!(server.reason().unwrap().starts_with("the server took"));
+        let group = Late { appended: 1_100_000_000, ..ON_TIME };
+        assert!(group.reason().unwrap().starts_with("group and server were 1.1 s behind"));
+        assert!(Late { lost: 7, ..ON_TIME }.reason().unwrap().starts_with("7 messages were lost"));
+    }
+}

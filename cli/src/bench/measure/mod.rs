@@ -1,0 +1,98 @@
+//! The measurements, in an order in which noise hits everything alike.
+//!
+//! ```text
+//!   limits      what could be reached at most
+//!   throughput  ┐
+//!   latency     ┴─► exercise   a group, a load, the check of the stream
+//! ```
+
+mod exercise;
+mod latency;
+mod limits;
+mod throughput;
+
+use super::crew::Crew;
+use super::plan::{Plan, Section};
+use super::progress::Progress;
+use super::report::{Report, Run, Spread, Throughput};
+use super::site::Site;
+
+/// What is measured, where, and by whom.
+pub(crate) struct Bench<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) site: &'a mut Site,
+    pub(crate) crew: &'a Crew,
+    pub(crate) progress: &'a Progress,
+    pub(crate) cores: usize,
+}
+
+impl Bench<'_> {
+    /// Measures everything that the plan has, and puts it into the report.
+    ///
+    /// # Errors
+    /// When a part of the bench fails, or the server does. A run that lost messages is none: it is in the report.
+    pub(crate) async fn measure(mut self, report: &mut Report) -> anyhow::Result<()> {
+        if self.plan.has(Section::Throughput) {
+            self.throughput(report).await?;
+        }
+        if self.plan.has(Section::Latency) {
+            self.latencies(report).await?;
+        }
+        if self.plan.has(Section::Burst) {
+            self.burst(report).await?;
+        }
+        Ok(())
+    }
+
+    async fn throughput(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let Plan { consumers, runs, .. } = self.plan;
+        report.throughput = consumers
+            .iter()
+            .map(|consumers| Throughput { consumers: *consumers, runs: Vec::new() })
+            .collect();
+        // A machine that is slow for a while is so for all of them.
+        for run in 1..=*runs {
+            report
+                .server_limit
+                .push(self.server_limit(&format!("the server alone, run {run} of {runs}")).await?);
+            for throughput in &mut report.throughput {
+                let consumers = throughput.consumers;
+                let name = format!("throughput {consumers} consumers, run {run} of {runs}");
+                throughput.runs.push(self.run_at_full_speed(&name, consumers).await?);
+            }
+        }
+        for consumers in consumers {
+            report.engine_limit.push(self.engine_limit(*consumers).await);
+            if !self.plan.work.is_none() {
+                report.work_limit.push(self.work_limit(*consumers).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn latencies(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let consumers = self.plan.latency_consumers;
+        let relative = self.plan.rates.iter().any(|rate| rate.is_relative());
+        let measured = report.throughput.iter().find(|throughput| throughput.consumers == consumers);
+        let most = match measured {
+            Some(throughput) => Spread::of(throughput.runs.iter().map(Run::rate)).median,
+            None if relative => {
+                let name = format!("throughput {consumers} consumers, for the rates");
+                self.run_at_full_speed(&name, consumers).await?.rate()
+            }
+            None => f64::NAN,
+        };
+        for rate in &self.plan.rates {
+            report.latency.push(self.latency(rate.at(most)).await?);
+        }
+        Ok(())
+    }
+
+    async fn burst(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        self.site.restore_limit().await?;
+        let consumers = self.plan.latency_consumers;
+        let run = self.run_at_full_speed(&format!("burst {consumers} consumers"), consumers).await?;
+        report.burst.push(run);
+        self.site.lift_limit().await
+    }
+}

@@ -1,0 +1,66 @@
+//! In which forms a report goes where.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::args::BenchArgs;
+use super::files::Destination;
+use super::output;
+use super::report::Report;
+use crate::exit::{self, Coded};
+
+/// A report as text.
+type Form = fn(&Report) -> String;
+
+/// What becomes of the report: a text for stdout, and files.
+pub(crate) struct Outputs {
+    stdout: Form,
+    files: Vec<(Form, Destination)>,
+    plot: Option<Destination>,
+}
+
+impl Outputs {
+    /// Makes sure that all of them can be written.
+    ///
+    /// # Errors
+    /// When one of them cannot, or two shall go to stdout.
+    pub(crate) fn open(args: &BenchArgs) -> anyhow::Result<Self> {
+        let forms: [(_, _, Form); 3] = [
+            ("json", &args.json, output::json),
+            ("csv", &args.csv, output::csv),
+            ("markdown", &args.markdown, output::markdown),
+        ];
+        let mut stdout: Option<(&str, Form)> = None;
+        let mut files = Vec::new();
+        for (option, path, form) in forms {
+            match (path, stdout) {
+                (None, _) => {}
+                (Some(path), None) if path == Path::new("-") => stdout = Some((option, form)),
+                (Some(path), Some((other, _))) if path == Path::new("-") => {
+                    let text = format!(
+                        "--{other} and --{option} both go to stdout: give one a file, like --{option}=FILE"
+                    );
+                    bail!(Coded { code: exit::USAGE, text });
+                }
+                (Some(path), _) => files.push((form, Destination::open(option, path)?)),
+            }
+        }
+        let plot = args.plot.as_deref().map(|path| Destination::open("plot", path)).transpose()?;
+        Ok(Self { stdout: stdout.map_or(output::table as Form, |(_, form)| form), files, plot })
+    }
+
+    /// Writes the files. Returns what belongs on stdout.
+    ///
+    /// # Errors
+    /// When a file cannot be written after all.
+    pub(crate) fn write(self, report: &Report) -> anyhow::Result<String> {
+        for (form, destination) in self.files {
+            destination.write(&form(report))?;
+        }
+        if let Some(destination) = self.plot {
+            destination.write(&output::plot(report)?)?;
+        }
+        Ok((self.stdout)(report))
+    }
+}

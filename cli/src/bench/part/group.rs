@@ -1,0 +1,134 @@
+//! The group under test, in a process of its own.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use redis_consumer_group::{Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::protocol::{Event, Finished, Group, IDS, INPUT, OUTPUT, Order, REJECTED};
+use super::watch::Watch;
+use super::work::Working;
+use super::{Orders, tell};
+use crate::bench::clock;
+use crate::bench::numbering::Numbering;
+
+/// Runs the group until it is told to finish.
+pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> {
+    let watch = Arc::new(Watch::new(task.messages, Numbering::of(task.run), task.rate));
+    let builder = ConsumerGroup::from_config(config(&task)?);
+    let starting = async {
+        // Without work it is the very processor that users get.
+        if task.work.is_none() {
+            started(builder, &watch).await
+        } else {
+            let (work, then) = (task.work, JsonProcessor::new());
+            started(builder.processor_type(Working { work, then }), &watch).await
+        }
+    };
+    let mut group = tokio::select! {
+        group = starting => group?,
+        end = orders.end() => return end,
+    };
+    tell(&Event::Ready);
+    if !until_the_end(&mut group, &watch, orders).await? {
+        return give_up(group).await;
+    }
+    let ledger = group.shutdown().await?;
+    tell(&Event::Finished(Box::new(finished(&ledger, &watch))));
+    Ok(())
+}
+
+async fn started<P: Processor>(
+    builder: Builder<P>,
+    watch: &Arc<Watch>,
+) -> Result<ConsumerGroup, redis_consumer_group::Error> {
+    let watch = Arc::clone(watch);
+    builder.on_append(move |commit| watch.see(commit)).start().await
+}
+
+fn config(task: &Group) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    (config.address, config.tls) = task.place.open()?;
+    config.consumers = task.consumers;
+    config.buffer = task.buffer;
+    config.max_payload = task.max_payload;
+    config.input = INPUT.to_owned();
+    config.output = OUTPUT.to_owned();
+    config.rejected = REJECTED.to_owned();
+    config.ids_key = IDS.to_owned();
+    Ok(config)
+}
+
+/// Tells how far the group is. Whether it shall finish: otherwise the bench is gone.
+async fn until_the_end(
+    group: &mut ConsumerGroup,
+    watch: &Watch,
+    orders: &mut Orders,
+) -> anyhow::Result<bool> {
+    /// Often enough to see that nothing more comes, and to watch.
+    const EVERY: Duration = Duration::from_millis(250);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = 0;
+    loop {
+        tokio::select! {
+            order = orders.next() => match order? {
+                Some(Order::Go { at }) => {
+                    watch.begin(at);
+                    tell(&Event::Begun { cpu: clock::process_cpu() });
+                }
+                Some(Order::Finish) => return Ok(true),
+                None => return Ok(false),
+            },
+            all = watch.complete() => if let Some(appended) = all {
+                tell(&Event::Appended(appended));
+            },
+            _ = ticks.tick() => {
+                let confirmed = watch.confirmed();
+                if confirmed != told {
+                    tell(&Event::Progress { messages: confirmed });
+                    told = confirmed;
+                }
+            }
+            ended = group.join() => {
+                ended?;
+                bail!("the group ended in the middle of a run; please report that");
+            }
+        }
+    }
+}
+
+/// Ends the group at once. It takes back its ids and lanes.
+async fn give_up(mut group: ConsumerGroup) -> anyhow::Result<()> {
+    const LIMIT: Duration = Duration::from_secs(2);
+    group.abort();
+    // Nobody is left who would want to hear how that went.
+    let _ = timeout(LIMIT, group.join()).await;
+    Ok(())
+}
+
+fn finished(ledger: &Ledger, watch: &Watch) -> Finished {
+    Finished {
+        received: ledger.received,
+        processed: ledger.processed,
+        rejected: ledger.rejected,
+        dropped: ledger.dropped,
+        abandoned: ledger.abandoned,
+        gaps: ledger.gaps.count,
+        causes: ledger.gaps.latest.iter().map(|gap| gap.cause.clone()).collect(),
+        last: watch.last(),
+        peak_memory: peak_memory(),
+        latency: watch.latency(),
+    }
+}
+
+/// The most memory that this process has had, in bytes. Only Linux tells.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}

@@ -1,0 +1,55 @@
+//! A subscriber that reads everything and does nothing with it.
+
+use anyhow::bail;
+use redis_consumer_group::Error;
+use redis_consumer_group::client::open_socket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::commands::command;
+use super::protocol::{Event, INPUT, Place};
+use super::tell;
+use crate::bench::clock;
+
+/// Subscribes, and reads so many bytes.
+pub(super) async fn run(place: Place, bytes: u64) -> anyhow::Result<()> {
+    let (address, tls) = place.open()?;
+    let mut socket = open_socket(&address, &tls, "redis-consumer-group:bench").await?;
+    socket.write_all(&command(&[b"SUBSCRIBE", INPUT.as_bytes()])).await?;
+    let mut buffer = vec![0; 256 << 10];
+    let confirmation = [command(&[b"subscribe", INPUT.as_bytes()]), b":1\r\n".to_vec()].concat();
+    // An array of three, the last of which is a number.
+    let confirmation = [b"*3", &confirmation[2..]].concat();
+    let confirmed = &mut buffer[..confirmation.len()];
+    // A refusal may be shorter, but ends with a line.
+    let mut read = 0;
+    while read < confirmed.len() && !(confirmed[0] == b'-' && confirmed[..read].ends_with(b"\n")) {
+        match socket.read(&mut confirmed[read..]).await? {
+            0 => bail!("the server closed the connection of a subscriber"),
+            more => read += more,
+        }
+    }
+    if *confirmed != confirmation {
+        let answer =
+            String::from_utf8_lossy(&confirmed[..read]).trim_start_matches('-').trim_end().to_owned();
+        let try_next = "give the user the rule `+subscribe &bench:*`".to_owned();
+        bail!(Error::Refused {
+            address: address.to_string(),
+            what: "SUBSCRIBE".to_owned(),
+            answer,
+            try_next
+        });
+    }
+    tell(&Event::Ready);
+    let mut left = bytes;
+    while left > 0 {
+        match socket.read(&mut buffer).await? {
+            0 => bail!(
+                "the server cut off a subscriber that reads as fast as it can: raise the limit of \
+                 client-output-buffer-limit pubsub, or take fewer --messages"
+            ),
+            read => left = left.saturating_sub(read as u64),
+        }
+    }
+    tell(&Event::Heard { at: clock::now() });
+    Ok(())
+}

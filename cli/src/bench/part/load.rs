@@ -1,0 +1,185 @@
+//! The load: publishes or appends so many messages, at full speed or in an open loop.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::bail;
+use redis_consumer_group::client::open_socket;
+use redis_consumer_group::{Address, Error};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+use super::commands::Commands;
+use super::protocol::{Command, Event, Load, Loaded};
+use super::tell;
+use super::wire::Wire;
+use crate::bench::clock;
+use crate::bench::distribution::Times;
+use crate::bench::schedule::Schedule;
+use crate::exit::{self, Coded};
+
+/// Connects, waits for the moment to begin at, and sends. Alone on its thread: it waits by sleeping and spinning.
+pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
+    let (address, tls) = task.place.open()?;
+    let wire = Wire::new(open_socket(&address, &tls, "redis-consumer-group:bench").await?);
+    let commands = Commands::new(task.command, task.run, task.payload_bytes, pipeline(task.command));
+    precise_sleep();
+    tell(&Event::Ready);
+    // Without it, the bench is gone.
+    let Ok(at) = begin.await else { return Ok(()) };
+    let mut sender =
+        Sender { wire, commands, address, command: task.command, sent: 0, messages: task.messages };
+    wait_until(at);
+    let cpu = clock::process_cpu();
+    let first = clock::now();
+    let late = match task.rate {
+        None => {
+            sender.at_full_speed().await?;
+            None
+        }
+        Some(rate) => Some(sender.on_schedule(&Schedule::new(at, rate)).await?),
+    };
+    let written = clock::now();
+    sender.settle(0).await?;
+    tell(&Event::Loaded(Loaded {
+        first,
+        written,
+        answered: clock::now(),
+        unheard: sender.wire.replies().unheard(),
+        stalled: sender.wire.stalled(),
+        cpu: clock::process_cpu() - cpu,
+        late: late.map(|late| late.distribution()),
+    }));
+    Ok(())
+}
+
+/// How many commands are written at once.
+fn pipeline(command: Command) -> usize {
+    match command {
+        Command::Publish => 512,
+        // As many as the group puts into one commit.
+        Command::Append => 256,
+    }
+}
+
+struct Sender<S> {
+    wire: Wire<S>,
+    commands: Commands,
+    command: Command,
+    address: Address,
+    sent: u64,
+    messages: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
+    async fn at_full_speed(&mut self) -> anyhow::Result<()> {
+        /// Pipelines of XADD on their way: a few, so that the server never waits for the next one.
+        const WINDOW: u64 = 4;
+        while self.sent < self.messages {
+            if self.command == Command::Append {
+                self.settle((WINDOW - 1) * self.commands.capacity()).await?;
+            }
+            self.send(self.commands.capacity()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends each message when it is due, or as soon after that as the server takes it. Returns how late each
+    /// was.
+    async fn on_schedule(&mut self, schedule: &Schedule) -> anyhow::Result<Times> {
+        let mut late = Times::new();
+        let mut woken = 0;
+        while self.sent < self.messages {
+            woken = wait_for_some(schedule, self.sent, woken);
+            let due = schedule.due_by(woken).saturating_sub(self.sent);
+            let from = self.sent;
+            self.send(due.min(self.commands.capacity())).await?;
+            let now = clock::now();
+            (from..self.sent).for_each(|message| late.record(now.saturating_sub(schedule.due(message))));
+            // Lets the runtime look at the socket: replies are read with the next message.
+            tokio::task::yield_now().await;
+        }
+        Ok(late)
+    }
+
+    async fn send(&mut self, count: u64) -> anyhow::Result<()> {
+        let count = count.min(self.messages - self.sent);
+        let bytes = self.commands.numbered(self.sent, count);
+        let sent = self.wire.send(count, bytes).await;
+        self.sent += count;
+        self.looked_at(sent)
+    }
+
+    async fn settle(&mut self, unanswered: u64) -> anyhow::Result<()> {
+        let settled = self.wire.settle(unanswered).await;
+        self.looked_at(settled)
+    }
+
+    /// The connection's error, or the server's.
+    fn looked_at(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
+        let (name, acl) = match self.command {
+            Command::Publish => ("PUBLISH", "+publish &bench:*"),
+            Command::Append => ("XADD", "+xadd ~bench:*"),
+        };
+        let address = self.address.to_string();
+        match (self.wire.replies().error(), outcome) {
+            (Some(answer), _) if answer.starts_with("NOPERM") => {
+                let try_next = format!("give the user the rule `{acl}`");
+                Err(Error::Refused { address, what: name.to_owned(), answer: answer.to_owned(), try_next }
+                    .into())
+            }
+            (Some(answer), _) => {
+                let text =
+                    format!("Redis at {address} answered {name} with {answer:?}; see to that and try again");
+                bail!(Coded { code: exit::FAILED, text })
+            }
+            (None, Err(error)) => {
+                let try_next =
+                    "check that the server runs, and that it did not cut the connection (its log says so)";
+                Err(Error::Unreachable { address, cause: error.to_string(), try_next: try_next.to_owned() }
+                    .into())
+            }
+            (None, Ok(())) => Ok(()),
+        }
+    }
+}
+
+/// How much of a wait is spun, where messages are at least that far from each other.
+const SPIN: u64 = 200_000;
+
+/// The time from one look to the next where they are closer: spinning all the time would take a core from the
+/// server, and so would a system call for each message. It makes messages 50 µs later than they would be.
+const BEAT: u64 = 100_000;
+
+/// Waits until the next message is due; where the rate is high, at least a beat from the last look, and then some
+/// more are due with it. Returns the moment.
+fn wait_for_some(schedule: &Schedule, sent: u64, last_look: u64) -> u64 {
+    let due = schedule.due(sent);
+    if schedule.interval() >= SPIN as f64 {
+        wait_until(due);
+    } else {
+        sleep_until(due.max(last_look + BEAT));
+    }
+    clock::now()
+}
+
+fn wait_until(moment: u64) {
+    sleep_until(moment.saturating_sub(SPIN));
+    while clock::now() < moment {
+        std::hint::spin_loop();
+    }
+}
+
+fn sleep_until(moment: u64) {
+    while let Some(left) = moment.checked_sub(clock::now()).filter(|left| *left > 0) {
+        thread::park_timeout(Duration::from_nanos(left));
+    }
+}
+
+/// Linux wakes a thread up to 50 µs later than it asked for, unless told otherwise.
+fn precise_sleep() {
+    #[cfg(target_os = "linux")]
+    // Without it, messages are a little later, and say so.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}

@@ -1,0 +1,111 @@
+//! Looks at the commits of a group as they are confirmed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use redis_consumer_group::Appended as Commit;
+use tokio::sync::Notify;
+
+use super::protocol::Appended;
+use crate::bench::clock;
+use crate::bench::distribution::Times;
+use crate::bench::numbering::Numbering;
+use crate::bench::report::Distribution;
+use crate::bench::schedule::Schedule;
+
+/// Counts the records that are confirmed, and notes when all of them are. Of an open loop, also how long each
+/// took.
+///
+/// [`Watch::see`] is called on the group's own thread: it takes no memory, and no lock that somebody else holds
+/// before the end.
+pub(super) struct Watch {
+    expected: u64,
+    confirmed: AtomicU64,
+    last: AtomicU64,
+    all: OnceLock<Appended>,
+    complete: Notify,
+    latency: Option<Latency>,
+}
+
+struct Latency {
+    rate: f64,
+    numbering: Numbering,
+    schedule: OnceLock<Schedule>,
+    times: Mutex<Times>,
+}
+
+impl Watch {
+    /// For so many messages of this run, at this rate if their latency is to be measured.
+    pub(super) fn new(expected: u64, numbering: Numbering, rate: Option<f64>) -> Self {
+        let latency = rate.map(|rate| Latency {
+            rate,
+            numbering,
+            schedule: OnceLock::new(),
+            times: Mutex::new(Times::new()),
+        });
+        let (confirmed, last) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { expected, confirmed, last, all: OnceLock::new(), complete: Notify::new(), latency }
+    }
+
+    /// The load begins at this moment.
+    pub(super) fn begin(&self, at: u64) {
+        if let Some(latency) = &self.latency {
+            let _ = latency.schedule.set(Schedule::new(at, latency.rate));
+        }
+    }
+
+    /// A commit is confirmed.
+    pub(super) fn see(&self, commit: &Commit<'_>) {
+        // Once a commit: its records are all confirmed by the same reply.
+        let now = clock::now();
+        if let Some(latency) = &self.latency {
+            let records = commit.records();
+            latency.record(
+                now,
+                records.filter_map(|mut fields| fields.find(|(name, _)| *name == b"message_id")),
+            );
+        }
+        let added = commit.len() as u64;
+        let before = self.confirmed.fetch_add(added, Ordering::AcqRel);
+        self.last.store(now, Ordering::Release);
+        if before < self.expected && before + added >= self.expected {
+            let _ = self.all.set(Appended { at: now, cpu: clock::process_cpu() });
+            self.complete.notify_one();
+        }
+    }
+
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// Waits until all are confirmed. Told once; may be dropped while it waits.
+    pub(super) async fn complete(&self) -> Option<Appended> {
+        self.complete.notified().await;
+        self.all.get().copied()
+    }
+
+    /// The last commit, if there was one. Where not all are confirmed, its CPU is that of now.
+    pub(super) fn last(&self) -> Option<Appended> {
+        let all = self.all.get().copied();
+        all.or_else(|| match self.last.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(Appended { at, cpu: clock::process_cpu() }),
+        })
+    }
+
+    /// How long the messages took.
+    pub(super) fn latency(&self) -> Option<Distribution> {
+        let latency = self.latency.as_ref()?;
+        Some(latency.times.lock().unwrap_or_else(PoisonError::into_inner).distribution())
+    }
+}
+
+impl Latency {
+    fn record<'a>(&self, now: u64, ids: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        let Some(schedule) = self.schedule.get() else { return };
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in ids.filter_map(|(_, id)| self.numbering.number(id)) {
+            times.record(now.saturating_sub(schedule.due(number)));
+        }
+    }
+}

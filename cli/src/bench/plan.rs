@@ -1,0 +1,111 @@
+//! What is to be measured: plain data, made from the options.
+
+use std::time::Duration;
+
+use super::part::protocol::Work;
+use super::rate::Rate;
+
+/// A part of a bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Section {
+    /// Messages a second, for each number of consumers
+    Throughput,
+    /// How long a message takes, at each rate
+    Latency,
+    /// All messages at once, at the server's own limits
+    Burst,
+}
+
+/// What is to be measured, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) sections: Vec<Section>,
+    pub(crate) consumers: Vec<usize>,
+    pub(crate) messages: u64,
+    pub(crate) runs: usize,
+    pub(crate) payload_bytes: usize,
+    pub(crate) work: Work,
+    pub(crate) rates: Vec<Rate>,
+    pub(crate) latency_time: Duration,
+    pub(crate) latency_consumers: usize,
+    pub(crate) buffer: usize,
+}
+
+impl Plan {
+    pub(crate) fn has(&self, section: Section) -> bool {
+        self.sections.contains(&section)
+    }
+
+    /// How many messages a run with so many consumers publishes: with work, as many as can be done in about 5 s.
+    pub(crate) fn messages_for(&self, consumers: usize, cores: usize) -> u64 {
+        const SECONDS: f64 = 5.0;
+        if self.work.is_none() {
+            return self.messages;
+        }
+        let [wait, compute] =
+            [self.work.wait_us, self.work.compute_us].map(|us| us.unwrap_or(0) as f64 / 1e6);
+        let in_turn = consumers as f64 / (wait + compute);
+        let on_cores = if compute > 0.0 { cores as f64 / compute } else { f64::INFINITY };
+        let fitting = (SECONDS * in_turn.min(on_cores)).ceil().max(1.0) as u64;
+        self.messages.min(fitting)
+    }
+
+    /// How long after the end of a load a group may do nothing before it counts as done: 5 s, or as long as
+    /// the work of two messages.
+    pub(crate) fn patience(&self) -> Duration {
+        let work = self.work.wait_us.unwrap_or(0) + self.work.compute_us.unwrap_or(0);
+        Duration::from_secs(5).max(2 * Duration::from_micros(work))
+    }
+
+    /// How many messages an open loop at this rate has.
+    pub(crate) fn messages_at(&self, rate: f64) -> u64 {
+        ((rate * self.latency_time.as_secs_f64()).round() as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn plan() -> Plan {
+        Plan {
+            sections: vec![Section::Throughput],
+            consumers: vec![1, 4],
+            messages: 1_000_000,
+            runs: 3,
+            payload_bytes: 53,
+            work: Work::default(),
+            rates: vec![Rate::Number(1000.0)],
+            latency_time: Duration::from_secs(10),
+            latency_consumers: 4,
+            buffer: 256 << 20,
+        }
+    }
+
+    #[test]
+    fn a_run_with_work_takes_about_five_seconds() {
+        let wait = Plan { work: Work { wait_us: Some(10_000), compute_us: None }, ..plan() };
+        assert_eq!(wait.messages_for(1, 2), 500);
+        assert_eq!(wait.messages_for(1000, 2), 500_000);
+        assert_eq!(wait.messages_for(10_000, 2), 1_000_000);
+        let compute = Plan { work: Work { wait_us: None, compute_us: Some(50) }, ..plan() };
+        assert_eq!(compute.messages_for(1, 2), 100_000);
+        assert_eq!(compute.messages_for(100, 2), 200_000, "two cores compute no faster than two cores");
+        let both = Plan { work: Work { wait_us: Some(9_950), compute_us: Some(50) }, ..plan() };
+        assert_eq!(both.messages_for(10, 2), 5_000);
+        assert_eq!(plan().messages_for(1, 2), 1_000_000);
+    }
+
+    #[test]
+    fn a_processor_that_waits_long_is_waited_for() {
+        let long = Plan { work: Work { wait_us: Some(10_000_000), compute_us: None }, ..plan() };
+        assert_eq!(long.patience(), Duration::from_secs(20));
+        assert_eq!(plan().patience(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_open_loop_has_the_messages_of_its_time() {
+        assert_eq!(plan().messages_at(1000.0), 10_000);
+        assert_eq!(plan().messages_at(0.01), 1);
+    }
+}

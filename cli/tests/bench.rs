@@ -1,0 +1,347 @@
+//! `bench` on real servers: what it measures is checked for sense, never for speed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod process;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use process::{Program, texts};
+use redis_private_server::PrivateServer;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+const SMALL: &[&str] = &["--messages", "2000", "--runs", "1", "--consumers", "1,2", "--rates", "500"];
+
+/// A bench with a folder of its own for temporary files, whose name also marks its processes.
+struct Bench {
+    program: Program,
+    folder: TempDir,
+}
+
+impl Bench {
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = [&["bench"], arguments].concat();
+        let program = Program::start_with(&arguments, |command| {
+            command.env("TMPDIR", folder.path());
+        });
+        Self { program, folder }
+    }
+
+    fn on(server: &PrivateServer, arguments: &[&str]) -> Self {
+        Self::start(&[&["--yes", "--url", &server.url()], arguments].concat())
+    }
+
+    /// The exit code, stdout and stderr. Nothing of it is left.
+    async fn end(self) -> (i32, String, String) {
+        let output = self.program.end().await;
+        let (stdout, stderr) = texts(&output);
+        assert_nothing_is_left(self.folder.path()).await;
+        (output.status.code().expect(&stderr), stdout, stderr)
+    }
+}
+
+async fn assert_nothing_is_left(folder: &Path) {
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.is_empty(), "{files:?}");
+    // Who was killed is still listed for a moment.
+    for _ in 0..100 {
+        if marked(folder).is_empty() {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{:?}", marked(folder));
+}
+
+/// Processes that have the folder's name among their variables, where the system shows that as files.
+fn marked(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    processes("environ", |variables| variables.contains(folder))
+}
+
+/// The command lines of the processes whose `file` is like that.
+fn processes(file: &str, is_one: impl Fn(&str) -> bool) -> Vec<String> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let read = |path: &Path| Some(String::from_utf8_lossy(&fs::read(path).ok()?).replace('\0', " "));
+    let processes = processes.filter_map(|process| {
+        let process = process.ok()?.path();
+        is_one(&read(&process.join(file))?).then(|| read(&process.join("cmdline")))?
+    });
+    processes.collect()
+}
+
+async fn server() -> PrivateServer {
+    PrivateServer::builder().start().await.unwrap()
+}
+
+fn ask<T: redis::FromRedisValue>(server: &PrivateServer, words: &str) -> T {
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    words.for_each(|word| {
+        command.arg(word);
+    });
+    command.query(&mut connection).unwrap()
+}
+
+fn keys(server: &PrivateServer) -> Vec<String> {
+    ask(server, "KEYS *")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[tokio::test]
+async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothing() {
+    let bench = Bench::start(&[SMALL, &["--latency-time", "300ms", "--json"]].concat());
+    let (code, stdout, stderr) = bench.end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let report = json(&stdout);
+    assert_eq!(report["server"]["private"], true);
+    assert_eq!(report["server_limit"].as_array().unwrap().len(), 1);
+    let throughput = report["throughput"].as_array().unwrap();
+    assert_eq!(throughput.iter().map(|row| row["consumers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for run in throughput.iter().map(|row| &row["runs"][0]).chain([&report["burst"][0]]) {
+        assert_eq!(run["published"], 2000);
+        assert_eq!(run["fate"]["processed"], 2000);
+        assert!(run["seconds"].as_f64().unwrap() >= run["publish_seconds"].as_f64().unwrap() / 2.0, "{run}");
+        for figure in ["seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
+            assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
+        }
+        assert!((0.0..=1.0).contains(&run["busy"].as_f64().unwrap()), "{run}");
+        assert!(run["peak_memory"].as_u64().is_none_or(|bytes| bytes > 1 << 20), "{run}");
+    }
+    let latency = &report["latency"][0];
+    assert_eq!((&latency["messages"], &latency["fate"]["processed"]), (&150.into(), &150.into()));
+    // A machine that stands still for a second does not reach the rate, and says so.
+    if let Some(reached) = latency["outcome"].get("reached") {
+        let recorded = reached["latency"]["classes"].as_array().unwrap();
+        assert_eq!(recorded.iter().map(|class| class[1].as_u64().unwrap()).sum::<u64>(), 150);
+        assert!(reached["latency"]["p50"].as_f64().unwrap() >= reached["late"]["p50"].as_f64().unwrap());
+    }
+    for line in ["throughput 2 consumers, run 1 of 1: ", "latency at 500/s: ", "burst 2 consumers: "] {
+        assert!(stderr.contains(line), "{line}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_given_server_has_its_own_keys_afterwards_and_nobody_saw_its_password() {
+    let password = format!("hush{}", std::process::id());
+    let server = PrivateServer::builder().password(&password).start().await.unwrap();
+    ask::<()>(&server, "SET bench:mine 1");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, &password).unwrap();
+    let (address, file) = (server.addr(), file.to_str().unwrap());
+    let mut bench = Bench::start(
+        &[SMALL, &["--yes", "--redis-addr", &address, "--password-file", file, "--latency-time", "1s"]]
+            .concat(),
+    );
+    bench.program.hears("throughput 2 consumers").await;
+    let parts = || processes("cmdline", |line| line.contains("bench-part"));
+    while Path::new("/proc").exists() && parts().is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    for file in ["cmdline", "environ"] {
+        let shown = processes(file, |text| text.contains(&password));
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+    let (code, stdout, stderr) = bench.end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.contains(&password) && !stderr.contains(&password), "{stdout}{stderr}");
+    assert_eq!(keys(&server), ["bench:mine"]);
+}
+
+#[tokio::test]
+async fn a_server_with_data_under_one_of_the_keys_is_not_touched() {
+    for (command, key, said) in [
+        ("XADD bench:processed * field value", "bench:processed", "a stream of 1 entries"),
+        ("SET bench:rejected precious", "bench:rejected", "a string of 8 bytes"),
+        ("RPUSH bench:ids a b", "bench:ids", "a list of 2 elements"),
+    ] {
+        let server = server().await;
+        ask::<redis::Value>(&server, command);
+        let dump: Vec<u8> = ask(&server, &format!("DUMP {key}"));
+        let (code, stdout, stderr) = Bench::on(&server, SMALL).end().await;
+        assert_eq!((code, &*stdout), (78, ""), "{stderr}");
+        assert!(stderr.contains(&format!("the key {key} ")) && stderr.contains(said), "{stderr}");
+        assert_eq!(keys(&server), [key]);
+        assert_eq!(ask::<Vec<u8>>(&server, &format!("DUMP {key}")), dump);
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_measured_over_its_unix_socket_too() {
+    let server = PrivateServer::builder().password("h u/sh").start().await.unwrap();
+    let options = ["--yes", "--only", "burst,throughput", "--url", &server.unix_url()];
+    let (code, _, stderr) = Bench::start(&[SMALL, &options].concat()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_replica_is_refused() {
+    let primary = server().await;
+    let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
+    let replica = replica.start().await.unwrap();
+    let (code, _, stderr) = Bench::on(&replica, SMALL).end().await;
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("read-only replica") && stderr.contains("primary"), "{stderr}");
+    assert!(keys(&primary).is_empty());
+}
+
+#[tokio::test]
+async fn a_server_without_room_is_refused_before_anything_is_written() {
+    let server = PrivateServer::builder().arg("maxmemory", "20mb").start().await.unwrap();
+    let (code, _, stderr) = Bench::on(&server, &["--messages", "1000000"]).end().await;
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("take fewer --messages, or raise maxmemory"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_second_bench_on_one_server_is_refused() {
+    let server = server().await;
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut subscription = connection.as_pubsub();
+    subscription.subscribe("bench:published").unwrap();
+    let (code, _, stderr) = Bench::on(&server, SMALL).end().await;
+    assert_eq!(code, 78, "{stderr}");
+    assert!(stderr.contains("wait for the other bench to end"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_given_server_is_not_used_without_being_asked_for() {
+    let server = server().await;
+    let url = server.url();
+    let (code, stdout, stderr) = Bench::start(&[SMALL, &["--url", &url]].concat()).end().await;
+    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
+    assert!(stderr.contains("--yes"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_told_with_its_own_code() {
+    let bench = Bench::start(&["--yes", "--redis-addr", "127.0.0.1:1"]);
+    let (code, _, stderr) = bench.end().await;
+    assert_eq!(code, 69, "{stderr}");
+    assert!(stderr.contains("redis://127.0.0.1:1 is not reachable"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_publish_is_told_what_to_grant() {
+    let rules = "alice on >wonder ~* &* +@all -publish";
+    let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
+    let url = format!("redis://alice:wonder@{}", server.addr());
+    let (code, _, stderr) = Bench::start(&[SMALL, &["--yes", "--url", &url]].concat()).end().await;
+    assert_eq!(code, 77, "{stderr}");
+    assert!(stderr.contains("+publish") && !stderr.contains("wonder"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_signal_in_the_middle_leaves_nothing_behind() {
+    const LONG: &[&str] = &["--messages", "300000", "--runs", "100", "--consumers", "2"];
+    for (signal, after) in [(Signal::INT, "the server alone"), (Signal::TERM, "throughput 2 consumers")] {
+        let server = server().await;
+        let mut bench = Bench::on(&server, LONG);
+        bench.program.hears(after).await;
+        sleep(Duration::from_millis(400)).await;
+        bench.program.signal(signal);
+        let (code, stdout, stderr) = bench.end().await;
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        assert!(stderr.contains("nothing is left"), "{stderr}");
+        assert_eq!(keys(&server), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_bench_that_is_killed_takes_everything_along() {
+    let mut bench = Bench::start(&["--messages", "300000", "--runs", "100", "--consumers", "2"]);
+    bench.program.hears("throughput 2 consumers").await;
+    bench.program.signal(Signal::KILL);
+    let output = bench.program.end().await;
+    assert_eq!(output.status.code(), None);
+    for _ in 0..200 {
+        if marked(bench.folder.path()).is_empty() {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{:?}", marked(bench.folder.path()));
+}
+
+#[tokio::test]
+async fn a_run_that_loses_messages_has_failed_and_says_why() {
+    // One message takes 20 ms, so the buffer is full long before the end.
+    let options = "--messages 2000 --runs 1 --consumers 10 --work 20ms --buffer 64KiB --json";
+    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("raise --buffer"), "{stderr}");
+    let fate = &json(&stdout)["throughput"][0]["runs"][0]["fate"];
+    assert!(fate["lost"].as_u64().unwrap() > 0, "{fate}");
+    assert_eq!(fate["lost"], fate["dropped"], "{fate}");
+}
+
+#[tokio::test]
+async fn a_rate_that_is_not_reached_has_no_latency() {
+    let options = "--work 20ms --only latency --consumers 1 --rates 1000 --latency-time 200ms --json";
+    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let outcome = &json(&stdout)["latency"][0]["outcome"];
+    assert!(outcome["missed"]["reason"].as_str().unwrap().contains("behind"), "{outcome}");
+    assert!(stderr.contains("latency at 1,000/s: not reached"), "{stderr}");
+}
+
+#[tokio::test]
+async fn throughput_that_fell_has_a_code_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("earlier.json");
+    let write = format!("--json={}", file.display());
+    let options = [SMALL, &["--only", "throughput"]].concat();
+    let (code, stdout, stderr) = Bench::start(&[&options, &[&*write][..]].concat()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.is_empty(), "the table is printed beside the file");
+
+    let mut earlier = json(&fs::read_to_string(&file).unwrap());
+    for row in earlier["throughput"].as_array_mut().unwrap() {
+        row["runs"][0]["seconds"] = 1e-6.into();
+    }
+    fs::write(&file, earlier.to_string()).unwrap();
+    let baseline = ["--baseline", file.to_str().unwrap()];
+    let (code, _, stderr) = Bench::start(&[&options, &baseline[..]].concat()).end().await;
+    assert_eq!(code, 99, "{stderr}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_written_is_known_before_anything_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let (nowhere, wrong) = (folder.path().join("no/file"), folder.path().join("wrong.json"));
+    fs::write(&wrong, "{}").unwrap();
+    let (nowhere, wrong) = (nowhere.to_str().unwrap(), wrong.to_str().unwrap());
+    for (options, code, said) in [
+        (vec!["--json", "--csv"], 2, "both go to stdout"),
+        (vec!["--plot", nowhere], 78, "--plot: cannot write "),
+        (vec!["--baseline", nowhere], 78, "--baseline: cannot read "),
+        (vec!["--baseline", wrong], 78, "is no report of a bench"),
+        (vec!["--payload-bytes", "100000", "--buffer", "64KiB"], 2, "never find room"),
+    ] {
+        let end = Bench::start(&options).end().await;
+        assert_eq!((end.0, &*end.1), (code, ""), "{options:?}: {}", end.2);
+        assert!(end.2.contains(said) && end.2.lines().count() == 1, "{options:?}: {}", end.2);
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_nobody_gives_a_task_says_what_to_start_instead() {
+    let output = Program::start(&["bench-part"]).end().await;
+    let (stdout, _) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout.contains("start `bench` instead"), "{stdout}");
+}
