@@ -91,14 +91,13 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 
 /// The report, or `None` after a signal. Leaves nothing behind.
 async fn measured(args: &BenchArgs, plan: &Plan, crew: &Crew, stop: &Stop) -> anyhow::Result<Option<Report>> {
-    let site = tokio::select! {
+    let mut site = tokio::select! {
         site = site(args, plan) => site?,
         () = stop.asked() => {
             say("Stopped before the first message.");
             return Ok(None);
         }
     };
-    let mut site = site;
     let mut report = empty_report(plan, &site).await;
     let progress = Progress::new();
     let bench = Bench { plan, site: &mut site, crew, progress: &progress, cores: machine::cores() };

@@ -42,12 +42,12 @@ pub(super) async fn run(place: Place, bytes: u64) -> anyhow::Result<()> {
     tell(&Event::Ready);
     let mut left = bytes;
     while left > 0 {
-        match socket.read(&mut buffer).await? {
-            0 => bail!(
+        match socket.read(&mut buffer).await {
+            Ok(0) | Err(_) => bail!(
                 "the server cut off a subscriber that reads as fast as it can: raise the limit of \
                  client-output-buffer-limit pubsub, or take fewer --messages"
             ),
-            read => left = left.saturating_sub(read as u64),
+            Ok(read) => left = left.saturating_sub(read as u64),
         }
     }
     tell(&Event::Heard { at: clock::now() });
