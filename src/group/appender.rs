@@ -1,4 +1,4 @@
-//! The appender: consumers put records in, its lane takes them out as commits.
+//! The appender: consumers put records in, its lanes take them out as commits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,13 @@ use crate::sink::{Form, Lane, Records};
 /// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
 /// the same time goes together and nothing waits for company.
 pub(crate) struct Appender {
-    /// What the records for its lane are made of.
+    /// What the records for its lanes are made of.
     form: Form,
     state: Mutex<State>,
-    /// The lane waits here for records.
+    /// The first lane waits here for records.
     filled: Notify,
+    /// The second lane waits here for more records than go into one commit.
+    heaped: Notify,
     /// Consumers wait here for room.
     room: Notify,
 }
@@ -34,15 +36,27 @@ struct State {
     commits: VecDeque<Records>,
     /// Emptied commits, kept for their memory.
     spare: Vec<Records>,
-    lane_waits: bool,
+    /// Whether the first lane waits, and the second.
+    waits: [bool; 2],
     end: Option<End>,
+}
+
+/// Which of its lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Takes what is there as soon as it can.
+    First,
+    /// Helps when there is more than one commit to make, so that the server has work while the first one waits for
+    /// its answer. Were it to take less, there would be twice as many commits of half the size, and both the server
+    /// and we would have more to do.
+    Second,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// No more records come; the lane ends after the last commit.
+    /// No more records come; the lanes end after the last commit.
     Closed,
-    /// The lane has failed. What is put in stays in flight, and is abandoned at the end.
+    /// A lane has failed. What is put in stays in flight, and is abandoned at the end.
     Failed,
 }
 
@@ -55,7 +69,13 @@ impl Appender {
     const FEW_COMMITS: usize = Self::MOST_COMMITS / 2;
 
     pub(crate) fn new(form: Form) -> Self {
-        Self { form, state: Mutex::default(), filled: Notify::new(), room: Notify::new() }
+        Self {
+            form,
+            state: Mutex::default(),
+            filled: Notify::new(),
+            heaped: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     pub(crate) fn outbox(self: &Arc<Self>) -> Outbox {
@@ -64,8 +84,13 @@ impl Appender {
 
     /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
     /// each confirmed commit.
-    pub(crate) async fn run<L: Lane>(&self, mut lane: L, settle: impl Fn(&Records)) -> Result<(), Error> {
-        while let Some(records) = self.next_commit().await {
+    pub(crate) async fn run<L: Lane>(
+        &self,
+        mut lane: L,
+        turn: Turn,
+        settle: impl Fn(&Records),
+    ) -> Result<(), Error> {
+        while let Some(records) = self.next_commit(turn).await {
             if let Err(error) = lane.commit(&records).await {
                 self.fail();
                 return Err(error);
@@ -80,7 +105,7 @@ impl Appender {
     /// Says that no more records come.
     pub(crate) fn close(&self) {
         self.lock().end.get_or_insert(End::Closed);
-        self.filled.notify_one();
+        self.wake_lanes();
     }
 
     /// Takes the records if there is room for them. They go into one commit.
@@ -99,18 +124,28 @@ impl Appender {
         } else {
             return false;
         }
-        if std::mem::take(&mut state.lane_waits) {
-            drop(state);
+        let heaped = state.is_heaped();
+        let [first, second] = &mut state.waits;
+        let (first, second) = (std::mem::take(first), heaped && std::mem::take(second));
+        drop(state);
+        if first {
             self.filled.notify_one();
+        }
+        if second {
+            self.heaped.notify_one();
         }
         true
     }
 
-    async fn next_commit(&self) -> Option<Records> {
+    async fn next_commit(&self, turn: Turn) -> Option<Records> {
         loop {
             {
                 let mut state = self.lock();
-                if let Some(records) = state.commits.pop_front() {
+                let next = match turn {
+                    Turn::Second if !state.is_heaped() => None,
+                    Turn::First | Turn::Second => state.commits.pop_front(),
+                };
+                if let Some(records) = next {
                     let few = state.commits.len() <= Self::FEW_COMMITS;
                     drop(state);
                     if few {
@@ -121,9 +156,12 @@ impl Appender {
                 if state.end.is_some() {
                     return None;
                 }
-                state.lane_waits = true;
+                state.waits[turn as usize] = true;
             }
-            self.filled.notified().await;
+            match turn {
+                Turn::First => self.filled.notified().await,
+                Turn::Second => self.heaped.notified().await,
+            }
         }
     }
 
@@ -141,6 +179,12 @@ impl Appender {
         state.commits.clear();
         drop(state);
         self.room.notify_waiters();
+        self.wake_lanes();
+    }
+
+    fn wake_lanes(&self) {
+        self.filled.notify_one();
+        self.heaped.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,6 +240,11 @@ impl Outbox {
 }
 
 impl State {
+    /// Whether there is more than goes into one commit.
+    fn is_heaped(&self) -> bool {
+        self.commits.len() > 1
+    }
+
     fn has_room(&self) -> bool {
         self.commits.len() < Appender::MOST_COMMITS
             && self.commits.iter().map(Records::bytes).sum::<usize>() < Appender::MOST_BYTES
@@ -246,7 +295,7 @@ mod tests {
                 let settle = |records: &Records| {
                     settled.fetch_add(records.messages(), Ordering::Relaxed);
                 };
-                appender.run(lane, settle).await
+                appender.run(lane, Turn::First, settle).await
             }
         });
         let mut outbox = appender.outbox();
@@ -274,7 +323,7 @@ mod tests {
         let lane = Slow(Arc::default(), None);
         let run = tokio::spawn({
             let appender = appender.clone();
-            async move { appender.run(lane, |_| ()).await }
+            async move { appender.run(lane, Turn::First, |_| ()).await }
         });
         waiting.await.unwrap();
         appender.close();
@@ -287,7 +336,7 @@ mod tests {
         let lane = Slow(Arc::default(), Some(1));
         let run = tokio::spawn({
             let appender = appender.clone();
-            async move { appender.run(lane, |_| ()).await }
+            async move { appender.run(lane, Turn::First, |_| ()).await }
         });
         let mut outbox = appender.outbox();
         for _ in 0..10_000 {
@@ -307,7 +356,30 @@ mod tests {
             outbox.hand_on().await;
         }
         appender.close();
-        appender.run(Slow(Arc::clone(&sizes), None), |_| ()).await.unwrap();
+        appender.run(Slow(Arc::clone(&sizes), None), Turn::First, |_| ()).await.unwrap();
         assert_eq!(*sizes.lock().unwrap(), [200, 100]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_lane_helps_only_when_there_is_more_than_one_commit() {
+        let appender = Arc::new(Appender::new(Form::default()));
+        let [first, second]: [Arc<Mutex<Vec<usize>>>; 2] = Default::default();
+        let lanes = [(Turn::First, &first), (Turn::Second, &second)].map(|(turn, sizes)| {
+            let (appender, lane) = (appender.clone(), Slow(Arc::clone(sizes), None));
+            tokio::spawn(async move { appender.run(lane, turn, |_| ()).await })
+        });
+        let mut outbox = appender.outbox();
+        for records in [1, 100, 600] {
+            for _ in 0..records {
+                append(&mut outbox).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        appender.close();
+        for lane in lanes {
+            lane.await.unwrap().unwrap();
+        }
+        assert_eq!(*first.lock().unwrap(), [1, 100, 256, 88]);
+        assert_eq!(*second.lock().unwrap(), [256]);
     }
 }

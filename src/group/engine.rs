@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::appender::Appender;
+use super::appender::{Appender, Turn};
 use super::retries::Retries;
 use super::worker::{Desk, Worker};
 use crate::appended::{Appended, Observer};
@@ -45,8 +45,10 @@ pub(crate) struct Engine<P, S, L> {
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) processor: P,
     pub(crate) source: S,
-    /// A consumer's records always take the same lane, so that one consumer's order is kept.
-    pub(crate) lanes: Vec<L>,
+    /// The first lane of the output. Where there is only this one, the order of the messages is kept.
+    pub(crate) first_lane: L,
+    /// The second one, if there are several consumers.
+    pub(crate) second_lane: Option<L>,
     /// The lane of rejected messages.
     pub(crate) rejected: L,
     /// The runtime that the consumers run on. The rest runs where the engine does, so that a processor that
@@ -87,20 +89,32 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
     /// finish what is in it; the appenders close; the lanes commit what is in them. All of it within the
     /// drain timeout.
     pub(crate) async fn run(self, keeper: impl Future<Output = Error>) -> Result<(), Error> {
-        let Self { config, consumers, processor, source, lanes, rejected, workers, shared, observer } = self;
+        let Self {
+            config,
+            consumers,
+            processor,
+            source,
+            first_lane,
+            second_lane,
+            rejected,
+            workers,
+            shared,
+            observer,
+        } = self;
         let queue = Queue::new();
         let buffer = Buffer::new(config.buffer);
         let (retries, retry_task) = Retries::new(queue.clone(), shared.stop.clone());
         let retries = Arc::new(retries);
         let processor = Arc::new(processor);
-        let outputs: Vec<_> = lanes.iter().map(|lane| Arc::new(Appender::new(lane.form()))).collect();
+        let output = Arc::new(Appender::new(first_lane.form()));
         let rejections = Arc::new(Appender::new(rejected.form()));
 
         let mut retry_tasks = JoinSet::new();
         retry_tasks.spawn(retry_task.run());
 
         let mut lane_tasks = JoinSet::new();
-        for (lane, output) in lanes.into_iter().zip(&outputs) {
+        let lanes = [(Turn::First, Some(first_lane)), (Turn::Second, second_lane)];
+        for (turn, lane) in lanes.into_iter().filter_map(|(turn, lane)| Some((turn, lane?))) {
             let (output, shared, observer) = (output.clone(), shared.clone(), observer.clone());
             lane_tasks.spawn(async move {
                 let settle = |records: &Records| {
@@ -110,19 +124,21 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                         observer(&Appended::new(records));
                     }
                 };
-                output.run(lane, settle).await
+                output.run(lane, turn, settle).await
             });
         }
         let (appender, counts) = (rejections.clone(), shared.counts.clone());
-        lane_tasks
-            .spawn(async move { appender.run(rejected, |records| counts.reject(records.messages())).await });
+        lane_tasks.spawn(async move {
+            let settle = |records: &Records| counts.reject(records.messages());
+            appender.run(rejected, Turn::First, settle).await
+        });
 
         let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();
-        for (at, consumer) in consumers.into_iter().enumerate() {
+        for consumer in consumers {
             let desk = Desk {
                 seat: queue.seat(),
-                output: outputs[at % outputs.len()].outbox(),
+                output: output.outbox(),
                 rejected: rejections.outbox(),
                 rejections: throttle.clone(),
                 retries: retries.clone(),
@@ -170,7 +186,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             while let Some(end) = worker_tasks.join_next().await {
                 failure.note(end.map(Ok));
             }
-            for appender in outputs.iter().chain([&rejections]) {
+            for appender in [&output, &rejections] {
                 appender.close();
             }
             while let Some(end) = lane_tasks.join_next().await {

@@ -6,7 +6,7 @@ mod builder;
 pub(crate) mod engine;
 mod pace;
 mod retries;
-pub(crate) mod start;
+mod start;
 #[cfg(test)]
 mod tests;
 mod worker;

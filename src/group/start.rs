@@ -31,8 +31,6 @@ use crate::source::PubSub;
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// And how much longer it may for each id.
 const RELEASE_PER_ID: Duration = Duration::from_millis(1);
-/// Lanes of the output. While one waits for its confirmation, the server works for the other.
-pub(crate) const LANES: usize = 2;
 
 /// Starts a group on a thread of its own, with the consumers on the runtime of the caller.
 pub(super) async fn start<P: Processor>(
@@ -114,9 +112,19 @@ impl<P: Processor> Life<P> {
         };
         // Whoever does not wait for it any more has dropped the handle, and the group ends at once.
         drop(started.send(Ok(())));
-        let Parts { control, mut membership, lanes, rejected, count, .. } = parts;
-        let engine =
-            Engine { config, consumers, processor, source, lanes, rejected, workers, shared, observer };
+        let Parts { control, mut membership, first_lane, second_lane, rejected, count, .. } = parts;
+        let engine = Engine {
+            config,
+            consumers,
+            processor,
+            source,
+            first_lane,
+            second_lane,
+            rejected,
+            workers,
+            shared,
+            observer,
+        };
         let end = engine.run(keep(&control, &mut membership)).await;
         leave(&mut membership, count).await;
         Some(end)
@@ -131,7 +139,9 @@ struct Parts {
     /// How many ids the membership has.
     count: u32,
     registering: bool,
-    lanes: Vec<StreamLane>,
+    first_lane: StreamLane,
+    /// While the first one waits for its confirmation, the server works for this one.
+    second_lane: Option<StreamLane>,
     rejected: StreamLane,
 }
 
@@ -143,8 +153,9 @@ impl Parts {
             let target = Target { server: server.clone(), stream: stream.clone(), option, maxlen };
             StreamLane::new(target, config.commit, beside(stream, &format!("lane:{process}:{at}")))
         };
-        let count = LANES.min(config.consumers);
-        let lanes: Vec<_> = (0..count).map(|at| lane(&config.output, "output", config.maxlen, at)).collect();
+        let output = |at| lane(&config.output, "output", config.maxlen, at);
+        let first_lane = output(0);
+        let second_lane = (config.consumers > 1).then(|| output(1));
         let rejected = lane(&config.rejected, "rejected", None, 0);
         let about = About {
             source: match config.source {
@@ -160,12 +171,15 @@ impl Parts {
                 .elapsed()
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             lease: config.lease,
-            lanes: lanes.iter().chain([&rejected]).filter_map(StreamLane::key).map(str::to_owned).collect(),
+            lanes: [Some(&first_lane), second_lane.as_ref(), Some(&rejected)]
+                .into_iter()
+                .filter_map(|lane| lane?.key().map(str::to_owned))
+                .collect(),
         };
         let control = Control(server.clone());
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let membership = Membership::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
-        Ok(Self { server, control, membership, count, registering: false, lanes, rejected })
+        Ok(Self { server, control, membership, count, registering: false, first_lane, second_lane, rejected })
     }
 
     /// Connects everything, in this order: look at the keys, put the ids into their list, look at the
@@ -184,7 +198,8 @@ impl Parts {
         .await?;
         self.registering = true;
         self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
-        for lane in self.lanes.iter_mut().chain([&mut self.rejected]) {
+        let lanes = [Some(&mut self.first_lane), self.second_lane.as_mut(), Some(&mut self.rejected)];
+        for lane in lanes.into_iter().flatten() {
             if let Err(setback) = lane.rehearse().await {
                 match setback {
                     Setback::Final(error) => return Err(Setback::Final(error)),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::config::{Commit, Config, Tls};
 use crate::error::Error;
-use crate::group::appender::Appender;
+use crate::group::appender::{Appender, Turn};
 use crate::record::Record;
 use crate::redis::server::Server;
 use crate::redis::slot::beside;
@@ -59,7 +59,7 @@ pub async fn append(records: &[Record]) {
         appender.close();
     };
     let taken = Cell::new(0);
-    let take = appender.run(Nowhere, |records| taken.set(taken.get() + records.len()));
+    let take = appender.run(Nowhere, Turn::First, |records| taken.set(taken.get() + records.len()));
     let ((), end) = tokio::join!(put, take);
     end.expect("a lane that does not fail");
     assert_eq!(taken.get(), records.len());

@@ -15,7 +15,6 @@ use super::{CHANNEL, Encoder, Run, consumer, payload, runs};
 use crate::config::{Config, Overflow};
 use crate::error::Error;
 use crate::group::engine::{Engine, Shared};
-use crate::group::start::LANES;
 use crate::intake::Intake;
 use crate::processor::JsonProcessor;
 use crate::sink::{Form, Lane, Records};
@@ -54,7 +53,8 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
             messages,
             stopwatch: stopwatch.clone(),
         },
-        lanes: (0..LANES.min(consumers)).map(|_| Encoder::new()).collect(),
+        first_lane: Encoder::new(),
+        second_lane: (consumers > 1).then(Encoder::new),
         rejected: Encoder::new(),
         workers: Handle::current(),
         shared: shared.clone(),

@@ -32,7 +32,7 @@ async fn the_time_between_attempts_doubles_and_the_last_one_rejects() {
 async fn the_ledger_adds_up_at_every_step() {
     let setup = Setup {
         config: Config { max_attempts: 2, ..Setup::default().config },
-        lanes: vec![Lane::stuck()],
+        lane: Lane::stuck(),
         rejected: Lane::stuck(),
         ..Setup::default()
     };
@@ -52,7 +52,7 @@ async fn the_ledger_adds_up_at_every_step() {
     gate.add_permits(1);
     settle().await;
     assert_eq!(group.counts(), (4, 0, 0, 0, 4), "processed, but not yet committed");
-    setup.lanes[0].confirm();
+    setup.lane.confirm();
     settle().await;
     assert_eq!(group.counts(), (4, 1, 0, 0, 3));
     gate.add_permits(1);
@@ -141,14 +141,14 @@ async fn what_waits_for_room_is_received_and_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_counted_in_the_last_second_from_when_its_commit_is_confirmed() {
-    let setup = Setup { lanes: vec![Lane::stuck()], ..Setup::default() };
+    let setup = Setup { lane: Lane::stuck(), ..Setup::default() };
     let group = setup.start(copy(Duration::ZERO));
     let last_second = || group.shared.rate.last_second(group.shared.now());
     group.publisher.publish(["a", "b", "c"]);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(last_second(), 0);
-    setup.lanes[0].confirm();
-    setup.lanes[0].confirm();
+    setup.lane.confirm();
+    setup.lane.confirm();
     settle().await;
     assert_eq!(last_second(), 3);
     sleep(Duration::from_millis(995)).await;

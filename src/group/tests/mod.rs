@@ -35,7 +35,7 @@ struct Group {
 /// How a group is set up.
 struct Setup {
     config: Config,
-    lanes: Vec<Lane>,
+    lane: Lane,
     rejected: Lane,
     /// How long the source takes to leave.
     farewell: Duration,
@@ -49,7 +49,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             config: Config { consumers: 1, ..Config::default() },
-            lanes: vec![Lane::new()],
+            lane: Lane::new(),
             rejected: Lane::new(),
             farewell: Duration::ZERO,
             keeper_fails_after: None,
@@ -67,7 +67,8 @@ impl Setup {
             consumers: (0..self.config.consumers).map(|at| Consumer::new(at, Uuid::new_v4())).collect(),
             processor,
             source,
-            lanes: self.lanes.clone(),
+            first_lane: self.lane.clone(),
+            second_lane: None,
             rejected: self.rejected.clone(),
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),

@@ -6,11 +6,11 @@ use super::*;
 async fn a_stop_finishes_everything_in_order() {
     let setup = Setup {
         config: Config { consumers: 2, ..Config::default() },
-        lanes: vec![Lane::stuck()],
+        lane: Lane::stuck(),
         farewell: Duration::from_millis(500),
         ..Setup::default()
     };
-    let lane = setup.lanes[0].clone();
+    let lane = setup.lane.clone();
     let group = setup.start(copy(Duration::from_millis(100)));
     group.publisher.publish(["a", "b", "c"]);
     settle().await;
@@ -63,7 +63,7 @@ async fn what_is_not_done_within_the_drain_timeout_is_abandoned() {
         (Duration::ZERO, Lane::stuck(), Lane::new(), (0, 1)),
         (Duration::ZERO, Lane::new(), Lane::stuck(), (2, 0)),
     ] {
-        let setup = Setup { config: config.clone(), lanes: vec![lane], rejected, ..Setup::default() };
+        let setup = Setup { config: config.clone(), lane, rejected, ..Setup::default() };
         let group = setup.start(FromFn(move |_, message: Message| async move {
             sleep(processing).await;
             match message.payload() {
