@@ -129,7 +129,8 @@ impl Seat {
         }
     }
 
-    fn take(&mut self, most: usize) -> Option<Message> {
+    /// The next message, if one waits.
+    pub(crate) fn take(&mut self, most: usize) -> Option<Message> {
         match &mut self.claimed {
             Some(claimed) => {
                 let message = claimed.next();

@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::record::Record;
 use crate::sink::{Form, Lane, Records};
 
 /// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
-/// the same time goes together and nothing waits for company.
+/// the same time goes together, and a lone message waits for no company.
 pub(crate) struct Appender {
     /// What the records for its lanes are made of.
     form: Form,
@@ -29,6 +31,19 @@ pub(crate) struct Appender {
 pub(crate) struct Outbox {
     appender: Arc<Appender>,
     records: Records,
+    /// Whether records were handed on for soon, and none for now since.
+    soon: bool,
+}
+
+/// When what is handed on has to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// As soon as the lane can: nothing more comes from this consumer for now.
+    Now,
+    /// Within [`Appender::SOON`]. Its consumer goes on with the next message, because more wait than there are
+    /// consumers: then a commit that fills for a moment delays nobody, and leaves the processors the time that
+    /// several smaller ones would take.
+    Soon,
 }
 
 #[derive(Default)]
@@ -36,9 +51,21 @@ struct State {
     commits: VecDeque<Records>,
     /// Emptied commits, kept for their memory.
     spare: Vec<Records>,
-    /// Whether the first lane waits, and the second.
-    waits: [bool; 2],
+    /// Whether some of the records were handed on for now.
+    hurried: bool,
+    /// What the first lane waits for.
+    first_waits: Option<Awaited>,
+    /// Whether the second lane waits.
+    second_waits: bool,
     end: Option<End>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// Any record.
+    Records,
+    /// That there is reason to commit those that are there.
+    Reason,
 }
 
 /// Which of its lanes.
@@ -67,6 +94,8 @@ impl Appender {
     const MOST_BYTES: usize = Self::MOST_COMMITS * Records::MOST_BYTES;
     /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
     const FEW_COMMITS: usize = Self::MOST_COMMITS / 2;
+    /// How long a commit may fill that nobody waits for.
+    const SOON: Duration = Duration::from_millis(1);
 
     pub(crate) fn new(form: Form) -> Self {
         Self {
@@ -79,7 +108,7 @@ impl Appender {
     }
 
     pub(crate) fn outbox(self: &Arc<Self>) -> Outbox {
-        Outbox { appender: self.clone(), records: Records::new(self.form.clone()) }
+        Outbox { appender: self.clone(), records: Records::new(self.form.clone()), soon: false }
     }
 
     /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
@@ -109,7 +138,7 @@ impl Appender {
     }
 
     /// Takes the records if there is room for them. They go into one commit.
-    fn take(&self, records: &mut Records) -> bool {
+    fn take(&self, records: &mut Records, haste: Haste) -> bool {
         let mut state = self.lock();
         if state.end == Some(End::Failed) {
             records.clear();
@@ -124,9 +153,30 @@ impl Appender {
         } else {
             return false;
         }
-        let heaped = state.is_heaped();
-        let [first, second] = &mut state.waits;
-        let (first, second) = (std::mem::take(first), heaped && std::mem::take(second));
+        state.hurried |= haste == Haste::Now;
+        self.wake_for(state);
+        true
+    }
+
+    /// What was handed on for soon has to be committed now.
+    fn hurry(&self) {
+        let mut state = self.lock();
+        state.hurried |= !state.commits.is_empty();
+        self.wake_for(state);
+    }
+
+    /// Wakes the lanes that wait for what there is.
+    fn wake_for(&self, mut state: MutexGuard<'_, State>) {
+        let first = match state.first_waits {
+            Some(Awaited::Records) => !state.commits.is_empty(),
+            Some(Awaited::Reason) => state.hurried || state.is_heaped(),
+            None => false,
+        };
+        let second = state.second_waits && state.is_heaped();
+        if first {
+            state.first_waits = None;
+        }
+        state.second_waits &= !second;
         drop(state);
         if first {
             self.filled.notify_one();
@@ -134,35 +184,63 @@ impl Appender {
         if second {
             self.heaped.notify_one();
         }
-        true
     }
 
     async fn next_commit(&self, turn: Turn) -> Option<Records> {
+        match turn {
+            Turn::First => self.next_of_all().await,
+            Turn::Second => self.next_of_heap().await,
+        }
+    }
+
+    async fn next_of_all(&self) -> Option<Records> {
+        let mut soon = None;
         loop {
             {
                 let mut state = self.lock();
-                let next = match turn {
-                    Turn::Second if !state.is_heaped() => None,
-                    Turn::First | Turn::Second => state.commits.pop_front(),
-                };
-                if let Some(records) = next {
-                    let few = state.commits.len() <= Self::FEW_COMMITS;
-                    drop(state);
-                    if few {
-                        self.room.notify_waiters();
-                    }
-                    return Some(records);
+                let late = soon.is_some_and(|soon| soon <= Instant::now());
+                if state.hurried || state.is_heaped() || late || state.end.is_some() {
+                    return self.pop(state);
+                }
+                if state.commits.is_empty() {
+                    state.first_waits = Some(Awaited::Records);
+                } else {
+                    soon.get_or_insert_with(|| Instant::now() + Self::SOON);
+                    state.first_waits = Some(Awaited::Reason);
+                }
+            }
+            match soon {
+                None => self.filled.notified().await,
+                Some(soon) => timeout_at(soon, self.filled.notified()).await.unwrap_or_default(),
+            }
+        }
+    }
+
+    async fn next_of_heap(&self) -> Option<Records> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.is_heaped() {
+                    return self.pop(state);
                 }
                 if state.end.is_some() {
                     return None;
                 }
-                state.waits[turn as usize] = true;
+                state.second_waits = true;
             }
-            match turn {
-                Turn::First => self.filled.notified().await,
-                Turn::Second => self.heaped.notified().await,
-            }
+            self.heaped.notified().await;
         }
+    }
+
+    fn pop(&self, mut state: MutexGuard<'_, State>) -> Option<Records> {
+        let records = state.commits.pop_front()?;
+        state.hurried &= !state.commits.is_empty();
+        let few = state.commits.len() <= Self::FEW_COMMITS;
+        drop(state);
+        if few {
+            self.room.notify_waiters();
+        }
+        Some(records)
     }
 
     fn recycle(&self, mut records: Records) {
@@ -212,24 +290,29 @@ impl Outbox {
         while let Some(size) = Records::first_commit(rest) {
             let (first, others) = rest.split_at(size);
             if !self.records.has_room_for(first) {
-                self.hand_on().await;
+                self.hand_on(Haste::Soon).await;
             }
             self.records.push(first, others.is_empty());
             rest = others;
         }
         if self.records.bytes() > Self::MOST_BYTES {
-            self.hand_on().await;
+            self.hand_on(Haste::Soon).await;
         }
     }
 
     /// Hands on what is in it, waiting for room if there is none.
-    pub(crate) async fn hand_on(&mut self) {
+    pub(crate) async fn hand_on(&mut self, haste: Haste) {
+        let before = std::mem::replace(&mut self.soon, haste == Haste::Soon);
         if self.records.is_empty() {
+            self.soon &= before;
+            if before && haste == Haste::Now {
+                self.appender.hurry();
+            }
             return;
         }
         loop {
             let room = self.appender.room.notified();
-            if self.appender.take(&mut self.records) {
+            if self.appender.take(&mut self.records, haste) {
                 break;
             }
             room.await;
@@ -254,7 +337,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -280,8 +362,12 @@ mod tests {
     }
 
     async fn append(outbox: &mut Outbox) {
+        put(outbox, Haste::Now).await;
+    }
+
+    async fn put(outbox: &mut Outbox, haste: Haste) {
         outbox.put(&[Record::new().field("f", "v")]).await;
-        outbox.hand_on().await;
+        outbox.hand_on(haste).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -353,7 +439,7 @@ mod tests {
             for _ in 0..100 {
                 outbox.put(&[Record::new().field("f", "v")]).await;
             }
-            outbox.hand_on().await;
+            outbox.hand_on(Haste::Now).await;
         }
         appender.close();
         appender.run(Slow(Arc::clone(&sizes), None), Turn::First, |_| ()).await.unwrap();
@@ -381,5 +467,37 @@ mod tests {
         }
         assert_eq!(*first.lock().unwrap(), [1, 100, 256, 88]);
         assert_eq!(*second.lock().unwrap(), [256]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_fills_a_commit_for_a_moment() {
+        let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
+        let lane = Slow(Arc::clone(&sizes), None);
+        let run = tokio::spawn({
+            let appender = appender.clone();
+            async move { appender.run(lane, Turn::First, |_| ()).await }
+        });
+        let [mut busy, mut other] = [appender.outbox(), appender.outbox()];
+        let committed_within = async |millis| {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            std::mem::take(&mut *sizes.lock().unwrap())
+        };
+        // A commit takes 10 ms. Its consumer has more to do, until it has not.
+        for haste in [Haste::Soon, Haste::Soon, Haste::Now] {
+            put(&mut busy, haste).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(committed_within(11).await, [3]);
+        // Its consumer is busy for long.
+        put(&mut busy, Haste::Soon).await;
+        assert_eq!(committed_within(10).await, [0; 0]);
+        assert_eq!(committed_within(3).await, [1]);
+        // It finds nothing more to do, and has nothing more to hand on.
+        put(&mut busy, Haste::Soon).await;
+        put(&mut other, Haste::Soon).await;
+        busy.hand_on(Haste::Now).await;
+        assert_eq!(committed_within(11).await, [2]);
+        appender.close();
+        run.await.unwrap().unwrap();
     }
 }

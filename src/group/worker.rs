@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::appender::Outbox;
+use super::appender::{Haste, Outbox};
 use super::attempt::Attempt;
 use super::pace::Pace;
 use super::retries::Retries;
@@ -42,7 +42,7 @@ pub(crate) struct Desk {
 impl<P: Processor> Worker<P> {
     pub(crate) async fn run(mut self) {
         let mut pace = Pace::default();
-        while let Some(mut message) = self.desk.seat.next(pace.claim()).await {
+        while let Some(mut message) = self.desk.next(pace.claim()).await {
             pace.takes();
             if pace.copies() {
                 message = message.detached().unwrap_or(message);
@@ -53,7 +53,6 @@ impl<P: Processor> Worker<P> {
             }
             if !self.desk.seat.has_claimed() {
                 pace.claim_is_done();
-                self.desk.hand_on().await;
                 // A processor that never waits would keep the runtime's thread for itself.
                 tokio::task::coop::consume_budget().await;
             }
@@ -113,6 +112,20 @@ impl<P: Processor> Worker<P> {
 }
 
 impl Desk {
+    /// The next message. What was made of those before goes on its way once all that was claimed is done.
+    async fn next(&mut self, claim: usize) -> Option<Message> {
+        let claimed = self.seat.has_claimed();
+        let message = self.seat.take(claim);
+        if message.is_none() {
+            self.hand_on(Haste::Now).await;
+            return self.seat.next(claim).await;
+        }
+        if !claimed {
+            self.hand_on(Haste::Soon).await;
+        }
+        message
+    }
+
     /// Settles what a message has become.
     async fn conclude(&mut self, consumer: &Consumer, message: &Message, outcome: Outcome) {
         match outcome {
@@ -125,12 +138,12 @@ impl Desk {
     /// Before a wait: others take over what was claimed, and what is ready goes on its way.
     async fn make_way(&mut self) {
         self.seat.give_back();
-        self.hand_on().await;
+        self.hand_on(Haste::Soon).await;
     }
 
-    async fn hand_on(&mut self) {
-        self.output.hand_on().await;
-        self.rejected.hand_on().await;
+    async fn hand_on(&mut self, haste: Haste) {
+        self.output.hand_on(haste).await;
+        self.rejected.hand_on(haste).await;
     }
 
     async fn append(&mut self, consumer: &Consumer, message: &Message, records: &[Record]) {

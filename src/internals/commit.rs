@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::config::{Commit, Config, Tls};
 use crate::error::Error;
-use crate::group::appender::{Appender, Turn};
+use crate::group::appender::{Appender, Haste, Turn};
 use crate::record::Record;
 use crate::redis::server::Server;
 use crate::redis::slot::beside;
@@ -55,7 +55,7 @@ pub async fn append(records: &[Record]) {
         for record in records {
             outbox.put(from_ref(record)).await;
         }
-        outbox.hand_on().await;
+        outbox.hand_on(Haste::Now).await;
         appender.close();
     };
     let taken = Cell::new(0);
