@@ -48,7 +48,7 @@ fn timed(work: impl FnOnce()) -> Duration {
 
 /// A runtime for what waits for nothing.
 fn runtime() -> Runtime {
-    Builder::new_current_thread().build().expect("a runtime")
+    Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
 /// Records as the default processor makes them of ids.

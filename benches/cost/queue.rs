@@ -14,14 +14,14 @@ pub(super) fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for size in [256, 1000] {
         let run = run(size);
-        for seats in [1, 4] {
+        for (claim, seats) in [(1, 1), (1, 4), (32, 1)] {
             let (runtime, queue) = (runtime(), Queue::new());
             let mut seats: Vec<_> = (0..seats).map(|_| queue.seat()).collect();
-            let name = format!("batches of {size}, seats {}, threads 1", seats.len());
+            let name = format!("batches of {size}, claims of {claim}, seats {}, threads 1", seats.len());
             group.bench_function(name, |bencher| {
                 each_of(size as u64, bencher, || {
                     let run = run.clone();
-                    timed(|| runtime.block_on(pass(&queue, run, size, &mut seats)))
+                    timed(|| runtime.block_on(pass(&queue, run, size, claim, &mut seats)))
                 });
             });
         }
@@ -30,7 +30,7 @@ pub(super) fn benches(criterion: &mut Criterion) {
     const BATCHES: usize = 100;
     let (size, run) = (1000, run(1000));
     let threads = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
-    group.bench_function("batches of 1000, seats 2, threads 2", |bencher| {
+    group.bench_function("batches of 1000, claims of 32, seats 2, threads 2", |bencher| {
         each_of((BATCHES * size) as u64, bencher, || {
             let runs = vec![run.clone(); BATCHES];
             timed(|| threads.block_on(drain_by_two(runs)))
@@ -45,11 +45,11 @@ fn run(size: usize) -> Run {
 }
 
 /// One batch in, and its messages out to the seats in turn.
-async fn pass(queue: &Queue, run: Run, size: usize, seats: &mut [Seat]) {
+async fn pass(queue: &Queue, run: Run, size: usize, claim: usize, seats: &mut [Seat]) {
     queue.put(run).await;
     let count = seats.len();
     for at in 0..size {
-        black_box(seats[at % count].next().await);
+        black_box(seats[at % count].next(claim).await);
     }
 }
 
@@ -62,7 +62,7 @@ async fn drain_by_two(runs: Vec<Run>) {
     queue.close();
     let seats = [queue.seat(), queue.seat()].map(|mut seat| {
         tokio::spawn(async move {
-            while let Some(message) = seat.next().await {
+            while let Some(message) = seat.next(32).await {
                 black_box(message);
                 consume_budget().await;
             }

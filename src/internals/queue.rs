@@ -55,9 +55,9 @@ impl Queue {
 }
 
 impl Seat {
-    /// The next message; `None` when nothing more comes. It claims as many at once as a quick consumer does.
-    pub async fn next(&mut self) -> Option<Message> {
-        self.0.next(32).await
+    /// The next message; `None` when nothing more comes. When nothing is claimed any more, it claims `most` at once.
+    pub async fn next(&mut self, most: usize) -> Option<Message> {
+        self.0.next(most).await
     }
 }
 
