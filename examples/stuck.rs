@@ -1,0 +1,32 @@
+//! A processor that never comes to an end, to see what the limit of the buffer is worth: what does not fit is
+//! dropped and counted, and the memory of the process stays where the limit puts it.
+//!
+//! ```sh
+//! /usr/bin/time -v target/release/examples/stuck redis://localhost:6379 67108864
+//! ```
+//!
+//! Publish to `messages:published` in another terminal. Ctrl-C ends it.
+
+#![allow(clippy::print_stdout, reason = "a program prints")]
+
+use redis_consumer_group::{ConsumerGroup, Failure, Record};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let url = arguments.next().unwrap_or_else(|| "redis://localhost:6379".to_owned());
+    let buffer = arguments.next().map_or(Ok(64 << 20), |bytes| bytes.parse())?;
+    let mut group = ConsumerGroup::builder(url)
+        .consumers(4)
+        .buffer(buffer)
+        .processor(|_, _| async {
+            std::future::pending::<()>().await;
+            Ok::<_, Failure>(Record::new())
+        })
+        .start()
+        .await?;
+    tokio::signal::ctrl_c().await?;
+    group.abort();
+    println!("{}", group.join().await?);
+    Ok(())
+}
