@@ -90,8 +90,10 @@ impl BenchArgs {
     pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
         let payload_bytes = self.payload_bytes.unwrap_or(Payload::SHORTEST);
         if payload_bytes > self.buffer {
-            let text =
-                format!("--payload-bytes: {payload_bytes} never find room in a --buffer of {}", self.buffer);
+            let text = format!(
+                "--payload-bytes: {payload_bytes} bytes never find room in a --buffer of {} bytes",
+                self.buffer
+            );
             bail!(Coded { code: exit::USAGE, text });
         }
         let micros =

@@ -68,6 +68,11 @@ impl Comparison {
         self.throughput.iter().any(|pair| pair.fell(self.tolerance))
     }
 
+    /// Whether there was anything to compare.
+    pub(crate) fn compared(&self) -> bool {
+        !self.throughput.is_empty()
+    }
+
     fn section(&self) -> Section {
         let columns = [
             "consumers",

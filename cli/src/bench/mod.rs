@@ -58,7 +58,7 @@ use crate::talk::{finish, say};
 /// Measures, and prints or writes the report. Whatever it started or wrote to the server is gone when this
 /// returns, also with an error and after a signal.
 ///
-/// Exit code 1 if a message was lost or duplicated, 99 if throughput fell.
+/// Exit code 1 if a message was lost or duplicated, or nothing could be compared; 99 if throughput fell.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = args.plan()?;
     let earlier = args.baseline.as_deref().map(read).transpose()?;
@@ -85,8 +85,11 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         say("Failed: messages were lost or duplicated, so nothing here counts.");
         return Ok(exit::FAILED.into());
     }
-    let fell = comparison.is_some_and(|comparison| comparison.fell());
-    Ok(if fell { exit::FELL.into() } else { ExitCode::SUCCESS })
+    Ok(match comparison {
+        Some(comparison) if !comparison.compared() => exit::FAILED.into(),
+        Some(comparison) if comparison.fell() => exit::FELL.into(),
+        Some(_) | None => ExitCode::SUCCESS,
+    })
 }
 
 /// The report, or `None` after a signal. Leaves nothing behind.

@@ -46,6 +46,13 @@ impl Outputs {
                 (Some(path), _) => files.push((form, Destination::open(option, path)?)),
             }
         }
+        let paths = [&args.json, &args.csv, &args.markdown, &args.plot].into_iter().flatten();
+        let mut files_named: Vec<_> = paths.filter(|path| **path != Path::new("-")).collect();
+        files_named.sort_unstable();
+        if let Some(twice) = files_named.windows(2).find(|pair| pair[0] == pair[1]) {
+            let text = format!("{} is named twice: give each report a file of its own", twice[0].display());
+            bail!(Coded { code: exit::USAGE, text });
+        }
         let plot = args.plot.as_deref().map(|path| Destination::open("plot", path)).transpose()?;
         Ok(Self { stdout: stdout.map_or(output::table as Form, |(_, form)| form), files, plot })
     }

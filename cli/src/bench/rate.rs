@@ -31,10 +31,10 @@ impl FromStr for Rate {
 
     /// `1000`, `max`, `max/2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NUMBERS: std::ops::RangeInclusive<f64> = 1.0..=100e6;
+        const NUMBERS: std::ops::RangeInclusive<f64> = 1.0..=10e6;
         let wrong = || {
             format!(
-                "{text:?} is no rate from 1 to 100000000 messages a second; write it like 1000, max or max/2"
+                "{text:?} is no rate from 1 to 10000000 messages a second; write it like 1000, max or max/2"
             )
         };
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| NUMBERS.contains(number));

@@ -196,6 +196,12 @@ impl Site {
                 what: name,
                 answer,
             },
+            _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Error::Refused {
+                address,
+                try_next: "give user and password in the URL, or --password-file".to_owned(),
+                what: name,
+                answer,
+            },
             ErrorKind::Io => Error::Unreachable {
                 address,
                 cause: error.to_string(),

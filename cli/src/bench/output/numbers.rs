@@ -27,6 +27,10 @@ pub(crate) fn rate(rate: f64) -> String {
 
 /// The smallest and the largest rate: `148,200–155,300`.
 pub(crate) fn spread(spread: Spread) -> String {
+    // Of a single run there is none.
+    if spread.least == spread.most {
+        return NOTHING.to_owned();
+    }
     some(spread.least + spread.most, |_| format!("{}–{}", rate(spread.least), rate(spread.most)))
 }
 

@@ -29,7 +29,8 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
         return None;
     }
     let plots = plots(&points);
-    let server = medians::server_rates(report).median;
+    // Work is far below it.
+    let server = if report.work_limit.is_empty() { medians::server_rates(report).median } else { f64::NAN };
     let highest = points.iter().flat_map(|point| [point.rates.most, point.work]).fold(server, f64::max);
     let end = points.len() as f64 - 0.5;
     let names: Vec<_> = points.iter().map(|point| point.consumers.to_string()).collect();

@@ -14,21 +14,23 @@ use crate::printable::printable;
 pub(super) fn sections(report: &Report) -> Vec<Section> {
     let mut sections = vec![server_limit::section(report)];
     sections.extend(throughput::sections(report));
-    sections.push(burst::section(report));
     sections.push(latency::section(report));
+    sections.push(burst::section(report));
     sections.retain(|section| !section.rows.is_empty());
     sections
 }
 
 /// What was measured where: the program, the server, the machine.
 pub(super) fn heading(report: &Report) -> String {
-    let private = if report.server.private { " (private)" } else { "" };
-    format!(
-        "redis-consumer-group {} · {}{private} · {}",
-        printable(&report.version),
-        printable(&report.server.version),
-        machine(report)
-    )
+    format!("redis-consumer-group {} · {} · {}", printable(&report.version), server(report), machine(report))
+}
+
+/// The server, and where it is.
+pub(super) fn server(report: &Report) -> String {
+    let server = &report.server;
+    let place =
+        if server.private { "(private)".to_owned() } else { format!("at {}", printable(&server.address)) };
+    format!("{} {place}", printable(&server.version))
 }
 
 /// The processor and its cores.
