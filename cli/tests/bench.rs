@@ -164,6 +164,33 @@ async fn a_group_that_is_stuck_drops_what_its_buffer_does_not_hold_and_its_ledge
 }
 
 #[tokio::test]
+async fn a_group_that_is_stuck_and_cut_off_has_failed_and_says_what_it_missed() {
+    let server = server().await;
+    let options = "--only stuck --messages 1000000 --buffer 1MiB --consumers 2 --json";
+    let bench = Bench::on(&server, &options.split(' ').collect::<Vec<_>>());
+    let published = || {
+        let stats: redis::InfoDict = ask(&server, "INFO stats");
+        stats.get::<u64>("total_commands_processed").unwrap()
+    };
+    let at_full_speed = async {
+        while published() < 5000 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), at_full_speed).await.expect("messages");
+    assert_eq!(ask::<u64>(&server, "CLIENT KILL TYPE pubsub"), 1);
+    let (code, stdout, stderr) = bench.end().await;
+    assert_eq!(code, 1, "{stderr}");
+    let stuck = &json(&stdout)["stuck"][0];
+    let count = |name: &str| stuck[name].as_u64().unwrap();
+    assert!(count("gaps") > 0 && stuck["cause"].is_string(), "{stuck}");
+    assert!(count("received") < 1_000_000, "{stuck}");
+    assert_eq!(count("dropped") + count("abandoned"), count("received"), "{stuck}");
+    assert!(stderr.contains("never reached the group: the connection of the group broke"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
 async fn a_signal_while_a_group_idles_or_is_stuck_leaves_nothing_behind() {
     for section in ["idle", "stuck"] {
         let server = server().await;

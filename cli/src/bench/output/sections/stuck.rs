@@ -39,7 +39,7 @@ fn notes(stuck: &Stuck) -> Vec<String> {
         notes.push("The ledger adds up to what was published.".to_owned());
     } else {
         notes.push(format!(
-            "The ledger does not add up: {} published, {} received, and of these {} settled.",
+            "The ledger does not add up: of {} published, {} were received and {} settled.",
             count(stuck.published),
             count(stuck.received),
             count(stuck.settled())
