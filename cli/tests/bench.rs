@@ -12,7 +12,7 @@ use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const SMALL: &[&str] = &["--messages", "2000", "--runs", "1", "--consumers", "1,2", "--rates", "500"];
 
@@ -128,6 +128,93 @@ async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothin
     for line in ["throughput 2 consumers, run 1 of 1: ", "latency at 500/s: ", "burst 2 consumers: "] {
         assert!(stderr.contains(line), "{line}: {stderr}");
     }
+}
+
+#[tokio::test]
+async fn a_group_with_nothing_to_do_is_looked_at_as_long_as_was_asked_for() {
+    let options = "--only idle --idle-consumers 20 --idle-time 300ms --json";
+    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let report = json(&stdout);
+    assert!(report["throughput"].as_array().unwrap().is_empty(), "{report}");
+    let idle = &report["idle"][0];
+    assert_eq!(idle["consumers"], 20);
+    assert!(idle["seconds"].as_f64().unwrap() >= 0.3, "{idle}");
+    assert!(idle["cpu_seconds"].is_f64(), "{idle}");
+    assert_has_memory(idle);
+    assert!(stderr.contains("idle 20 consumers: "), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_group_that_is_stuck_drops_what_its_buffer_does_not_hold_and_its_ledger_adds_up() {
+    let server = server().await;
+    let options = "--only stuck --messages 20000 --buffer 1MiB --consumers 2 --json";
+    let (code, stdout, stderr) = Bench::on(&server, &options.split(' ').collect::<Vec<_>>()).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let stuck = &json(&stdout)["stuck"][0];
+    let count = |name: &str| stuck[name].as_u64().unwrap();
+    let counts = ["published", "received", "processed", "rejected", "gaps", "unheard"].map(count);
+    assert_eq!(counts, [20_000, 20_000, 0, 0, 0, 0], "{stuck}");
+    assert!(count("dropped") > 0 && count("abandoned") > 0, "{stuck}");
+    assert_eq!(count("dropped") + count("abandoned"), 20_000, "{stuck}");
+    assert_eq!(count("buffer"), 1 << 20);
+    assert_has_memory(stuck);
+    assert!(stderr.contains("stuck 2 consumers: 20,000 received"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_group_that_is_stuck_and_cut_off_has_failed_and_says_what_it_missed() {
+    let server = server().await;
+    let options = "--only stuck --messages 1000000 --buffer 1MiB --consumers 2 --json";
+    let bench = Bench::on(&server, &options.split(' ').collect::<Vec<_>>());
+    let published = || {
+        let stats: redis::InfoDict = ask(&server, "INFO stats");
+        stats.get::<u64>("total_commands_processed").unwrap()
+    };
+    let at_full_speed = async {
+        while published() < 5000 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), at_full_speed).await.expect("messages");
+    assert_eq!(ask::<u64>(&server, "CLIENT KILL TYPE pubsub"), 1);
+    let (code, stdout, stderr) = bench.end().await;
+    assert_eq!(code, 1, "{stderr}");
+    let stuck = &json(&stdout)["stuck"][0];
+    let count = |name: &str| stuck[name].as_u64().unwrap();
+    assert!(count("gaps") > 0 && stuck["cause"].is_string(), "{stuck}");
+    assert!(count("received") < 1_000_000, "{stuck}");
+    assert_eq!(count("dropped") + count("abandoned"), count("received"), "{stuck}");
+    assert!(stderr.contains("never reached the group: the connection of the group broke"), "{stderr}");
+    assert!(keys(&server).is_empty());
+}
+
+#[tokio::test]
+async fn a_signal_while_a_group_idles_or_is_stuck_leaves_nothing_behind() {
+    for section in ["idle", "stuck"] {
+        let server = server().await;
+        let options = ["--only", section, "--messages", "100000000", "--idle-time", "1m"];
+        let bench = Bench::on(&server, &options);
+        let at_work = async {
+            while keys(&server).is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), at_work).await.expect(section);
+        sleep(Duration::from_millis(300)).await;
+        bench.program.signal(Signal::INT);
+        let (code, stdout, stderr) = bench.end().await;
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        assert!(stderr.contains("nothing is left"), "{stderr}");
+        assert_eq!(keys(&server), [""; 0], "{section}");
+    }
+}
+
+/// Only Linux tells how much memory a process has had.
+fn assert_has_memory(measured: &Value) {
+    let memory = measured["peak_memory"].as_u64();
+    assert!(memory.is_some() || !cfg!(target_os = "linux"), "{measured}");
 }
 
 #[tokio::test]

@@ -47,10 +47,16 @@ pub(crate) struct BenchArgs {
     /// How long to publish at each rate
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     latency_time: Duration,
-    /// Consumers for latency and burst [default: 4, or the largest of --consumers below it]
+    /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below it]
     #[arg(long, value_name = "N", value_parser = consumers)]
     latency_consumers: Option<usize>,
-    /// Measure these only [default: all of them; with --work, throughput]
+    /// How long to look at a group that has nothing to do
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = idle_time)]
+    idle_time: Duration,
+    /// Consumers for idle
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = consumers)]
+    idle_consumers: usize,
+    /// Measure these only [default: throughput, latency and burst; with --work, throughput]
     #[arg(long, value_name = "WORD,…", value_delimiter = ',', value_enum)]
     only: Vec<Section>,
     /// The memory that waiting messages may hold in the group
@@ -118,6 +124,8 @@ impl BenchArgs {
             rates: self.rates.clone(),
             latency_time: self.latency_time,
             buffer: self.buffer,
+            idle_time: self.idle_time,
+            idle_consumers: self.idle_consumers,
         })
     }
 }
@@ -147,6 +155,13 @@ fn work(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if (Duration::from_micros(1)..=LONGEST).contains(&time) => Ok(time),
         _ => Err("the work for a message takes 1us to 1m; write it like 10ms".to_owned()),
+    }
+}
+
+fn idle_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing can be seen in no time; take 1s or more".to_owned()),
+        time => Ok(time),
     }
 }
 
@@ -186,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_everything_with_a_million_messages() {
+    fn the_default_is_what_says_how_fast_it_is_with_a_million_messages() {
         let plan = plan("");
         assert_eq!(plan.sections, [Section::Throughput, Section::Latency, Section::Burst]);
         assert_eq!((plan.consumers, plan.messages, plan.runs), (vec![1, 2, 4, 8], 1_000_000, 3));
@@ -200,6 +215,15 @@ mod tests {
         assert_eq!(plan("--work-cpu 50us --only latency").sections, [Section::Latency]);
         let work = plan("--work 10ms --work-cpu 50us").work;
         assert_eq!((work.wait_us, work.compute_us), (Some(10_000), Some(50)));
+    }
+
+    #[test]
+    fn idling_and_being_stuck_are_measured_where_they_are_asked_for() {
+        let asked = plan("--only idle,stuck --idle-time 300ms --idle-consumers 20");
+        assert_eq!(asked.sections, [Section::Idle, Section::Stuck]);
+        assert_eq!((asked.idle_time, asked.idle_consumers), (Duration::from_millis(300), 20));
+        let usual = plan("");
+        assert_eq!((usual.idle_time, usual.idle_consumers), (Duration::from_secs(10), 1000));
     }
 
     #[test]
@@ -227,9 +251,11 @@ mod tests {
             ("--work 0s", "write it like 10ms"),
             ("--work 2m", "1us to 1m"),
             ("--latency-time 0s", "take 1s or more"),
+            ("--idle-time 0s", "take 1s or more"),
+            ("--idle-consumers 10001", "from 1 to 10000"),
             ("--buffer 1KiB", "64KiB or more"),
             ("--tolerance 200%", "write it like 10%"),
-            ("--only speed", "throughput, latency, burst"),
+            ("--only speed", "throughput, latency, burst, idle, stuck"),
         ] {
             let error = args(options).unwrap_err();
             assert!(error.contains(hint), "{options}: {error}");

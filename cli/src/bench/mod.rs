@@ -58,7 +58,8 @@ use crate::talk::{finish, say};
 /// Measures, and prints or writes the report. Whatever it started or wrote to the server is gone when this
 /// returns, also with an error and after a signal.
 ///
-/// Exit code 1 if a message was lost or duplicated, or nothing could be compared; 99 if throughput fell.
+/// Exit code 1 if a message was lost or duplicated or is in no ledger, or nothing could be compared; 99 if
+/// throughput fell.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = args.plan()?;
     let earlier = args.baseline.as_deref().map(read).transpose()?;
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         say(comparison);
     }
     if !report.is_flawless() {
-        say("Failed: messages were lost or duplicated, so nothing here counts.");
+        say("Failed: messages were lost or duplicated, or a ledger does not add up, so nothing here counts.");
         return Ok(exit::FAILED.into());
     }
     Ok(match comparison {
@@ -157,6 +158,10 @@ fn extent(plan: &Plan) -> Extent {
         all += burst;
         most = most.max(burst);
     }
+    // Nothing of this is appended.
+    if plan.has(Section::Stuck) {
+        all += plan.messages;
+    }
     Extent::new(all, most, plan.payload_bytes)
 }
 
@@ -186,6 +191,8 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         throughput: Vec::new(),
         latency: Vec::new(),
         burst: Vec::new(),
+        idle: Vec::new(),
+        stuck: Vec::new(),
     }
 }
 

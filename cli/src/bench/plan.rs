@@ -14,6 +14,10 @@ pub(crate) enum Section {
     Latency,
     /// All messages at once, at the server's own limits
     Burst,
+    /// What a group costs that has nothing to do
+    Idle,
+    /// What memory a group takes whose processor never finishes
+    Stuck,
 }
 
 /// What is to be measured, and how.
@@ -29,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) latency_time: Duration,
     pub(crate) latency_consumers: usize,
     pub(crate) buffer: usize,
+    pub(crate) idle_time: Duration,
+    pub(crate) idle_consumers: usize,
 }
 
 impl Plan {
@@ -79,6 +85,8 @@ pub(crate) mod tests {
             latency_time: Duration::from_secs(10),
             latency_consumers: 4,
             buffer: 256 << 20,
+            idle_time: Duration::from_secs(10),
+            idle_consumers: 1000,
         }
     }
 

@@ -2,7 +2,13 @@
 //!
 //! Times are in seconds or as the name says; CPU is in µs a message; memory is in bytes.
 
+mod idle;
+mod stuck;
+
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::idle::Idle;
+pub(crate) use self::stuck::Stuck;
 
 /// Everything that a bench found, with what it takes to make it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +32,12 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
     /// All messages at once, at the server's own limits.
     pub(crate) burst: Vec<Run>,
+    /// A group with nothing to do. Not in older reports.
+    #[serde(default)]
+    pub(crate) idle: Vec<Idle>,
+    /// A group whose processor never finishes. Not in older reports.
+    #[serde(default)]
+    pub(crate) stuck: Vec<Stuck>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,12 +210,14 @@ impl Fate {
 }
 
 impl Report {
-    /// Whether each message of each run is in the stream, once. A rate that was not reached is no flaw of that kind.
+    /// Whether each message of each run is in the stream, once; of a group that is stuck, in its ledger. A rate that
+    /// was not reached is no flaw of that kind.
     pub(crate) fn is_flawless(&self) -> bool {
         let runs = self.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&self.burst);
         runs.map(|run| &run.fate)
             .chain(self.latency.iter().map(|latency| &latency.fate))
             .all(Fate::is_flawless)
+            && self.stuck.iter().all(Stuck::adds_up)
     }
 }
 

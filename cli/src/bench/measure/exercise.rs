@@ -10,7 +10,9 @@ use crate::bench::check;
 use crate::bench::clock;
 use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
-use crate::bench::part::protocol::{Appended, Command, Event, Finished, Group, Load, Loaded, Order, Task};
+use crate::bench::part::protocol::{
+    Appended, Command, Duty, Event, Finished, Group, Load, Loaded, Order, Task,
+};
 use crate::bench::report::Fate;
 use crate::bench::site::Used;
 use crate::talk;
@@ -94,7 +96,7 @@ impl Bench<'_> {
         })
     }
 
-    fn group(&self, exercise: Exercise<'_>, numbering: Numbering) -> Group {
+    pub(super) fn group(&self, exercise: Exercise<'_>, numbering: Numbering) -> Group {
         /// The library's default.
         const PAYLOAD: usize = 1 << 20;
         Group {
@@ -102,7 +104,7 @@ impl Bench<'_> {
             consumers: exercise.consumers,
             buffer: self.plan.buffer,
             max_payload: self.plan.payload_bytes.max(PAYLOAD).min(self.plan.buffer),
-            work: self.plan.work,
+            duty: Duty::Record(self.plan.work),
             run: numbering.id(0),
             messages: exercise.messages,
             rate: exercise.rate,
@@ -195,7 +197,8 @@ async fn begun(group: &mut Part) -> anyhow::Result<u64> {
     }
 }
 
-async fn finished(group: &mut Part) -> anyhow::Result<Finished> {
+/// Waits for the end of a group that was told to finish.
+pub(super) async fn finished(group: &mut Part) -> anyhow::Result<Finished> {
     /// As long as a stop of the group may take, and some more.
     const LIMIT: Duration = Duration::from_secs(20);
     let waiting = async {

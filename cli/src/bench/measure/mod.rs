@@ -4,11 +4,15 @@
 //!   limits      what could be reached at most
 //!   throughput  ┐
 //!   latency     ┴─► exercise   a group, a load, the check of the stream
+//!   idle        a group without a load
+//!   stuck       a group and a load, and the group's ledger in place of the stream
 //! ```
 
 mod exercise;
+mod idle;
 mod latency;
 mod limits;
+mod stuck;
 mod throughput;
 
 use super::crew::Crew;
@@ -40,6 +44,12 @@ impl Bench<'_> {
         }
         if self.plan.has(Section::Burst) {
             self.burst(report).await?;
+        }
+        if self.plan.has(Section::Idle) {
+            report.idle.push(self.idle().await?);
+        }
+        if self.plan.has(Section::Stuck) {
+            report.stuck.push(self.stuck().await?);
         }
         Ok(())
     }

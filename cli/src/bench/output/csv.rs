@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::bench::report::{Fate, Latency, Outcome, Report, Run};
+use crate::bench::report::{Fate, Idle, Latency, Outcome, Report, Run, Stuck};
 
 /// The rows of all runs, under one header.
 pub(crate) fn csv(report: &Report) -> String {
@@ -14,7 +14,7 @@ pub(crate) fn csv(report: &Report) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| unreachable!("made of text"))
 }
 
-/// CPU is in µs a message, `server_busy` from 0 to 1; `run` counts from 1 within its kind and its number of
+/// CPU is in µs a message; `server_busy` is from 0 to 1, `group_busy` counts cores; `run` counts from 1 within its kind and its number of
 /// consumers.
 #[derive(Debug, Default, Serialize)]
 struct Row<'a> {
@@ -34,6 +34,8 @@ struct Row<'a> {
     publish_cpu_us: Option<f64>,
     xadd_cpu_us: Option<f64>,
     server_busy: Option<f64>,
+    group_busy: Option<f64>,
+    buffer_bytes: Option<u64>,
     peak_memory_bytes: Option<u64>,
     received: Option<u64>,
     processed: Option<u64>,
@@ -92,6 +94,8 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
     }
     rows.extend(report.burst.iter().zip(1..).map(|(run, number)| of_run("burst", number, run)));
     rows.extend(report.latency.iter().map(of_latency));
+    rows.extend(report.idle.iter().zip(1..).map(|(idle, run)| of_idle(run, idle)));
+    rows.extend(report.stuck.iter().zip(1..).map(|(stuck, run)| of_stuck(run, stuck)));
     rows
 }
 
@@ -138,6 +142,38 @@ fn of_latency(latency: &Latency) -> Row<'_> {
     }
 }
 
+fn of_idle<'a>(run: usize, idle: &Idle) -> Row<'a> {
+    Row {
+        kind: "idle",
+        run,
+        consumers: Some(idle.consumers),
+        seconds: Some(idle.seconds),
+        group_busy: Some(idle.busy()),
+        peak_memory_bytes: idle.peak_memory,
+        ..Row::default()
+    }
+}
+
+/// None of its messages is in the stream, so that none is lost for that.
+fn of_stuck<'a>(run: usize, stuck: &Stuck) -> Row<'a> {
+    Row {
+        kind: "stuck",
+        run,
+        consumers: Some(stuck.consumers),
+        messages: Some(stuck.published),
+        publish_seconds: Some(stuck.publish_seconds),
+        buffer_bytes: Some(stuck.buffer),
+        peak_memory_bytes: stuck.peak_memory,
+        received: Some(stuck.received),
+        processed: Some(stuck.processed),
+        rejected: Some(stuck.rejected),
+        dropped: Some(stuck.dropped),
+        abandoned: Some(stuck.abandoned),
+        gaps: Some(stuck.gaps),
+        ..Row::default()
+    }
+}
+
 fn of_fate<'a>(fate: &Fate) -> Row<'a> {
     Row {
         received: Some(fate.received),
@@ -175,6 +211,8 @@ mod tests {
         assert_eq!(rows("throughput"), runs);
         assert_eq!(rows("burst"), report.burst.len());
         assert_eq!(rows("latency"), report.latency.len());
+        assert_eq!(rows("idle"), report.idle.len());
+        assert_eq!(rows("stuck"), report.stuck.len());
     }
 
     #[test]

@@ -23,6 +23,16 @@ mod tests {
     }
 
     #[test]
+    fn a_report_from_before_a_section_was_there_is_read() {
+        let mut older = serde_json::to_value(sample::report()).expect("our own report");
+        for section in ["idle", "stuck"] {
+            older.as_object_mut().and_then(|report| report.remove(section)).expect(section);
+        }
+        let read: Report = serde_json::from_value(older).expect("an older report");
+        assert_eq!(read, Report { idle: Vec::new(), stuck: Vec::new(), ..sample::report() });
+    }
+
+    #[test]
     fn what_is_no_number_is_null() {
         assert!(json(&sample::broken()).contains("\"seconds\": null"));
     }

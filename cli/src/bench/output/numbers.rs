@@ -48,6 +48,11 @@ pub(crate) fn percent(share: f64) -> String {
     some(share, |share| format!("{:.0} %", share * 100.0))
 }
 
+/// A small share of 1: `0.37 %`.
+pub(crate) fn fine_percent(share: f64) -> String {
+    some(share, |share| format!("{:.2} %", share * 100.0))
+}
+
 /// A change against 1, with its sign: `-4.2 %`.
 pub(crate) fn change(change: f64) -> String {
     some(change, |change| format!("{:+.1} %", change * 100.0))
@@ -138,7 +143,8 @@ mod tests {
         for number in [f64::NAN, f64::INFINITY] {
             let texts = [rate(number), short(number), percent(number), change(number), times(number)];
             assert!(texts.iter().all(|text| text == NOTHING), "{texts:?}");
-            assert_eq!([micros(number), time(number), seconds(number)], [NOTHING; 3]);
+            let texts = [micros(number), time(number), seconds(number), fine_percent(number)];
+            assert_eq!(texts, [NOTHING; 4]);
         }
         assert_eq!(spread(Spread::of([])), NOTHING);
     }

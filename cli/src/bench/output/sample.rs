@@ -57,7 +57,35 @@ pub(in crate::bench) fn report() -> Report {
             Run { peak_memory: Some(231 << 20), ..run(4, 3.4) },
             Run { peak_memory: Some(244 << 20), ..run(4, 3.6) },
         ],
+        idle: vec![Idle { consumers: 1000, seconds: 10.0, cpu_seconds: 0.037, peak_memory: Some(14 << 20) }],
+        stuck: vec![stuck(), cut_off()],
     }
+}
+
+/// A buffer that was full, and a ledger that adds up.
+pub(in crate::bench) fn stuck() -> Stuck {
+    Stuck {
+        consumers: 4,
+        published: 10_000_000,
+        publish_seconds: 12.5,
+        unheard: 0,
+        received: 10_000_000,
+        processed: 0,
+        rejected: 0,
+        dropped: 9_701_234,
+        abandoned: 298_766,
+        gaps: 0,
+        cause: None,
+        buffer: 64 << 20,
+        peak_memory: Some(75 << 20),
+    }
+}
+
+/// The same, where the server cut the connection.
+fn cut_off() -> Stuck {
+    let cause = Some("the server closed the connection".to_owned());
+    let (received, dropped) = (9_500_000, 9_201_234);
+    Stuck { unheard: 400_000, received, dropped, gaps: 1, cause, ..stuck() }
 }
 
 /// Only throughput, with 50 µs of work for each message.
@@ -73,6 +101,8 @@ pub(in crate::bench) fn with_work() -> Report {
         .into();
     report.latency.clear();
     report.burst.clear();
+    report.idle.clear();
+    report.stuck.clear();
     report
 }
 
@@ -85,6 +115,8 @@ pub(in crate::bench) fn empty() -> Report {
         throughput: Vec::new(),
         latency: Vec::new(),
         burst: Vec::new(),
+        idle: Vec::new(),
+        stuck: Vec::new(),
         ..report()
     }
 }
@@ -117,6 +149,7 @@ pub(in crate::bench) fn broken() -> Report {
         ],
         engine_limit: vec![EngineLimit { consumers: 1, messages: 0, seconds: Vec::new() }],
         burst: vec![run],
+        idle: vec![Idle { consumers: 0, seconds: 0.0, cpu_seconds: 0.0, peak_memory: None }],
         latency: vec![times(&[]), times(&[(f64::NAN, 3), (0.0, 0), (f64::INFINITY, u64::MAX), (1.0, 1)])],
         ..empty()
     }

@@ -8,9 +8,9 @@ use anyhow::bail;
 use redis_consumer_group::{Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::protocol::{Event, Finished, Group, IDS, INPUT, OUTPUT, Order, REJECTED};
+use super::protocol::{Duty, Event, Finished, Group, IDS, INPUT, OUTPUT, Order, REJECTED};
 use super::watch::Watch;
-use super::work::Working;
+use super::work::{Stuck, Working};
 use super::{Orders, tell};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
@@ -20,12 +20,14 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
     let watch = Arc::new(Watch::new(task.messages, Numbering::of(task.run), task.rate));
     let builder = ConsumerGroup::from_config(config(&task)?);
     let starting = async {
-        // Without work it is the very processor that users get.
-        if task.work.is_none() {
-            started(builder, &watch).await
-        } else {
-            let (work, then) = (task.work, JsonProcessor::new());
-            started(builder.processor_type(Working { work, then }), &watch).await
+        match task.duty {
+            // Without work it is the very processor that users get.
+            Duty::Record(work) if work.is_none() => started(builder, &watch).await,
+            Duty::Record(work) => {
+                let then = JsonProcessor::new();
+                started(builder.processor_type(Working { work, then }), &watch).await
+            }
+            Duty::Never => started(builder.processor_type(Stuck), &watch).await,
         }
     };
     let mut group = tokio::select! {
@@ -33,7 +35,7 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
         end = orders.end() => return end,
     };
     tell(&Event::Ready);
-    if !until_the_end(&mut group, &watch, orders).await? {
+    if !until_the_end(&mut group, &task, &watch, orders).await? {
         return give_up(group).await;
     }
     let ledger = group.shutdown().await?;
@@ -59,12 +61,18 @@ fn config(task: &Group) -> anyhow::Result<Config> {
     config.output = OUTPUT.to_owned();
     config.rejected = REJECTED.to_owned();
     config.ids_key = IDS.to_owned();
+    if task.duty == Duty::Never {
+        /// Waiting longer finishes nothing more.
+        const DRAIN: Duration = Duration::from_millis(200);
+        config.drain_timeout = DRAIN;
+    }
     Ok(config)
 }
 
 /// Tells how far the group is. Whether it shall finish: otherwise the bench is gone.
 async fn until_the_end(
     group: &mut ConsumerGroup,
+    task: &Group,
     watch: &Watch,
     orders: &mut Orders,
 ) -> anyhow::Result<bool> {
@@ -80,17 +88,22 @@ async fn until_the_end(
                     watch.begin(at);
                     tell(&Event::Begun { cpu: clock::process_cpu() });
                 }
+                Some(Order::Look) => tell(&Event::Looked { at: clock::now(), cpu: clock::process_cpu() }),
                 Some(Order::Finish) => return Ok(true),
                 None => return Ok(false),
             },
             all = watch.complete() => if let Some(appended) = all {
                 tell(&Event::Appended(appended));
             },
-            _ = ticks.tick() => {
-                let confirmed = watch.confirmed();
-                if confirmed != told {
-                    tell(&Event::Progress { messages: confirmed });
-                    told = confirmed;
+            // A group that has nothing to do is not woken for this.
+            _ = ticks.tick(), if task.messages > 0 => {
+                let messages = match task.duty {
+                    Duty::Record(_) => watch.confirmed(),
+                    Duty::Never => group.ledger().received,
+                };
+                if messages != told {
+                    tell(&Event::Progress { messages });
+                    told = messages;
                 }
             }
             ended = group.join() => {

@@ -61,7 +61,7 @@ impl Orders {
         loop {
             match self.next().await? {
                 Some(Order::Go { at }) => return Ok(Some(at)),
-                Some(Order::Finish) => {}
+                Some(Order::Look | Order::Finish) => {}
                 None => return Ok(None),
             }
         }

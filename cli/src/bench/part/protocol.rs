@@ -72,12 +72,23 @@ pub(crate) struct Group {
     pub(crate) consumers: usize,
     pub(crate) buffer: usize,
     pub(crate) max_payload: usize,
-    pub(crate) work: Work,
+    pub(crate) duty: Duty,
     /// Any id of the run.
     pub(crate) run: Uuid,
+    /// How many there will be. Without any, the group is left alone.
     pub(crate) messages: u64,
     /// The rate of the load, if latency is to be measured.
     pub(crate) rate: Option<f64>,
+}
+
+/// What becomes of the messages that a processor is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Duty {
+    /// Each becomes a record, after this work. Progress counts those that are confirmed.
+    Record(Work),
+    /// Nothing: none is ever finished. Progress counts those that are received.
+    Never,
 }
 
 /// What the processor does besides making a record.
@@ -95,6 +106,8 @@ pub(crate) struct Work {
 pub(crate) enum Order {
     /// To begin at this moment of the common clock, which is now or soon.
     Go { at: u64 },
+    /// To say what CPU it has had.
+    Look,
     /// To come to an end and say what was found.
     Finish,
 }
@@ -107,7 +120,9 @@ pub(crate) enum Event {
     Ready,
     /// The group has heard of the beginning. CPU of its process so far, in ns.
     Begun { cpu: u64 },
-    /// So many messages are confirmed to be in the stream.
+    /// The moment of [`Order::Look`], and the CPU of the process so far, in ns.
+    Looked { at: u64, cpu: u64 },
+    /// So many messages have come as far as their [`Duty`] lets them.
     Progress { messages: u64 },
     /// The load is done.
     Loaded(Loaded),

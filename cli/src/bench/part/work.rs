@@ -23,6 +23,15 @@ impl Processor for Working {
     }
 }
 
+/// Never finishes, so that the group has to keep what it receives, or drop it.
+pub(super) struct Stuck;
+
+impl Processor for Stuck {
+    async fn process(&self, _: &Consumer, _: Message) -> Result<Outcome, Failure> {
+        std::future::pending().await
+    }
+}
+
 /// How often in a second so many tasks do the work, all together.
 pub(super) async fn rate(consumers: usize, work: Work, seconds: f64) -> f64 {
     let done = Arc::<AtomicU64>::default();

@@ -1,13 +1,15 @@
 //! The parts of a report that people read: the same ones for the terminal and in Markdown.
 
 mod burst;
+mod idle;
 mod latency;
 mod server_limit;
+mod stuck;
 mod throughput;
 
 use super::numbers;
-use super::section::Section;
-use crate::bench::report::{Parameters, Report};
+use super::section::{FAILED, Section};
+use crate::bench::report::{Parameters, Report, Stuck};
 use crate::printable::printable;
 
 /// All parts that have something to say.
@@ -16,6 +18,8 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
     sections.extend(throughput::sections(report));
     sections.push(latency::section(report));
     sections.push(burst::section(report));
+    sections.push(idle::section(report));
+    sections.push(stuck::section(report));
     sections.retain(|section| !section.rows.is_empty());
     sections
 }
@@ -54,14 +58,18 @@ pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
     text
 }
 
-/// What to say under everything if a message was lost or is there twice.
+/// What to say under everything if a message was lost or is there twice, or a ledger does not add up.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
     let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
     let (lost, duplicated) =
         fates.fold((0, 0), |(lost, duplicated), fate| (lost + fate.lost, duplicated + fate.duplicated));
-    (lost + duplicated > 0).then(|| {
-        let (lost, duplicated) = (numbers::count(lost), numbers::count(duplicated));
-        format!("{}: {lost} lost, {duplicated} duplicated.", super::section::FAILED)
-    })
+    let mut failures = Vec::new();
+    if lost + duplicated > 0 {
+        failures.push(format!("{} lost, {} duplicated", numbers::count(lost), numbers::count(duplicated)));
+    }
+    if !report.stuck.iter().all(Stuck::adds_up) {
+        failures.push("a ledger does not add up".to_owned());
+    }
+    (!failures.is_empty()).then(|| format!("{FAILED}: {}.", failures.join("; ")))
 }
