@@ -167,6 +167,13 @@ impl Seat {
     }
 }
 
+impl Drop for Seat {
+    /// Nothing is left behind with a consumer that ends before its time.
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 impl State {
     fn is_drained(&self) -> bool {
         self.closed && self.out == 0 && self.portions.is_empty()
@@ -296,6 +303,19 @@ mod tests {
         }
         assert_eq!(order, "2345");
         assert!(quick.next(1).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_consumer_had_claimed_when_it_died_goes_to_others() {
+        let queue = Queue::new();
+        queue.push(batch(&["1", "2"]));
+        queue.close();
+        let mut dying = queue.seat();
+        dying.next(2).await.unwrap();
+        drop(dying);
+        let mut other = queue.seat();
+        assert_eq!(text(&other.next(1).await.unwrap()), "2");
+        assert!(other.next(1).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

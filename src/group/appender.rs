@@ -1,14 +1,13 @@
 //! The appender: consumers put records in, its lanes take them out as commits.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
-use crate::record::Record;
 use crate::sink::{Form, Lane, Records};
 
 /// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
@@ -25,24 +24,13 @@ pub(crate) struct Appender {
     room: Notify,
 }
 
-/// One consumer's records on their way to an appender.
-///
-/// A quick consumer hands on those of a few messages at once. It must not wait for anything with records in here.
-pub(crate) struct Outbox {
-    appender: Arc<Appender>,
-    records: Records,
-    /// Whether records were handed on for soon, and none for now since.
-    soon: bool,
-}
-
 /// When what is handed on has to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Haste {
     /// As soon as the lane can: nothing more comes from this consumer for now.
     Now,
-    /// Within [`Appender::SOON`]. Its consumer goes on with the next message, because more wait than there are
-    /// consumers: then a commit that fills for a moment delays nobody, and leaves the processors the time that
-    /// several smaller ones would take.
+    /// Within [`Appender::SOON`]. Its consumer goes on with a message that waited for it: a commit that fills for a
+    /// moment leaves the processors the time that several smaller ones would take.
     Soon,
 }
 
@@ -88,8 +76,8 @@ enum End {
 }
 
 impl Appender {
-    /// Commits that wait for the lane, at most, and their bytes unless it is one. What does not fit keeps its
-    /// consumer waiting, and so its message in the buffer, where it is counted.
+    /// Commits that wait for the lanes, at most, and their bytes unless it is one. What does not fit stays with its
+    /// consumer, which takes no further message meanwhile: see [`Outbox`](super::outbox::Outbox).
     const MOST_COMMITS: usize = 4;
     const MOST_BYTES: usize = Self::MOST_COMMITS * Records::MOST_BYTES;
     /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
@@ -107,8 +95,8 @@ impl Appender {
         }
     }
 
-    pub(crate) fn outbox(self: &Arc<Self>) -> Outbox {
-        Outbox { appender: self.clone(), records: Records::new(self.form.clone()), soon: false }
+    pub(crate) fn form(&self) -> Form {
+        self.form.clone()
     }
 
     /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
@@ -137,7 +125,18 @@ impl Appender {
         self.wake_lanes();
     }
 
-    /// Takes the records if there is room for them. They go into one commit.
+    /// Takes the records, waiting for room if there is none. They go into one commit.
+    pub(crate) async fn put(&self, records: &mut Records, haste: Haste) {
+        loop {
+            let room = self.room.notified();
+            if self.take(records, haste) {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Takes the records if there is room for them.
     fn take(&self, records: &mut Records, haste: Haste) -> bool {
         let mut state = self.lock();
         if state.end == Some(End::Failed) {
@@ -159,7 +158,7 @@ impl Appender {
     }
 
     /// What was handed on for soon has to be committed now.
-    fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         let mut state = self.lock();
         state.hurried |= !state.commits.is_empty();
         self.wake_for(state);
@@ -172,7 +171,7 @@ impl Appender {
             Some(Awaited::Reason) => state.hurried || state.is_heaped(),
             None => false,
         };
-        let second = state.second_waits && state.is_heaped();
+        let second = state.second_waits && state.has_for_second();
         if first {
             state.first_waits = None;
         }
@@ -199,7 +198,8 @@ impl Appender {
             {
                 let mut state = self.lock();
                 let late = soon.is_some_and(|soon| soon <= Instant::now());
-                if state.hurried || state.is_heaped() || late || state.end.is_some() {
+                let due = state.hurried || state.is_heaped() || late;
+                if state.end.is_some() || (due && !state.commits.is_empty()) {
                     return self.pop(state);
                 }
                 if state.commits.is_empty() {
@@ -220,7 +220,7 @@ impl Appender {
         loop {
             {
                 let mut state = self.lock();
-                if state.is_heaped() {
+                if state.has_for_second() {
                     return self.pop(state);
                 }
                 if state.end.is_some() {
@@ -270,62 +270,16 @@ impl Appender {
     }
 }
 
-impl Outbox {
-    /// With so many bytes in it, it is handed on.
-    const MOST_BYTES: usize = 16 << 10;
-
-    /// Puts the records of one message in, if that can be done without waiting.
-    pub(crate) fn try_put(&mut self, records: &[Record]) -> bool {
-        let fits = self.records.bytes() < Self::MOST_BYTES && self.records.has_room_for(records);
-        let fits = fits && (records.len() == 1 || Records::first_commit(records) == Some(records.len()));
-        if fits {
-            self.records.push(records, true);
-        }
-        fits
-    }
-
-    /// Puts the records of one message in. They go together, in as many commits as they need.
-    pub(crate) async fn put(&mut self, records: &[Record]) {
-        let mut rest = records;
-        while let Some(size) = Records::first_commit(rest) {
-            let (first, others) = rest.split_at(size);
-            if !self.records.has_room_for(first) {
-                self.hand_on(Haste::Soon).await;
-            }
-            self.records.push(first, others.is_empty());
-            rest = others;
-        }
-        if self.records.bytes() > Self::MOST_BYTES {
-            self.hand_on(Haste::Soon).await;
-        }
-    }
-
-    /// Hands on what is in it, waiting for room if there is none.
-    pub(crate) async fn hand_on(&mut self, haste: Haste) {
-        let before = std::mem::replace(&mut self.soon, haste == Haste::Soon);
-        if self.records.is_empty() {
-            self.soon &= before;
-            if before && haste == Haste::Now {
-                self.appender.hurry();
-            }
-            return;
-        }
-        loop {
-            let room = self.appender.room.notified();
-            if self.appender.take(&mut self.records, haste) {
-                break;
-            }
-            room.await;
-        }
-        // There may be thousands of outboxes.
-        self.records.shrink_to(Self::MOST_BYTES);
-    }
-}
-
 impl State {
     /// Whether there is more than goes into one commit.
     fn is_heaped(&self) -> bool {
         self.commits.len() > 1
+    }
+
+    /// Whether the second lane may help with the next commit. Those of one message that needs several are left to
+    /// the first lane, which makes them in order: the message counts as processed with the last one.
+    fn has_for_second(&self) -> bool {
+        self.is_heaped() && !self.commits.front().is_some_and(Records::is_split)
     }
 
     fn has_room(&self) -> bool {
@@ -336,9 +290,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+    use crate::group::outbox::Outbox;
+    use crate::record::Record;
 
     /// A lane that takes its time, and notes the sizes of its commits.
     struct Slow(Arc<Mutex<Vec<usize>>>, Option<usize>);
@@ -384,7 +341,7 @@ mod tests {
                 appender.run(lane, Turn::First, settle).await
             }
         });
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         append(&mut outbox).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         for _ in 0..300 {
@@ -399,7 +356,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn consumers_wait_while_the_lane_is_behind() {
         let appender = Arc::new(Appender::new(Form::default()));
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         for _ in 0..4 * 256 {
             append(&mut outbox).await;
         }
@@ -424,7 +381,7 @@ mod tests {
             let appender = appender.clone();
             async move { appender.run(lane, Turn::First, |_| ()).await }
         });
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         for _ in 0..10_000 {
             append(&mut outbox).await;
         }
@@ -434,7 +391,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_handed_on_together_goes_into_one_commit() {
         let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         for _ in 0..3 {
             for _ in 0..100 {
                 outbox.put(&[Record::new().field("f", "v")]).await;
@@ -454,7 +411,7 @@ mod tests {
             let (appender, lane) = (appender.clone(), Slow(Arc::clone(sizes), None));
             tokio::spawn(async move { appender.run(lane, turn, |_| ()).await })
         });
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         for records in [1, 100, 600] {
             for _ in 0..records {
                 append(&mut outbox).await;
@@ -477,7 +434,7 @@ mod tests {
             let appender = appender.clone();
             async move { appender.run(lane, Turn::First, |_| ()).await }
         });
-        let [mut busy, mut other] = [appender.outbox(), appender.outbox()];
+        let [mut busy, mut other] = [Outbox::new(&appender), Outbox::new(&appender)];
         let committed_within = async |millis| {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             std::mem::take(&mut *sizes.lock().unwrap())
@@ -499,5 +456,25 @@ mod tests {
         assert_eq!(committed_within(11).await, [2]);
         appender.close();
         run.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_commits_of_one_message_are_made_in_order_by_the_first_lane() {
+        let appender = Arc::new(Appender::new(Form::default()));
+        let [first, second]: [Arc<Mutex<Vec<usize>>>; 2] = Default::default();
+        let lanes = [(Turn::First, &first), (Turn::Second, &second)].map(|(turn, sizes)| {
+            let (appender, lane) = (appender.clone(), Slow(Arc::clone(sizes), None));
+            tokio::spawn(async move { appender.run(lane, turn, |_| ()).await })
+        });
+        let mut outbox = Outbox::new(&appender);
+        let many: Vec<_> = (0..600).map(|_| Record::new().field("f", "v")).collect();
+        outbox.put(&many).await;
+        outbox.hand_on(Haste::Now).await;
+        appender.close();
+        for lane in lanes {
+            lane.await.unwrap().unwrap();
+        }
+        assert_eq!(*first.lock().unwrap(), [256, 256, 88]);
+        assert_eq!(*second.lock().unwrap(), [0; 0]);
     }
 }

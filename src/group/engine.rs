@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::appender::{Appender, Turn};
+use super::outbox::Outbox;
 use super::retries::Retries;
 use super::worker::{Desk, Worker};
 use crate::appended::{Appended, Observer};
@@ -138,8 +139,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         for consumer in consumers {
             let desk = Desk {
                 seat: queue.seat(),
-                output: output.outbox(),
-                rejected: rejections.outbox(),
+                output: Outbox::new(&output),
+                rejected: Outbox::new(&rejections),
                 rejections: throttle.clone(),
                 retries: retries.clone(),
                 counts: shared.counts.clone(),

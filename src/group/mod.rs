@@ -4,6 +4,7 @@ pub(crate) mod appender;
 mod attempt;
 mod builder;
 pub(crate) mod engine;
+pub(crate) mod outbox;
 mod pace;
 mod retries;
 mod start;

@@ -16,6 +16,8 @@ pub(crate) struct Pace {
     doublings: u32,
     /// When the first message of the claim under way was taken.
     since: Option<Instant>,
+    /// Messages of the claim under way that were taken.
+    taken: u32,
     /// Messages still to be copied.
     copies: u32,
 }
@@ -44,14 +46,22 @@ impl Pace {
 
     /// A message was taken.
     pub(crate) fn takes(&mut self) {
+        self.taken += 1;
         if self.copies == 0 && self.since.is_none() {
             self.since = Some(Instant::now());
         }
     }
 
+    /// Whether the claim takes longer than it should: what is left of it is better given back. The clock is read
+    /// with every fourth message only.
+    pub(crate) fn is_late(&self) -> bool {
+        self.taken.is_multiple_of(4) && self.since.is_some_and(|since| since.elapsed() > 2 * Self::MOMENT)
+    }
+
     /// All that was claimed is done.
     pub(crate) fn claim_is_done(&mut self) {
         self.copies = self.copies.saturating_sub(1);
+        self.taken = 0;
         if let Some(since) = self.since.take() {
             self.took(since.elapsed());
         }
@@ -87,6 +97,18 @@ mod tests {
             pace.took(Duration::from_micros(100));
         }
         assert_eq!(pace.claim(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_takes_too_long_is_noticed_before_its_end() {
+        let mut pace = Pace::default();
+        (0..4).for_each(|_| pace.takes());
+        assert!(!pace.is_late());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(pace.is_late());
+        pace.claim_is_done();
+        (0..4).for_each(|_| pace.takes());
+        assert!(!pace.is_late());
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::appender::{Haste, Outbox};
+use super::appender::Haste;
 use super::attempt::Attempt;
+use super::outbox::Outbox;
 use super::pace::Pace;
 use super::retries::Retries;
 use crate::consumer::Consumer;
@@ -53,8 +54,14 @@ impl<P: Processor> Worker<P> {
             }
             if !self.desk.seat.has_claimed() {
                 pace.claim_is_done();
+                if !tokio::task::coop::has_budget_remaining() {
+                    self.desk.hand_on(Haste::Soon).await;
+                }
                 // A processor that never waits would keep the runtime's thread for itself.
                 tokio::task::coop::consume_budget().await;
+            } else if pace.is_late() {
+                self.desk.make_way().await;
+                pace.claim_is_done();
             }
         }
     }
@@ -78,8 +85,9 @@ impl<P: Processor> Worker<P> {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     waited = true;
-                    desk.make_way().await;
-                    attempt.outcome(desk.timeout).await
+                    let limit = desk.timeout;
+                    // At the same time: the processor does not stand still while there is no room.
+                    tokio::join!(desk.make_way(), attempt.outcome(limit)).1
                 }
             };
             let reason = match attempt.end().map_or(outcome, Err) {
@@ -142,8 +150,8 @@ impl Desk {
     }
 
     async fn hand_on(&mut self, haste: Haste) {
-        self.output.hand_on(haste).await;
-        self.rejected.hand_on(haste).await;
+        // One of them may have to wait for room, the other has none of that.
+        tokio::join!(self.output.hand_on(haste), self.rejected.hand_on(haste));
     }
 
     async fn append(&mut self, consumer: &Consumer, message: &Message, records: &[Record]) {
@@ -170,6 +178,9 @@ impl Desk {
             // Quoted: the reason may repeat what somebody has published.
             tracing::warn!("rejected {rejected} messages, the last one because {reason:?}; see --rejected");
         }
-        self.rejected.put(&[record]).await;
+        if !self.rejected.try_put(std::slice::from_ref(&record)) {
+            self.output.hand_on(Haste::Soon).await;
+            self.rejected.put(&[record]).await;
+        }
     }
 }

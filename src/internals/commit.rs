@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::config::{Commit, Config, Tls};
 use crate::error::Error;
 use crate::group::appender::{Appender, Haste, Turn};
+use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
 use crate::redis::slot::beside;
@@ -51,7 +52,7 @@ impl Encoder {
 pub async fn append(records: &[Record]) {
     let appender = Arc::new(Appender::new(Nowhere.form()));
     let put = async {
-        let mut outbox = appender.outbox();
+        let mut outbox = Outbox::new(&appender);
         for record in records {
             outbox.put(from_ref(record)).await;
         }

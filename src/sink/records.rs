@@ -12,6 +12,8 @@ pub(crate) struct Records {
     bytes: Vec<u8>,
     entries: Vec<Extent>,
     messages: u64,
+    /// Whether a message is among them that needs several commits.
+    split: bool,
 }
 
 /// What stands between the length of a command that appends a record and the record's fields: the same for all
@@ -58,7 +60,7 @@ impl Records {
     pub(crate) const MOST_BYTES: usize = 128 << 10;
 
     pub(crate) fn new(form: Form) -> Self {
-        Self { form, bytes: Vec::new(), entries: Vec::new(), messages: 0 }
+        Self { form, bytes: Vec::new(), entries: Vec::new(), messages: 0, split: false }
     }
 
     /// How many of these records of one message go into one commit: at least one, if there is any.
@@ -105,11 +107,21 @@ impl Records {
         self.messages += u64::from(complete);
     }
 
+    /// Says that among them are some of a message that needs several commits: those are to be made in order.
+    pub(crate) fn mark_split(&mut self) {
+        self.split = true;
+    }
+
+    pub(crate) fn is_split(&self) -> bool {
+        self.split
+    }
+
     /// Moves all of these behind what is there.
     pub(crate) fn append(&mut self, others: &mut Records) {
         self.bytes.append(&mut others.bytes);
         self.entries.append(&mut others.entries);
         self.messages += std::mem::take(&mut others.messages);
+        self.split |= std::mem::take(&mut others.split);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -150,6 +162,7 @@ impl Records {
         self.bytes.clear();
         self.entries.clear();
         self.messages = 0;
+        self.split = false;
         self.shrink_to(2 * Self::MOST_BYTES);
     }
 

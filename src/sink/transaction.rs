@@ -246,6 +246,10 @@ impl Executed {
         let Some((Head::Array(Some(len)), mut at)) = resp::head(input, 0)? else {
             return Ok(reply::parse(input)?.map(|(reply, used)| (Self::of_none(&reply), used)));
         };
+        if len > appended + 1 {
+            let (what, limit) = ("replies to a commit", appended + 1);
+            return Err(FrameError::TooLarge { what, size: len, limit });
+        }
         let mut error = None;
         for _ in 0..len {
             if let Some(id) = reply::skip_short_bulk(&input[at..]) {

@@ -172,3 +172,27 @@ async fn what_finds_no_room_to_be_set_aside_is_tried_again_by_its_consumer_itsel
     let (end, _) = group.stop().await;
     end.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_waits_goes_on_while_there_is_no_room_for_what_its_consumer_made_before() {
+    let setup = Setup { lane: Lane::stuck(), ..Setup::default() };
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let done = Arc::new(Mutex::new(Some(done)));
+    let group = setup.start(FromFn(move |_, message: Message| {
+        let done = done.clone();
+        async move {
+            if message.payload() == b"waits" {
+                sleep(Duration::from_millis(10)).await;
+                done.lock().unwrap().take().unwrap().send(()).unwrap();
+            }
+            Ok::<_, Failure>(Record::new().field("f", "v"))
+        }
+    }));
+    // Four commits of 256 fill the appender. The next claim has records that find no room, and the one that waits.
+    let payloads = (0..1100).map(|at| if at == 1026 { "waits" } else { "quick" });
+    group.publisher.publish(payloads);
+    timeout(Duration::from_secs(1), is_done).await.unwrap().unwrap();
+    group.shared.abort.cancel();
+    let (_, ledger) = group.end().await;
+    assert_eq!((ledger.processed, ledger.abandoned), (0, 1100));
+}

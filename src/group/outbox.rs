@@ -1,0 +1,71 @@
+//! The outbox: one consumer's records on their way to an appender.
+
+use std::sync::Arc;
+
+use super::appender::{Appender, Haste};
+use crate::record::Record;
+use crate::sink::Records;
+
+/// One consumer's records on their way to an appender. A quick consumer hands on those of a few messages at once. It must not wait for anything with records in here.
+pub(crate) struct Outbox {
+    appender: Arc<Appender>,
+    records: Records,
+    /// Whether records were handed on for soon, and none for now since.
+    soon: bool,
+}
+
+impl Outbox {
+    /// What it holds beyond the message at hand, at most: that much of a consumer's records is in no buffer.
+    const MOST_BYTES: usize = 16 << 10;
+
+    pub(crate) fn new(appender: &Arc<Appender>) -> Self {
+        Self { appender: appender.clone(), records: Records::new(appender.form()), soon: false }
+    }
+
+    /// Puts the records of one message in, if that can be done without waiting.
+    pub(crate) fn try_put(&mut self, records: &[Record]) -> bool {
+        let bytes: usize = records.iter().map(|record| record.encoded().len()).sum();
+        let fits = self.records.bytes() + bytes <= Self::MOST_BYTES && self.records.has_room_for(records);
+        let fits = fits && (records.len() == 1 || Records::first_commit(records) == Some(records.len()));
+        if fits {
+            self.records.push(records, true);
+        }
+        fits
+    }
+
+    /// Puts the records of one message in. They go together, in as many commits as they need.
+    pub(crate) async fn put(&mut self, records: &[Record]) {
+        let mut rest = records;
+        while let Some(size) = Records::first_commit(rest) {
+            let (first, others) = rest.split_at(size);
+            let split = size < records.len();
+            if !self.records.has_room_for(first) {
+                self.hand_on(Haste::Soon).await;
+            }
+            self.records.push(first, others.is_empty());
+            if split {
+                self.records.mark_split();
+                self.hand_on(Haste::Soon).await;
+            }
+            rest = others;
+        }
+        if self.records.bytes() > Self::MOST_BYTES {
+            self.hand_on(Haste::Soon).await;
+        }
+    }
+
+    /// Hands on what is in it, waiting for room if there is none.
+    pub(crate) async fn hand_on(&mut self, haste: Haste) {
+        let before = std::mem::replace(&mut self.soon, haste == Haste::Soon);
+        if self.records.is_empty() {
+            self.soon &= before;
+            if before && haste == Haste::Now {
+                self.appender.hurry();
+            }
+            return;
+        }
+        self.appender.put(&mut self.records, haste).await;
+        // There may be thousands of outboxes.
+        self.records.shrink_to(Self::MOST_BYTES);
+    }
+}
