@@ -20,7 +20,8 @@ use crate::publish::{Payload, payload_bytes, some_time};
 /// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as
 /// a private process. On any other server it asks first, uses keys that begin with bench: and removes them. Each run
 /// is checked against what was published: exit code 1 if anything was lost or is there twice, 99 if --baseline was
-/// given and throughput fell.
+/// given and throughput fell. Two more things are measured with --only: what a group costs that is idle, and what
+/// memory one takes that is stuck, with a processor that never finishes and a full --buffer.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
     /// Measure with each of these numbers of consumers
@@ -50,7 +51,7 @@ pub(crate) struct BenchArgs {
     /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below it]
     #[arg(long, value_name = "N", value_parser = consumers)]
     latency_consumers: Option<usize>,
-    /// How long to look at a group that has nothing to do
+    /// How long idle looks at a group that has nothing to do
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = idle_time)]
     idle_time: Duration,
     /// Consumers for idle

@@ -152,10 +152,7 @@ impl Bench<'_> {
             return;
         }
         let why = match (fate.gaps, finished.causes.last()) {
-            (1.., Some(cause)) => format!(
-                "the connection of the group broke ({cause}): if the server cut it off, raise its \
-                 client-output-buffer-limit pubsub, or take fewer --messages"
-            ),
+            (1.., Some(cause)) => cut_off(cause),
             _ if fate.dropped > 0 => {
                 format!(
                     "{} found the buffer of the group full: raise --buffer, or take fewer --messages",
@@ -180,6 +177,14 @@ impl Bench<'_> {
 /// A moment by which everyone knows of it.
 pub(super) fn soon() -> u64 {
     clock::now() + 50_000_000
+}
+
+/// What to say of a gap.
+pub(super) fn cut_off(cause: &str) -> String {
+    format!(
+        "the connection of the group broke ({cause}): if the server cut it off, raise its \
+         client-output-buffer-limit pubsub, or take fewer --messages"
+    )
 }
 
 /// Waits until a load is done.

@@ -6,7 +6,7 @@ use anyhow::bail;
 use tokio::time::{Instant, sleep_until};
 
 use super::Bench;
-use super::exercise::{Exercise, finished, soon};
+use super::exercise::{Exercise, cut_off, finished, soon};
 use crate::bench::clock;
 use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
@@ -90,10 +90,7 @@ impl Bench<'_> {
             return;
         }
         let why = match &stuck.cause {
-            Some(cause) => format!(
-                "the connection of the group broke ({cause}): if the server cut it off, raise its \
-                 client-output-buffer-limit pubsub, or take fewer --messages"
-            ),
+            Some(cause) => cut_off(cause),
             None => "the group does not know why; please report it".to_owned(),
         };
         let missed = numbers::count(stuck.missed());
