@@ -58,7 +58,8 @@ impl Crew {
 
     /// Waits for the processes whose parts were dropped, and kills those that take too long.
     pub(crate) async fn dismiss(&self) {
-        const LIMIT: Duration = Duration::from_secs(4);
+        /// Longer than a group takes to give up.
+        const LIMIT: Duration = Duration::from_secs(15);
         let children = std::mem::take(&mut *self.children.lock().unwrap_or_else(PoisonError::into_inner));
         let deadline = Instant::now() + LIMIT;
         for mut child in children {

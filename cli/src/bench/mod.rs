@@ -33,9 +33,13 @@ mod site;
 
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
+
+use anyhow::Context;
+use tokio::task::spawn_blocking;
 
 pub(crate) use args::BenchArgs;
 use crew::Crew;
@@ -51,9 +55,8 @@ use site::Site;
 
 use crate::exit::{self, Coded};
 use crate::secret::without_credentials;
-use crate::stdout::Stdout;
 use crate::stop::Stop;
-use crate::talk::{finish, say};
+use crate::talk::say;
 
 /// Measures, and prints or writes the report. Whatever it started or wrote to the server is gone when this
 /// returns, also with an error and after a signal.
@@ -70,14 +73,15 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         measured = measured(&args, &plan, &crew, &stop) => measured?,
         // Dropping everything kills what is left; a given server may keep keys.
         () = stop.insisted() => {
-            say("Stopped at once. On a server that is not private, keys that begin with bench: may be left.");
+            say("Stopped at once. On a server that is not private, keys that begin with bench: or {bench: may be left.");
             return Ok(exit::FAILED.into());
         }
     };
     let Some(report) = measured else { return Ok(exit::FAILED.into()) };
 
-    let text = outputs.write(&report)?;
-    finish(Stdout::new(), text.trim_end().to_owned(), &stop).await;
+    let (text, written) = outputs.write(&report);
+    print(format!("{}\n", text.trim_end()), &stop).await?;
+    written?;
     let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report, args.tolerance));
     if let Some(comparison) = &comparison {
         say(comparison);
@@ -91,6 +95,24 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Some(comparison) if comparison.fell() => exit::FELL.into(),
         Some(_) | None => ExitCode::SUCCESS,
     })
+}
+
+/// Prints the report. A reader that takes nothing is waited for until a stop is insisted on.
+async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
+    let printing = spawn_blocking(move || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    });
+    tokio::select! {
+        printed = printing => match printed? {
+            // Whoever reads only the beginning wanted no more.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write the report to stdout; give a file, like --json=FILE")
+            }
+            _ => Ok(()),
+        },
+        () = stop.insisted() => Ok(()),
+    }
 }
 
 /// The report, or `None` after a signal. Leaves nothing behind.
@@ -153,6 +175,10 @@ fn extent(plan: &Plan) -> Extent {
     if plan.has(Section::Latency) {
         all += rates.iter().sum::<u64>();
         most = rates.into_iter().fold(most, u64::max);
+        if plan.measures_for_rates() {
+            all += burst;
+            most = most.max(burst);
+        }
     }
     if plan.has(Section::Burst) {
         all += burst;
@@ -167,7 +193,8 @@ fn extent(plan: &Plan) -> Extent {
 
 async fn empty_report(plan: &Plan, site: &Site) -> Report {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let arguments: Vec<_> = env::args().skip(1).collect();
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let arguments: Vec<_> = arguments.collect();
     Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         began: since_1970.as_secs(),

@@ -57,17 +57,19 @@ impl Outputs {
         Ok(Self { stdout: stdout.map_or(output::table as Form, |(_, form)| form), files, plot })
     }
 
-    /// Writes the files. Returns what belongs on stdout.
+    /// Writes the files, all that can be written. Returns what belongs on stdout beside that.
     ///
     /// # Errors
     /// When a file cannot be written after all.
-    pub(crate) fn write(self, report: &Report) -> anyhow::Result<String> {
+    pub(crate) fn write(self, report: &Report) -> (String, anyhow::Result<()>) {
+        let mut written = Ok(());
         for (form, destination) in self.files {
-            destination.write(&form(report))?;
+            written = written.and(destination.write(&form(report)).map_err(anyhow::Error::from));
         }
         if let Some(destination) = self.plot {
-            destination.write(&output::plot(report)?)?;
+            let plotted = output::plot(report).and_then(|plot| Ok(destination.write(&plot)?));
+            written = written.and(plotted);
         }
-        Ok((self.stdout)(report))
+        ((self.stdout)(report), written)
     }
 }

@@ -63,6 +63,12 @@ impl Plan {
         Duration::from_secs(5).max(2 * Duration::from_micros(work))
     }
 
+    /// Whether there is a run for the rates that are a part of the throughput: where that was not measured anyway.
+    pub(crate) fn measures_for_rates(&self) -> bool {
+        let measured = self.has(Section::Throughput) && self.consumers.contains(&self.latency_consumers);
+        !measured && self.rates.iter().any(|rate| rate.is_relative())
+    }
+
     /// How many messages an open loop at this rate has.
     pub(crate) fn messages_at(&self, rate: f64) -> u64 {
         ((rate * self.latency_time.as_secs_f64()).round() as u64).max(1)
@@ -109,6 +115,15 @@ pub(crate) mod tests {
         let long = Plan { work: Work { wait_us: Some(10_000_000), compute_us: None }, ..plan() };
         assert_eq!(long.patience(), Duration::from_secs(20));
         assert_eq!(plan().patience(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_part_of_the_throughput_takes_a_run_where_that_is_not_measured() {
+        let relative = Plan { rates: vec![Rate::Share(2.0)], ..plan() };
+        assert!(!relative.measures_for_rates());
+        assert!(Plan { latency_consumers: 3, ..relative.clone() }.measures_for_rates());
+        assert!(Plan { sections: vec![Section::Latency], ..relative }.measures_for_rates());
+        assert!(!Plan { sections: vec![Section::Latency], ..plan() }.measures_for_rates());
     }
 
     #[test]

@@ -7,8 +7,8 @@ use bytesize::ByteSize;
 use redis::cmd;
 use tokio::task::spawn_blocking;
 
-use super::part::protocol::{IDS, INPUT, OUTPUT, REJECTED};
-use super::site::Site;
+use super::part::protocol::INPUT;
+use super::site::{KEYS, Site};
 use crate::exit::{self, Coded};
 
 /// What a bench will do to a server.
@@ -47,7 +47,7 @@ pub(crate) async fn check(site: &mut Site, extent: Extent) -> anyhow::Result<()>
              one that is not part of a cluster"
         )));
     }
-    for key in [OUTPUT, REJECTED, IDS, "{bench:ids}:leases", "{bench:ids}:processes"] {
+    for key in KEYS {
         let kind: String = site.ask(cmd("TYPE").arg(key)).await?;
         if kind != "none" {
             let (size, of) = size(site, key, &kind).await?;
@@ -92,7 +92,7 @@ pub(crate) async fn ask(site: &Site, extent: Extent) -> anyhow::Result<()> {
     }
     let question = format!(
         "The bench will publish {} messages at {at}, one run after another, and load the server fully meanwhile.\n\
-         It takes about {} of the server's memory at once, uses keys that begin with bench: and removes them.\n\
+         It takes about {} of the server's memory at once, uses keys that begin with bench: or {{bench: and removes them.\n\
          Go on? [y/N] ",
         extent.messages,
         ByteSize(extent.memory)

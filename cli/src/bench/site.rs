@@ -1,5 +1,6 @@
 //! The server under test: what the bench asks of it, and what it leaves there, which is nothing.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,6 +9,7 @@ use redis::{ErrorKind, FromRedisValue, InfoDict, RedisError, ServerErrorKind, cm
 use redis_consumer_group::client::connect;
 use redis_consumer_group::{Address, Error, Tls};
 use redis_private_server::PrivateServer;
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::part::protocol::{IDS, OUTPUT, Place, REJECTED};
@@ -154,6 +156,7 @@ impl Site {
     pub(crate) async fn leave(&mut self) -> anyhow::Result<()> {
         const QUIET: Duration = Duration::from_millis(50);
         const ATTEMPTS: u32 = 20;
+        self.remove_what_died().await?;
         for _ in 0..ATTEMPTS {
             self.clear().await?;
             sleep(QUIET).await;
@@ -166,6 +169,23 @@ impl Site {
             KEYS.join(" or "),
             self.address
         )
+    }
+
+    /// Removes the lanes and the lists of ids of groups that could not do it themselves.
+    async fn remove_what_died(&mut self) -> anyhow::Result<()> {
+        // A user who may not look has none of them: it takes the same permissions to make them.
+        let Ok(processes) = self.ask::<HashMap<String, String>>(cmd("HGETALL").arg(PROCESSES)).await else {
+            return Ok(());
+        };
+        for (process, about) in processes {
+            let about: Value = serde_json::from_str(&about).unwrap_or_default();
+            let lanes = about["lanes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let mut keys: Vec<_> =
+                lanes.filter(|lane| lane.starts_with("{bench:")).map(str::to_owned).collect();
+            keys.push(format!("{{bench:ids}}:lease:{process}"));
+            self.ask::<u64>(cmd("UNLINK").arg(keys)).await?;
+        }
+        Ok(())
     }
 
     async fn set_limit(&mut self, limit: Option<String>) -> anyhow::Result<()> {
@@ -236,7 +256,9 @@ impl Used {
     }
 }
 
-/// All keys that a run may leave. The group removes those beside them.
-const KEYS: &[&str] = &[OUTPUT, REJECTED, IDS];
+/// All keys that a run may leave, but for those that [`PROCESSES`] names.
+pub(crate) const KEYS: &[&str] = &[OUTPUT, REJECTED, IDS, "{bench:ids}:leases", PROCESSES];
+/// What the processes of the groups say of themselves, each by its id, while they live or have died badly.
+const PROCESSES: &str = "{bench:ids}:processes";
 
 const LIMIT: &str = "client-output-buffer-limit";

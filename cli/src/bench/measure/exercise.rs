@@ -79,7 +79,8 @@ impl Bench<'_> {
         };
         self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
         let last = appended.or(finished.last).context(
-            "nothing was appended: the group heard none of the messages; please report it with the server's version",
+            "nothing was appended: either the server takes no records (is it out of memory, or read-only?), or the \
+             group heard none of the messages; the server's log may say why",
         )?;
         let used = before.until(&after);
         Ok(Exercised { begin, loaded, last, cpu_before, used, finished, fate })
@@ -160,6 +161,10 @@ impl Bench<'_> {
                 )
             }
             _ if fate.rejected > 0 => format!("{} were rejected", fate.rejected),
+            _ if fate.abandoned > 0 => format!(
+                "{} were received, and the server did not take them: is it out of memory, or read-only? Its log says so",
+                fate.abandoned
+            ),
             _ if loaded.unheard > 0 => {
                 format!("{} were published while nobody was subscribed", loaded.unheard)
             }

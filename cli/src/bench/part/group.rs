@@ -116,7 +116,8 @@ async fn until_the_end(
 
 /// Ends the group at once. It takes back its ids and lanes.
 async fn give_up(mut group: ConsumerGroup) -> anyhow::Result<()> {
-    const LIMIT: Duration = Duration::from_secs(2);
+    /// Ten thousand ids take a while.
+    const LIMIT: Duration = Duration::from_secs(13);
     group.abort();
     // Nobody is left who would want to hear how that went.
     let _ = timeout(LIMIT, group.join()).await;

@@ -91,7 +91,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         let mut late = Times::new();
         let mut woken = 0;
         while self.sent < self.messages {
-            woken = wait_for_some(schedule, self.sent, woken);
+            if schedule.due(self.sent + self.commands.capacity()) > clock::now() {
+                wait_for_some(schedule, self.sent, woken);
+            }
+            woken = clock::now();
             let due = schedule.due_by(woken).saturating_sub(self.sent);
             let from = self.sent;
             self.send(due.min(self.commands.capacity())).await?;
@@ -153,15 +156,14 @@ const SPIN: u64 = 200_000;
 const BEAT: u64 = 100_000;
 
 /// Waits until the next message is due; where the rate is high, at least a beat from the last look, and then some
-/// more are due with it. Returns the moment.
-fn wait_for_some(schedule: &Schedule, sent: u64, last_look: u64) -> u64 {
+/// more are due with it.
+fn wait_for_some(schedule: &Schedule, sent: u64, last_look: u64) {
     let due = schedule.due(sent);
     if schedule.interval() >= SPIN as f64 {
         wait_until(due);
     } else {
         sleep_until(due.max(last_look + BEAT));
     }
-    clock::now()
 }
 
 fn wait_until(moment: u64) {
