@@ -1,7 +1,7 @@
 //! The server's process, from its start to its last wait.
 
 use std::{
-    io,
+    io::{self, Write},
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -31,18 +31,21 @@ impl Process {
     /// Everything else the server needs to know is in the file `config`: arguments are visible to every user
     /// of the machine, and passwords are among them.
     pub(crate) fn spawn(binary: &Path, config: &Path, folder: &Path, log: &mut Log) -> io::Result<Self> {
-        let output = log.open()?;
-        let child = Command::new(binary)
-            .arg(config)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            // A Ctrl-C in the terminal goes to the owner's group. The owner drains first.
-            .process_group(0)
-            .spawn()?;
+        let mut child = match spawn(waiting(binary), config, folder, log) {
+            // Without a shell there is no watchdog either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut server = Command::new(binary);
+                server.stdin(Stdio::null());
+                spawn(server, config, folder, log)?
+            }
+            spawned => spawned?,
+        };
         let pid = Pid::from_child(&child);
         let watchdog = Watchdog::start(pid, folder).ok();
+        if let Some(mut go) = child.stdin.take() {
+            // It has ended already, which is noticed soon.
+            let _ = go.write_all(b"\n");
+        }
         Ok(Self { child, pid, watchdog, ended: None })
     }
 
@@ -102,8 +105,50 @@ impl Process {
     }
 }
 
+/// Waits for a line on its stdin, and then becomes the server, with the same pid. Its owner writes the line once the
+/// watchdog watches: whoever is killed before that leaves no server behind.
+fn waiting(binary: &Path) -> Command {
+    const SCRIPT: &str = r#"read -r _ && exec "$0" "$1" < /dev/null"#;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", SCRIPT]).arg(binary).stdin(Stdio::piped());
+    command
+}
+
+fn spawn(mut command: Command, config: &Path, folder: &Path, log: &mut Log) -> io::Result<Child> {
+    let output = log.open()?;
+    command
+        .arg(config)
+        .current_dir(folder)
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        // A Ctrl-C in the terminal goes to the owner's group. The owner drains first.
+        .process_group(0)
+        .spawn()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_dies_before_the_watchdog_watches_leaves_no_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("trace");
+        // In the place of the server: it leaves a trace.
+        let mut child = waiting(Path::new("/usr/bin/touch")).arg(&trace).spawn().unwrap();
+        drop(child.stdin.take());
+        assert!(!child.wait().unwrap().success());
+        assert!(!trace.exists());
+
+        let mut child = waiting(Path::new("/usr/bin/touch")).arg(&trace).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(trace.exists());
     }
 }

@@ -1,5 +1,5 @@
-//! What the benchmarks need of the inside. Exists only with the feature `internals`, and is no part of the
-//! library's interface: it may change with any version.
+//! What the benchmarks, and the program's `bench`, need of the inside. Exists only with the feature `internals`,
+//! and is no part of the library's interface: it may change with any version.
 
 mod commit;
 mod counter;
