@@ -37,17 +37,31 @@ fn subscribe(server: &PrivateServer, channel: &'static str) -> JoinHandle<Vec<Ve
     reader
 }
 
-/// Waits until the subscriber of this channel had so many messages, by the server's count of commands.
+/// Waits until so many messages were published, by the server's count of commands.
 async fn published(server: &PrivateServer, messages: u64) {
+    called(server, "publish", messages).await;
+}
+
+/// Waits until the server has done this command so often.
+async fn called(server: &PrivateServer, command: &str, messages: u64) {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let before = format!("cmdstat_{command}:calls=");
     loop {
         let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).unwrap();
-        let calls = stats.split("cmdstat_publish:calls=").nth(1).and_then(|rest| rest.split(',').next());
+        let calls = stats.split(&before).nth(1).and_then(|rest| rest.split(',').next());
         if calls.is_some_and(|calls| calls.parse::<u64>().unwrap() >= messages) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The fields of all entries of a stream, each with its value.
+fn entries(server: &PrivateServer, stream: &str) -> Vec<Vec<(String, String)>> {
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let entries: Vec<(String, Vec<(String, String)>)> =
+        redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection).unwrap();
+    entries.into_iter().map(|(_, fields)| fields).collect()
 }
 
 fn end(server: &PrivateServer, channel: &str) {
@@ -113,6 +127,65 @@ async fn padded_messages_go_to_the_channel_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn to_a_stream_it_appends_as_many_entries_as_it_says_each_with_an_id_of_its_own() {
+    let server = server().await;
+    let url = server.url();
+    let program = Program::start(&[
+        "publish", "--url", &url, "--to", "stream", "--count", "20000", "--batch", "7001", "--pause",
+        "0ms..2ms",
+    ]);
+    let output = program.end().await;
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(number(&stdout), 20_000);
+    assert_eq!(stderr, "");
+
+    let entries = entries(&server, "messages:published");
+    assert_eq!(entries.len(), 20_000);
+    let ids: HashSet<_> = entries
+        .iter()
+        .map(|fields| match &fields[..] {
+            [(name, id)] if name == "message_id" => id.parse::<uuid::Uuid>().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids.len(), 20_000);
+}
+
+#[tokio::test]
+async fn a_padded_entry_has_the_members_of_the_padded_object_as_fields() {
+    let server = server().await;
+    let reader = subscribe(&server, "elsewhere");
+    let url = server.url();
+    for to in ["channel", "stream"] {
+        let program = Program::start(&[
+            "publish",
+            "-u",
+            &url,
+            "--to",
+            to,
+            "--input",
+            "elsewhere",
+            "--count",
+            "30",
+            "--payload-bytes",
+            "5000",
+        ]);
+        assert!(program.end().await.status.success());
+    }
+    end(&server, "elsewhere");
+    let payloads = reader.join().unwrap();
+    let entries = entries(&server, "elsewhere");
+    assert_eq!((payloads.len(), entries.len()), (30, 30), "either goes to its own target only");
+    for (payload, fields) in payloads.iter().zip(&entries) {
+        let object: Value = serde_json::from_slice(payload).unwrap();
+        let [(id, _), (padding, dots)] = &fields[..] else { panic!("{fields:?}") };
+        assert_eq!((&**id, &**padding), ("message_id", "padding"));
+        assert_eq!(object["padding"], **dots);
+    }
+}
+
+#[tokio::test]
 async fn an_even_rate_is_never_ahead_of_its_deadlines() {
     let server = server().await;
     let url = server.url();
@@ -151,6 +224,21 @@ async fn after_ctrl_c_it_prints_what_the_server_confirmed() {
         assert!(output.status.success(), "{stderr}");
         end(&server, "messages:published");
         assert_eq!(reader.join().unwrap().len(), number(&stdout));
+    }
+}
+
+#[tokio::test]
+async fn after_ctrl_c_the_stream_has_what_the_server_confirmed() {
+    for pace in [["--rate", "2000"], ["--batch", "5000"]] {
+        let server = server().await;
+        let url = server.url();
+        let program = Program::start(&[&["publish", "-u", &url, "--to", "stream"][..], &pace].concat());
+        called(&server, "xadd", 500).await;
+        program.signal(Signal::INT);
+        let output = program.end().await;
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(entries(&server, "messages:published").len(), number(&stdout));
     }
 }
 
@@ -215,6 +303,63 @@ async fn the_permission_to_publish_to_the_channel_is_all_it_needs() {
 }
 
 #[tokio::test]
+async fn the_permission_to_append_to_the_stream_is_all_it_needs_for_one() {
+    let server = PrivateServer::builder()
+        .acl_user("loader on >hush resetchannels ~messages:published -@all +xadd")
+        .start()
+        .await
+        .unwrap();
+    let url = format!("redis://loader:hush@{}", server.addr());
+    let publish = ["publish", "-u", &url, "--to", "stream", "--count", "10"];
+    let allowed = Program::start(&publish).end().await;
+    assert_eq!(number(&texts(&allowed).0), 10);
+
+    let refused = Program::start(&[&publish[..], &["--input", "elsewhere"]].concat()).end().await;
+    let (stdout, stderr) = texts(&refused);
+    assert_eq!(refused.status.code(), Some(77));
+    assert_eq!(number(&stdout), 0);
+    assert!(stderr.contains("NOPERM") && stderr.contains("+xadd ~elsewhere"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_stream_is_a_matter_of_configuration() {
+    let server = server().await;
+    let url = server.url();
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    redis::cmd("RPUSH").arg("messages:published").arg("mine").exec(&mut connection).unwrap();
+    let publish = ["publish", "-u", &url, "--count", "10"];
+    let refused = Program::start(&[&publish[..], &["--to", "stream"]].concat()).end().await;
+    let (stdout, stderr) = texts(&refused);
+    assert_eq!(refused.status.code(), Some(78), "{stderr}");
+    assert_eq!(number(&stdout), 0);
+    assert!(stderr.contains("the key messages:published holds a value of another type"), "{stderr}");
+    assert!(stderr.contains("rename the key, or give another name with --channel"), "{stderr}");
+
+    let allowed = Program::start(&publish).end().await;
+    assert_eq!(number(&texts(&allowed).0), 10, "a channel is no key");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_ends_an_append_with_what_to_do() {
+    let primary = server().await;
+    let full = PrivateServer::builder().arg("maxmemory", "1").start().await.unwrap();
+    let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
+    let replica = replica.start().await.unwrap();
+    for (server, code, hint) in
+        [(full, "OOM", "raise its maxmemory"), (replica, "READONLY", "give the address of its primary")]
+    {
+        let url = server.url();
+        let publish = ["publish", "-u", &url, "--count", "10", "--to", "stream"];
+        let output = Program::start(&publish).end().await;
+        let (stdout, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(number(&stdout), 0);
+        assert!(stderr.contains("did not append to messages:published"), "{stderr}");
+        assert!(stderr.contains(code) && stderr.contains(hint), "{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_goes_away_ends_it_with_the_number_so_far_and_the_reason() {
     let mut server = server().await;
     let url = server.url();
@@ -235,6 +380,7 @@ fn bad_input_is_a_usage_error_that_says_what_to_write() {
         (&["--batch", "0"], "0 is not in 1.."),
         (&["--pause", "500ms..100ms"], "write it like 100ms..500ms"),
         (&["--rate", "5", "--batch", "5"], "cannot be used with"),
+        (&["--to", "list"], "possible values: channel, stream"),
     ] {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"));
         let output = command.arg("publish").args(arguments).output().unwrap();

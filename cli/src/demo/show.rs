@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::tally::Tally;
 use super::verdict::Verdict;
 use crate::ledger::Form;
-use crate::publish::{Failure, Load, Pace, Payload, Rate, explain, publish};
+use crate::publish::{Failure, Load, Pace, Payload, Rate, Target, explain, publish};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
@@ -73,7 +73,7 @@ async fn load(
     stdout: &Stdout,
 ) -> anyhow::Result<Vec<Uuid>> {
     let load = Load {
-        channel: config.input.clone(),
+        target: Target::channel(&config.input),
         payload_bytes: Payload::SHORTEST,
         pace: Pace::Even(Rate::from(RATE)),
         count: None,
@@ -100,9 +100,7 @@ async fn load(
         }
     };
     match published.failure {
-        Some(Failure::Redis(error)) => {
-            Err(explain(&config.address.to_string(), &config.input, &error).into())
-        }
+        Some(Failure::Redis(error)) => Err(explain(&config.address.to_string(), &load.target, &error)),
         Some(failure) => Err(failure.into()),
         None if published.unanswered > 0 => bail!(
             "the server did not answer {} messages; try again when the machine is less busy",

@@ -8,16 +8,27 @@ use clap::Args;
 use super::load::Load;
 use super::pace::{Pace, Rate};
 use super::payload::Payload;
+use super::target::{Target, To};
 use crate::connection::ConnectionArgs;
 
 /// Publish messages with unique ids: a load generator
 ///
-/// Each message is a JSON object {"message_id":"<uuid>"}. Without --rate they come in bursts: --batch messages
-/// at full speed, then a random --pause. It ends after --count messages or --duration, whichever comes first.
+/// Each message is a JSON object {"message_id":"<uuid>"}, or with --to stream an entry that has its members
+/// as fields. Without --rate they come in bursts: --batch messages at full speed, then a random --pause. It
+/// ends after --count messages or --duration, whichever comes first.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PublishArgs {
-    /// Channel to publish to
-    #[arg(long, alias = "input", default_value = "messages:published", value_parser = channel)]
+    /// What takes the messages
+    #[arg(long, value_enum, default_value = "channel")]
+    to: To,
+    /// Channel to publish to, or with --to stream the stream
+    #[arg(
+        long,
+        value_name = "NAME",
+        visible_alias = "input",
+        default_value = "messages:published",
+        value_parser = name
+    )]
     channel: String,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -34,7 +45,7 @@ pub(crate) struct PublishArgs {
     /// Time between two bursts, or the range of a random one
     #[arg(long, value_name = "TIME[..TIME]", default_value = "100ms..500ms", value_parser = pause)]
     pause: RangeInclusive<Duration>,
-    /// About how many bytes a message has; a field is added to fill them
+    /// About how many bytes a message has as a JSON object; a field is added to fill them
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
     /// Print the number as a JSON object
@@ -54,7 +65,7 @@ impl PublishArgs {
             None => Pace::Bursts { batch: self.batch, pause: self.pause.clone() },
         };
         Load {
-            channel: self.channel.clone(),
+            target: Target { to: self.to, name: self.channel.clone() },
             payload_bytes: self.payload_bytes.unwrap_or(Payload::SHORTEST),
             pace,
             count: self.count,
@@ -63,7 +74,7 @@ impl PublishArgs {
     }
 }
 
-fn channel(text: &str) -> Result<String, String> {
+fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("the name is empty; give one".to_owned()) } else { Ok(text.to_owned()) }
 }
 
@@ -131,7 +142,7 @@ mod tests {
         assert_eq!(
             load("").unwrap(),
             Load {
-                channel: "messages:published".to_owned(),
+                target: Target::channel("messages:published"),
                 payload_bytes: 53,
                 pace: Pace::Bursts {
                     batch: 80_000,
@@ -162,7 +173,15 @@ mod tests {
 
     #[test]
     fn the_channel_may_be_called_the_input_of_the_group() {
-        assert_eq!(load("--input a:b").unwrap().channel, "a:b");
+        assert_eq!(load("--input a:b").unwrap().target, Target::channel("a:b"));
+    }
+
+    #[test]
+    fn the_name_is_the_same_for_a_channel_and_a_stream() {
+        let target = |options| load(options).unwrap().target;
+        assert_eq!(target("--to channel"), Target::channel("messages:published"));
+        assert_eq!(target("--to stream"), Target { to: To::Stream, name: "messages:published".to_owned() });
+        assert_eq!(target("--to stream --input a:b"), Target { to: To::Stream, name: "a:b".to_owned() });
     }
 
     #[test]
@@ -180,6 +199,7 @@ mod tests {
             ("--duration 300y", "longer than a year"),
             ("--payload-bytes 7", "53 to"),
             ("--channel=", "the name is empty"),
+            ("--to list", "possible values: channel, stream"),
         ] {
             let error = load(options).unwrap_err();
             assert!(error.contains(hint), "{options}: {error}");

@@ -1,20 +1,21 @@
 //! What an error of the client means to who publishes.
 
+use anyhow::anyhow;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use redis_consumer_group::Error;
 
+use super::target::{Target, To};
+
 /// The error in the words of the program: who refused what, and what to try next. Its kind decides the exit
 /// code.
-pub(crate) fn explain(address: &str, channel: &str, error: &RedisError) -> Error {
+pub(crate) fn explain(address: &str, target: &Target, error: &RedisError) -> anyhow::Error {
     let address = address.to_owned();
     let answer = answer(error);
-    match error.kind() {
-        ErrorKind::Server(ServerErrorKind::NoPerm) => Error::Refused {
-            address,
-            what: format!("to publish to the channel {channel}"),
-            answer,
-            try_next: format!("give the user the rule `+publish &{channel}`"),
-        },
+    if let Some(try_next) = error.code().and_then(writes_again_when) {
+        return anyhow!("Redis at {address} did not append to {}: {answer}; {try_next}", target.name);
+    }
+    let explained = match error.kind() {
+        ErrorKind::Server(ServerErrorKind::NoPerm) => not_permitted(address, target, answer),
         ErrorKind::AuthenticationFailed => Error::Refused {
             address,
             what: "the login".to_owned(),
@@ -27,6 +28,13 @@ pub(crate) fn explain(address: &str, channel: &str, error: &RedisError) -> Error
             answer,
             try_next: "put a password into the URL, like redis://:PASSWORD@host".to_owned(),
         },
+        // Only an append is answered so: a channel is no key, and has no type.
+        _ if error.code() == Some("WRONGTYPE") => Error::WrongType {
+            key: target.name.clone(),
+            found: format!("value of another type ({answer})"),
+            needed: "stream",
+            option: "channel",
+        },
         ErrorKind::Io => Error::Unreachable {
             address,
             cause: error.to_string(),
@@ -34,7 +42,31 @@ pub(crate) fn explain(address: &str, channel: &str, error: &RedisError) -> Error
                 "check that the server runs there, and that it did not cut the connection (its log says so)"
                     .to_owned(),
         },
-        _ => Error::Protocol { address, what: "PUBLISH", answer },
+        _ => Error::Protocol { address, what: target.to.command(), answer },
+    };
+    explained.into()
+}
+
+fn not_permitted(address: String, target: &Target, answer: String) -> Error {
+    let name = &target.name;
+    let (what, rule) = match target.to {
+        To::Channel => (format!("to publish to the channel {name}"), format!("+publish &{name}")),
+        To::Stream => (format!("to append to the stream {name}"), format!("+xadd ~{name}")),
+    };
+    Error::Refused { address, what, answer, try_next: format!("give the user the rule `{rule}`") }
+}
+
+/// What to do so that a server takes writes again, by the code of its answer. A PUBLISH is no write, and
+/// never answered so.
+fn writes_again_when(code: &str) -> Option<&'static str> {
+    match code {
+        "OOM" => {
+            Some("raise its maxmemory, or publish fewer messages with --count (the stream keeps them all)")
+        }
+        "READONLY" => Some("it is a replica; give the address of its primary"),
+        "MOVED" | "ASK" => Some("the key is at another node of the cluster; give the address of that one"),
+        "MISCONF" | "NOREPLICAS" => Some("mend what it names; its log says more"),
+        _ => None,
     }
 }
 

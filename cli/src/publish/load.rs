@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::pace::Pace;
+use super::target::Target;
 
 /// The plan of a load generator: plain data. It ends with whatever limit is reached first.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Load {
-    /// The channel.
-    pub(crate) channel: String,
-    /// About how many bytes a payload has.
+    /// Where the messages go.
+    pub(crate) target: Target,
+    /// About how many bytes a message has as a JSON object.
     pub(crate) payload_bytes: usize,
     /// How the messages are spread over time.
     pub(crate) pace: Pace,
@@ -50,7 +51,7 @@ mod tests {
     #[test]
     fn the_total_is_the_lowest_limit_that_counts_messages() {
         let load = |pace, count, seconds: Option<u64>| Load {
-            channel: "c".to_owned(),
+            target: Target::channel("c"),
             payload_bytes: 0,
             pace,
             count,

@@ -6,7 +6,8 @@
 //!   pace ──► publisher ──► window ──► the connection
 //!   (bursts,   │  packs       (pipelines without an answer yet,
 //!    even:     │  payloads     each reply is looked at)
-//!    metronome)▼
+//!    metronome)│  for its target: a channel or a stream
+//!              ▼
 //!            summary    what the server confirmed
 //! ```
 
@@ -19,6 +20,7 @@ mod payload;
 mod progress;
 mod publisher;
 mod summary;
+mod target;
 mod window;
 
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ pub(crate) use load::Load;
 pub(crate) use pace::{Pace, Rate};
 pub(crate) use payload::Payload;
 pub(crate) use publisher::{Failure, publish};
+pub(crate) use target::Target;
 
 use progress::Progress;
 use redis_consumer_group::client::connect;
@@ -48,7 +51,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let (address, tls) = args.connection.resolve()?;
     let load = args.load();
     let stop = Stop::on_signals()?;
-    let refused = |error| explain(&address.to_string(), &load.channel, &error);
+    let refused = |error| explain(&address.to_string(), &load.target, &error);
     let connection = tokio::select! {
         connection = connect(&address, &tls) => connection?,
         () = stop.asked() => {
@@ -74,7 +77,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         ));
     }
     match published.failure {
-        Some(Failure::Redis(error)) => Err(refused(error).into()),
+        Some(Failure::Redis(error)) => Err(refused(error)),
         Some(failure) => Err(failure.into()),
         None if published.unanswered > 0 => Ok(exit::FAILED.into()),
         None => Ok(ExitCode::SUCCESS),

@@ -16,6 +16,7 @@ use super::load::Load;
 use super::metronome::Metronome;
 use super::pace::{Pace, Rate};
 use super::payload::Payload;
+use super::target::{Target, To};
 use super::window::Window;
 use crate::stop::Stop;
 
@@ -162,11 +163,16 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
     }
 
     fn pack(&mut self, messages: u64) -> Pipeline {
+        let Target { to, name } = &self.load.target;
         let mut pipeline = Pipeline::with_capacity(messages as usize);
         for _ in 0..messages {
             let id = Uuid::new_v4();
             (self.sent)(id);
-            pipeline.cmd("PUBLISH").arg(&self.load.channel).arg(self.payload.with_id(id));
+            let command = pipeline.cmd(to.command()).arg(name);
+            match to {
+                To::Channel => command.arg(self.payload.with_id(id)),
+                To::Stream => command.arg("*").arg(self.payload.fields_with_id(id)),
+            };
         }
         pipeline
     }
