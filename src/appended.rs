@@ -39,7 +39,11 @@ mod tests {
     #[test]
     fn the_records_are_told_with_their_fields_in_order() {
         let mut records = Records::new(Form::default());
-        records.push(&[Record::new().field("a", "1").field("b", ""), Record::new().field("c", "3")], true);
+        records.push(
+            &[Record::new().field("a", "1").field("b", ""), Record::new().field("c", "3")],
+            true,
+            None,
+        );
         let appended = Appended::new(&records);
         let told: Vec<Vec<_>> = appended.records().map(Iterator::collect).collect();
         assert_eq!(told, [vec![(&b"a"[..], &b"1"[..]), (b"b", b"")], vec![(b"c", b"3")]]);

@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::entry_id::EntryId;
 use crate::error::Error;
+use crate::redis::slot;
 
 /// Everything that can be set. [`Config::default`] has the documented defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +21,10 @@ pub struct Config {
     pub source: SourceKind,
     /// How many consumers work at the same time. Default: 3.
     pub consumers: usize,
-    /// The channel that is read. Default: `messages:published`.
+    /// The channel that is read, or the stream. Default: `messages:published`.
     pub input: String,
+    /// What only concerns the source `stream`.
+    pub stream: StreamInput,
     /// The stream that records are appended to. Default: `messages:processed`.
     pub output: String,
     /// The stream for what could not be processed. Default: `messages:rejected`.
@@ -29,13 +33,20 @@ pub struct Config {
     pub ids_key: String,
     /// Bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
     pub buffer: usize,
-    /// What becomes of a message that finds the buffer full. Default: [`Overflow::Drop`].
+    /// What becomes of a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream` reads no
+    /// more than there is room for.
     pub overflow: Overflow,
+    /// The stream that [`Overflow::Spill`] spills into. Default: `spill` beside the output, `{messages:processed}:spill`.
+    pub spill_key: Option<String>,
+    /// How many messages may be in the spill, about. Default: 1,000,000.
+    pub spill_max: u64,
     /// How records are appended. Default: [`Commit::Atomic`].
     pub commit: Commit,
-    /// A longer payload (in bytes) is rejected without being held. Default: 1 MiB.
+    /// A longer payload (in bytes) is rejected without being held. Default: 1 MiB. Of entries of a stream nothing is too
+    /// long: Redis has taken them.
     pub max_payload: usize,
-    /// How often a message is tried before it is rejected, the first time included. Default: 5.
+    /// How often a message is tried before it is rejected, the first time included. Default: 5. Of an entry of a stream
+    /// the tries of all processes count, and those that ended with their process.
     pub max_attempts: u32,
     /// How long one attempt may take. Default: no limit.
     pub processor_timeout: Option<Duration>,
@@ -45,8 +56,53 @@ pub struct Config {
     pub max_messages: Option<u64>,
     /// How long a stop may take to finish what was received. Default: 10 s.
     pub drain_timeout: Duration,
-    /// How long the ids of this process stay after its last sign of life. Default: 10 s.
+    /// How long this process may show no sign of life before its ids are removed, and its entries are taken over.
+    /// Default: 10 s.
     pub lease: Duration,
+}
+
+/// What only concerns the source `stream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInput {
+    /// The stream's consumer group, which is created if it is missing. Default: `processors`.
+    pub group: String,
+    /// Where a group begins that is created. Default: [`Begin::Beginning`].
+    pub from: Begin,
+    /// An entry with this one field holds its whole payload in it: a JSON object for the default processor. Default:
+    /// `payload`.
+    pub payload_field: String,
+    /// Whether records get a field `source_id` with the id of the entry that they were made of. Default: no.
+    pub with_source_id: bool,
+    /// Takes entries over from consumers of the group that are not ours, once those have not touched them for so long.
+    /// Default: never.
+    pub claim_foreign_after: Option<Duration>,
+    /// What becomes of entries of the input that are done. Default: [`Trim::Never`].
+    pub trim: Trim,
+}
+
+/// Where a stream's consumer group begins when it is created.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Begin {
+    /// With the oldest entry that is there.
+    #[default]
+    Beginning,
+    /// With what is appended from then on.
+    New,
+    /// With the entry after this one.
+    After(EntryId),
+}
+
+/// What becomes of entries of the input that are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trim {
+    /// They stay. Whoever appends them may trim the stream.
+    #[default]
+    Never,
+    /// They are removed once every group of the stream has acknowledged them.
+    Acknowledged,
 }
 
 /// Files for a connection with TLS.
@@ -69,6 +125,9 @@ pub enum SourceKind {
     /// and the gap is reported.
     #[default]
     PubSub,
+    /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output
+    /// once, whatever process dies when; nothing is lost as long as Redis itself keeps its data.
+    Stream,
 }
 
 /// What becomes of a message that finds the buffer full.
@@ -81,6 +140,10 @@ pub enum Overflow {
     /// Reading stops until there is room. Nothing is dropped by us; the server cuts the connection when its
     /// own buffer for us is full, which is a gap.
     Wait,
+    /// It goes to a stream in Redis, in order with the others that find no room, and is read back when there is room
+    /// again, by this process or the next one. When that stream has [`Config::spill_max`] entries, or Redis takes none,
+    /// it is dropped and counted.
+    Spill,
 }
 
 /// How records are appended to the output.
@@ -90,9 +153,9 @@ pub enum Commit {
     /// Batches are numbered transactions: after any break it is known which were made. Nothing twice.
     #[default]
     Atomic,
-    /// Plain `XADD` in a pipeline. A batch whose confirmation was lost is appended again: nothing is lost,
-    /// but records may be in the output twice.
-    Pipeline,
+    /// Plain `XADD` in a pipeline, and what came from a stream is acknowledged once it is appended. A batch whose
+    /// confirmation was lost is appended again: nothing is lost, but records may be in the output twice.
+    AtLeastOnce,
 }
 
 impl Config {
@@ -112,7 +175,15 @@ impl Config {
         ] {
             check(option, !name.is_empty(), || "the name is empty; give one".to_owned())?;
         }
-        let keys = [("output", &self.output), ("rejected", &self.rejected), ("ids-key", &self.ids_key)];
+        let spill = self.spill();
+        let input = (self.source == SourceKind::Stream).then_some(("input", self.input.as_str()));
+        let spill = spill.as_deref().map(|spill| ("spill-key", spill));
+        let others = [
+            ("output", self.output.as_str()),
+            ("rejected", self.rejected.as_str()),
+            ("ids-key", self.ids_key.as_str()),
+        ];
+        let keys: Vec<_> = input.into_iter().chain(others).chain(spill).collect();
         for (at, (option, name)) in keys.iter().enumerate() {
             if let Some((other, _)) = keys[..at].iter().find(|(_, earlier)| earlier == name) {
                 return Err(Error::Config {
@@ -127,6 +198,7 @@ impl Config {
         check("max-payload", (1..=512 << 20).contains(&self.max_payload), || {
             format!("{} bytes cannot be a limit; take 1 to 512MiB", self.max_payload)
         })?;
+        self.validate_stream()?;
         check("max-payload", self.max_payload <= self.buffer, || {
             format!(
                 "a payload of {} bytes would never find room in the buffer of {}; raise --buffer",
@@ -162,6 +234,50 @@ impl Config {
             "the address is one without TLS; use rediss://".into()
         })
     }
+
+    /// The stream that is spilled into, if the configuration spills.
+    pub(crate) fn spill(&self) -> Option<String> {
+        let spills = self.source == SourceKind::PubSub && self.overflow == Overflow::Spill;
+        spills.then(|| self.spill_key.clone().unwrap_or_else(|| slot::beside(&self.output, "spill")))
+    }
+
+    fn validate_stream(&self) -> Result<(), Error> {
+        let is_stream = self.source == SourceKind::Stream;
+        check("overflow", !(is_stream && self.overflow == Overflow::Spill), || {
+            "a stream needs no spill: what is not read yet waits in it; leave --overflow out".into()
+        })?;
+        check("spill-key", self.spill_key.as_ref().is_none_or(|name| !name.is_empty()), || {
+            "the name is empty; give one".into()
+        })?;
+        check("spill-max", self.spill_max >= 1, || {
+            "a spill of 0 messages takes none; take 1 or more, or --overflow drop".into()
+        })?;
+        check("overflow", self.spill().is_none() || self.commit == Commit::Atomic, || {
+            "what was spilled is moved by atomic commits; leave --commit at atomic, or take --overflow drop"
+                .into()
+        })?;
+        check("group", !self.stream.group.is_empty(), || "the name is empty; give one".into())?;
+        check("payload-field", !self.stream.payload_field.is_empty(), || {
+            "the name is empty; give one".into()
+        })?;
+        let foreign = self.stream.claim_foreign_after;
+        check("claim-foreign-after", foreign.is_none_or(|idle| idle >= Duration::from_secs(1)), || {
+            "nobody is idle after less than 1s; take 60s".into()
+        })
+    }
+}
+
+impl Default for StreamInput {
+    fn default() -> Self {
+        Self {
+            group: "processors".to_owned(),
+            from: Begin::default(),
+            payload_field: "payload".to_owned(),
+            with_source_id: false,
+            claim_foreign_after: None,
+            trim: Trim::default(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -173,11 +289,14 @@ impl Default for Config {
             source: SourceKind::default(),
             consumers: 3,
             input: "messages:published".to_owned(),
+            stream: StreamInput::default(),
             output: "messages:processed".to_owned(),
             rejected: "messages:rejected".to_owned(),
             ids_key: "consumer:ids".to_owned(),
             buffer: 256 << 20,
             overflow: Overflow::default(),
+            spill_key: None,
+            spill_max: 1_000_000,
             commit: Commit::default(),
             max_payload: 1 << 20,
             max_attempts: 5,

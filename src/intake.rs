@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{Buffer, Reservation};
 use crate::config::Overflow;
 use crate::ledger::{Counts, Gap};
-use crate::message::{Batch, Span};
-use crate::queue::Queue;
+use crate::message::{Batch, Entries, Origin, Span};
+use crate::queue::{Demand, Queue};
+use crate::spill::Spill;
 use crate::throttle::Throttle;
 
 /// Where a source puts what it read. The only place that drops messages.
@@ -19,11 +20,16 @@ pub(crate) struct Intake {
     buffer: Arc<Buffer>,
     counts: Arc<Counts>,
     overflow: Overflow,
+    /// Where it goes that finds no room, with [`Overflow::Spill`].
+    spill: Option<Spill>,
     max_messages: Option<u64>,
     /// Cancelled when `max_messages` were received.
     stop: CancellationToken,
     drops: Throttle,
 }
+
+/// What there is to say of a full buffer without a spill.
+const FULL: &str = "";
 
 impl Intake {
     pub(crate) fn new(
@@ -31,10 +37,11 @@ impl Intake {
         buffer: Arc<Buffer>,
         counts: Arc<Counts>,
         overflow: Overflow,
+        spill: Option<Spill>,
         max_messages: Option<u64>,
         stop: CancellationToken,
     ) -> Self {
-        Self { queue, buffer, counts, overflow, max_messages, stop, drops: Throttle::default() }
+        Self { queue, buffer, counts, overflow, spill, max_messages, stop, drops: Throttle::default() }
     }
 
     /// Receives messages: from here on the ledger knows them. They are kept, or dropped, afterwards.
@@ -48,20 +55,99 @@ impl Intake {
     /// Keeps a run of messages that were received. With [`Overflow::Wait`] it waits until there is room for
     /// them, and nothing is read meanwhile; with [`Overflow::Drop`] as many are kept as there is room for.
     pub(crate) async fn keep(&self, channel: &Arc<str>, bytes: Bytes, spans: Vec<Span>) {
-        let messages = spans.len();
-        let batch = match self.reserve(Batch::cost(bytes.len(), spans.capacity())).await {
-            Some(reservation) => Some(Batch::new(channel.clone(), bytes, spans, reservation)),
-            None => self.keep_the_oldest(channel, &bytes, spans),
-        };
-        self.settle(messages, batch);
+        match self.reserve(Batch::cost(bytes.len(), spans.capacity())).await {
+            Some(reservation) => self.push(Batch::new(channel.clone(), bytes, spans, reservation)),
+            None => {
+                let batch = self.keep_the_oldest(channel, &bytes, &spans);
+                let kept = batch.as_ref().map_or(0, Batch::len);
+                if let Some(batch) = batch {
+                    self.push(batch);
+                }
+                self.spill_or_drop(&bytes, &spans[kept..]).await;
+            }
+        }
     }
 
     /// Keeps what is left of a message that was received: its first bytes.
     pub(crate) async fn keep_oversize(&self, channel: &Arc<str>, head: Bytes, full_length: u64) {
         let reservation = self.reserve(Batch::cost(head.len(), 1)).await;
-        let batch =
-            reservation.map(|reservation| Batch::oversize(channel.clone(), head, full_length, reservation));
-        self.settle(1, batch);
+        match reservation {
+            Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
+            // Not spilled: it would come back as a shorter message than it was.
+            None => self.discard(1, FULL),
+        }
+    }
+
+    /// Waits until the consumers have no more than `few` messages left to begin with, if that is given, or one of them
+    /// has nothing to do.
+    pub(crate) async fn demand(&self, few: Option<usize>) -> Demand {
+        self.queue.runs_low(few).await
+    }
+
+    /// How many messages may still be received.
+    pub(crate) fn left(&self) -> usize {
+        let left = self.max_messages.map(|limit| limit.saturating_sub(self.counts.read().received));
+        left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// Receives entries that were handed to us, and keeps them. What has been tried before goes first.
+    pub(crate) async fn keep_entries(
+        &self,
+        stream: &Arc<str>,
+        bytes: Bytes,
+        spans: Vec<Span>,
+        entries: Entries,
+        attempt: u32,
+    ) {
+        let messages = spans.len() as u64;
+        match entries.origin {
+            Origin::Input(_) => self.receive(messages),
+            Origin::Spill => self.counts.drain(messages),
+        }
+        let cost = Batch::cost(bytes.len(), spans.capacity()) + Batch::cost_of_entries(entries.list.len());
+        let reservation = self.buffer.reserve(cost).await;
+        let batch = Arc::new(Batch::of_stream(stream.clone(), bytes, spans, entries, attempt, reservation));
+        if attempt > 1 { self.queue.push_first(batch) } else { self.queue.push(batch) }
+    }
+
+    /// Entries were taken over from another consumer.
+    pub(crate) fn inherited(&self, entries: u64, holder: &str) {
+        if entries > 0 {
+            tracing::debug!("{entries} entries taken over from {holder:?}");
+            self.counts.inherit(entries);
+        }
+    }
+
+    /// Entries that were pending have been deleted by somebody.
+    pub(crate) fn deleted(&self, entries: u64) {
+        if entries > 0 {
+            tracing::warn!(
+                "{entries} entries were deleted while they were pending: there is nothing left of them"
+            );
+            self.counts.delete(entries);
+        }
+    }
+
+    /// Entries were trimmed before anyone had read them; `None` when nobody knows how many.
+    pub(crate) fn trimmed(&self, entries: Option<u64>, stream: &str) {
+        match entries {
+            Some(entries) => {
+                tracing::warn!(
+                    "{entries} entries of {stream} were trimmed before they were read, and are lost"
+                );
+            }
+            None => tracing::warn!("an unknown number of entries of {stream} was trimmed before it was read"),
+        }
+        self.counts.trim(entries);
+    }
+
+    /// The group was gone, and is made anew.
+    pub(crate) fn group_lost(&self, answer: &str, group: &str, stream: &str) {
+        tracing::warn!(
+            "the group {group} of {stream} was gone ({answer}), and is made anew: it begins at --from, so entries may \
+             be processed again, or not at all"
+        );
+        self.counts.lose_group();
     }
 
     /// Reports a span of time in which messages may have been published without reaching us.
@@ -72,37 +158,48 @@ impl Intake {
 
     async fn reserve(&self, cost: usize) -> Option<Reservation> {
         match self.overflow {
-            Overflow::Drop => self.buffer.try_reserve(cost),
+            Overflow::Drop | Overflow::Spill => self.buffer.try_reserve(cost),
             Overflow::Wait => Some(self.buffer.reserve(cost).await),
         }
     }
 
-    fn keep_the_oldest(&self, channel: &Arc<str>, bytes: &Bytes, mut spans: Vec<Span>) -> Option<Batch> {
+    fn keep_the_oldest(&self, channel: &Arc<str>, bytes: &Bytes, spans: &[Span]) -> Option<Batch> {
         let room = self.buffer.room();
         let end = |span: &Span| span.start as usize + span.len as usize;
         let fitting =
             spans.iter().enumerate().take_while(|(at, span)| Batch::cost(end(span), at + 1) <= room).count();
-        spans.truncate(fitting);
-        spans.shrink_to_fit();
+        let spans = spans[..fitting].to_vec();
         let end = end(spans.last()?);
         let reservation = self.buffer.try_reserve(Batch::cost(end, fitting))?;
         // As a copy: a part would hold the whole.
         Some(Batch::new(channel.clone(), Bytes::copy_from_slice(&bytes[..end]), spans, reservation))
     }
 
-    fn settle(&self, messages: usize, batch: Option<Batch>) {
-        let dropped = messages - batch.as_ref().map_or(0, Batch::len);
-        if dropped > 0 {
-            self.counts.discard(dropped as u64);
-            if let Some(dropped) = self.drops.add(dropped as u64) {
-                let limit = self.buffer.limit();
-                tracing::warn!(
-                    "dropped {dropped} messages: the buffer of {limit} bytes is full; raise --buffer, or add consumers"
-                );
-            }
+    fn push(&self, batch: Batch) {
+        self.queue.push(Arc::new(batch));
+    }
+
+    async fn spill_or_drop(&self, bytes: &Bytes, spans: &[Span]) {
+        let (spilled, why) = match &self.spill {
+            Some(spill) => spill.take(bytes, spans).await,
+            None => (0, FULL),
+        };
+        self.discard((spans.len() - spilled) as u64, why);
+    }
+
+    /// Drops messages, because something is full.
+    fn discard(&self, messages: u64, full: &str) {
+        if messages == 0 {
+            return;
         }
-        if let Some(batch) = batch {
-            self.queue.push(Arc::new(batch));
+        self.counts.discard(messages);
+        if let Some(dropped) = self.drops.add(messages) {
+            let limit = self.buffer.limit();
+            let way_out =
+                if self.spill.is_some() { "raise --spill-max or --buffer" } else { "raise --buffer" };
+            tracing::warn!(
+                "dropped {dropped} messages: the buffer of {limit} bytes is full{full}; {way_out}, or add consumers"
+            );
         }
     }
 }
@@ -115,7 +212,7 @@ mod tests {
         let (queue, counts) = (Queue::new(), Arc::new(Counts::default()));
         let stop = CancellationToken::new();
         let intake =
-            Intake::new(queue.clone(), Buffer::new(limit), counts.clone(), overflow, Some(100), stop);
+            Intake::new(queue.clone(), Buffer::new(limit), counts.clone(), overflow, None, Some(100), stop);
         (intake, queue, counts)
     }
 

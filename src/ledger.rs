@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// What became of every message, at one moment. `received = processed + rejected + dropped + abandoned +
-/// in flight`, always.
+/// What became of every message, at one moment. Always,
+/// `received + drained = processed + rejected + dropped + abandoned + taken over + spilled + in flight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// Complete frames that were read from the socket.
+    /// Complete frames that were read from the socket; with the source `stream`, entries that were handed to us.
     pub received: u64,
     /// Messages whose records are confirmed to be in the output, and those that the processor skipped.
     pub processed: u64,
@@ -21,8 +21,27 @@ pub struct Ledger {
     pub rejected: u64,
     /// Messages that found the buffer full.
     pub dropped: u64,
-    /// Messages that a forced end left behind. Some of their records may have been appended: nobody heard.
+    /// Messages that a forced end left behind. Some of their records may have been appended: nobody heard. With the
+    /// source `stream` they stay pending in Redis, and whoever comes next takes them over.
     pub abandoned: u64,
+    /// Entries that other processes took over from us, because we showed no sign of life for a lease. What became of
+    /// them stands in the ledgers of those; of commits that nobody heard the end of, it is not known whose they were.
+    pub taken_over: u64,
+    /// Messages that found the buffer full and are confirmed to be in the spill.
+    pub spilled: u64,
+    /// Messages that were read back from the spill: ours, and those that were left there before or by others.
+    pub drained: u64,
+    /// The part of `received` that we took over from processes that died, or were idle for too long.
+    pub inherited: u64,
+    /// Entries that somebody deleted while they were pending: there is nothing left of them to process.
+    pub deleted: u64,
+    /// Entries that were trimmed from the input before any process of the group had read them.
+    pub trimmed: u64,
+    /// How often entries may have been trimmed unread, and the server's figures do not tell how many.
+    pub trimmed_unknown: u64,
+    /// How often the stream's group was gone and made anew: its entries are read again from where the configuration
+    /// says, so some may be in the output twice, or lost.
+    pub group_lost: u64,
     /// Spans of time in which messages may have been published without reaching us.
     pub gaps: Gaps,
 }
@@ -53,22 +72,46 @@ impl Ledger {
     /// Messages that were received, and of which it is not yet known what becomes of them.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.received.saturating_sub(self.processed + self.rejected + self.dropped + self.abandoned)
+        let settled = self.processed + self.rejected + self.dropped + self.abandoned;
+        (self.received + self.drained).saturating_sub(settled + self.taken_over + self.spilled)
+    }
+
+    /// Messages that this group has put into the spill and not read back; negative where it has read more, which
+    /// was left there before.
+    #[must_use]
+    pub fn in_the_spill(&self) -> i64 {
+        self.spilled.cast_signed() - self.drained.cast_signed()
     }
 }
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { received, processed, rejected, dropped, .. } = self;
-        write!(f, "received {received} = processed {processed} + rejected {rejected} + dropped {dropped}")?;
-        if self.abandoned > 0 {
-            write!(f, " + abandoned {}", self.abandoned)?;
+        let spill = self.in_the_spill();
+        write!(f, "received {received}")?;
+        if spill < 0 {
+            write!(f, " + from the spill {}", spill.unsigned_abs())?;
         }
-        if self.in_flight() > 0 {
-            write!(f, " + in flight {}", self.in_flight())?;
+        write!(f, " = processed {processed} + rejected {rejected} + dropped {dropped}")?;
+        let rest = [
+            (self.abandoned, "abandoned"),
+            (self.taken_over, "taken over"),
+            (spill.max(0).unsigned_abs(), "in the spill"),
+            (self.in_flight(), "in flight"),
+        ];
+        for (count, name) in rest.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, " + {name} {count}")?;
         }
-        if self.skipped > 0 {
-            write!(f, "; {} of the processed were skipped", self.skipped)?;
+        let notes = [
+            (self.skipped, "of the processed were skipped"),
+            (self.inherited, "of the received were inherited"),
+            (self.deleted, "were deleted while they were pending"),
+            (self.trimmed, "were trimmed before they were read"),
+            (self.trimmed_unknown, "times an unknown number was trimmed before it was read"),
+            (self.group_lost, "times the group was gone and made anew"),
+        ];
+        for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "; {count} {note}")?;
         }
         match self.gaps.count {
             0 => write!(f, "; no gaps"),
@@ -86,6 +129,14 @@ pub(crate) struct Counts {
     skipped: AtomicU64,
     rejected: AtomicU64,
     dropped: AtomicU64,
+    taken_over: AtomicU64,
+    spilled: AtomicU64,
+    drained: AtomicU64,
+    inherited: AtomicU64,
+    deleted: AtomicU64,
+    trimmed: AtomicU64,
+    trimmed_unknown: AtomicU64,
+    group_lost: AtomicU64,
     gaps: Mutex<Gaps>,
 }
 
@@ -94,13 +145,48 @@ impl Counts {
         self.received.fetch_add(messages, Ordering::AcqRel) + messages
     }
 
-    pub(crate) fn process(&self, messages: u64) {
+    /// Messages were processed; of so many of them nothing was to be appended.
+    pub(crate) fn process(&self, messages: u64, skipped: u64) {
+        if skipped > 0 {
+            self.skipped.fetch_add(skipped, Ordering::AcqRel);
+        }
         self.processed.fetch_add(messages, Ordering::AcqRel);
     }
 
     pub(crate) fn skip(&self) {
-        self.skipped.fetch_add(1, Ordering::AcqRel);
-        self.process(1);
+        self.process(1, 1);
+    }
+
+    pub(crate) fn take_over(&self, messages: u64) {
+        self.taken_over.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    pub(crate) fn spill(&self, messages: u64) {
+        self.spilled.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    pub(crate) fn drain(&self, messages: u64) {
+        self.drained.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    pub(crate) fn inherit(&self, messages: u64) {
+        self.inherited.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    pub(crate) fn delete(&self, entries: u64) {
+        self.deleted.fetch_add(entries, Ordering::AcqRel);
+    }
+
+    /// Entries were trimmed unread; `None` when nobody knows how many.
+    pub(crate) fn trim(&self, entries: Option<u64>) {
+        match entries {
+            Some(entries) => self.trimmed.fetch_add(entries, Ordering::AcqRel),
+            None => self.trimmed_unknown.fetch_add(1, Ordering::AcqRel),
+        };
+    }
+
+    pub(crate) fn lose_group(&self) {
+        self.group_lost.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn reject(&self, messages: u64) {
@@ -129,10 +215,28 @@ impl Counts {
         let processed = self.processed.load(Ordering::Acquire);
         let rejected = self.rejected.load(Ordering::Acquire);
         let dropped = self.dropped.load(Ordering::Acquire);
+        let taken_over = self.taken_over.load(Ordering::Acquire);
+        let spilled = self.spilled.load(Ordering::Acquire);
         let skipped = self.skipped.load(Ordering::Acquire).min(processed);
+        let drained = self.drained.load(Ordering::Acquire);
         let received = self.received.load(Ordering::Acquire);
-        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ledger { received, processed, skipped, rejected, dropped, abandoned: 0, gaps }
+        Ledger {
+            received,
+            processed,
+            skipped,
+            rejected,
+            dropped,
+            abandoned: 0,
+            taken_over,
+            spilled,
+            drained,
+            inherited: self.inherited.load(Ordering::Acquire),
+            deleted: self.deleted.load(Ordering::Acquire),
+            trimmed: self.trimmed.load(Ordering::Acquire),
+            trimmed_unknown: self.trimmed_unknown.load(Ordering::Acquire),
+            group_lost: self.group_lost.load(Ordering::Acquire),
+            gaps: self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// The ledger after the end: what is still in flight will not come to an end any more.
@@ -151,7 +255,7 @@ mod tests {
     fn the_ledger_adds_up_at_any_time() {
         let counts = Counts::default();
         counts.receive(10);
-        counts.process(3);
+        counts.process(3, 0);
         counts.skip();
         counts.reject(2);
         counts.discard(1);
@@ -164,12 +268,49 @@ mod tests {
     fn what_is_in_flight_at_the_end_is_abandoned() {
         let counts = Counts::default();
         counts.receive(5);
-        counts.process(3);
+        counts.process(3, 0);
         let ledger = counts.close();
         assert_eq!((ledger.abandoned, ledger.in_flight()), (2, 0));
         assert_eq!(
             ledger.to_string(),
             "received 5 = processed 3 + rejected 0 + dropped 0 + abandoned 2; no gaps"
+        );
+    }
+
+    #[test]
+    fn what_is_in_the_spill_is_told_and_so_is_what_came_out_of_an_earlier_one() {
+        let counts = Counts::default();
+        counts.receive(10);
+        counts.process(3, 0);
+        counts.spill(6);
+        counts.drain(2);
+        let ledger = counts.read();
+        assert_eq!((ledger.in_flight(), ledger.in_the_spill()), (3, 4));
+        assert_eq!(
+            ledger.to_string(),
+            "received 10 = processed 3 + rejected 0 + dropped 0 + in the spill 4 + in flight 3; no gaps"
+        );
+        counts.drain(14);
+        counts.process(17, 0);
+        assert_eq!(
+            counts.read().to_string(),
+            "received 10 + from the spill 10 = processed 20 + rejected 0 + dropped 0; no gaps"
+        );
+    }
+
+    #[test]
+    fn entries_that_were_taken_over_are_not_in_flight_any_more() {
+        let counts = Counts::default();
+        counts.receive(5);
+        counts.inherit(2);
+        counts.process(3, 0);
+        counts.take_over(2);
+        counts.trim(Some(7));
+        counts.trim(None);
+        assert_eq!(
+            counts.read().to_string(),
+            "received 5 = processed 3 + rejected 0 + dropped 0 + taken over 2; 2 of the received were inherited; \
+             7 were trimmed before they were read; 1 times an unknown number was trimmed before it was read; no gaps"
         );
     }
 

@@ -56,9 +56,12 @@
 
 mod address;
 mod appended;
+mod appender;
+mod backlog;
 mod buffer;
 mod config;
 mod consumer;
+mod entry_id;
 mod error;
 mod group;
 pub mod ids;
@@ -72,6 +75,8 @@ mod record;
 mod redis;
 mod sink;
 mod source;
+mod spill;
+mod tenure;
 mod throttle;
 
 #[cfg(fuzzing)]
@@ -87,8 +92,10 @@ pub mod client;
 
 pub use address::{Address, AddressError};
 pub use appended::Appended;
-pub use config::{Commit, Config, Overflow, SourceKind, Tls};
+pub use backlog::Backlog;
+pub use config::{Begin, Commit, Config, Overflow, SourceKind, StreamInput, Tls, Trim};
 pub use consumer::Consumer;
+pub use entry_id::EntryId;
 pub use error::Error;
 pub use group::{Builder, ConsumerGroup};
 pub use ledger::{Gap, Gaps, Ledger};

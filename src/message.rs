@@ -7,8 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::buffer::Reservation;
+use crate::entry_id::EntryId;
+use crate::record;
+use crate::tenure::{Receipt, Tenure};
 
-/// What a source delivers: the payload, and the channel it came from. Cheap to clone.
+/// What a source delivers: the payload, and the channel it came from; of a stream's entry its fields and its id as
+/// well. Cheap to clone.
 ///
 /// Its memory counts against [`Config::buffer`](crate::Config::buffer) for as long as it, or a clone of it,
 /// is held.
@@ -28,11 +32,41 @@ pub(crate) struct Batch {
     channel: Arc<str>,
     bytes: Bytes,
     spans: Vec<Span>,
+    /// What the messages are in the stream that they came from, if they came from one.
+    entries: Option<Entries>,
     /// The attempt that comes next, counted from 1.
     attempt: u32,
     /// The whole length of a payload of which only the first bytes were kept.
     full_length: Option<u64>,
     reservation: Reservation,
+}
+
+/// What the messages of a batch are in a stream.
+#[derive(Clone)]
+pub(crate) struct Entries {
+    /// Under which they were read.
+    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) origin: Origin,
+    /// One for each span.
+    pub(crate) list: Vec<Entry>,
+}
+
+/// How messages came into the stream that they were read from.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// It is the input: others append to it. The name is that of the field that may hold the whole payload.
+    Input(Arc<str>),
+    /// They came from the channel, found the buffer full and were spilled: they are what was published.
+    Spill,
+}
+
+/// One entry of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: EntryId,
+    /// How many fields its span holds, encoded as they are in a [`Record`](crate::Record); 0 when the span is the
+    /// payload itself.
+    pub(crate) fields: u32,
 }
 
 /// Messages of a batch that follow each other, and that nobody else has.
@@ -49,14 +83,37 @@ pub(crate) struct Span {
 }
 
 impl Message {
-    /// The payload, byte for byte as it was published.
+    /// The payload, byte for byte as it was published. Of an entry it is the value of the field
+    /// [`Config::payload_field`](crate::Config::payload_field), and empty if there is no such field.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        let span = self.batch.spans[self.index];
-        &self.batch.bytes[span.start as usize..][..span.len as usize]
+        match (self.entry(), self.origin()) {
+            (Some(Entry { fields: 1.., .. }), Some(Origin::Input(name))) => {
+                let payload = self.fields().find(|(field, _)| *field == name.as_bytes());
+                payload.map_or(&[], |(_, value)| value)
+            }
+            _ => self.content(),
+        }
     }
 
-    /// The channel that it was published to.
+    /// The fields and values of the entry, in order. None of a message that was published to a channel.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let count = self.entry().map_or(0, |entry| entry.fields as usize);
+        let payload = match self.origin() {
+            Some(Origin::Input(name)) if count == 0 => Some((name.as_bytes(), self.content())),
+            _ => None,
+        };
+        let encoded = if count == 0 { &[] } else { self.content() };
+        record::fields(encoded, count).chain(payload)
+    }
+
+    /// The id of the entry. `None` for a message that was published to a channel.
+    #[must_use]
+    pub fn entry_id(&self) -> Option<EntryId> {
+        matches!(self.origin(), Some(Origin::Input(_))).then(|| self.entry().map(|entry| entry.id)).flatten()
+    }
+
+    /// The channel that it was published to, or the stream that it was read from.
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.batch.channel
@@ -66,6 +123,36 @@ impl Message {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// The fields of an entry as they stand in a record, and how many they are; `None` where the payload is all.
+    pub(crate) fn encoded_fields(&self) -> Option<(&[u8], usize)> {
+        let fields = self.entry()?.fields as usize;
+        (fields > 0).then(|| (self.content(), fields))
+    }
+
+    /// What is acknowledged with whatever becomes of it, if it came from a stream.
+    pub(crate) fn receipt(&self) -> Option<Receipt<'_>> {
+        let entries = self.batch.entries.as_ref()?;
+        Some(Receipt { tenure: &entries.tenure, id: entries.list[self.index].id })
+    }
+
+    /// Whether the tenure that it was read under is over: it is not ours to process any more.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.batch.entries.as_ref().is_some_and(|entries| entries.tenure.is_over())
+    }
+
+    fn content(&self) -> &[u8] {
+        let span = self.batch.spans[self.index];
+        &self.batch.bytes[span.start as usize..][..span.len as usize]
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        Some(self.batch.entries.as_ref()?.list[self.index])
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.batch.entries.as_ref()?.origin)
     }
 
     /// The whole length of a payload that was too long to be kept.
@@ -86,6 +173,13 @@ impl Message {
         self.copied(ASIDE)
     }
 
+    /// Says that this attempt, which is not the first one, begins.
+    pub(crate) fn begins_again(&self) {
+        if let Some(Receipt { tenure, id }) = self.receipt() {
+            tenure.begins(id, self.attempt);
+        }
+    }
+
     /// The same message for its next attempt.
     pub(crate) fn again(self) -> Self {
         Self { attempt: self.attempt + 1, ..self }
@@ -93,13 +187,21 @@ impl Message {
 
     /// A batch of this message alone, of which the next attempt comes when it is handed out.
     fn copied(&self, beside: usize) -> Option<Arc<Batch>> {
-        let bytes = self.payload();
+        let bytes = self.content();
+        let entry = self.entry();
+        let beside = beside + entry.map_or(0, |_| Batch::cost_of_entries(1));
         let reservation =
             self.batch.reservation.buffer().try_reserve(Batch::cost(bytes.len(), 1) + beside)?;
+        let entries = self.batch.entries.as_ref().zip(entry);
         Some(Arc::new(Batch {
             channel: self.batch.channel.clone(),
             bytes: Bytes::copy_from_slice(bytes),
             spans: vec![Span { start: 0, len: self.batch.spans[self.index].len }],
+            entries: entries.map(|(entries, entry)| Entries {
+                tenure: entries.tenure.clone(),
+                origin: entries.origin.clone(),
+                list: vec![entry],
+            }),
             attempt: self.attempt + 1,
             full_length: self.batch.full_length,
             reservation,
@@ -109,17 +211,36 @@ impl Message {
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Message")
-            .field("channel", &self.channel())
-            .field("payload", &String::from_utf8_lossy(self.payload()))
-            .field("attempt", &self.attempt())
-            .finish()
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let mut shown = f.debug_struct("Message");
+        shown.field("channel", &self.channel());
+        match self.entry_id() {
+            Some(id) => {
+                let fields: Vec<_> = self.fields().map(|(field, value)| (text(field), text(value))).collect();
+                shown.field("entry_id", &id).field("fields", &fields)
+            }
+            None => shown.field("payload", &text(self.payload())),
+        };
+        shown.field("attempt", &self.attempt()).finish()
     }
 }
 
 impl Batch {
     pub(crate) fn new(channel: Arc<str>, bytes: Bytes, spans: Vec<Span>, reservation: Reservation) -> Self {
-        Self { channel, bytes, spans, attempt: 1, full_length: None, reservation }
+        Self { channel, bytes, spans, entries: None, attempt: 1, full_length: None, reservation }
+    }
+
+    /// Entries of a stream, of which this attempt comes next.
+    pub(crate) fn of_stream(
+        stream: Arc<str>,
+        bytes: Bytes,
+        spans: Vec<Span>,
+        entries: Entries,
+        attempt: u32,
+        reservation: Reservation,
+    ) -> Self {
+        debug_assert_eq!(spans.len(), entries.list.len());
+        Self { entries: Some(entries), attempt, ..Self::new(stream, bytes, spans, reservation) }
     }
 
     /// One message of which only the first bytes were kept.
@@ -140,8 +261,22 @@ impl Batch {
         bytes + messages * size_of::<Span>() + BESIDE
     }
 
+    /// What is to be added where the messages are entries of a stream.
+    pub(crate) fn cost_of_entries(messages: usize) -> usize {
+        messages * size_of::<Entry>()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.spans.len()
+    }
+
+    /// Says that the attempt that comes next begins: of what stands in a stream, the stream's group keeps the count.
+    pub(crate) fn begins_again(&self) {
+        if let Some(entries) = &self.entries {
+            for entry in &entries.list {
+                entries.tenure.begins(entry.id, self.attempt);
+            }
+        }
     }
 
     /// The attempt at its messages that comes next.
@@ -159,6 +294,10 @@ impl Portion {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.left.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.left.len()
     }
 
     /// Takes the first messages off it, `most` at most.

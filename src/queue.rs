@@ -1,7 +1,7 @@
 //! The queue between the source and the consumers: whole batches go in, messages come out as consumers take them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,12 +16,33 @@ pub(crate) struct Queue {
     /// Consumers that found nothing and wait, or are about to.
     idle: AtomicUsize,
     ready: Notify,
+    /// A source waits here until consumers have little left to begin with.
+    low: Notify,
+    /// Whether one does.
+    watched: AtomicBool,
+}
+
+/// How much the consumers could begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Messages that no consumer has begun.
+    pub(crate) waiting: usize,
+    /// Consumers that have nothing to do.
+    pub(crate) idle: usize,
+    /// Messages that were begun since the queue is there.
+    pub(crate) begun: u64,
 }
 
 #[derive(Default)]
 struct State {
     /// None of them is empty.
     portions: VecDeque<Portion>,
+    /// How many messages they have.
+    waiting: usize,
+    /// Messages that were handed out and not given back.
+    begun: u64,
+    /// With so many messages left a source that waits is woken.
+    low: usize,
     /// No batch comes from the source any more.
     closed: bool,
     /// Messages that were set aside for their next attempt, and claims that may be given back: it is not over
@@ -45,8 +66,40 @@ impl Queue {
 
     /// Adds a batch at the end.
     pub(crate) fn push(&self, batch: Arc<Batch>) {
-        self.lock().portions.push_back(Portion::of(batch));
+        let mut state = self.lock();
+        state.waiting += batch.len();
+        state.portions.push_back(Portion::of(batch));
+        drop(state);
         self.wake_one();
+    }
+
+    /// Adds a batch that has waited long enough elsewhere: it goes first.
+    pub(crate) fn push_first(&self, batch: Arc<Batch>) {
+        let mut state = self.lock();
+        state.waiting += batch.len();
+        state.portions.push_front(Portion::of(batch));
+        drop(state);
+        self.wake_one();
+    }
+
+    /// Waits until no more than `few` messages wait, if that is given, or a consumer has nothing to do.
+    pub(crate) async fn runs_low(&self, few: Option<usize>) -> Demand {
+        loop {
+            let low = self.low.notified();
+            // Before the look: whoever changes something after it sees that somebody waits.
+            self.watched.store(true, Ordering::SeqCst);
+            let demand = {
+                let mut state = self.lock();
+                state.low = few.unwrap_or(0);
+                let idle = self.idle.load(Ordering::SeqCst);
+                Demand { waiting: state.waiting, idle, begun: state.begun }
+            };
+            if few.is_some_and(|few| demand.waiting <= few) || demand.idle > demand.waiting {
+                self.watched.store(false, Ordering::SeqCst);
+                return demand;
+            }
+            low.await;
+        }
     }
 
     /// Says that a message is being set aside: the queue is not drained before it came back.
@@ -56,7 +109,7 @@ impl Queue {
 
     /// Adds a message that was set aside before. It goes first: it has waited longest.
     pub(crate) fn push_again(&self, batch: Arc<Batch>) {
-        self.give_back(Portion::of(batch));
+        self.put_back(Portion::of(batch), 0);
     }
 
     /// Says that the source has ended. Consumers end when everything was handed out.
@@ -69,10 +122,12 @@ impl Queue {
         Seat { queue: self.clone(), claimed: None }
     }
 
-    /// Adds what was out, in front of all that came later.
-    fn give_back(&self, portion: Portion) {
+    /// Adds what was out, in front of all that came later. So many of them counted as begun, and are not.
+    fn put_back(&self, portion: Portion, begun: u64) {
         let mut state = self.lock();
         state.out -= 1;
+        state.waiting += portion.len();
+        state.begun -= begun;
         state.portions.push_front(portion);
         drop(state);
         self.wake_one();
@@ -104,6 +159,9 @@ impl Seat {
             // us and wakes us.
             ready.as_mut().enable();
             let idle = Idle::enter(&queue.idle);
+            if queue.watched.load(Ordering::SeqCst) {
+                queue.low.notify_one();
+            }
             if let Some(message) = self.take(most) {
                 return Some(message);
             }
@@ -125,7 +183,8 @@ impl Seat {
     /// Gives back what was claimed and not taken: this consumer is not as quick as it seemed.
     pub(crate) fn give_back(&mut self) {
         if let Some(portion) = self.claimed.take() {
-            self.queue.give_back(portion);
+            let begun = portion.len() as u64;
+            self.queue.put_back(portion, begun);
         }
     }
 
@@ -148,6 +207,9 @@ impl Seat {
     fn claim(&mut self, most: usize) -> Option<Message> {
         let mut state = self.queue.lock();
         let mut claimed = state.portions.front_mut()?.split(most);
+        state.waiting -= claimed.len();
+        state.begun += claimed.len() as u64;
+        let low = state.waiting <= state.low;
         if state.portions.front().is_some_and(Portion::is_empty) {
             state.portions.pop_front();
         }
@@ -158,6 +220,9 @@ impl Seat {
         }
         let more = !state.portions.is_empty();
         drop(state);
+        if low && self.queue.watched.load(Ordering::SeqCst) {
+            self.queue.low.notify_one();
+        }
         self.claimed = several.then_some(claimed);
         if more {
             // Each consumer that was woken wakes the next one, for as long as there is work.

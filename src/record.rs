@@ -29,6 +29,13 @@ impl Record {
         Self { encoded: Vec::with_capacity(bytes), fields: 0 }
     }
 
+    /// A record of fields that are encoded already, with room for so many bytes more.
+    pub(crate) fn of_encoded(encoded: &[u8], fields: usize, more: usize) -> Self {
+        let mut record = Self { encoded: Vec::with_capacity(encoded.len() + more), fields };
+        record.encoded.extend_from_slice(encoded);
+        record
+    }
+
     /// Adds a field. A field that is there already is not replaced: an entry may hold a field twice.
     #[must_use]
     pub fn field(mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
@@ -69,12 +76,6 @@ impl Record {
     /// The arguments of `XADD` after the entry's id: `$len\r\nbytes\r\n` for each field and each value.
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.encoded
-    }
-
-    #[cfg(test)]
-    /// The record whose encoded form and number of fields these are.
-    pub(crate) fn from_encoded(encoded: &[u8], fields: usize) -> Self {
-        Self { encoded: encoded.to_vec(), fields }
     }
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Fields and values of a record in its encoded form, in order.
-pub(crate) fn fields(encoded: &[u8], count: usize) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn fields(encoded: &[u8], count: usize) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut rest = encoded;
     (0..count).map(move |_| (next_bulk(&mut rest), next_bulk(&mut rest)))
 }

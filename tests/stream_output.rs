@@ -28,7 +28,7 @@ async fn maxlen_trims_the_output_to_about_the_last_entries() {
 #[tokio::test]
 async fn a_pipelined_commit_appends_everything_and_keeps_no_numbers() {
     let server = Server::start().await;
-    let group = server.group().commit(Commit::Pipeline).maxlen(1_000_000).start().await.unwrap();
+    let group = server.group().commit(Commit::AtLeastOnce).maxlen(1_000_000).start().await.unwrap();
     let published = server.publish(5_000).await;
     server.publish_payload("no JSON").await;
     settled(&group, published.len() + 1).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis_consumer_group::Ledger;
+use redis_consumer_group::{Backlog, Ledger};
 use serde::Serialize;
 
 /// The form of a line.
@@ -14,7 +14,12 @@ pub(crate) enum Form {
 
 impl Form {
     /// The line about the last second.
-    pub(crate) fn report(self, processed_last_second: u64, ledger: &Ledger) -> String {
+    pub(crate) fn report(
+        self,
+        processed_last_second: u64,
+        ledger: &Ledger,
+        backlog: Option<Backlog>,
+    ) -> String {
         match self {
             Self::Text => format!("Processed {processed_last_second} messages in the last second."),
             Self::Json => json(&Line::Report {
@@ -23,8 +28,16 @@ impl Form {
                 processed: ledger.processed,
                 rejected: ledger.rejected,
                 dropped: ledger.dropped,
+                taken_over: ledger.taken_over,
+                in_the_spill: ledger.in_the_spill(),
                 in_flight: ledger.in_flight(),
                 gaps: ledger.gaps.count,
+                backlog: backlog.map(|backlog| Behind {
+                    lag: backlog.lag,
+                    pending: backlog.pending,
+                    oldest_pending_seconds: backlog.oldest_pending.map(seconds),
+                    length: backlog.length,
+                }),
             }),
         }
     }
@@ -40,6 +53,14 @@ impl Form {
                 rejected: ledger.rejected,
                 dropped: ledger.dropped,
                 abandoned: ledger.abandoned,
+                taken_over: ledger.taken_over,
+                spilled: ledger.spilled,
+                drained: ledger.drained,
+                inherited: ledger.inherited,
+                deleted: ledger.deleted,
+                trimmed: ledger.trimmed,
+                trimmed_unknown: ledger.trimmed_unknown,
+                group_lost: ledger.group_lost,
                 in_flight: ledger.in_flight(),
                 gaps: ledger.gaps.count,
                 gap_seconds: seconds(ledger.gaps.total),
@@ -64,8 +85,12 @@ enum Line<'a> {
         processed: u64,
         rejected: u64,
         dropped: u64,
+        taken_over: u64,
+        in_the_spill: i64,
         in_flight: u64,
         gaps: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backlog: Option<Behind>,
     },
     Ledger {
         received: u64,
@@ -74,11 +99,28 @@ enum Line<'a> {
         rejected: u64,
         dropped: u64,
         abandoned: u64,
+        taken_over: u64,
+        spilled: u64,
+        drained: u64,
+        inherited: u64,
+        deleted: u64,
+        trimmed: u64,
+        trimmed_unknown: u64,
+        group_lost: u64,
         in_flight: u64,
         gaps: u64,
         gap_seconds: f64,
         latest_gaps: Vec<Gap<'a>>,
     },
+}
+
+/// Entries of the stream, or of the spill; `lag` is null where Redis does not know it.
+#[derive(Serialize)]
+struct Behind {
+    lag: Option<u64>,
+    pending: u64,
+    oldest_pending_seconds: Option<f64>,
+    length: u64,
 }
 
 #[derive(Serialize)]
@@ -110,14 +152,14 @@ mod tests {
 
     #[test]
     fn a_report_is_one_sentence() {
-        assert_eq!(Form::Text.report(1234, &ledger()), "Processed 1234 messages in the last second.");
+        assert_eq!(Form::Text.report(1234, &ledger(), None), "Processed 1234 messages in the last second.");
     }
 
     #[test]
     fn a_report_as_json_has_what_is_known_so_far() {
         assert_eq!(
-            Form::Json.report(5, &ledger()),
-            r#"{"type":"report","processed_last_second":5,"received":10,"processed":6,"rejected":2,"dropped":0,"in_flight":2,"gaps":1}"#
+            Form::Json.report(5, &ledger(), None),
+            r#"{"type":"report","processed_last_second":5,"received":10,"processed":6,"rejected":2,"dropped":0,"taken_over":0,"in_the_spill":0,"in_flight":2,"gaps":1}"#
         );
     }
 
@@ -125,7 +167,7 @@ mod tests {
     fn a_ledger_as_json_has_every_column() {
         assert_eq!(
             Form::Json.ledger(&ledger()),
-            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
+            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"taken_over":0,"spilled":0,"drained":0,"inherited":0,"deleted":0,"trimmed":0,"trimmed_unknown":0,"group_lost":0,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
         );
     }
 }

@@ -161,7 +161,7 @@ async fn until_the_end(
                 reader_gone = true;
                 group.stop();
             },
-            () = reports.due() => stdout.line(form.report(group.processed_last_second(), &group.ledger())),
+            () = reports.due() => stdout.line(form.report(group.processed_last_second(), &group.ledger(), group.backlog())),
         }
     }
 }

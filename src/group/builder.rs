@@ -7,7 +7,7 @@ use super::ConsumerGroup;
 use super::start::start;
 use crate::address::{Address, AddressError};
 use crate::appended::{Appended, Observer};
-use crate::config::{Commit, Config, Overflow, Tls};
+use crate::config::{Begin, Commit, Config, Overflow, SourceKind, Tls, Trim};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::message::Message;
@@ -56,9 +56,54 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.consumers = consumers)
     }
 
-    /// The channel that is read.
-    pub fn input(self, channel: impl Into<String>) -> Self {
-        self.set(|config| config.input = channel.into())
+    /// Where messages come from.
+    pub fn source(self, source: SourceKind) -> Self {
+        self.set(|config| config.source = source)
+    }
+
+    /// The channel that is read, or the stream.
+    pub fn input(self, name: impl Into<String>) -> Self {
+        self.set(|config| config.input = name.into())
+    }
+
+    /// The consumer group of the stream that is read.
+    pub fn group(self, group: impl Into<String>) -> Self {
+        self.set(|config| config.stream.group = group.into())
+    }
+
+    /// Where a consumer group begins that is created.
+    pub fn from(self, begin: Begin) -> Self {
+        self.set(|config| config.stream.from = begin)
+    }
+
+    /// The field of an entry that may hold its whole payload.
+    pub fn payload_field(self, field: impl Into<String>) -> Self {
+        self.set(|config| config.stream.payload_field = field.into())
+    }
+
+    /// Whether records get the id of the entry that they were made of, as `source_id`.
+    pub fn with_source_id(self, with: bool) -> Self {
+        self.set(|config| config.stream.with_source_id = with)
+    }
+
+    /// Takes entries over from consumers that are not ours, once those have not touched them for so long.
+    pub fn claim_foreign_after(self, idle: Duration) -> Self {
+        self.set(|config| config.stream.claim_foreign_after = Some(idle))
+    }
+
+    /// What becomes of entries of the input that are done.
+    pub fn trim(self, trim: Trim) -> Self {
+        self.set(|config| config.stream.trim = trim)
+    }
+
+    /// The stream that is spilled into.
+    pub fn spill_key(self, key: impl Into<String>) -> Self {
+        self.set(|config| config.spill_key = Some(key.into()))
+    }
+
+    /// How many messages may be in the spill.
+    pub fn spill_max(self, messages: u64) -> Self {
+        self.set(|config| config.spill_max = messages)
     }
 
     /// The stream that records are appended to.

@@ -1,21 +1,22 @@
 //! The engine: starts the tasks of a group, watches them, and ends them in the right order.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::appender::{Appender, Turn};
 use super::outbox::Outbox;
 use super::retries::Retries;
 use super::worker::{Desk, Worker};
 use crate::appended::{Appended, Observer};
+use crate::appender::{Appender, Turn};
+use crate::backlog::Backlog;
 use crate::buffer::Buffer;
-use crate::config::Config;
+use crate::config::{Config, Overflow, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::intake::Intake;
@@ -23,8 +24,9 @@ use crate::ledger::{Counts, Gap, Ledger};
 use crate::processor::Processor;
 use crate::queue::Queue;
 use crate::rate::Rate;
-use crate::sink::{Lane, Records};
+use crate::sink::{Lane, Records, Settled};
 use crate::source::Source;
+use crate::spill::{Level, Spill};
 use crate::throttle::Throttle;
 
 /// What the engine shares with the handle in its user's hands.
@@ -38,6 +40,16 @@ pub(crate) struct Shared {
     pub(crate) abort: CancellationToken,
     /// Whether the end is over. What is in flight then is abandoned.
     pub(crate) ended: AtomicBool,
+    /// How far behind the stream's group is, or the spill's, once that is known.
+    pub(crate) backlog: Arc<Mutex<Option<Backlog>>>,
+    /// How full the spill is.
+    pub(crate) level: Arc<Level>,
+}
+
+/// The way into the spill and out of it again.
+pub(crate) struct SpillWay<S, L> {
+    pub(crate) lane: L,
+    pub(crate) source: S,
 }
 
 /// What a group is made of, connected and ready.
@@ -52,6 +64,8 @@ pub(crate) struct Engine<P, S, L> {
     pub(crate) second_lane: Option<L>,
     /// The lane of rejected messages.
     pub(crate) rejected: L,
+    /// Where messages go that find the buffer full, with [`Overflow::Spill`](crate::Overflow::Spill).
+    pub(crate) spill: Option<SpillWay<S, L>>,
     /// The runtime that the consumers run on. The rest runs where the engine does, so that a processor that
     /// blocks its thread holds up neither reading nor committing.
     pub(crate) workers: Handle,
@@ -68,6 +82,8 @@ impl Shared {
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             ended: AtomicBool::new(false),
+            backlog: Arc::default(),
+            level: Arc::default(),
         })
     }
 
@@ -98,6 +114,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             first_lane,
             second_lane,
             rejected,
+            spill,
             workers,
             shared,
             observer,
@@ -118,10 +135,13 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         for (turn, lane) in lanes.into_iter().filter_map(|(turn, lane)| Some((turn, lane?))) {
             let (output, shared, observer) = (output.clone(), shared.clone(), observer.clone());
             lane_tasks.spawn(async move {
-                let settle = |records: &Records| {
-                    shared.counts.process(records.messages());
+                let settle = |records: &Records, settled| {
+                    if settled == Settled::TakenOver {
+                        return shared.counts.take_over(records.messages());
+                    }
+                    shared.counts.process(records.messages(), records.skipped());
                     shared.rate.add(records.messages(), shared.now());
-                    if let Some(observer) = &observer {
+                    if let Some(observer) = observer.as_ref().filter(|_| records.len() > 0) {
                         observer(&Appended::new(records));
                     }
                 };
@@ -130,9 +150,34 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         }
         let (appender, counts) = (rejections.clone(), shared.counts.clone());
         lane_tasks.spawn(async move {
-            let settle = |records: &Records| counts.reject(records.messages());
+            let settle = |records: &Records, settled| match settled {
+                Settled::Committed => counts.reject(records.messages()),
+                Settled::TakenOver => counts.take_over(records.messages()),
+            };
             appender.run(rejected, Turn::First, settle).await
         });
+
+        let mut source_tasks = JoinSet::new();
+        let mut into_spill = None;
+        if let Some(SpillWay { lane, source }) = spill {
+            let appender = Arc::new(Appender::new(lane.form()));
+            let (spilling, counts) = (appender.clone(), shared.counts.clone());
+            lane_tasks.spawn(async move {
+                let settle = |records: &Records, _| counts.spill(records.messages());
+                spilling.run(lane, Turn::First, settle).await
+            });
+            let draining = Intake::new(
+                queue.clone(),
+                buffer.clone(),
+                shared.counts.clone(),
+                Overflow::Wait,
+                None,
+                None,
+                shared.stop.clone(),
+            );
+            source_tasks.spawn(source.run(draining, shared.stop.clone()));
+            into_spill = Some(appender);
+        }
 
         let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();
@@ -147,6 +192,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                 max_payload: config.max_payload,
                 max_attempts: config.max_attempts,
                 timeout: config.processor_timeout,
+                with_source_id: config.stream.with_source_id,
             };
             let worker = Worker { consumer, processor: processor.clone(), desk };
             worker_tasks.spawn_on(worker.run(), &workers);
@@ -157,11 +203,11 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             buffer,
             shared.counts.clone(),
             config.overflow,
+            into_spill.clone().map(|appender| Spill::new(appender, shared.level.clone(), config.spill_max)),
             config.max_messages,
             shared.stop.clone(),
         );
-        let mut source_task = JoinSet::new();
-        source_task.spawn(source.run(intake, shared.stop.clone()));
+        source_tasks.spawn(source.run(intake, shared.stop.clone()));
 
         let mut failure = Failure::default();
         let mut keeper = pin!(keeper);
@@ -171,7 +217,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         tokio::select! {
             () = shared.stop.cancelled() => {}
             () = shared.abort.cancelled() => {}
-            Some(end) = source_task.join_next() => failure.note(end),
+            Some(end) = source_tasks.join_next() => failure.note(end),
             Some(end) = lane_tasks.join_next() => failure.note(end),
             Some(end) = worker_tasks.join_next() => failure.note(end.map(Ok)),
             error = &mut keeper => { keeps = false; failure.note(Ok(Err(error))) }
@@ -180,8 +226,12 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let stopping = Instant::now();
 
         let drain = async {
-            while let Some(end) = source_task.join_next().await {
+            while let Some(end) = source_tasks.join_next().await {
                 failure.note(end);
+            }
+            // What is in the spill stays there, for the next one to start.
+            if let Some(spill) = &into_spill {
+                spill.close();
             }
             queue.close();
             while let Some(end) = worker_tasks.join_next().await {
@@ -213,11 +263,11 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         if let Some(error) = lapse {
             failure.note(Ok(Err(error)));
         }
-        if !source_task.is_empty() {
+        if !source_tasks.is_empty() && config.source == SourceKind::PubSub {
             let cause = "the group was ended before the server had confirmed that it left".to_owned();
             shared.counts.gap(Gap { cause, duration: stopping.elapsed() });
         }
-        source_task.shutdown().await;
+        source_tasks.shutdown().await;
         lane_tasks.shutdown().await;
         // Not waited for: a processor that blocks its thread cannot be ended from here.
         worker_tasks.abort_all();

@@ -1,6 +1,5 @@
 //! The group: consumers that share one source, and the handle to them.
 
-pub(crate) mod appender;
 mod attempt;
 mod builder;
 pub(crate) mod engine;
@@ -12,12 +11,13 @@ mod start;
 mod tests;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
 pub use self::builder::Builder;
 use self::engine::Shared;
+use crate::backlog::Backlog;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -55,6 +55,13 @@ impl ConsumerGroup {
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.shared.ledger()
+    }
+
+    /// How far behind the group of the stream is, and with [`Overflow::Spill`](crate::Overflow::Spill) what is in the
+    /// spill: looked at once a second. `None` without a stream, and before the first look.
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        *self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Messages whose commit was confirmed in the last second.

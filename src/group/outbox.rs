@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::appender::{Appender, Haste};
+use crate::appender::{Appender, Haste};
 use crate::record::Record;
 use crate::sink::Records;
+use crate::tenure::Receipt;
 
-/// One consumer's records on their way to an appender. A quick consumer hands on those of a few messages at once. It must not wait for anything with records in here.
+/// One consumer's records on their way to an appender. A quick consumer hands on those of a few messages at once. It
+/// must not wait for anything with records in here.
 pub(crate) struct Outbox {
     appender: Arc<Appender>,
     records: Records,
@@ -23,34 +25,47 @@ impl Outbox {
     }
 
     /// Puts the records of one message in, if that can be done without waiting.
-    pub(crate) fn try_put(&mut self, records: &[Record]) -> bool {
+    pub(crate) fn try_put(&mut self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
         let bytes: usize = records.iter().map(|record| record.encoded().len()).sum();
-        let fits = self.records.bytes() + bytes <= Self::MOST_BYTES && self.records.has_room_for(records);
-        let fits = fits && (records.len() == 1 || Records::first_commit(records) == Some(records.len()));
+        let fits =
+            self.records.bytes() + bytes <= Self::MOST_BYTES && self.records.has_room_for(records, receipt);
+        let fits = fits && (records.len() <= 1 || Records::first_commit(records) == Some(records.len()));
         if fits {
-            self.records.push(records, true);
+            self.records.push(records, true, receipt);
         }
         fits
     }
 
-    /// Puts the records of one message in. They go together, in as many commits as they need.
-    pub(crate) async fn put(&mut self, records: &[Record]) {
+    /// Puts the records of one message in. They go together, in as many commits as they need; those of a message with
+    /// a receipt in one, for it is acknowledged once.
+    pub(crate) async fn put(&mut self, records: &[Record], receipt: Option<Receipt<'_>>) {
+        if receipt.is_some() {
+            if !self.records.has_room_for(records, receipt) {
+                self.hand_on(Haste::Soon).await;
+            }
+            self.records.push(records, true, receipt);
+        } else {
+            self.put_in_parts(records).await;
+        }
+        if self.records.bytes() > Self::MOST_BYTES {
+            self.hand_on(Haste::Soon).await;
+        }
+    }
+
+    async fn put_in_parts(&mut self, records: &[Record]) {
         let mut rest = records;
         while let Some(size) = Records::first_commit(rest) {
             let (first, others) = rest.split_at(size);
             let split = size < records.len();
-            if !self.records.has_room_for(first) {
+            if !self.records.has_room_for(first, None) {
                 self.hand_on(Haste::Soon).await;
             }
-            self.records.push(first, others.is_empty());
+            self.records.push(first, others.is_empty(), None);
             if split {
                 self.records.mark_split();
                 self.hand_on(Haste::Soon).await;
             }
             rest = others;
-        }
-        if self.records.bytes() > Self::MOST_BYTES {
-            self.hand_on(Haste::Soon).await;
         }
     }
 

@@ -67,16 +67,21 @@ impl RetryTask {
                     }
                     None => return,
                 },
-                Some(due) = waiting.next_due() => self.queue.push_again(due),
+                Some(due) = waiting.next_due() => self.again(due),
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
                     let batches: Vec<_> = waiting.drain_all();
                     for batch in batches {
-                        self.queue.push_again(batch);
+                        self.again(batch);
                     }
                 }
             }
         }
+    }
+
+    fn again(&self, batch: Arc<Batch>) {
+        batch.begins_again();
+        self.queue.push_again(batch);
     }
 }
 

@@ -11,21 +11,23 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ConsumerGroup;
-use super::engine::{Engine, Shared};
+use super::engine::{Engine, Shared, SpillWay};
 use crate::appended::Observer;
-use crate::config::{Config, SourceKind};
+use crate::config::{Begin, Config, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
+use crate::message::Origin;
 use crate::processor::Processor;
 use crate::redis::control::{Control, connected};
 use crate::redis::ids::{About, Membership, Names};
 use crate::redis::patience::{answered, patiently};
 use crate::redis::preflight;
-use crate::redis::server::Server;
+use crate::redis::registry::{self, Reader, Registry};
+use crate::redis::server::{PATIENCE, Server};
 use crate::redis::setback::Setback;
 use crate::redis::slot::beside;
-use crate::sink::{StreamLane, Target};
-use crate::source::PubSub;
+use crate::sink::{Acknowledges, StreamLane, Target};
+use crate::source::{AnySource, PubSub, Steward, Stream};
 
 /// How long taking back the ids may hold up an end.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +91,7 @@ impl<P: Processor> Life<P> {
     /// Starts, runs, and leaves nothing behind. `None` when it did not come to run.
     async fn live(self, started: oneshot::Sender<Result<(), Error>>) -> Option<Result<(), Error>> {
         let Self { config, ids, consumers, processor, workers, shared, observer } = self;
-        let mut parts = match Parts::new(&config, ids) {
+        let mut parts = match Parts::new(&config, ids, &shared) {
             Ok(parts) => parts,
             Err(error) => {
                 drop(started.send(Err(error)));
@@ -100,8 +102,8 @@ impl<P: Processor> Life<P> {
             connected = parts.connect(&config) => Some(connected),
             () = shared.abort.cancelled() => None,
         };
-        let source = match connected {
-            Some(Ok(source)) => source,
+        let (source, drain) = match connected {
+            Some(Ok(sources)) => sources,
             connected => {
                 parts.leave().await;
                 if let Some(Err(error)) = connected {
@@ -112,7 +114,18 @@ impl<P: Processor> Life<P> {
         };
         // Whoever does not wait for it any more has dropped the handle, and the group ends at once.
         drop(started.send(Ok(())));
-        let Parts { control, mut membership, first_lane, second_lane, rejected, count, .. } = parts;
+        let Parts {
+            control,
+            mut membership,
+            first_lane,
+            second_lane,
+            rejected,
+            spill,
+            mut steward,
+            count,
+            ..
+        } = parts;
+        let spill = spill.zip(drain).map(|(lane, source)| SpillWay { lane, source });
         let engine = Engine {
             config,
             consumers,
@@ -121,11 +134,20 @@ impl<P: Processor> Life<P> {
             first_lane,
             second_lane,
             rejected,
+            spill,
             workers,
             shared,
             observer,
         };
-        let end = engine.run(keep(&control, &mut membership)).await;
+        let keeper = async {
+            tokio::select! {
+                error = keep(&control, &mut membership) => error,
+                error = look_after(&mut steward) => error,
+            }
+        };
+        let end = engine.run(keeper).await;
+        // The last commit is made: what is still pending is for others.
+        dismiss(&mut steward).await;
         leave(&mut membership, count).await;
         Some(end)
     }
@@ -143,23 +165,45 @@ struct Parts {
     /// While the first one waits for its confirmation, the server works for this one.
     second_lane: Option<StreamLane>,
     rejected: StreamLane,
+    /// The lane into the spill, if there is one.
+    spill: Option<StreamLane>,
+    /// Of the stream that is the input, or of the spill.
+    steward: Option<Steward>,
 }
 
+/// The name of the group that drains a spill.
+const DRAINERS: &str = "processors";
+
 impl Parts {
-    fn new(config: &Config, ids: Vec<Uuid>) -> Result<Self, Error> {
+    fn new(config: &Config, ids: Vec<Uuid>, shared: &Shared) -> Result<Self, Error> {
         let server = Server::new(config.address.clone(), &config.tls)?;
         let process = Uuid::new_v4();
-        let lane = |stream: &String, option, maxlen, at: usize| {
-            let target = Target { server: server.clone(), stream: stream.clone(), option, maxlen };
+        let spill_key = config.spill();
+        let names = match (config.source, &spill_key) {
+            (SourceKind::Stream, _) => Some(registry::Names::new(&config.input, &config.stream.group)),
+            (SourceKind::PubSub, Some(spill)) => Some(registry::Names::new(spill, DRAINERS)),
+            (SourceKind::PubSub, None) => None,
+        };
+        let acknowledges = names.as_ref().map(|names| Acknowledges {
+            stream: names.input.clone(),
+            group: names.group.clone(),
+            deletes: spill_key.is_some(),
+        });
+        let lane_to = |stream: &String, option, maxlen, acknowledges, at: usize| {
+            let target =
+                Target { server: server.clone(), stream: stream.clone(), option, maxlen, acknowledges };
             StreamLane::new(target, config.commit, beside(stream, &format!("lane:{process}:{at}")))
         };
+        let lane = |stream, option, maxlen, at| lane_to(stream, option, maxlen, acknowledges.clone(), at);
         let output = |at| lane(&config.output, "output", config.maxlen, at);
         let first_lane = output(0);
         let second_lane = (config.consumers > 1).then(|| output(1));
         let rejected = lane(&config.rejected, "rejected", None, 0);
+        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, None, 0));
         let about = About {
             source: match config.source {
                 SourceKind::PubSub => "pubsub".to_owned(),
+                SourceKind::Stream => "stream".to_owned(),
             },
             input: config.input.clone(),
             output: config.output.clone(),
@@ -171,7 +215,7 @@ impl Parts {
                 .elapsed()
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             lease: config.lease,
-            lanes: [Some(&first_lane), second_lane.as_ref(), Some(&rejected)]
+            lanes: [Some(&first_lane), second_lane.as_ref(), Some(&rejected), spill.as_ref()]
                 .into_iter()
                 .filter_map(|lane| lane?.key().map(str::to_owned))
                 .collect(),
@@ -179,17 +223,39 @@ impl Parts {
         let control = Control(server.clone());
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let membership = Membership::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
-        Ok(Self { server, control, membership, count, registering: false, first_lane, second_lane, rejected })
+        let steward = names.map(|names| {
+            let registry = Registry::new(control.clone(), names, PATIENCE);
+            Steward::new(
+                registry,
+                config.stream.clone(),
+                config.lease,
+                shared.backlog.clone(),
+                shared.level.clone(),
+            )
+        });
+        Ok(Self {
+            server,
+            control,
+            membership,
+            count,
+            registering: false,
+            first_lane,
+            second_lane,
+            rejected,
+            spill,
+            steward,
+        })
     }
 
     /// Connects everything, in this order: look at the keys, put the ids into their list, look at the
     /// permissions to append, subscribe.
-    async fn connect(&mut self, config: &Config) -> Result<PubSub, Error> {
+    /// The source, and that of the spill if there is one.
+    async fn connect(&mut self, config: &Config) -> Result<(AnySource, Option<AnySource>), Error> {
         let server = self.server.clone();
         patiently(&server, async || self.try_connect(config).await).await
     }
 
-    async fn try_connect(&mut self, config: &Config) -> Result<PubSub, Setback> {
+    async fn try_connect(&mut self, config: &Config) -> Result<(AnySource, Option<AnySource>), Setback> {
         let mut connection = answered(async {
             let mut connection = connected(&mut self.control).await?;
             preflight::check(&self.control, &mut connection, config).await?;
@@ -198,7 +264,12 @@ impl Parts {
         .await?;
         self.registering = true;
         self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
-        let lanes = [Some(&mut self.first_lane), self.second_lane.as_mut(), Some(&mut self.rejected)];
+        let lanes = [
+            Some(&mut self.first_lane),
+            self.second_lane.as_mut(),
+            Some(&mut self.rejected),
+            self.spill.as_mut(),
+        ];
         for lane in lanes.into_iter().flatten() {
             if let Err(setback) = lane.rehearse().await {
                 match setback {
@@ -211,15 +282,56 @@ impl Parts {
             }
         }
         answered(preflight::warn(&mut connection, config)).await?;
-        PubSub::open(self.server.clone(), &config.input, config.max_payload).await
+        match config.source {
+            SourceKind::Stream => {
+                let origin = Origin::Input(config.stream.payload_field.as_str().into());
+                let stream = self.join(config.stream.from, origin).await?;
+                Ok((stream.ok_or_else(|| Setback::Final(super::defect()))?, None))
+            }
+            SourceKind::PubSub => {
+                let drain = self.join(Begin::Beginning, Origin::Spill).await?;
+                let source = PubSub::open(self.server.clone(), &config.input, config.max_payload).await?;
+                Ok((AnySource::PubSub(source), drain))
+            }
+        }
+    }
+
+    /// Joins the group of the stream that there is a steward for.
+    async fn join(&mut self, begin: Begin, origin: Origin) -> Result<Option<AnySource>, Setback> {
+        let Some(steward) = &mut self.steward else { return Ok(None) };
+        steward.join(begin).await?;
+        let mut reader = Reader::new(self.server.clone(), steward.names().clone(), origin.clone());
+        reader.connect().await?;
+        Ok(Some(AnySource::Stream(Stream::new(reader, steward, begin, origin))))
     }
 
     async fn leave(mut self) {
+        dismiss(&mut self.steward).await;
         if self.registering {
             let count = self.count;
             leave(&mut self.membership, count).await;
         }
     }
+}
+
+/// Keeps the tenure for as long as it is asked to. Comes back only when that is refused for good.
+async fn look_after(steward: &mut Option<Steward>) -> Error {
+    match steward {
+        Some(steward) => steward.run().await,
+        None => pending().await,
+    }
+}
+
+async fn dismiss(steward: &mut Option<Steward>) {
+    let Some(steward) = steward else { return };
+    let end = timeout(RELEASE_PATIENCE, steward.leave()).await;
+    let cause = match end {
+        Ok(Ok(())) => return,
+        Ok(Err(Setback::Passing(cause))) => cause,
+        Ok(Err(Setback::Final(error))) => error.to_string(),
+        Err(_) => "Redis does not answer".to_owned(),
+    };
+    tracing::warn!("what is still pending for this process stays so until its lease is over: {cause}");
 }
 
 /// Keeps the lease for as long as it is asked to. Comes back only when that is refused for good.

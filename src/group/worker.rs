@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::appender::Haste;
 use super::attempt::Attempt;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::retries::Retries;
+use crate::appender::Haste;
 use crate::consumer::Consumer;
 use crate::ledger::Counts;
 use crate::message::Message;
@@ -38,13 +38,21 @@ pub(crate) struct Desk {
     pub(crate) max_payload: usize,
     pub(crate) max_attempts: u32,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) with_source_id: bool,
 }
+
+/// The field that names the entry which a record was made of.
+const SOURCE_ID: &str = "source_id";
 
 impl<P: Processor> Worker<P> {
     pub(crate) async fn run(mut self) {
         let mut pace = Pace::default();
         while let Some(mut message) = self.desk.next(pace.claim()).await {
             pace.takes();
+            if message.is_taken_over() {
+                self.desk.counts.take_over(1);
+                continue;
+            }
             if pace.copies() {
                 message = message.detached().unwrap_or(message);
             }
@@ -73,6 +81,13 @@ impl<P: Processor> Worker<P> {
         if let Some(length) = message.full_length() {
             let reason =
                 format!("the payload has {length} bytes, more than the {} allowed", desk.max_payload);
+            desk.reject(consumer, &message, &reason).await;
+            return false;
+        }
+        if message.attempt() > desk.max_attempts {
+            // Of an entry that was held by processes that died, or were cut off, one after the other.
+            let reason =
+                format!("gave up after {} attempts: nobody came to an end with it", desk.max_attempts);
             desk.reject(consumer, &message, &reason).await;
             return false;
         }
@@ -115,6 +130,7 @@ impl<P: Processor> Worker<P> {
             message = message.again();
             desk.make_way().await;
             desk.retries.wait(message.attempt()).await;
+            message.begins_again();
         }
     }
 }
@@ -137,9 +153,21 @@ impl Desk {
     /// Settles what a message has become.
     async fn conclude(&mut self, consumer: &Consumer, message: &Message, outcome: Outcome) {
         match outcome {
-            Outcome::Record(record) => self.append(consumer, message, &[record]).await,
-            Outcome::Records(records) => self.append(consumer, message, &records).await,
-            Outcome::Skip => self.counts.skip(),
+            Outcome::Record(record) => self.append(consumer, message, &mut [record]).await,
+            Outcome::Records(mut records) => self.append(consumer, message, &mut records).await,
+            Outcome::Skip => self.skip(message).await,
+        }
+    }
+
+    /// Nothing is appended for it; if it has a receipt, that is acknowledged like any.
+    async fn skip(&mut self, message: &Message) {
+        match message.receipt() {
+            None => self.counts.skip(),
+            receipt => {
+                if !self.output.try_put(&[], receipt) {
+                    self.output.put(&[], receipt).await;
+                }
+            }
         }
     }
 
@@ -154,33 +182,47 @@ impl Desk {
         tokio::join!(self.output.hand_on(haste), self.rejected.hand_on(haste));
     }
 
-    async fn append(&mut self, consumer: &Consumer, message: &Message, records: &[Record]) {
+    async fn append(&mut self, consumer: &Consumer, message: &Message, records: &mut [Record]) {
+        if self.with_source_id
+            && let Some(id) = message.entry_id()
+        {
+            for record in records.iter_mut() {
+                record.push(SOURCE_ID, id.to_string());
+            }
+        }
         if records.is_empty() {
-            self.counts.skip();
+            self.skip(message).await;
         } else if records.iter().any(Record::is_empty) {
             let reason = "the processor made a record without fields, which no stream can hold";
             self.reject(consumer, message, reason).await;
-        } else if !self.output.try_put(records) {
-            self.output.put(records).await;
+        } else if !self.output.try_put(records, message.receipt()) {
+            self.output.put(records, message.receipt()).await;
         }
     }
 
     async fn reject(&mut self, consumer: &Consumer, message: &Message, reason: &str) {
         let mut record = Record::with_capacity(message.payload().len() + reason.len() + 160);
-        record.push("payload", message.payload());
+        match message.encoded_fields() {
+            // As they are: so it can be appended to the input again.
+            Some(_) => record.extend(message.fields()),
+            None => record.push("payload", message.payload()),
+        }
         if let Some(length) = message.full_length() {
             record.push("payload_bytes", length.to_string());
         }
         record.push("error", reason);
         record.push("consumer_id", consumer.id());
         record.push("source", message.channel());
+        if let Some(id) = message.entry_id() {
+            record.push(SOURCE_ID, id.to_string());
+        }
         if let Some(rejected) = self.rejections.add(1) {
             // Quoted: the reason may repeat what somebody has published.
             tracing::warn!("rejected {rejected} messages, the last one because {reason:?}; see --rejected");
         }
-        if !self.rejected.try_put(std::slice::from_ref(&record)) {
+        if !self.rejected.try_put(std::slice::from_ref(&record), message.receipt()) {
             self.output.hand_on(Haste::Soon).await;
-            self.rejected.put(&[record]).await;
+            self.rejected.put(&[record], message.receipt()).await;
         }
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::appender::{Appender, Haste, Turn};
 use crate::config::{Commit, Config, Tls};
 use crate::error::Error;
-use crate::group::appender::{Appender, Haste, Turn};
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
 use crate::redis::slot::beside;
-use crate::sink::{Form, Lane, Records, StreamLane, Target};
+use crate::sink::{Form, Lane, Records, Settled, StreamLane, Target};
 
 /// Makes commits as a lane of the output does, but sends them nowhere.
 pub struct Encoder {
@@ -30,7 +30,7 @@ impl Encoder {
         let server = Server::new(address, &Tls::default())
             .unwrap_or_else(|error| unreachable!("no file to be read: {error}"));
         let key = beside(&stream, &format!("lane:{}:0", Uuid::new_v4()));
-        let target = Target { server, stream, option: "output", maxlen: None };
+        let target = Target { server, stream, option: "output", maxlen: None, acknowledges: None };
         let lane = StreamLane::new(target, Commit::Atomic, key);
         Self { records: Records::new(lane.form()), lane }
     }
@@ -38,7 +38,7 @@ impl Encoder {
     /// Makes one commit of these records.
     pub fn encode(&mut self, records: &[Record]) {
         for record in records {
-            self.records.push(from_ref(record), true);
+            self.records.push(from_ref(record), true, None);
         }
         self.lane.begin(&self.records);
         self.records.clear();
@@ -54,13 +54,13 @@ pub async fn append(records: &[Record]) {
     let put = async {
         let mut outbox = Outbox::new(&appender);
         for record in records {
-            outbox.put(from_ref(record)).await;
+            outbox.put(from_ref(record), None).await;
         }
         outbox.hand_on(Haste::Now).await;
         appender.close();
     };
     let taken = Cell::new(0);
-    let take = appender.run(Nowhere, Turn::First, |records| taken.set(taken.get() + records.len()));
+    let take = appender.run(Nowhere, Turn::First, |records, _| taken.set(taken.get() + records.len()));
     let ((), end) = tokio::join!(put, take);
     end.expect("a lane that does not fail");
     assert_eq!(taken.get(), records.len());
@@ -73,8 +73,8 @@ impl Lane for Nowhere {
         Form::xadd("messages:processed")
     }
 
-    async fn commit(&mut self, _: &Records) -> Result<(), Error> {
-        Ok(())
+    async fn commit(&mut self, _: &Records) -> Result<Settled, Error> {
+        Ok(Settled::Committed)
     }
 
     async fn close(&mut self) {}

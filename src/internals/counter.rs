@@ -24,7 +24,7 @@ impl Counter {
 
     /// Counts messages whose commit is confirmed.
     pub fn process(&self, messages: u64) {
-        self.counts.process(messages);
+        self.counts.process(messages, 0);
     }
 
     /// What became of the messages so far.

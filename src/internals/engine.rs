@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::group::engine::{Engine, Shared};
 use crate::intake::Intake;
 use crate::processor::JsonProcessor;
-use crate::sink::{Form, Lane, Records};
+use crate::sink::{Form, Lane, Records, Settled};
 use crate::source::Source;
 
 /// Messages that are made beforehand, and delivered again and again: 7 MiB of frames.
@@ -56,6 +56,7 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
         first_lane: Encoder::new(),
         second_lane: (consumers > 1).then(Encoder::new),
         rejected: Encoder::new(),
+        spill: None,
         workers: Handle::current(),
         shared: shared.clone(),
         observer: Some(Arc::new(move |_| confirmed.lap())),
@@ -127,11 +128,11 @@ impl Lane for Encoder {
         self.lane.form()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         self.lane.begin(records);
         // Here a lane waits for its answer, and the others on this thread go on.
         yield_now().await;
-        Ok(())
+        Ok(Settled::Committed)
     }
 
     async fn close(&mut self) {}

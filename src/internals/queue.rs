@@ -32,7 +32,7 @@ impl Queue {
         let (queue, counts) = (queue::Queue::new(), Arc::new(Counts::default()));
         let buffer = Buffer::new(Config::default().buffer);
         let intake =
-            Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, CancellationToken::new());
+            Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, CancellationToken::new());
         Self { channel: CHANNEL.into(), intake, queue }
     }
 

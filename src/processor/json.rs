@@ -1,4 +1,4 @@
-//! The default processor: each member of a JSON object becomes a field.
+//! The default processor: each member of a JSON object becomes a field, and each field of an entry stays one.
 
 mod plain;
 
@@ -11,9 +11,10 @@ use serde_json::value::RawValue;
 use super::{Failure, Outcome, Processor};
 use crate::consumer::Consumer;
 use crate::message::Message;
-use crate::record::{Record, bulk_bytes};
+use crate::record::{Record, bulk_bytes, fields};
 
-/// Parses the payload as a JSON object, and adds `consumer_id`.
+/// Parses the payload as a JSON object, and adds `consumer_id`. An entry of a stream has its fields already: they are
+/// copied as they are, unless the only one of them is the payload.
 ///
 /// Strings become values as they are; numbers, booleans, null, arrays and objects as their JSON text,
 /// unchanged. Of members with the same name the last counts. `consumer_id` replaces a member of that name.
@@ -34,8 +35,20 @@ impl JsonProcessor {
 
 impl Processor for JsonProcessor {
     async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
-        record(message.payload(), consumer.id()).map(Outcome::Record).map_err(Failure::Reject)
+        match message.encoded_fields() {
+            Some((encoded, count)) => Ok(Outcome::Record(copied(encoded, count, consumer.id()))),
+            None => record(message.payload(), consumer.id()).map(Outcome::Record).map_err(Failure::Reject),
+        }
     }
+}
+
+/// The record of the fields of an entry, and of the consumer.
+fn copied(encoded: &[u8], count: usize, consumer_id: &str) -> Record {
+    if fields(encoded, count).any(|(name, _)| name == CONSUMER_ID.as_bytes()) {
+        return written(fields(encoded, count), consumer_id);
+    }
+    Record::of_encoded(encoded, count, bulk_bytes(CONSUMER_ID.len()) + bulk_bytes(consumer_id.len()))
+        .field(CONSUMER_ID, consumer_id)
 }
 
 fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
@@ -170,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn fields(payload: &str) -> Vec<(String, String)> {
+    fn fields_of(payload: &str) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let record = record(payload.as_bytes(), "me").unwrap();
         record.iter().map(|(field, value)| (text(field), text(value))).collect()
@@ -178,11 +191,19 @@ mod tests {
 
     fn expect(payload: &str, expected: &[(&str, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(f, v)| ((*f).to_owned(), (*v).to_owned())).collect();
-        assert_eq!(fields(payload), expected, "{payload}");
+        assert_eq!(fields_of(payload), expected, "{payload}");
     }
 
     fn reason(payload: impl AsRef<[u8]>) -> String {
         record(payload.as_ref(), "me").unwrap_err()
+    }
+
+    #[test]
+    fn the_fields_of_an_entry_are_copied_and_a_consumer_id_among_them_is_replaced() {
+        let entry = Record::new().field("a", [0, 255]).field("b", "").field("a", "2");
+        let copied = |entry: &Record| copied(entry.encoded(), entry.len(), "me");
+        assert_eq!(copied(&entry), entry.clone().field("consumer_id", "me"));
+        assert_eq!(copied(&entry.clone().field("consumer_id", "other")), entry.field("consumer_id", "me"));
     }
 
     #[test]
@@ -225,7 +246,7 @@ mod tests {
     fn of_members_with_one_name_the_last_counts() {
         expect(r#"{"a":1,"b":2,"\u0061":3}"#, &[("b", "2"), ("a", "3"), ("consumer_id", "me")]);
         let many: Vec<_> = (0..50).map(|n| format!(r#""m{}":{n}"#, n % 20)).collect();
-        let fields = fields(&format!("{{{}}}", many.join(",")));
+        let fields = fields_of(&format!("{{{}}}", many.join(",")));
         assert_eq!(fields.len(), 21);
         assert!(
             fields.contains(&("m9".into(), "49".into())) && fields.contains(&("m10".into(), "30".into()))
@@ -252,7 +273,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_valid_and_costs_no_stack() {
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(300_000), "]".repeat(300_000));
-        assert_eq!(fields(&deep)[0].1.len(), 600_000);
+        assert_eq!(fields_of(&deep)[0].1.len(), 600_000);
     }
 
     /// Texts that are nearly plain objects.

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -84,11 +84,29 @@ impl Connection {
                 self.input.advance(used);
                 return Ok(seen);
             }
-            self.input.reserve(16 << 10);
-            if patiently(self.socket.read_buf(&mut self.input)).await? == 0 {
-                return Err(Setback::Passing("the server closed the connection".to_owned()));
-            }
+            self.read_more(16 << 10).await?;
         }
+    }
+
+    /// The same, and hands out the bytes of the reply, shared with the memory that they were read into.
+    pub(crate) async fn receive_whole<T>(
+        &mut self,
+        parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
+    ) -> Result<(T, Bytes), Setback> {
+        loop {
+            if let Some((seen, used)) = parse(&self.input)? {
+                return Ok((seen, self.input.split_to(used).freeze()));
+            }
+            self.read_more(64 << 10).await?;
+        }
+    }
+
+    async fn read_more(&mut self, room: usize) -> Result<(), Setback> {
+        self.input.reserve(room);
+        if patiently(self.socket.read_buf(&mut self.input)).await? == 0 {
+            return Err(Setback::Passing("the server closed the connection".to_owned()));
+        }
+        Ok(())
     }
 
     /// Waits for the next reply, and takes any but an error for a yes.

@@ -8,7 +8,7 @@ use super::control::Control;
 use super::ids::Names;
 use super::setback::Setback;
 use super::slot::beside;
-use crate::config::Config;
+use crate::config::{Commit, Config, SourceKind};
 use crate::error::Error;
 
 /// Looks at the keys and the server.
@@ -20,11 +20,15 @@ pub(crate) async fn check(
     connection: &mut MultiplexedConnection,
     config: &Config,
 ) -> Result<(), Setback> {
-    for (key, needed, option) in [
+    let spill = config.spill();
+    let input = (config.source == SourceKind::Stream).then_some((&config.input, "stream", "input"));
+    let others = [
         (&config.output, "stream", "output"),
         (&config.rejected, "stream", "rejected"),
         (&config.ids_key, "list", "ids-key"),
-    ] {
+    ];
+    let spill = spill.as_ref().map(|spill| (spill, "stream", "spill-key"));
+    for (key, needed, option) in input.into_iter().chain(others).chain(spill) {
         let found: String = cmd("TYPE")
             .arg(key)
             .query_async(connection)
@@ -92,9 +96,9 @@ pub(crate) async fn warn(connection: &mut MultiplexedConnection, config: &Config
             config.output
         );
     }
-    if config.commit == crate::config::Commit::Pipeline {
+    if config.commit == Commit::AtLeastOnce {
         tracing::warn!(
-            "--commit pipeline: where a connection breaks in the middle of a commit, its records may be in {} twice",
+            "--commit at-least-once: where a connection breaks in the middle of a commit, its records may be in {} twice",
             config.output
         );
     }

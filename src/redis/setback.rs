@@ -43,6 +43,9 @@ impl Kind {
             _ if answer.contains("max number of clients reached") => Self::Weather,
             // The client crate tells a refused SELECT in its own words.
             _ if answer.contains("has no permissions to run") => Self::Refusal,
+            // Of what a script runs, Redis 7.0 and Valkey say it so.
+            _ if answer.contains("The user executing the script can't") => Self::Refusal,
+            _ if answer.contains("ACL failure in script") => Self::Refusal,
             _ => Self::Unknown,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use super::{Form, Lane, Records};
+use super::{Form, Lane, Records, Settled};
 use crate::error::Error;
 use crate::record::Record;
 
@@ -60,14 +60,14 @@ impl Lane for Memory {
         Form::default()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         if self.state.lock().unwrap().broken {
             return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
         }
         self.gate.acquire().await.unwrap().forget();
         let mut state = self.state.lock().unwrap();
-        state.entries.extend(records.iter().map(|entry| Record::from_encoded(entry.encoded, entry.fields)));
-        Ok(())
+        state.entries.extend(records.iter().map(|entry| Record::of_encoded(entry.encoded, entry.fields, 0)));
+        Ok(Settled::Committed)
     }
 
     async fn close(&mut self) {

@@ -10,20 +10,29 @@ mod transaction;
 
 pub(crate) use self::records::{Form, Records};
 pub(crate) use self::stream::StreamLane;
-pub(crate) use self::target::Target;
+pub(crate) use self::target::{Acknowledges, Target};
 use crate::error::Error;
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// The records are in the stream, and their messages are acknowledged where they have receipts.
+    Committed,
+    /// Nothing was appended: the tenure under which the messages were held is over.
+    TakenOver,
+}
 
 /// One writer of commits. One commit is under way at a time.
 pub(crate) trait Lane: Send + 'static {
     /// What the records for this lane are made of.
     fn form(&self) -> Form;
 
-    /// Appends the records, and comes back when they are known to be there. What passes (a server that is
+    /// Appends the records and acknowledges their messages, and comes back when that is known to be done. What passes (a server that is
     /// away, loading, out of memory) is waited out for as long as it takes.
     ///
     /// # Errors
     /// What waiting cannot mend. The lane is not used again.
-    fn commit(&mut self, records: &Records) -> impl Future<Output = Result<(), Error>> + Send;
+    fn commit(&mut self, records: &Records) -> impl Future<Output = Result<Settled, Error>> + Send;
 
     /// Removes what the lane kept for itself. Called once, after the last commit.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

@@ -6,8 +6,8 @@ use crate::redis::connection::Connection;
 use crate::redis::resp::command;
 use crate::redis::setback::Setback;
 
-/// Plain `XADD` in a pipeline. What was not confirmed is appended again, so that nothing is lost; what was
-/// appended and not confirmed is there twice then.
+/// Plain `XADD` in a pipeline; what came from a stream is acknowledged once all of it is there. What was not confirmed
+/// is appended again, so that nothing is lost; what was appended and not confirmed is there twice then.
 #[derive(Default)]
 pub(super) struct Pipeline {
     connection: Option<Connection>,
@@ -24,6 +24,9 @@ impl Pipeline {
     }
 
     pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
+        if records.held().is_some_and(|tenure| tenure.is_over()) && self.wanted.iter().all(|wanted| *wanted) {
+            return Ok(Made::Never);
+        }
         self.out.clear();
         self.out.shrink_to(4 * Records::MOST_BYTES);
         target.append_some(&mut self.out, records, &self.wanted);
@@ -39,7 +42,15 @@ impl Pipeline {
                 Some(answer) => refusal = Some(answer),
             }
         }
-        match refusal.map(|answer| target.refused(&format!("+xadd ~{}", target.stream), &answer)) {
+        if refusal.is_none() {
+            self.out.clear();
+            target.acknowledge(&mut self.out, records);
+            connection.send(&self.out).await?;
+            for _ in 0..target.acknowledging(records) {
+                refusal = refusal.or(connection.receive(|reply| reply.error()).await?);
+            }
+        }
+        match refusal.map(|answer| target.refused(&needs(target), &answer)) {
             None => Ok(Made::Yes),
             Some(Setback::Passing(answer)) => Ok(Made::No(answer)),
             Some(refused) => Err(refused),
@@ -65,5 +76,13 @@ impl Pipeline {
         appended?;
         self.connection = Some(connection);
         Ok(())
+    }
+}
+
+/// What an ACL rule must have for the commits.
+fn needs(target: &Target) -> String {
+    match &target.acknowledges {
+        None => format!("+xadd ~{}", target.stream),
+        Some(input) => format!("+xadd +xack ~{} ~{}", target.stream, input.stream),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::record::{Record, push_bulk};
 use crate::redis::resp::array;
+use crate::tenure::{Receipt, Tenure};
 
 /// Records on their way into one commit, as the commands that append them, and whose messages they are.
 #[derive(Debug)]
@@ -12,6 +13,13 @@ pub(crate) struct Records {
     bytes: Vec<u8>,
     entries: Vec<Extent>,
     messages: u64,
+    /// Messages among them that became no record.
+    skipped: u64,
+    /// Under which tenure the messages are held, where they came from a stream. All of them, or none.
+    held: Option<Arc<Tenure>>,
+    /// The ids that are acknowledged with the records, as arguments of a command.
+    acks: Vec<u8>,
+    acknowledged: usize,
     /// Whether a message is among them that needs several commits.
     split: bool,
 }
@@ -60,7 +68,17 @@ impl Records {
     pub(crate) const MOST_BYTES: usize = 128 << 10;
 
     pub(crate) fn new(form: Form) -> Self {
-        Self { form, bytes: Vec::new(), entries: Vec::new(), messages: 0, split: false }
+        Self {
+            form,
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            messages: 0,
+            skipped: 0,
+            held: None,
+            acks: Vec::new(),
+            acknowledged: 0,
+            split: false,
+        }
     }
 
     /// How many of these records of one message go into one commit: at least one, if there is any.
@@ -78,18 +96,39 @@ impl Records {
     }
 
     /// Whether these records of one message fit in beside what is there. Whatever is larger goes alone.
-    pub(crate) fn has_room_for(&self, records: &[Record]) -> bool {
+    pub(crate) fn has_room_for(&self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
         let bytes: usize = records.iter().map(|record| self.form.0.len() + record.encoded().len()).sum();
-        self.is_empty() || self.has_room(records.len(), bytes)
+        self.is_empty()
+            || (self.is_held_by(receipt.map(|receipt| receipt.tenure))
+                && self.has_room(records.len(), 1, bytes))
     }
 
     /// Whether these fit in beside what is there. Whatever is larger goes alone.
     pub(crate) fn has_room_for_all(&self, others: &Records) -> bool {
-        self.is_empty() || self.has_room(others.len(), others.bytes())
+        self.is_empty()
+            || (self.is_held_as(others) && self.has_room(others.len(), others.acknowledged, others.bytes()))
     }
 
-    /// Adds records of one message. `complete` when they are the last ones of it.
-    pub(crate) fn push(&mut self, records: &[Record], complete: bool) {
+    /// Whether the messages are held in the same way. What is held by a tenure may have to be dropped when that ends,
+    /// and nothing else with it: so the two are not mixed.
+    pub(crate) fn is_held_as(&self, others: &Records) -> bool {
+        self.is_held_by(others.held.as_ref())
+    }
+
+    fn is_held_by(&self, tenure: Option<&Arc<Tenure>>) -> bool {
+        self.held.as_ref().map(Arc::as_ptr) == tenure.map(Arc::as_ptr)
+    }
+
+    /// Adds records of one message. `complete` when they are the last ones of it: then its receipt, if it has one, is
+    /// acknowledged with them.
+    pub(crate) fn push(&mut self, records: &[Record], complete: bool, receipt: Option<Receipt<'_>>) {
+        if let Some(Receipt { tenure, id }) = receipt {
+            self.held.get_or_insert_with(|| tenure.clone());
+            if complete {
+                id.push(&mut self.acks);
+                self.acknowledged += 1;
+            }
+        }
         for record in records {
             let before = self.bytes.len();
             let encoded = record.encoded();
@@ -105,6 +144,7 @@ impl Records {
             });
         }
         self.messages += u64::from(complete);
+        self.skipped += u64::from(complete && records.is_empty());
     }
 
     /// Says that among them are some of a message that needs several commits: those are to be made in order.
@@ -121,11 +161,16 @@ impl Records {
         self.bytes.append(&mut others.bytes);
         self.entries.append(&mut others.entries);
         self.messages += std::mem::take(&mut others.messages);
+        self.skipped += std::mem::take(&mut others.skipped);
+        self.acks.append(&mut others.acks);
+        self.acknowledged += std::mem::take(&mut others.acknowledged);
+        let held = others.held.take();
+        self.held = self.held.take().or(held);
         self.split |= std::mem::take(&mut others.split);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.acknowledged == 0
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -140,6 +185,26 @@ impl Records {
     /// How many messages the records stand for.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// How many of those messages became no record.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The tenure under which the messages are held, where they came from a stream.
+    pub(crate) fn held(&self) -> Option<&Arc<Tenure>> {
+        self.held.as_ref()
+    }
+
+    /// How many entries are acknowledged with them.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged
+    }
+
+    /// The ids of these entries, as arguments of a command.
+    pub(crate) fn acks(&self) -> &[u8] {
+        &self.acks
     }
 
     /// The commands that append them, one behind the other.
@@ -162,6 +227,10 @@ impl Records {
         self.bytes.clear();
         self.entries.clear();
         self.messages = 0;
+        self.skipped = 0;
+        self.held = None;
+        self.acks.clear();
+        self.acknowledged = 0;
         self.split = false;
         self.shrink_to(2 * Self::MOST_BYTES);
     }
@@ -171,8 +240,10 @@ impl Records {
         self.bytes.shrink_to(bytes);
     }
 
-    fn has_room(&self, records: usize, bytes: usize) -> bool {
-        self.len() + records <= Self::MOST_RECORDS && self.bytes() + bytes <= Self::MOST_BYTES
+    fn has_room(&self, records: usize, acknowledged: usize, bytes: usize) -> bool {
+        self.len() + records <= Self::MOST_RECORDS
+            && self.acknowledged + acknowledged <= Self::MOST_RECORDS
+            && self.bytes() + bytes <= Self::MOST_BYTES
     }
 }
 
@@ -188,30 +259,30 @@ mod tests {
     fn a_commit_holds_256_records_and_no_more() {
         let mut records = Records::new(Form::default());
         for _ in 0..256 {
-            assert!(records.has_room_for(&[record(1)]));
-            records.push(&[record(1)], true);
+            assert!(records.has_room_for(&[record(1)], None));
+            records.push(&[record(1)], true, None);
         }
-        assert!(!records.has_room_for(&[record(1)]));
+        assert!(!records.has_room_for(&[record(1)], None));
         assert_eq!((records.len(), records.messages()), (256, 256));
     }
 
     #[test]
     fn a_large_record_goes_alone() {
         let mut records = Records::new(Form::default());
-        assert!(records.has_room_for(&[record(10 << 20)]));
-        records.push(&[record(10 << 20)], true);
-        assert!(!records.has_room_for(&[record(1)]));
+        assert!(records.has_room_for(&[record(10 << 20)], None));
+        records.push(&[record(10 << 20)], true, None);
+        assert!(!records.has_room_for(&[record(1)], None));
         records.clear();
-        records.push(&[record(1)], true);
-        assert!(!records.has_room_for(&[record(128 << 10)]));
+        records.push(&[record(1)], true, None);
+        assert!(!records.has_room_for(&[record(128 << 10)], None));
     }
 
     #[test]
     fn the_records_of_one_message_stay_together_and_in_order() {
         let mut records = Records::new(Form::default());
-        records.push(&[record(1), record(2).field("g", "")], true);
+        records.push(&[record(1), record(2).field("g", "")], true, None);
         let entries: Vec<_> =
-            records.iter().map(|entry| Record::from_encoded(entry.encoded, entry.fields)).collect();
+            records.iter().map(|entry| Record::of_encoded(entry.encoded, entry.fields, 0)).collect();
         assert_eq!(entries, [record(1), record(2).field("g", "")]);
         assert_eq!((records.len(), records.messages()), (2, 1));
     }
@@ -230,7 +301,7 @@ mod tests {
     #[test]
     fn a_record_is_kept_as_the_command_that_appends_it() {
         let mut records = Records::new(Form::xadd("s"));
-        records.push(&[record(1), Record::new().field("a", "").field("b", "2")], true);
+        records.push(&[record(1), Record::new().field("a", "").field("b", "2")], true, None);
         let commands = [
             "*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\nf\r\n$1\r\nx\r\n",
             "*7\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n$1\r\nb\r\n$1\r\n2\r\n",
@@ -245,8 +316,8 @@ mod tests {
     #[test]
     fn what_is_moved_over_keeps_its_order_and_its_messages() {
         let (mut records, mut others) = (Records::new(Form::xadd("s")), Records::new(Form::xadd("s")));
-        records.push(&[record(1)], true);
-        others.push(&[record(2), record(3)], true);
+        records.push(&[record(1)], true, None);
+        others.push(&[record(2), record(3)], true, None);
         records.append(&mut others);
         assert!(others.is_empty() && others.messages() == 0);
         let sizes: Vec<_> = records.iter().map(|entry| entry.encoded.len()).collect();

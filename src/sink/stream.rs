@@ -3,7 +3,7 @@
 use super::pipeline::Pipeline;
 use super::target::{Made, Target};
 use super::transaction::Transaction;
-use super::{Form, Lane, Records};
+use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
@@ -27,7 +27,7 @@ impl StreamLane {
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
         let way = match commit {
             Commit::Atomic => Way::Transaction(Transaction::new(key)),
-            Commit::Pipeline => Way::Pipeline(Pipeline::default()),
+            Commit::AtLeastOnce => Way::Pipeline(Pipeline::default()),
         };
         Self { target, way }
     }
@@ -82,7 +82,7 @@ impl Lane for StreamLane {
         self.target.form()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         self.begin(records);
         let mut backoff = Backoff::new();
         let (mut failures, mut told) = (0, None);
@@ -92,8 +92,9 @@ impl Lane for StreamLane {
                     if told.is_some() {
                         tracing::info!("{} takes records again", self.stream());
                     }
-                    return Ok(());
+                    return Ok(Settled::Committed);
                 }
+                Ok(Made::Never) => return Ok(Settled::TakenOver),
                 Ok(Made::No(why)) | Err(Setback::Passing(why)) => why,
                 Err(Setback::Final(error)) => return Err(error),
             };

@@ -22,6 +22,18 @@ pub(crate) struct Target {
     pub(crate) option: &'static str,
     /// Trims the stream to about this many entries.
     pub(crate) maxlen: Option<u64>,
+    /// Where the messages that have receipts are acknowledged.
+    pub(crate) acknowledges: Option<Acknowledges>,
+}
+
+/// A stream whose entries are acknowledged in its group, by the commit that appends what became of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Acknowledges {
+    /// The stream's key.
+    pub(crate) stream: String,
+    pub(crate) group: String,
+    /// Whether the entries are deleted with that: of a stream that is ours alone.
+    pub(crate) deletes: bool,
 }
 
 /// What became of an attempt at a commit.
@@ -29,6 +41,8 @@ pub(super) enum Made {
     Yes,
     /// The server has executed nothing of what is still wanted.
     No(String),
+    /// It has executed nothing and must not: the tenure that the messages were held by is over.
+    Never,
 }
 
 impl Target {
@@ -75,6 +89,41 @@ impl Target {
         push_bulk(out, itoa::Buffer::new().format(maxlen).as_bytes());
         push_bulk(out, b"*");
         out.extend_from_slice(entry.encoded);
+    }
+
+    /// Writes the commands that acknowledge the messages of the records.
+    pub(super) fn acknowledge(&self, out: &mut Vec<u8>, records: &Records) {
+        let Some(input) = self.acknowledged_at(records) else { return };
+        array(out, 3 + records.acknowledged());
+        push_bulk(out, b"XACK");
+        push_bulk(out, input.stream.as_bytes());
+        push_bulk(out, input.group.as_bytes());
+        out.extend_from_slice(records.acks());
+        if input.deletes {
+            array(out, 2 + records.acknowledged());
+            push_bulk(out, b"XDEL");
+            push_bulk(out, input.stream.as_bytes());
+            out.extend_from_slice(records.acks());
+        }
+    }
+
+    /// How many commands these are.
+    pub(super) fn acknowledging(&self, records: &Records) -> usize {
+        self.acknowledged_at(records).map_or(0, |input| 1 + usize::from(input.deletes))
+    }
+
+    fn acknowledged_at(&self, records: &Records) -> Option<&Acknowledges> {
+        self.acknowledges.as_ref().filter(|_| records.acknowledged() > 0)
+    }
+
+    /// Says that entries were acknowledged, or their group destroyed, by somebody else while they were ours.
+    pub(super) fn tell_of_missing(&self, entries: u64) {
+        let stream = self.acknowledges.as_ref().map_or("", |input| &input.stream);
+        tracing::warn!(
+            "{entries} entries of {stream} were no longer pending when they were committed: somebody else has \
+             acknowledged them, or deleted the stream, the group or our consumer in it; they are in {} as well",
+            self.stream
+        );
     }
 
     /// Writes an `XADD` that is only there to be looked at.

@@ -1,6 +1,7 @@
 //! Appending in numbered transactions: after any break it is known which were made.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use super::Records;
 use super::target::{Made, Target};
@@ -9,6 +10,8 @@ use crate::redis::connection::Connection;
 use crate::redis::reply::{self, Reply};
 use crate::redis::resp::{self, FrameError, Head, command};
 use crate::redis::setback::{Kind, Setback};
+use crate::redis::slot::beside;
+use crate::tenure::Tenure;
 
 /// Commits that are transactions.
 ///
@@ -23,12 +26,25 @@ use crate::redis::setback::{Kind, Setback};
 /// the number, and is not repeated. One that arrives afterwards, late, on the old connection, finds its watched
 /// hash changed, and does nothing. Whatever looks odd in the replies ends the connection: then the same
 /// questions have the same answers.
+///
+/// What came from a stream is acknowledged in the same transaction: `XACK` stands beside the `XADD`s. Others may take
+/// such messages over from a process that they take for dead, so the connection also watches the permit of the
+/// [`Tenure`] that they are held by, and has seen it *after* it began to watch:
+///
+/// `MULTI, XADD …, XACK input group id …, HSET lane number N, EXEC, WATCH lane permit, EXISTS permit`
+///
+/// Whoever takes them over deletes the permit before. So either the commit comes first, and what it acknowledged is not
+/// there to be taken over; or the deletion does, and the commit does nothing.
 pub(super) struct Transaction {
     /// The key of the hash.
     key: String,
     /// The number of the commit under way, or of the last one.
     number: u64,
+    /// The number of the last commit that was confirmed.
+    confirmed: u64,
     connection: Option<Connection>,
+    /// The tenure whose permit the connection watches, and has seen since.
+    watched: Option<Arc<Tenure>>,
     /// Whether a connection has raised the fence before: then the hash must be there.
     fenced: bool,
     out: Vec<u8>,
@@ -36,7 +52,7 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn new(key: String) -> Self {
-        Self { key, number: 0, connection: None, fenced: false, out: Vec::new() }
+        Self { key, number: 0, confirmed: 0, connection: None, watched: None, fenced: false, out: Vec::new() }
     }
 
     pub(super) fn key(&self) -> &str {
@@ -51,9 +67,16 @@ impl Transaction {
         out.shrink_to(4 * Records::MOST_BYTES);
         command(out, &[b"MULTI"]);
         target.append(out, records);
+        target.acknowledge(out, records);
         command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(self.number).as_bytes()]);
         command(out, &[b"EXEC"]);
-        command(out, &[b"WATCH", key]);
+        match records.held() {
+            None => command(out, &[b"WATCH", key]),
+            Some(tenure) => {
+                command(out, &[b"WATCH", key, tenure.permit.as_bytes()]);
+                command(out, &[b"EXISTS", tenure.permit.as_bytes()]);
+            }
+        }
     }
 
     pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
@@ -63,11 +86,22 @@ impl Transaction {
                 let (connection, made) = self.connect(target).await?;
                 if made >= self.number {
                     self.connection = Some(connection);
+                    self.confirmed = self.number;
                     return Ok(Made::Yes);
+                }
+                if let Some(tenure) = records.held().filter(|_| made < self.confirmed) {
+                    tenure.end("Redis has gone back to what it knew earlier, and forgot commits that it had confirmed");
                 }
                 connection
             }
         };
+        // Of a commit that may be under way it is known by now what became of it.
+        if let Some(tenure) = records.held() {
+            if tenure.is_over() || !self.may_commit(&mut connection, target, tenure).await? {
+                self.connection = Some(connection);
+                return Ok(Made::Never);
+            }
+        }
         match connection.send(&self.out).await {
             Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
             // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
@@ -76,7 +110,8 @@ impl Transaction {
 
         // MULTI, each XADD, HSET: an error among them aborts the transaction.
         let mut refusal = None;
-        let mut left = records.len() + 2;
+        let answers = records.len() + target.acknowledging(records);
+        let mut left = answers + 2;
         loop {
             left -= connection.skip(b"+QUEUED\r\n", left);
             if left == 0 {
@@ -91,16 +126,25 @@ impl Transaction {
                 }
             }
         }
-        let appended = records.len();
-        let executed = connection.receive_as(|input| Executed::parse(input, appended)).await?;
+        let executed = connection.receive_as(|input| Executed::parse(input, answers)).await?;
         let watched = connection.receive(|reply| reply.error()).await?;
+        let permitted = match records.held() {
+            None => None,
+            Some(tenure) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| tenure.clone()),
+        };
         if let Some(answer) = refusal {
             return Err(target.refused(&needs(target), &answer));
         }
         match executed {
-            Executed::All => {
+            Executed::All { acknowledged } => {
+                self.confirmed = self.number;
                 // If it is not watched any more, the next commit needs another connection.
                 self.connection = watched.is_none().then_some(connection);
+                self.watched = permitted;
+                let missing = (records.acknowledged() as u64).saturating_sub(acknowledged);
+                if missing > 0 {
+                    target.tell_of_missing(missing);
+                }
                 Ok(Made::Yes)
             }
             Executed::Nothing(why) => Ok(Made::No(why)),
@@ -115,6 +159,32 @@ impl Transaction {
     /// Gives the connection up.
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
+    }
+
+    /// Whether the connection watches the tenure's permit, and the permit was still there afterwards.
+    async fn may_commit(
+        &mut self,
+        connection: &mut Connection,
+        target: &Target,
+        tenure: &Arc<Tenure>,
+    ) -> Result<bool, Setback> {
+        if self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, tenure)) {
+            return Ok(true);
+        }
+        let mut out = Vec::new();
+        command(&mut out, &[b"WATCH", tenure.permit.as_bytes()]);
+        command(&mut out, &[b"EXISTS", tenure.permit.as_bytes()]);
+        connection.send(&out).await?;
+        let needs = format!("+watch +exists ~{}", tenure.permit);
+        connection.expect(&target.server, "WATCH", &needs).await?;
+        let there =
+            connection.receive(|reply| reply.error().map_or_else(|| Ok(reply == Reply::Int(1)), Err)).await?;
+        match there {
+            Ok(true) => self.watched = Some(tenure.clone()),
+            Ok(false) => tenure.end("this process was taken for dead"),
+            Err(answer) => return Err(target.refused(&needs, &answer)),
+        }
+        Ok(!tenure.is_over())
     }
 
     /// Has the server look at a commit without making it.
@@ -156,6 +226,7 @@ impl Transaction {
     /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
     async fn connect(&mut self, target: &Target) -> Result<(Connection, u64), Setback> {
         let mut connection = target.connect().await?;
+        self.watched = None;
         let key = self.key.as_bytes();
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
@@ -189,7 +260,9 @@ impl Transaction {
             return Err(refused(what, &answer));
         }
         let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
-        if fence == 1 && self.fenced {
+        // A message that has a receipt is not repeated then: see `attempt`.
+        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
+        if fence == 1 && self.fenced && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
                  middle of a commit, its records may be in {} twice",
@@ -204,7 +277,11 @@ impl Transaction {
 
 /// What an ACL rule must have for the commits.
 fn needs(target: &Target) -> String {
-    format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}", target.stream, target.lanes())
+    let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
+        let deleting = if input.deletes { " +xdel" } else { "" };
+        format!(" +xack{deleting} +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
+    });
+    format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}{more}", target.stream, target.lanes())
 }
 
 /// What the hash says to a new connection.
@@ -234,7 +311,10 @@ impl Fence {
 
 /// What the server made of a transaction.
 enum Executed {
-    All,
+    /// All of it; so many entries were acknowledged that were not before.
+    All {
+        acknowledged: u64,
+    },
     Nothing(String),
     InPart(String),
 }
@@ -242,15 +322,17 @@ enum Executed {
 impl Executed {
     /// Reads the reply to an `EXEC` at the front of `input`, and how many bytes it takes; `None` until it is
     /// complete. Nearly all of it are the ids of the entries, which are only stepped over.
-    fn parse(input: &[u8], appended: usize) -> Result<Option<(Self, usize)>, FrameError> {
+    ///
+    /// `answers` are those of the commands before the last one.
+    fn parse(input: &[u8], answers: usize) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((Head::Array(Some(len)), mut at)) = resp::head(input, 0)? else {
             return Ok(reply::parse(input)?.map(|(reply, used)| (Self::of_none(&reply), used)));
         };
-        if len > appended + 1 {
-            let (what, limit) = ("replies to a commit", appended + 1);
+        if len > answers + 1 {
+            let (what, limit) = ("replies to a commit", answers + 1);
             return Err(FrameError::TooLarge { what, size: len, limit });
         }
-        let mut error = None;
+        let (mut error, mut acknowledged) = (None, None);
         for _ in 0..len {
             if let Some(id) = reply::skip_short_bulk(&input[at..]) {
                 at += id;
@@ -258,12 +340,15 @@ impl Executed {
             }
             let Some((reply, used)) = reply::parse(&input[at..])? else { return Ok(None) };
             error = error.or_else(|| reply.error());
+            if let Reply::Int(count) = reply {
+                acknowledged = acknowledged.or(u64::try_from(count).ok());
+            }
             at += used;
         }
         let executed = match error {
             Some(answer) => Self::InPart(answer),
-            None if len == appended + 1 => Self::All,
-            None => Self::InPart(format!("{len} replies to {appended} records")),
+            None if len == answers + 1 => Self::All { acknowledged: acknowledged.unwrap_or(0) },
+            None => Self::InPart(format!("{len} replies to {answers} commands")),
         };
         Ok(Some((executed, at)))
     }
@@ -292,7 +377,7 @@ mod tests {
     #[test]
     fn all_of_a_commit_was_made_when_each_record_has_its_entry() {
         let (executed, used) = parse(&format!("{TWO}+OK\r\n"), 2).unwrap();
-        assert!(matches!(executed, Executed::All));
+        assert!(matches!(executed, Executed::All { .. }));
         assert_eq!(used, TWO.len());
     }
 

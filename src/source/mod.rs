@@ -3,12 +3,29 @@
 #[cfg(test)]
 pub(crate) mod memory;
 mod pubsub;
+mod stream;
 
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pubsub::PubSub;
+pub(crate) use self::stream::{Steward, Stream};
 use crate::error::Error;
 use crate::intake::Intake;
+
+/// A source of any kind.
+pub(crate) enum AnySource {
+    PubSub(PubSub),
+    Stream(Stream),
+}
+
+impl Source for AnySource {
+    async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
+        match self {
+            Self::PubSub(source) => source.run(intake, stop).await,
+            Self::Stream(source) => source.run(intake, stop).await,
+        }
+    }
+}
 
 /// A source that is connected, subscribed, and about to deliver.
 pub(crate) trait Source: Send + 'static {

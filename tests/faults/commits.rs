@@ -178,7 +178,7 @@ async fn a_commit_as_a_pipeline_may_be_made_twice_but_nothing_is_missing() {
     let proxy = Proxy::before(server.addr()).await;
     let group = ConsumerGroup::builder(proxy.url())
         .consumers(1)
-        .commit(redis_consumer_group::Commit::Pipeline)
+        .commit(redis_consumer_group::Commit::AtLeastOnce)
         .processor(|_, message: Message| async move {
             Ok::<_, Failure>(Record::new().field("message_id", message.payload()))
         })

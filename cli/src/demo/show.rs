@@ -94,7 +94,7 @@ async fn load(
                     bail!("the group ended in the middle of the demo; please report that");
                 }
                 _ = reports.tick() => {
-                    stdout.line(Form::Text.report(group.processed_last_second(), &group.ledger()));
+                    stdout.line(Form::Text.report(group.processed_last_second(), &group.ledger(), None));
                 }
             }
         }

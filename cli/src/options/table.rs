@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use redis_consumer_group::{Address, Commit, Overflow, SourceKind};
+use redis_consumer_group::{Address, Commit, Overflow, SourceKind, Trim};
 
 use super::option::{Group, Kind, Opt};
 use super::settings::LogFormat;
-use super::value::{duration, filter, foreign_filter, number, optional, put, size, switch};
+use super::value::{begin, duration, filter, foreign_filter, number, optional, put, size, switch};
 
 /// The options that say which server: the same for every subcommand.
 pub(crate) const CONNECTION: &[Group] = &[CONNECT];
@@ -19,6 +19,7 @@ pub(crate) const RUN: &[Group] = &[
     CONNECT,
     Group { heading: "Group", options: GROUP },
     Group { heading: NAMES, options: KEYS },
+    Group { heading: "Stream as the source", options: STREAM },
     Group { heading: "Buffer", options: BUFFER },
     Group { heading: "Reports and log", options: REPORTS },
 ];
@@ -69,16 +70,24 @@ const GROUP: &[Opt] = &[
     Opt::new("consumers", Kind::Value("N"), "3", "How many consumers work at the same time", |s, text| {
         put(&mut s.config.consumers, number(text))
     }),
-    Opt::new("source", Kind::Choice(&["pubsub"]), "pubsub", "Where messages come from", |s, _| {
-        put(&mut s.config.source, Ok(SourceKind::PubSub))
-    }),
+    Opt::new(
+        "source",
+        Kind::Choice(&["pubsub", "stream"]),
+        "pubsub",
+        "Where messages come from: a channel, or a stream that any number of processes share through its consumer group",
+        |s, text| {
+            let stream = text == "stream";
+            put(&mut s.config.source, Ok(if stream { SourceKind::Stream } else { SourceKind::PubSub }))
+        },
+    ),
     Opt::new(
         "commit",
-        Kind::Choice(&["atomic", "pipeline"]),
+        Kind::Choice(&["atomic", "at-least-once"]),
         "atomic",
-        "How records are appended: in numbered transactions (nothing twice), or as plain XADD (after a broken connection some may be there twice)",
+        "How records are appended: in numbered transactions that acknowledge as well (nothing twice), or as plain XADD, and acknowledged afterwards (after a broken connection some may be there twice)",
         |s, text| {
-            put(&mut s.config.commit, Ok(if text == "pipeline" { Commit::Pipeline } else { Commit::Atomic }))
+            let atomic = text == "atomic";
+            put(&mut s.config.commit, Ok(if atomic { Commit::Atomic } else { Commit::AtLeastOnce }))
         },
     ),
     Opt::new(
@@ -109,15 +118,19 @@ const GROUP: &[Opt] = &[
         "lease",
         Kind::Value("TIME"),
         "10s",
-        "How long our ids stay listed after our last sign of life",
+        "How long this process may show no sign of life before its ids are removed, and its entries of a stream taken over by others",
         |s, text| put(&mut s.config.lease, duration(text)),
     ),
 ];
 
 const KEYS: &[Opt] = &[
-    Opt::new("input", Kind::Value("NAME"), "messages:published", "The channel that is read", |s, text| {
-        put(&mut s.config.input, Ok(text.to_owned()))
-    }),
+    Opt::new(
+        "input",
+        Kind::Value("NAME"),
+        "messages:published",
+        "The channel that is read, or the stream",
+        |s, text| put(&mut s.config.input, Ok(text.to_owned())),
+    ),
     Opt::new(
         "output",
         Kind::Value("NAME"),
@@ -150,6 +163,54 @@ const IDS_KEY: Opt = Opt::new(
     |s, text| put(&mut s.config.ids_key, Ok(text.to_owned())),
 );
 
+const STREAM: &[Opt] = &[
+    Opt::new(
+        "group",
+        Kind::Value("NAME"),
+        "processors",
+        "The stream's consumer group. It is created if it is missing, and so is the stream",
+        |s, text| put(&mut s.config.stream.group, Ok(text.to_owned())),
+    ),
+    Opt::new(
+        "from",
+        Kind::Value("WHERE"),
+        "beginning",
+        "Where a group begins that is created: beginning, new (what is appended from then on), or after the entry of this id",
+        |s, text| put(&mut s.config.stream.from, begin(text)),
+    ),
+    Opt::new(
+        "payload-field",
+        Kind::Value("NAME"),
+        "payload",
+        "An entry with this one field holds a whole JSON object in it. Of other entries the fields are the members",
+        |s, text| put(&mut s.config.stream.payload_field, Ok(text.to_owned())),
+    ),
+    Opt::new(
+        "with-source-id",
+        Kind::Switch,
+        "false",
+        "Give each output entry a field source_id: the id of the entry that it was made of",
+        |s, text| put(&mut s.config.stream.with_source_id, switch(text)),
+    ),
+    Opt::new(
+        "claim-foreign-after",
+        Kind::Value("TIME"),
+        "none",
+        "Take entries over from consumers of the group that are not ours, once those have not touched them for so long",
+        |s, text| put(&mut s.config.stream.claim_foreign_after, optional(text, duration)),
+    ),
+    Opt::new(
+        "trim",
+        Kind::Choice(&["never", "acknowledged"]),
+        "never",
+        "Remove entries of the input once every group of the stream has acknowledged them",
+        |s, text| {
+            let acknowledged = text == "acknowledged";
+            put(&mut s.config.stream.trim, Ok(if acknowledged { Trim::Acknowledged } else { Trim::Never }))
+        },
+    ),
+];
+
 const BUFFER: &[Opt] = &[
     Opt::new(
         "buffer",
@@ -160,16 +221,39 @@ const BUFFER: &[Opt] = &[
     ),
     Opt::new(
         "overflow",
-        Kind::Choice(&["drop", "wait"]),
+        Kind::Choice(&["drop", "wait", "spill"]),
         "drop",
-        "A message that finds the buffer full is dropped and counted, or waited for (then the server cuts us off when its own buffer is full)",
+        "A message that finds the buffer full is dropped and counted, or waited for (then the server cuts us off when its own buffer is full), or spilled into a stream and processed when there is room again",
         |s, text| {
-            put(&mut s.config.overflow, Ok(if text == "wait" { Overflow::Wait } else { Overflow::Drop }))
+            let overflow = match text {
+                "wait" => Overflow::Wait,
+                "spill" => Overflow::Spill,
+                _ => Overflow::Drop,
+            };
+            put(&mut s.config.overflow, Ok(overflow))
         },
     ),
-    Opt::new("max-payload", Kind::Value("SIZE"), "1MiB", "A longer payload is rejected", |s, text| {
-        put(&mut s.config.max_payload, size(text))
-    }),
+    Opt::new(
+        "spill-key",
+        Kind::Value("NAME"),
+        "",
+        "The stream that is spilled into [default: {messages:processed}:spill, beside the output]",
+        |s, text| put(&mut s.config.spill_key, Ok(Some(text.to_owned()))),
+    ),
+    Opt::new(
+        "spill-max",
+        Kind::Value("N"),
+        "1000000",
+        "About how many messages may be in the spill. What finds it full is dropped and counted",
+        |s, text| put(&mut s.config.spill_max, number(text)),
+    ),
+    Opt::new(
+        "max-payload",
+        Kind::Value("SIZE"),
+        "1MiB",
+        "A longer payload that was published to a channel is rejected",
+        |s, text| put(&mut s.config.max_payload, size(text)),
+    ),
 ];
 
 const REPORTS: &[Opt] = &[
@@ -235,10 +319,21 @@ mod tests {
     #[test]
     fn every_option_of_the_library_can_be_set() {
         // The names that `Config::validate` blames are names of options.
-        let blamed =
-            ["consumers", "input", "output", "rejected", "ids-key", "buffer", "max-payload", "lease"];
+        let blamed = [
+            "consumers",
+            "input",
+            "output",
+            "rejected",
+            "ids-key",
+            "buffer",
+            "max-payload",
+            "lease",
+            "overflow",
+        ];
         let more = ["max-attempts", "maxlen", "max-messages", "processor-timeout", "tls-cert", "tls-ca"];
-        for name in blamed.iter().chain(&more) {
+        let stream =
+            ["group", "payload-field", "claim-foreign-after", "spill-key", "spill-max", "commit", "from"];
+        for name in blamed.iter().chain(&more).chain(&stream) {
             assert!(options().any(|option| option.name == *name), "no option is called {name}");
         }
     }

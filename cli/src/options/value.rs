@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use redis_consumer_group::Begin;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Puts a value in its place, if it is one.
@@ -32,6 +33,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| *duration <= YEAR)
         .ok_or_else(|| format!("{text:?} is no span of time up to a year; write it like 3s, 250ms or 1m30s"))
+}
+
+/// Where the group of a stream begins.
+pub(super) fn begin(text: &str) -> Result<Begin, String> {
+    match text {
+        "beginning" => Ok(Begin::Beginning),
+        "new" => Ok(Begin::New),
+        id => id.parse().map(Begin::After).map_err(|problem| format!("{problem}, or beginning, or new")),
+    }
 }
 
 /// A value, or the word `none`.
@@ -114,6 +124,16 @@ mod tests {
         assert_eq!(optional("none", number::<u64>), Ok(None));
         assert_eq!(optional("7", number::<u64>), Ok(Some(7)));
         assert!(optional("seven", number::<u64>).unwrap_err().ends_with("or none"));
+    }
+
+    #[test]
+    fn a_group_begins_at_a_word_or_after_an_id() {
+        assert_eq!(begin("beginning"), Ok(Begin::Beginning));
+        assert_eq!(begin("new"), Ok(Begin::New));
+        assert!(matches!(begin("1700000000000-3"), Ok(Begin::After(id)) if id.seq == 3));
+        for text in ["", "$", "end", "1-x", "-1-0"] {
+            assert!(begin(text).unwrap_err().ends_with(", or beginning, or new"), "{text}");
+        }
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Setup {
             first_lane: self.lane.clone(),
             second_lane: None,
             rejected: self.rejected.clone(),
+            spill: None,
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),
             observer: None,

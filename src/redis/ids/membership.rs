@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::about::{About, SameWork};
 use super::scripts::{self, CHUNK, Kept, Verdict};
 use super::text::Text;
-use super::timing::Timing;
 use super::{Connect, IdsError, Names, Purpose};
+use crate::redis::timing::Timing;
 
 /// The ids of this process's consumers, and the lease that holds them.
 ///

@@ -23,7 +23,6 @@ mod membership;
 mod names;
 mod scripts;
 mod text;
-mod timing;
 
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;

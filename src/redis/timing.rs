@@ -17,19 +17,19 @@ use tokio::time::Instant;
 /// A notices that its own renewal came late, whether or not its lease lapsed, and judges nobody for a lease.
 /// A newcomer has no renewal that could have been late: it waits until whoever lives has renewed.
 #[derive(Debug)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     lease: Duration,
     renewed: Option<Instant>,
     judges_from: Option<Instant>,
 }
 
 impl Timing {
-    pub(super) fn new(lease: Duration) -> Self {
+    pub(crate) fn new(lease: Duration) -> Self {
         Self { lease, renewed: None, judges_from: None }
     }
 
     /// The lease was renewed, as confirmed at `now`; `lapsed` if the server had found none that was valid.
-    pub(super) fn renewed(&mut self, now: Instant, lapsed: bool) {
+    pub(crate) fn renewed(&mut self, now: Instant, lapsed: bool) {
         match self.renewed {
             None => self.judges_from = Some(now + self.interval() + self.retry()),
             Some(last) if lapsed || now - last > self.lease / 2 => self.pause(now),
@@ -39,26 +39,26 @@ impl Timing {
     }
 
     /// The own lease turned out to have lapsed: judges nobody for one lease.
-    pub(super) fn pause(&mut self, now: Instant) {
+    pub(crate) fn pause(&mut self, now: Instant) {
         self.judges_from = Some(now + self.lease);
     }
 
-    pub(super) fn may_judge(&self, now: Instant) -> bool {
+    pub(crate) fn may_judge(&self, now: Instant) -> bool {
         self.judges_from.is_some_and(|from| from <= now)
     }
 
     /// The first renewal after registering: as late as a newcomer must wait before it judges.
-    pub(super) fn first_renewal(&self, now: Instant) -> Instant {
+    pub(crate) fn first_renewal(&self, now: Instant) -> Instant {
         self.judges_from.unwrap_or(now).max(now)
     }
 
     /// From the start of one renewal to the next.
-    pub(super) fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         self.lease / 3
     }
 
     /// From a failed renewal to the next: short, so that everyone has renewed soon after the server is back.
-    pub(super) fn retry(&self) -> Duration {
+    pub(crate) fn retry(&self) -> Duration {
         self.lease / 10
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
-use crate::sink::{Form, Lane, Records};
+use crate::sink::{Form, Lane, Records, Settled};
 
 /// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
 /// the same time goes together, and a lone message waits for no company.
@@ -80,7 +80,7 @@ enum End {
 
 impl Appender {
     /// Commits that wait for the lanes, at most, and their bytes unless it is one. What does not fit stays with its
-    /// consumer, which takes no further message meanwhile: see [`Outbox`](super::outbox::Outbox).
+    /// consumer, which takes no further message meanwhile: see [`Outbox`](crate::group::outbox::Outbox).
     const MOST_COMMITS: usize = 4;
     const MOST_BYTES: usize = Self::MOST_COMMITS * Records::MOST_BYTES;
     /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
@@ -108,14 +108,16 @@ impl Appender {
         &self,
         mut lane: L,
         turn: Turn,
-        settle: impl Fn(&Records),
+        settle: impl Fn(&Records, Settled),
     ) -> Result<(), Error> {
         while let Some(records) = self.next_commit(turn).await {
-            if let Err(error) = lane.commit(&records).await {
-                self.fail();
-                return Err(error);
+            match lane.commit(&records).await {
+                Ok(settled) => settle(&records, settled),
+                Err(error) => {
+                    self.fail();
+                    return Err(error);
+                }
             }
-            settle(&records);
             self.recycle(records);
         }
         lane.close().await;
@@ -146,7 +148,8 @@ impl Appender {
             records.clear();
             return true;
         }
-        if let Some(last) = state.commits.back_mut().filter(|last| last.has_room_for_all(records)) {
+        let alike = state.commits.iter_mut().rev().find(|commit| commit.is_held_as(records));
+        if let Some(last) = alike.filter(|last| last.has_room_for_all(records)) {
             last.append(records);
         } else if state.has_room() {
             let mut next = state.spare.pop().unwrap_or_else(|| Records::new(self.form.clone()));

@@ -15,14 +15,14 @@ impl Lane for Slow {
         Form::default()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<(), Error> {
+    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let mut sizes = self.0.lock().unwrap();
         if self.1 == Some(sizes.len()) {
             return Err(Error::Config { option: "output", problem: "broken".into() });
         }
         sizes.push(records.len());
-        Ok(())
+        Ok(Settled::Committed)
     }
 
     async fn close(&mut self) {}
@@ -33,7 +33,7 @@ async fn append(outbox: &mut Outbox) {
 }
 
 async fn put(outbox: &mut Outbox, haste: Haste) {
-    outbox.put(&[Record::new().field("f", "v")]).await;
+    outbox.put(&[Record::new().field("f", "v")], None).await;
     outbox.hand_on(haste).await;
 }
 
@@ -45,7 +45,7 @@ async fn a_lone_message_is_committed_at_once_and_what_comes_meanwhile_goes_toget
     let run = tokio::spawn({
         let (appender, settled) = (appender.clone(), settled.clone());
         async move {
-            let settle = |records: &Records| {
+            let settle = |records: &Records, _| {
                 settled.fetch_add(records.messages(), Ordering::Relaxed);
             };
             appender.run(lane, Turn::First, settle).await
@@ -76,7 +76,7 @@ async fn consumers_wait_while_the_lane_is_behind() {
     let lane = Slow(Arc::default(), None);
     let run = tokio::spawn({
         let appender = appender.clone();
-        async move { appender.run(lane, Turn::First, |_| ()).await }
+        async move { appender.run(lane, Turn::First, |_, _| ()).await }
     });
     waiting.await.unwrap();
     appender.close();
@@ -89,7 +89,7 @@ async fn a_lane_that_failed_keeps_no_consumer_waiting() {
     let lane = Slow(Arc::default(), Some(1));
     let run = tokio::spawn({
         let appender = appender.clone();
-        async move { appender.run(lane, Turn::First, |_| ()).await }
+        async move { appender.run(lane, Turn::First, |_, _| ()).await }
     });
     let mut outbox = Outbox::new(&appender);
     for _ in 0..10_000 {
@@ -104,12 +104,12 @@ async fn what_is_handed_on_together_goes_into_one_commit() {
     let mut outbox = Outbox::new(&appender);
     for _ in 0..3 {
         for _ in 0..100 {
-            outbox.put(&[Record::new().field("f", "v")]).await;
+            outbox.put(&[Record::new().field("f", "v")], None).await;
         }
         outbox.hand_on(Haste::Now).await;
     }
     appender.close();
-    appender.run(Slow(Arc::clone(&sizes), None), Turn::First, |_| ()).await.unwrap();
+    appender.run(Slow(Arc::clone(&sizes), None), Turn::First, |_, _| ()).await.unwrap();
     assert_eq!(*sizes.lock().unwrap(), [200, 100]);
 }
 
@@ -119,7 +119,7 @@ async fn the_second_lane_helps_only_when_there_is_more_than_one_commit() {
     let [first, second]: [Arc<Mutex<Vec<usize>>>; 2] = Default::default();
     let lanes = [(Turn::First, &first), (Turn::Second, &second)].map(|(turn, sizes)| {
         let (appender, lane) = (appender.clone(), Slow(Arc::clone(sizes), None));
-        tokio::spawn(async move { appender.run(lane, turn, |_| ()).await })
+        tokio::spawn(async move { appender.run(lane, turn, |_, _| ()).await })
     });
     let mut outbox = Outbox::new(&appender);
     for records in [1, 100, 600] {
@@ -142,7 +142,7 @@ async fn what_nobody_waits_for_fills_a_commit_for_a_moment() {
     let lane = Slow(Arc::clone(&sizes), None);
     let run = tokio::spawn({
         let appender = appender.clone();
-        async move { appender.run(lane, Turn::First, |_| ()).await }
+        async move { appender.run(lane, Turn::First, |_, _| ()).await }
     });
     let [mut busy, mut other] = [Outbox::new(&appender), Outbox::new(&appender)];
     let committed_within = async |millis| {
@@ -174,11 +174,11 @@ async fn the_commits_of_one_message_are_made_in_order_by_the_first_lane() {
     let [first, second]: [Arc<Mutex<Vec<usize>>>; 2] = Default::default();
     let lanes = [(Turn::First, &first), (Turn::Second, &second)].map(|(turn, sizes)| {
         let (appender, lane) = (appender.clone(), Slow(Arc::clone(sizes), None));
-        tokio::spawn(async move { appender.run(lane, turn, |_| ()).await })
+        tokio::spawn(async move { appender.run(lane, turn, |_, _| ()).await })
     });
     let mut outbox = Outbox::new(&appender);
     let many: Vec<_> = (0..600).map(|_| Record::new().field("f", "v")).collect();
-    outbox.put(&many).await;
+    outbox.put(&many, None).await;
     outbox.hand_on(Haste::Now).await;
     appender.close();
     for lane in lanes {

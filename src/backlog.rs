@@ -1,0 +1,18 @@
+//! The backlog: how far behind the group of a stream is.
+
+use std::time::Duration;
+
+/// How far behind the group of a stream is, as of a second ago at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// Entries that no process of the group has read yet. `None` where Redis does not know it: after a deletion, or
+    /// when the group was created at an id.
+    pub lag: Option<u64>,
+    /// Entries that were read and are not acknowledged yet, by all processes of the group.
+    pub pending: u64,
+    /// How long ago the oldest of them was appended.
+    pub oldest_pending: Option<Duration>,
+    /// Entries of the stream, done or not. Of a spill: how many messages are in it.
+    pub length: u64,
+}

@@ -1,0 +1,272 @@
+//! Who reads a stream through one group, and who of them is dead: permits, leases, and what is pending for whom.
+//!
+//! ```text
+//!   join ──► keep ──────────────► leave
+//!              │ who else is there?   a lease lapsed, or a permit is gone?
+//!              ▼
+//!            expel (delete its permit) ──► inherit (its entries) ──► bury (its name in the group)
+//!
+//!   {messages:published}:leases:<group>     {messages:published}:permit:<process>
+//! ```
+//!
+//! Beside the stream, and not beside the ids: whoever reads the group sees the same leases, whatever else its options
+//! say, and each step is one script in one slot. The permit comes before everything that is read, and goes before
+//! anything is taken over: see [`Tenure`](crate::tenure::Tenure).
+
+mod names;
+mod read;
+mod scripts;
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+pub(crate) use self::names::Names;
+pub(crate) use self::read::{Entries, Figures, Reader, Unread};
+pub(crate) use self::scripts::{Expelled, Inherited, Kept, Refusal, Why};
+use crate::config::Begin;
+use crate::entry_id::EntryId;
+use crate::redis::control::{Control, connected};
+use crate::redis::setback::Setback;
+use crate::redis::slot::beside;
+use crate::tenure::{Attempt, Tenure};
+
+/// The desk of one process at the group's keys: one connection, one call at a time.
+pub(crate) struct Registry {
+    control: Control,
+    connection: Option<MultiplexedConnection>,
+    pub(crate) names: Names,
+    /// No call is waited for longer.
+    patience: Duration,
+}
+
+/// An entry that nobody has acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) id: EntryId,
+    pub(crate) consumer: String,
+}
+
+impl Registry {
+    pub(crate) fn new(control: Control, names: Names, patience: Duration) -> Self {
+        Self { control, connection: None, names, patience }
+    }
+
+    /// A second desk, with a connection of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.control.clone(), self.names.clone(), self.patience)
+    }
+
+    /// Creates the group where it is missing, and the stream; whether it was.
+    pub(crate) async fn create_group(&mut self, begin: Begin) -> Result<bool, Setback> {
+        match self.call::<()>(&scripts::create(&self.names, begin)).await {
+            Ok(()) => Ok(true),
+            Err(Setback::Passing(answer)) if answer.contains("BUSYGROUP") => Ok(false),
+            Err(setback) => Err(setback),
+        }
+    }
+
+    /// Begins the tenure, or renews its lease.
+    pub(crate) async fn keep(
+        &mut self,
+        tenure: &Tenure,
+        lease: Duration,
+        join: bool,
+    ) -> Result<Kept, Setback> {
+        self.call(&scripts::keep(&self.names, tenure, lease, join)).await
+    }
+
+    /// Ends the tenure of another process, if it may be taken for dead.
+    pub(crate) async fn expel(&mut self, caller: Uuid, process: Uuid, why: Why) -> Result<Expelled, Setback> {
+        self.call(&scripts::expel(&self.names, caller, process, why)).await
+    }
+
+    /// Takes over those of the entries that are still pending for `holder`, and were idle for so long. Can be repeated
+    /// when the answer was lost.
+    pub(crate) async fn inherit(
+        &mut self,
+        tenure: &Tenure,
+        holder: &str,
+        idle: Duration,
+        ids: &[EntryId],
+    ) -> Result<Inherited, Setback> {
+        self.call(&scripts::inherit(&self.names, tenure, holder, idle, ids)).await
+    }
+
+    /// Deletes a consumer whose tenure is over, once nothing is pending for it; whether that is done.
+    pub(crate) async fn bury(&mut self, process: Uuid) -> Result<bool, Setback> {
+        let verdict: String = self.call(&scripts::bury(&self.names, process)).await?;
+        Ok(verdict == "done")
+    }
+
+    /// Acknowledges entries of which nothing is left; how many were pending.
+    pub(crate) async fn acknowledge(&mut self, ids: &[EntryId]) -> Result<u64, Setback> {
+        let mut acknowledge = redis::cmd("XACK");
+        acknowledge.arg(&self.names.input).arg(&self.names.group);
+        for id in ids {
+            acknowledge.arg(id.to_string());
+        }
+        self.call(&acknowledge).await
+    }
+
+    /// Stores which attempts begin.
+    pub(crate) async fn count(&mut self, tenure: &Tenure, attempts: &[Attempt]) -> Result<(), Setback> {
+        self.call(&scripts::count(&self.names, tenure, attempts)).await
+    }
+
+    /// Counts what was trimmed unread from a stream in which nothing is left.
+    pub(crate) async fn skip(&mut self) -> Result<u64, Setback> {
+        self.call(&scripts::skip(&self.names)).await
+    }
+
+    /// Removes entries that all groups have acknowledged; how many.
+    pub(crate) async fn trim(&mut self) -> Result<u64, Setback> {
+        self.call(&scripts::trim(&self.names)).await
+    }
+
+    /// The names of the group's consumers.
+    pub(crate) async fn consumers(&mut self) -> Result<Vec<String>, Setback> {
+        let mut ask = redis::cmd("XINFO");
+        ask.arg("CONSUMERS").arg(&self.names.input).arg(&self.names.group);
+        let consumers: Vec<std::collections::HashMap<String, redis::Value>> = self.call(&ask).await?;
+        let name = |mut consumer: std::collections::HashMap<_, _>| {
+            Vec::<u8>::from_redis_value(consumer.remove("name")?)
+                .ok()
+                .and_then(|name| String::from_utf8(name).ok())
+        };
+        // A name that is no text is none of ours.
+        Ok(consumers.into_iter().filter_map(name).collect())
+    }
+
+    /// What the keys say about a process.
+    pub(crate) async fn standing(&mut self, process: Uuid) -> Result<Standing, Setback> {
+        let mut score = redis::cmd("ZSCORE");
+        score.arg(&self.names.leases).arg(process.to_string());
+        let expiry: Option<f64> = self.call(&score).await?;
+        let mut exists = redis::cmd("EXISTS");
+        exists.arg(self.names.permit(process));
+        let permit: bool = self.call(&exists).await?;
+        let (seconds, micros): (u64, u64) = self.call(&redis::cmd("TIME")).await?;
+        let now = (seconds * 1000 + micros / 1000) as f64;
+        Ok(match (permit, expiry) {
+            (false, _) => Standing::Expelled,
+            (true, None) => Standing::Unlisted,
+            (true, Some(expiry)) if expiry < now => Standing::Lapsed,
+            (true, Some(expiry)) => Standing::Lives { left: Duration::from_millis((expiry - now) as u64) },
+        })
+    }
+
+    /// Entries that are pending, from this one on: for one consumer, or for all that were idle for so long.
+    pub(crate) async fn pending(
+        &mut self,
+        of: Held<'_>,
+        from: EntryId,
+        count: usize,
+    ) -> Result<Vec<Pending>, Setback> {
+        let mut ask = redis::cmd("XPENDING");
+        ask.arg(&self.names.input).arg(&self.names.group);
+        if let Held::Idle(idle) = of {
+            ask.arg("IDLE").arg(scripts::millis(idle));
+        }
+        ask.arg(from.to_string()).arg("+").arg(count);
+        if let Held::By(consumer) = of {
+            ask.arg(consumer);
+        }
+        let rows: Vec<(String, Vec<u8>, u64, u64)> = self.call(&ask).await?;
+        let row = |(id, consumer, ..): (String, Vec<u8>, u64, u64)| {
+            let consumer = String::from_utf8(consumer).ok()?;
+            Some(Pending { id: id.parse().ok()?, consumer })
+        };
+        Ok(rows.into_iter().filter_map(row).collect())
+    }
+
+    /// How many entries are pending, and the oldest of them with the server's clock.
+    pub(crate) async fn backlog(&mut self) -> Result<(u64, Option<Duration>), Setback> {
+        let mut ask = redis::cmd("XPENDING");
+        ask.arg(&self.names.input).arg(&self.names.group);
+        let (count, least, _, _): (u64, Option<String>, redis::Value, redis::Value) = self.call(&ask).await?;
+        let (seconds, micros): (u64, u64) = self.call(&redis::cmd("TIME")).await?;
+        let now = Duration::from_secs(seconds) + Duration::from_micros(micros);
+        let oldest = least.and_then(|id| id.parse::<EntryId>().ok());
+        Ok((count, oldest.map(|id| now.saturating_sub(Duration::from_millis(id.ms)))))
+    }
+
+    /// How many entries the group has still to read, where Redis knows it.
+    pub(crate) async fn lag(&mut self) -> Result<Option<u64>, Setback> {
+        let mut ask = redis::cmd("XINFO");
+        ask.arg("GROUPS").arg(&self.names.input);
+        let groups: Vec<std::collections::HashMap<String, redis::Value>> = self.call(&ask).await?;
+        let ours = groups.into_iter().find(|group| {
+            group.get("name").is_some_and(|name| {
+                Vec::<u8>::from_redis_value_ref(name).is_ok_and(|name| name == self.names.group.as_bytes())
+            })
+        });
+        Ok(ours.and_then(|mut group| Option::<u64>::from_redis_value(group.remove("lag")?).ok().flatten()))
+    }
+
+    /// How many entries the stream has.
+    pub(crate) async fn length(&mut self) -> Result<u64, Setback> {
+        let mut ask = redis::cmd("XLEN");
+        ask.arg(&self.names.input);
+        self.call(&ask).await
+    }
+
+    /// Runs a command, on a new connection if the last one failed.
+    async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Setback> {
+        let answer = timeout(self.patience, async {
+            let connection = match &mut self.connection {
+                Some(connection) => connection,
+                none => none.insert(connected(&mut self.control).await?),
+            };
+            command.query_async(connection).await.map_err(|error| {
+                let what = format!("to read {} through the group {}", self.names.input, self.names.group);
+                self.control.setback(&what, &self.needs(), &error)
+            })
+        })
+        .await;
+        let setback = match answer {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(setback)) => setback,
+            Err(_) => Setback::Passing(format!("no answer for {:?}", self.patience)),
+        };
+        self.connection = None;
+        Err(setback)
+    }
+
+    /// What an ACL rule must have.
+    fn needs(&self) -> String {
+        let input = &self.names.input;
+        format!(
+            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +zscore +zadd +zrem +set \
+             +exists +unlink ~{input} ~{}",
+            beside(input, "*")
+        )
+    }
+}
+
+/// What the keys say about a process whose consumer is in the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may commit, and its lease is valid.
+    Lives {
+        /// For so long, if it is not renewed.
+        left: Duration,
+    },
+    /// Its lease is over.
+    Lapsed,
+    /// It has a permit, and no lease: somebody deleted the leases, and it will be back if it lives.
+    Unlisted,
+    /// It has no permit: it cannot commit what it holds any more.
+    Expelled,
+}
+
+/// Whose pending entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held<'a> {
+    By(&'a str),
+    /// By anyone, who has not touched them for so long.
+    Idle(Duration),
+}

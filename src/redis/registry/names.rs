@@ -1,0 +1,70 @@
+//! The names of one group of readers of a stream.
+
+use uuid::Uuid;
+
+use crate::redis::slot::beside;
+
+/// The stream, its consumer group, and the keys beside the stream, all in one slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The stream.
+    pub(crate) input: String,
+    /// Its consumer group.
+    pub(crate) group: String,
+    /// Sorted set: process → when its lease expires, in ms of the server's clock.
+    pub(crate) leases: String,
+}
+
+/// What the names of our consumers in a group begin with.
+const OURS: &str = "redis-consumer-group:";
+
+impl Names {
+    pub(crate) fn new(input: &str, group: &str) -> Self {
+        Self {
+            input: input.to_owned(),
+            group: group.to_owned(),
+            leases: beside(input, &format!("leases:{group}")),
+        }
+    }
+
+    /// String: there for as long as the process may commit what it holds.
+    pub(crate) fn permit(&self, process: Uuid) -> String {
+        beside(&self.input, &format!("permit:{process}"))
+    }
+
+    /// The name of the process in the group.
+    pub(crate) fn consumer(process: Uuid) -> String {
+        format!("{OURS}{process}")
+    }
+
+    /// The process of a consumer of that name; `None` if it is none of ours.
+    pub(crate) fn process(consumer: &str) -> Option<Uuid> {
+        let id = consumer.strip_prefix(OURS)?;
+        id.parse().ok().filter(|process: &Uuid| process.to_string() == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_stand_beside_the_stream() {
+        let names = Names::new("messages:published", "processors");
+        let nil = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(names.leases, "{messages:published}:leases:processors");
+        assert_eq!(names.permit(Uuid::nil()), format!("{{messages:published}}:permit:{nil}"));
+    }
+
+    #[test]
+    fn ours_are_told_by_their_names() {
+        let process = Uuid::new_v4();
+        assert_eq!(Names::process(&Names::consumer(process)), Some(process));
+        for other in
+            ["", "worker-1", "redis-consumer-group:", "redis-consumer-group:worker", &process.to_string()]
+        {
+            assert_eq!(Names::process(other), None, "{other}");
+        }
+        assert_eq!(Names::process(&format!("redis-consumer-group:{}", process.simple())), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! How many entries to fetch: no more than the consumers can begin with soon, so that others get their share.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::queue::Demand;
+
+/// Learns from how many messages are begun in a second.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// Messages begun in a second, lately.
+    rate: f64,
+    last: Option<(Instant, u64)>,
+    /// Bytes of an entry, lately.
+    size: f64,
+}
+
+impl Flow {
+    /// What is begun within this time may be fetched beforehand: a few round trips.
+    const SOON: Duration = Duration::from_millis(10);
+    /// A shorter time says nothing about the rate.
+    const LEAST: Duration = Duration::from_millis(1);
+
+    pub(crate) fn new() -> Self {
+        Self { rate: 0.0, last: None, size: 0.0 }
+    }
+
+    /// Takes notice of what was begun.
+    pub(crate) fn note(&mut self, demand: Demand) {
+        let now = Instant::now();
+        let Some((at, begun)) = self.last else {
+            self.last = Some((now, demand.begun));
+            return;
+        };
+        let elapsed = now - at;
+        if elapsed >= Self::LEAST {
+            let rate = demand.begun.saturating_sub(begun) as f64 / elapsed.as_secs_f64();
+            // One that is long ago counts for nothing.
+            let weight = if elapsed > 10 * Self::SOON { 1.0 } else { 0.5 };
+            self.rate += weight * (rate - self.rate);
+            self.last = Some((now, demand.begun));
+        }
+    }
+
+    /// Takes notice of how large entries are.
+    pub(crate) fn sizes(&mut self, bytes: usize, entries: usize) {
+        if entries > 0 {
+            let size = bytes as f64 / entries as f64;
+            self.size = if self.size == 0.0 { size } else { self.size + 0.25 * (size - self.size) };
+        }
+    }
+
+    /// With so many messages left it is time to fetch more; `None`: only when a consumer has nothing to do.
+    pub(crate) fn low(&self) -> Option<usize> {
+        let soon = self.soon();
+        (soon > 0).then_some(soon / 2)
+    }
+
+    /// How many to fetch.
+    pub(crate) fn wanted(&self, demand: Demand) -> usize {
+        self.soon().max(demand.idle).saturating_sub(demand.waiting).max(1)
+    }
+
+    /// How many entries have about so many bytes. Before the first one is there, nobody knows how large they are.
+    pub(crate) fn fitting(&self, bytes: usize) -> usize {
+        const UNKNOWN: usize = 16;
+        if self.size == 0.0 { UNKNOWN } else { ((bytes as f64 / self.size) as usize).max(1) }
+    }
+
+    fn soon(&self) -> usize {
+        (self.rate * Self::SOON.as_secs_f64()) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn demand(waiting: usize, idle: usize, begun: u64) -> Demand {
+        Demand { waiting, idle, begun }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_slow_consumers_each_gets_one_when_it_has_nothing_to_do() {
+        let mut flow = Flow::new();
+        for begun in (0..20).step_by(2) {
+            flow.note(demand(0, 2, begun));
+            assert_eq!((flow.low(), flow.wanted(demand(0, 2, begun))), (None, 2));
+            assert_eq!(flow.wanted(demand(1, 2, begun)), 1);
+            advance(Duration::from_millis(100)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_quick_consumers_so_many_are_fetched_as_begin_within_a_moment() {
+        let mut flow = Flow::new();
+        for step in 0..20 {
+            flow.note(demand(0, 0, step * 400));
+            advance(Duration::from_millis(4)).await;
+        }
+        let wanted = flow.wanted(demand(0, 4, 0));
+        assert!((900..=1000).contains(&wanted), "{wanted}");
+        assert_eq!(flow.wanted(demand(wanted - 10, 0, 0)), 10);
+        assert!(flow.low().is_some_and(|low| low == wanted / 2));
+        advance(Duration::from_secs(10)).await;
+        flow.note(demand(0, 4, 8000));
+        assert!(flow.wanted(demand(0, 4, 0)) < 10);
+    }
+
+    #[test]
+    fn large_entries_are_fetched_few_at_a_time() {
+        let mut flow = Flow::new();
+        assert_eq!(flow.fitting(1 << 20), 16);
+        flow.sizes(2 << 20, 2);
+        assert_eq!(flow.fitting(1 << 20), 1);
+        (0..40).for_each(|_| flow.sizes(100 * 256, 256));
+        assert!(flow.fitting(1 << 20) > 5000);
+    }
+}

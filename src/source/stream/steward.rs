@@ -1,0 +1,283 @@
+//! The steward of a stream: keeps this process's tenure, looks who is dead, and knows how far behind the group is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::estate::{Estate, Left};
+use crate::backlog::Backlog;
+use crate::config::{Begin, StreamInput, Trim};
+use crate::entry_id::EntryId;
+use crate::error::Error;
+use crate::redis::backoff::Backoff;
+use crate::redis::registry::{Expelled, Held, Kept, Names, Registry, Standing, Why};
+use crate::redis::setback::Setback;
+use crate::redis::timing::Timing;
+use crate::spill::Level;
+use crate::tenure::{Attempt, Tenure};
+
+/// Runs beside the engine, and ends after it: the tenure lasts until the last commit is made.
+pub(crate) struct Steward {
+    registry: Registry,
+    estate: Arc<Estate>,
+    tenure: Arc<Tenure>,
+    attempts: mpsc::UnboundedReceiver<Attempt>,
+    lease: Duration,
+    timing: Timing,
+    /// Processes that have a permit and no lease, and since when.
+    unlisted: HashMap<Uuid, Instant>,
+    input: StreamInput,
+    /// Where the search for entries that others have not touched goes on.
+    cursor: EntryId,
+    backlog: Arc<Mutex<Option<Backlog>>>,
+    /// Of a spill: how full it is.
+    level: Arc<Level>,
+}
+
+/// The part of the lease after which a process counts as dead: so that its entries are taken over within the lease.
+const LAPSES: f64 = 0.8;
+/// Attempts that are stored by one call.
+const ATTEMPTS: usize = 100;
+/// Looks at figures, at other consumers' entries and at what can be trimmed are this far apart.
+const LOOKS: Duration = Duration::from_secs(1);
+/// Pages of pending entries, of a hundred each, that one look goes through.
+const PAGES: usize = 10;
+
+impl Steward {
+    /// For the group of these names. It has nothing in Redis yet.
+    pub(crate) fn new(
+        registry: Registry,
+        input: StreamInput,
+        lease: Duration,
+        backlog: Arc<Mutex<Option<Backlog>>>,
+        level: Arc<Level>,
+    ) -> Self {
+        let (tenure, attempts) = tenure(&registry.names);
+        let lease = lease.mul_f64(LAPSES);
+        Self {
+            registry,
+            estate: Estate::new(tenure.clone()),
+            tenure,
+            attempts,
+            lease,
+            timing: Timing::new(lease),
+            unlisted: HashMap::new(),
+            input,
+            cursor: EntryId::default(),
+            backlog,
+            level,
+        }
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.registry.names
+    }
+
+    pub(crate) fn estate(&self) -> Arc<Estate> {
+        self.estate.clone()
+    }
+
+    pub(crate) fn another_desk(&self) -> Registry {
+        self.registry.another()
+    }
+
+    /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
+    pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
+        self.registry.create_group(begin).await?;
+        self.keep(true).await?;
+        Ok(())
+    }
+
+    /// Keeps the tenure for as long as it is asked to. Comes back only when that is refused for good.
+    pub(crate) async fn run(&mut self) -> Error {
+        let (mut look, mut sweep) = (Instant::now(), Instant::now());
+        let mut renewal = Instant::now() + self.timing.interval();
+        loop {
+            let next = look.min(sweep).min(renewal);
+            let done = tokio::select! {
+                biased;
+                () = self.tenure.ended() => self.begin_anew().await.map(|()| renewal = Instant::now() + self.timing.interval()),
+                () = sleep_until(next) => {
+                    let now = Instant::now();
+                    if now >= renewal {
+                        let kept = self.renew().await;
+                        renewal = now + if kept.is_ok() { self.timing.interval() } else { self.timing.retry() };
+                        kept
+                    } else if now >= sweep {
+                        // Often enough for a dead process to be noticed before its whole lease is over.
+                        sweep = now + self.timing.retry();
+                        self.sweep().await
+                    } else {
+                        look = now + LOOKS;
+                        self.look().await
+                    }
+                }
+                Some(attempt) = self.attempts.recv() => self.count(attempt).await,
+            };
+            match done {
+                Ok(()) => {}
+                Err(Setback::Final(error)) => return error,
+                Err(Setback::Passing(cause)) => {
+                    tracing::debug!(
+                        "the group of {} cannot be looked after: {cause}",
+                        self.registry.names.input
+                    );
+                }
+            }
+        }
+    }
+
+    /// Ends the tenure. What is still pending is for others to take over, at once.
+    pub(crate) async fn leave(&mut self) -> Result<(), Setback> {
+        let process = self.tenure.process;
+        self.registry.expel(process, process, Why::Own).await?;
+        self.registry.bury(process).await?;
+        Ok(())
+    }
+
+    async fn keep(&mut self, join: bool) -> Result<Kept, Setback> {
+        let kept = self.registry.keep(&self.tenure, self.lease, join).await?;
+        self.timing.renewed(Instant::now(), kept != Kept::Kept);
+        Ok(kept)
+    }
+
+    async fn renew(&mut self) -> Result<(), Setback> {
+        match self.keep(false).await? {
+            Kept::Kept => {}
+            Kept::Lapsed => tracing::warn!(
+                "the lease of this process in {} had lapsed: Redis or this process stood still; it is renewed",
+                self.registry.names.input
+            ),
+            Kept::Expelled => self.tenure.end("this process was taken for dead, or Redis has lost its data"),
+        }
+        Ok(())
+    }
+
+    /// Begins another tenure after one that is over, and takes over from that one like from any.
+    async fn begin_anew(&mut self) -> Result<(), Setback> {
+        let former = self.tenure.process;
+        let (tenure, attempts) = tenure(&self.registry.names);
+        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
+        let mut backoff = Backoff::new();
+        loop {
+            let begun = match self.keep(true).await {
+                // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
+                Ok(_) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
+                Err(setback) => Err(setback),
+            };
+            match begun {
+                Ok(()) => break,
+                Err(Setback::Final(error)) => return Err(Setback::Final(error)),
+                Err(Setback::Passing(cause)) => tracing::debug!("cannot begin anew yet: {cause}"),
+            }
+            backoff.wait().await;
+        }
+        self.estate.begin(self.tenure.clone());
+        self.estate.add(Left::by(former));
+        Ok(())
+    }
+
+    /// Looks which consumers of the group are dead, and ends their tenures.
+    async fn sweep(&mut self) -> Result<(), Setback> {
+        let consumers = self.registry.consumers().await?;
+        let ours: Vec<_> = consumers.iter().filter_map(|name| Names::process(name)).collect();
+        self.unlisted.retain(|process, _| ours.contains(process));
+        for process in ours.into_iter().filter(|process| *process != self.tenure.process) {
+            let why = match self.registry.standing(process).await? {
+                Standing::Expelled => {
+                    self.estate.add(Left::by(process));
+                    continue;
+                }
+                Standing::Lives { .. } => {
+                    self.unlisted.remove(&process);
+                    continue;
+                }
+                Standing::Lapsed => Why::Lapsed,
+                Standing::Unlisted => {
+                    let since = *self.unlisted.entry(process).or_insert_with(Instant::now);
+                    if since.elapsed() < self.lease {
+                        continue;
+                    }
+                    Why::Unlisted
+                }
+            };
+            if !self.timing.may_judge(Instant::now()) {
+                continue;
+            }
+            match self.registry.expel(self.tenure.process, process, why).await? {
+                Expelled::Done => {
+                    tracing::info!(
+                        "process {process} has died; what it held of {} is taken over",
+                        self.registry.names.input
+                    );
+                    self.estate.add(Left::by(process));
+                }
+                Expelled::Lives => {}
+                Expelled::CallerLapsed => {
+                    self.timing.pause(Instant::now());
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<(), Setback> {
+        if self.input.trim == Trim::Acknowledged {
+            while self.registry.trim().await? > 0 {}
+        }
+        if let Some(idle) = self.input.claim_foreign_after {
+            self.look_for_foreign(idle).await?;
+        }
+        let (pending, oldest_pending) = self.registry.backlog().await?;
+        let lag = self.registry.lag().await?;
+        let length = self.registry.length().await?;
+        self.level.set(length);
+        let backlog = Backlog { lag, pending, oldest_pending, length };
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = Some(backlog);
+        Ok(())
+    }
+
+    /// Looks for entries that consumers which are not ours have not touched for so long.
+    async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Setback> {
+        const PAGE: usize = 100;
+        for _ in 0..PAGES {
+            let pending = self.registry.pending(Held::Idle(idle), self.cursor, PAGE).await?;
+            let mut found: HashMap<String, Vec<EntryId>> = HashMap::new();
+            for entry in pending.iter().filter(|entry| Names::process(&entry.consumer).is_none()) {
+                found.entry(entry.consumer.clone()).or_default().push(entry.id);
+            }
+            for (holder, ids) in found {
+                self.estate.add(Left::by_foreign(holder, idle, ids));
+            }
+            match pending.last() {
+                Some(last) if pending.len() == PAGE => self.cursor = last.id,
+                _ => {
+                    self.cursor = EntryId::default();
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores which attempts begin, so that they count after this process as well.
+    async fn count(&mut self, first: Attempt) -> Result<(), Setback> {
+        let mut attempts = vec![first];
+        while attempts.len() < ATTEMPTS
+            && let Ok(attempt) = self.attempts.try_recv()
+        {
+            attempts.push(attempt);
+        }
+        self.registry.count(&self.tenure, &attempts).await
+    }
+}
+
+fn tenure(names: &Names) -> (Arc<Tenure>, mpsc::UnboundedReceiver<Attempt>) {
+    let process = Uuid::new_v4();
+    Tenure::new(process, Names::consumer(process), names.permit(process))
+}

@@ -1,0 +1,91 @@
+//! A tenure: for how long this process may commit what it has read of a stream.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::entry_id::EntryId;
+
+/// One life of this process as a reader of a stream.
+///
+/// Entries are handed to a name in the stream's group, and the name has a permit in Redis. Whoever takes the entries
+/// of a dead process over deletes its permit first. So a process that was taken for dead (it stood still, or was cut
+/// off) can commit nothing more of what it held; it drops that, and goes on under a new name. A tenure that is over
+/// never comes back.
+pub(crate) struct Tenure {
+    /// Chosen anew for each tenure.
+    pub(crate) process: Uuid,
+    /// The name that the entries are handed to.
+    pub(crate) consumer: String,
+    /// The key that is there for as long as it lasts. Lanes watch it.
+    pub(crate) permit: String,
+    over: AtomicBool,
+    ended: Notify,
+    attempts: mpsc::UnboundedSender<Attempt>,
+}
+
+/// An attempt at an entry that begins again, for the entry's count in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) id: EntryId,
+    /// Counted from 1.
+    pub(crate) number: u32,
+}
+
+/// What a message that came from a stream is held by: whoever commits what became of it acknowledges this.
+#[derive(Clone, Copy)]
+pub(crate) struct Receipt<'a> {
+    pub(crate) tenure: &'a Arc<Tenure>,
+    pub(crate) id: EntryId,
+}
+
+impl Tenure {
+    /// A tenure that begins. The receiver hears of attempts that begin again: as many as there are messages set aside,
+    /// which the buffer bounds.
+    pub(crate) fn new(
+        process: Uuid,
+        consumer: String,
+        permit: String,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Attempt>) {
+        let (attempts, receiver) = mpsc::unbounded_channel();
+        let (over, ended) = (AtomicBool::new(false), Notify::new());
+        (Arc::new(Self { process, consumer, permit, over, ended, attempts }), receiver)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Ends it: its permit is gone, or what Redis knows of it is no longer what it was.
+    pub(crate) fn end(&self, why: &str) {
+        if !self.over.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                "{why}; what {} held is dropped here and processed again by whoever takes it over",
+                self.consumer
+            );
+            self.ended.notify_one();
+        }
+    }
+
+    /// Waits for its end. Heard by one.
+    pub(crate) async fn ended(&self) {
+        while !self.is_over() {
+            self.ended.notified().await;
+        }
+    }
+
+    /// Says that another attempt at an entry begins.
+    pub(crate) fn begins(&self, id: EntryId, number: u32) {
+        // Nobody listens any more once the tenure is over.
+        let _ = self.attempts.send(Attempt { id, number });
+    }
+}
+
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenure").field("consumer", &self.consumer).field("over", &self.is_over()).finish()
+    }
+}
