@@ -273,25 +273,23 @@ impl Parsed {
         payload_field: Option<&[u8]>,
     ) -> Result<Option<Result<(), String>>, FrameError> {
         let mut cursor = Cursor { input, at: *at };
-        let streams = match cursor.head()? {
-            None => return Ok(None),
-            Some(Head::Array(streams)) => streams.unwrap_or(0),
-            Some(Head::Bulk(None)) => 0,
-            Some(Head::Error(answer)) => {
-                *at = cursor.at;
-                return Ok(Some(Err(String::from_utf8_lossy(answer).into_owned())));
-            }
-            Some(_) => return Err(unexpected(input)),
-        };
-        for _ in 0..streams {
-            let Some(Head::Array(Some(2))) = cursor.head()? else { return cursor.cut() };
-            let Some(_) = cursor.bulk()? else { return cursor.cut() };
-            let Some(Head::Array(Some(entries))) = cursor.head()? else { return cursor.cut() };
+        if let Some(b'-') = input.get(*at) {
+            let Some((reply, used)) = reply::parse(&input[*at..])? else { return Ok(None) };
+            *at += used;
+            return Ok(Some(Err(reply.error().unwrap_or_default())));
+        }
+        let Some(streams) = cursor.array()? else { return Ok(None) };
+        for _ in 0..streams.unwrap_or(0) {
+            // The stream's name, and its entries.
+            let Some(_) = cursor.array()? else { return Ok(None) };
+            let Some(_) = cursor.bulk()? else { return Ok(None) };
+            let Some(entries) = cursor.array()? else { return Ok(None) };
+            let entries = entries.unwrap_or(0);
             self.spans.reserve(entries.min(4096));
             self.list.reserve(entries.min(4096));
             for _ in 0..entries {
                 if !self.entry(&mut cursor, payload_field)? {
-                    return cursor.cut();
+                    return Ok(None);
                 }
             }
         }
@@ -301,17 +299,13 @@ impl Parsed {
 
     /// Reads one entry; false when it is not there as a whole.
     fn entry(&mut self, cursor: &mut Cursor<'_>, payload_field: Option<&[u8]>) -> Result<bool, FrameError> {
-        let Some(Head::Array(Some(2))) = cursor.head()? else { return Ok(false) };
+        let Some(_) = cursor.array()? else { return Ok(false) };
         let Some(id) = cursor.bulk()? else { return Ok(false) };
         let id = EntryId::parse(id).ok_or_else(|| unexpected(id))?;
-        let texts = match cursor.head()? {
-            Some(Head::Array(Some(texts))) => texts,
-            Some(Head::Array(None) | Head::Bulk(None)) => {
-                self.deleted.push(id);
-                return Ok(true);
-            }
-            Some(_) => return Err(unexpected(cursor.input)),
-            None => return Ok(false),
+        let Some(texts) = cursor.array()? else { return Ok(false) };
+        let Some(texts) = texts else {
+            self.deleted.push(id);
+            return Ok(true);
         };
         let start = cursor.at;
         let mut only = None;
@@ -347,10 +341,16 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn head(&mut self) -> Result<Option<Head<'a>>, FrameError> {
-        let Some((head, used)) = resp::head(&self.input[self.at..], 0)? else { return Ok(None) };
+    /// How many elements an array has that begins here; `None` inside for nil.
+    fn array(&mut self) -> Result<Option<Option<usize>>, FrameError> {
+        let input = &self.input[self.at..];
+        let Some((head, used)) = resp::head(input, 0)? else { return Ok(None) };
         self.at += used;
-        Ok(Some(head))
+        match head {
+            Head::Array(len) => Ok(Some(len)),
+            Head::Bulk(None) => Ok(Some(None)),
+            _ => Err(unexpected(input)),
+        }
     }
 
     /// A text that is there as a whole.
@@ -364,9 +364,12 @@ impl<'a> Cursor<'a> {
             self.at += len + 7;
             return Ok(Some(text));
         }
-        let len = match self.head()? {
+        let len = match resp::head(input, 0)? {
             None => return Ok(None),
-            Some(Head::Bulk(Some(len))) => len,
+            Some((Head::Bulk(Some(len)), used)) => {
+                self.at += used;
+                len
+            }
             Some(_) => return Err(unexpected(input)),
         };
         let Some((text, end)) = self.input[self.at..].split_at_checked(len) else { return Ok(None) };
@@ -375,14 +378,6 @@ impl<'a> Cursor<'a> {
         }
         self.at += len + 2;
         Ok(Some(text))
-    }
-
-    /// Something was not as expected: it is incomplete, or no such reply.
-    fn cut<T>(&mut self) -> Result<Option<T>, FrameError> {
-        if self.at < self.input.len() && reply::parse(self.input)?.is_some() {
-            return Err(unexpected(self.input));
-        }
-        Ok(None)
     }
 }
 
