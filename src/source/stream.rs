@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::estate::{Estate, Left};
@@ -37,6 +37,8 @@ use crate::tenure::Tenure;
 const MOST_ENTRIES: usize = 256;
 /// Nor about so many bytes.
 const MOST_BYTES: usize = 1 << 20;
+/// For so long, at most, nothing else is taken over beside an entry that may be what kills its processes.
+const SUSPECT: Duration = Duration::from_secs(1);
 /// After a stop an answer that is under way is waited for so long. What it hands to us stays pending, for others.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -109,6 +111,8 @@ struct Life {
     ahead: BTreeSet<EntryId>,
     /// Whether an answer may have been lost on its way.
     in_doubt: bool,
+    /// An entry that was taken over and may be what killed others, and since when it is ours.
+    suspect: Option<(EntryId, Instant)>,
 }
 
 enum Step {
@@ -119,7 +123,7 @@ enum Step {
 
 impl Life {
     fn new(tenure: Arc<Tenure>) -> Self {
-        Self { tenure, last: EntryId::default(), ahead: BTreeSet::new(), in_doubt: false }
+        Self { tenure, last: EntryId::default(), ahead: BTreeSet::new(), in_doubt: false, suspect: None }
     }
 }
 
@@ -149,10 +153,11 @@ impl Reading {
         if count == 0 {
             return Ok(Step::Over);
         }
-        // The dead first: their entries have waited longest. No more at once than consumers can begin with now, for each
-        // time that an entry is taken over counts as an attempt.
-        if let Some(left) = self.estate.next() {
-            return self.inherit(left, demand.idle.max(1).min(count)).await;
+        // The dead first: their entries have waited longest.
+        if let Some(left) = self.estate.next()
+            && !self.suspect_is_at_work().await
+        {
+            return self.inherit(left, count).await;
         }
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
     }
@@ -291,14 +296,38 @@ impl Reading {
         }
     }
 
+    /// Whether an entry that may be what kills its processes is being processed, so that no others are to be at stake.
+    async fn suspect_is_at_work(&mut self) -> bool {
+        let Some((id, since)) = self.life.suspect else { return false };
+        let consumer = &self.life.tenure.consumer;
+        // If it takes longer than that, or waits for its next attempt, others do not wait for it.
+        let over = since.elapsed() > SUSPECT || !self.registry.is_pending(id, consumer).await.unwrap_or(true);
+        if over {
+            self.life.suspect = None;
+        }
+        !over
+    }
+
     /// Takes over some of what another consumer has left.
+    ///
+    /// Each time counts as an attempt. What is taken over for the second time was held by two processes that died, and
+    /// may be the cause: such entries come first, and one by one, so that the innocent ones beside them are not given
+    /// up with the one that kills.
     async fn inherit(&mut self, left: Left, count: usize) -> Result<Step, Error> {
         let ids = match left.ids(count) {
             Some(ids) => ids,
-            None => match self.registry.pending(Held::By(&left.holder), EntryId::default(), count).await {
-                Ok(pending) => pending.into_iter().map(|pending| pending.id).collect(),
-                Err(setback) => return self.put_off(left, setback).await,
-            },
+            None => {
+                match self.registry.pending(Held::By(&left.holder), EntryId::default(), MOST_ENTRIES).await {
+                    Ok(pending) => match pending.iter().find(|pending| pending.deliveries > 1) {
+                        Some(suspect) => {
+                            self.life.suspect = Some((suspect.id, Instant::now()));
+                            vec![suspect.id]
+                        }
+                        None => pending.into_iter().take(count).map(|pending| pending.id).collect(),
+                    },
+                    Err(setback) => return self.put_off(left, setback).await,
+                }
+            }
         };
         if ids.is_empty() {
             if let Some(process) = left.process

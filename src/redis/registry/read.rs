@@ -208,6 +208,9 @@ fn is_no_key(answer: &str) -> bool {
     answer.starts_with("ERR no such key")
 }
 
+/// What was found, or the text of an error reply, and how many bytes it took.
+type Answer = (Result<Parsed, String>, usize);
+
 /// What a reply consists of.
 enum Form<'a> {
     /// Of an `XREADGROUP`.
@@ -228,11 +231,7 @@ struct Parsed {
 impl Parsed {
     /// Reads the reply at the front of `input`, and how many bytes it takes; `None` until it is complete. The text of
     /// an error reply is an `Err` inside.
-    fn of(
-        input: &[u8],
-        form: &Form<'_>,
-        payload_field: Option<&[u8]>,
-    ) -> Result<Option<(Result<Self, String>, usize)>, FrameError> {
+    fn of(input: &[u8], form: &Form<'_>, payload_field: Option<&[u8]>) -> Result<Option<Answer>, FrameError> {
         let mut at = 0;
         let mut parsed = Self::default();
         if let Form::Sampled { group } = form {

@@ -14,7 +14,7 @@ use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Expelled, Held, Kept, Names, Registry, Standing, Why};
+use crate::redis::registry::{Expelled, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
 use crate::spill::Level;
@@ -139,20 +139,22 @@ impl Steward {
         Ok(())
     }
 
-    async fn keep(&mut self, join: bool) -> Result<Kept, Setback> {
+    async fn keep(&mut self, join: bool) -> Result<Renewal, Setback> {
         let kept = self.registry.keep(&self.tenure, self.lease, join).await?;
-        self.timing.renewed(Instant::now(), kept != Kept::Kept);
+        self.timing.renewed(Instant::now(), kept != Renewal::Renewed);
         Ok(kept)
     }
 
     async fn renew(&mut self) -> Result<(), Setback> {
         match self.keep(false).await? {
-            Kept::Kept => {}
-            Kept::Lapsed => tracing::warn!(
+            Renewal::Renewed => {}
+            Renewal::Lapsed => tracing::warn!(
                 "the lease of this process in {} had lapsed: Redis or this process stood still; it is renewed",
                 self.registry.names.input
             ),
-            Kept::Expelled => self.tenure.end("this process was taken for dead, or Redis has lost its data"),
+            Renewal::Expelled => {
+                self.tenure.end("this process was taken for dead, or Redis has lost its data")
+            }
         }
         Ok(())
     }
