@@ -106,7 +106,7 @@ impl Server {
             Kind::Cluster => Setback::Final(Error::Config {
                 option: "url",
                 problem: format!(
-                    "{} is a node of a Redis Cluster ({answer}), which the source pubsub does not work with yet; \
+                    "{} is a node of a Redis Cluster, and not all keys are there ({answer}), which does not work yet; \
                      give it a server that is not part of one",
                     self.address
                 ),
