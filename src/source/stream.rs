@@ -75,6 +75,7 @@ impl Source for Stream {
             intake,
             stop: stop.clone(),
             flow: Flow::new(),
+            trouble: None,
             figures: None,
             life: Life::new(tenure),
         };
@@ -97,6 +98,8 @@ struct Reading {
     intake: Intake,
     stop: CancellationToken,
     flow: Flow,
+    /// While nothing can be read: how long to wait before the next attempt.
+    trouble: Option<Backoff>,
     /// As they were with the last read.
     figures: Option<Figures>,
     life: Life,
@@ -163,18 +166,25 @@ impl Reading {
     }
 
     async fn connect(&mut self) -> Result<Step, Error> {
-        let mut backoff = Backoff::new();
         loop {
             match self.reader.connect().await {
                 Ok(()) => return Ok(Step::Done),
                 Err(Setback::Final(error)) => return Err(error),
-                Err(Setback::Passing(cause)) => tracing::debug!("cannot read {} yet: {cause}", self.stream),
+                Err(Setback::Passing(cause)) => self.put_up_with(&cause).await,
             }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.stop.cancelled() => return Ok(Step::Over),
+            if self.stop.is_cancelled() {
+                return Ok(Step::Over);
             }
         }
+    }
+
+    /// Waits before the next attempt. Nothing is lost meanwhile: what is not read stays where it is.
+    async fn put_up_with(&mut self, cause: &str) {
+        if self.trouble.is_none() {
+            tracing::warn!("{} cannot be read now ({cause}); trying again until it can", self.stream);
+        }
+        let backoff = self.trouble.get_or_insert_with(Backoff::new);
+        let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 
     /// Asks again for what was handed to us and did not reach us.
@@ -272,10 +282,15 @@ impl Reading {
     /// What an answer means; `None` when there was none that can be used.
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!("{} is read again", self.stream);
+                }
+                Ok(Some(answer))
+            }
             Err(Unread::Final(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
-                tracing::debug!("cannot read {}: {cause}", self.stream);
+                self.put_up_with(&cause).await;
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) => {

@@ -230,7 +230,9 @@ impl Steward {
 
     async fn look(&mut self) -> Result<(), Setback> {
         if self.input.trim == Trim::Acknowledged {
-            while self.registry.trim().await? > 0 {}
+            // Not for longer than a renewal can wait.
+            let until = Instant::now() + self.timing.retry();
+            while self.registry.trim().await? > 0 && Instant::now() < until {}
         }
         if let Some(idle) = self.input.claim_foreign_after {
             self.look_for_foreign(idle).await?;
