@@ -10,6 +10,7 @@ use clap::Args;
 use super::part::protocol::Work;
 use super::plan::{Plan, Section};
 use super::rate::Rate;
+use super::source::Source;
 use crate::connection::ConnectionArgs;
 use crate::exit::{self, Coded};
 use crate::options::{duration, size};
@@ -20,10 +21,15 @@ use crate::publish::{Payload, payload_bytes, some_time};
 /// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as
 /// a private process. On any other server it asks first, uses keys that begin with bench: and removes them. Each run
 /// is checked against what was published: exit code 1 if anything was lost or is there twice, 99 if --baseline was
-/// given and throughput fell. Two more things are measured with --only: what a group costs that is idle, and what
+/// given and throughput fell. With --source stream a run moves a backlog: the stream is filled first, and the group is
+/// measured from its first read on, against a single connection that moves the same and processes nothing (bare). Two
+/// more things are measured with --only: what a group costs that is idle, and what
 /// memory one takes that is stuck, with a processor that never finishes and a full --buffer.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
+    /// Where the group's messages come from
+    #[arg(long, value_name = "WORD", value_enum, default_value = "pubsub")]
+    source: Source,
     /// Measure with each of these numbers of consumers
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8", value_parser = consumers)]
     consumers: Vec<usize>,
@@ -107,6 +113,7 @@ impl BenchArgs {
             |time: Option<Duration>| time.map(|time| time.as_micros().try_into().unwrap_or(u64::MAX));
         let work = Work { wait_us: micros(self.work), compute_us: micros(self.work_cpu) };
         let sections = match (&self.only[..], work.is_none()) {
+            ([], _) if self.source == Source::Stream => vec![Section::Throughput],
             ([], true) => vec![Section::Throughput, Section::Latency, Section::Burst],
             ([], false) => vec![Section::Throughput],
             (only, _) => only.to_vec(),
@@ -116,6 +123,7 @@ impl BenchArgs {
         consumers.dedup();
         Ok(Plan {
             sections,
+            source: self.source,
             latency_consumers: self.latency_consumers.unwrap_or_else(|| usual(&consumers)),
             consumers,
             messages: self.messages,

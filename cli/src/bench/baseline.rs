@@ -45,7 +45,7 @@ pub(crate) fn compare(earlier: &Report, now: &Report, tolerance: f64) -> Compari
     let speeds = |report: &Report, consumers: usize| {
         let throughput = report.throughput.iter().find(|throughput| throughput.consumers == consumers)?;
         let rate = medians::rates(throughput).median;
-        let share = rate / medians::server_rates(report).median;
+        let share = rate / medians::floor_rate(report);
         // A change against nothing is none.
         (rate.is_finite() && rate > 0.0).then_some(Speed { rate, share })
     };
@@ -151,6 +151,7 @@ fn differences(earlier: &Report, now: &Report) -> Vec<String> {
         both("cores", |report| report.machine.cores.to_string()),
         both("system", |report| report.machine.system.clone()),
         both("server", |report| report.server.version.clone()),
+        both("source", |report| report.parameters.source.name().to_owned()),
         both("messages", |report| numbers::count(report.parameters.messages)),
         both("payload", |report| format!("{} bytes", numbers::count(report.parameters.payload_bytes as u64))),
         both("waiting in the processor", |report| work(report.parameters.work_us)),

@@ -30,6 +30,7 @@ mod report;
 mod safety;
 mod schedule;
 mod site;
+mod source;
 
 use std::env;
 use std::fs;
@@ -52,6 +53,7 @@ use progress::Progress;
 use report::{Machine, Parameters, Report};
 use safety::Extent;
 use site::Site;
+use source::Source;
 
 use crate::exit::{self, Coded};
 use crate::secret::without_credentials;
@@ -188,7 +190,9 @@ fn extent(plan: &Plan) -> Extent {
     if plan.has(Section::Stuck) {
         all += plan.messages;
     }
-    Extent::new(all, most, plan.payload_bytes)
+    // A message of a stream is there twice: as it was read, and as it was appended.
+    let entries = if plan.source == Source::Stream { 2 * most } else { most };
+    Extent::new(all, entries, plan.payload_bytes)
 }
 
 async fn empty_report(plan: &Plan, site: &Site) -> Report {
@@ -202,6 +206,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         server: site.described(),
         parameters: Parameters {
             command: without_credentials(&arguments.join(" ")),
+            source: plan.source,
             messages: plan.messages,
             runs: plan.runs,
             consumers: plan.consumers.clone(),
@@ -213,6 +218,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
             buffer: plan.buffer as u64,
         },
         server_limit: Vec::new(),
+        bare: Vec::new(),
         engine_limit: Vec::new(),
         work_limit: Vec::new(),
         throughput: Vec::new(),

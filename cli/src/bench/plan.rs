@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::part::protocol::Work;
 use super::rate::Rate;
+use super::source::Source;
 
 /// A part of a bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +25,7 @@ pub(crate) enum Section {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) sections: Vec<Section>,
+    pub(crate) source: Source,
     pub(crate) consumers: Vec<usize>,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
@@ -82,6 +84,7 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> Plan {
         Plan {
             sections: vec![Section::Throughput],
+            source: Source::Pubsub,
             consumers: vec![1, 4],
             messages: 1_000_000,
             runs: 3,

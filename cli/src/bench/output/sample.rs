@@ -1,6 +1,7 @@
 //! Reports to try the forms on: with numbers as a machine of four cores gives them.
 
 use crate::bench::report::*;
+use crate::bench::source::Source;
 
 /// Everything without work: one run with 16 consumers failed, the highest rate was missed.
 pub(in crate::bench) fn report() -> Report {
@@ -24,6 +25,7 @@ pub(in crate::bench) fn report() -> Report {
         },
         parameters: Parameters {
             command: "redis-consumer-group bench --messages 1000000 --consumers 1,2,4,8,16".to_owned(),
+            source: Source::Pubsub,
             messages: 1_000_000,
             runs: 3,
             consumers: vec![1, 2, 4, 8, 16],
@@ -35,6 +37,7 @@ pub(in crate::bench) fn report() -> Report {
             buffer: 256 << 20,
         },
         server_limit: [1.0, 1.04, 0.98].map(server_limit).into(),
+        bare: Vec::new(),
         engine_limit: [1, 2, 4, 8, 16].map(engine_limit).into(),
         work_limit: Vec::new(),
         throughput,
@@ -110,6 +113,7 @@ pub(in crate::bench) fn with_work() -> Report {
 pub(in crate::bench) fn empty() -> Report {
     Report {
         server_limit: Vec::new(),
+        bare: Vec::new(),
         engine_limit: Vec::new(),
         work_limit: Vec::new(),
         throughput: Vec::new(),

@@ -5,20 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use redis_consumer_group::{Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor};
+use redis_consumer_group::{Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor, SourceKind};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::protocol::{Duty, Event, Finished, Group, IDS, INPUT, OUTPUT, Order, REJECTED};
+use super::protocol::{Duty, Event, Finished, GROUP, Group, IDS, INPUT, OUTPUT, Order, REJECTED, Start};
 use super::watch::Watch;
 use super::work::{Stuck, Working};
 use super::{Orders, tell};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
+use crate::bench::source::Source;
 
 /// Runs the group until it is told to finish.
 pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> {
     let watch = Arc::new(Watch::new(task.messages, Numbering::of(task.run), task.rate));
     let builder = ConsumerGroup::from_config(config(&task)?);
+    if task.start == Start::WhenTold {
+        tell(&Event::Ready);
+        if orders.go().await?.is_none() {
+            return Ok(());
+        }
+    }
     let starting = async {
         match task.duty {
             // Without work it is the very processor that users get.
@@ -34,7 +41,10 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
         group = starting => group?,
         end = orders.end() => return end,
     };
-    tell(&Event::Ready);
+    tell(&match task.start {
+        Start::AtOnce => Event::Ready,
+        Start::WhenTold => Event::Begun { at: clock::now(), cpu: clock::process_cpu() },
+    });
     if !until_the_end(&mut group, &task, &watch, orders).await? {
         return give_up(group).await;
     }
@@ -57,7 +67,12 @@ fn config(task: &Group) -> anyhow::Result<Config> {
     config.consumers = task.consumers;
     config.buffer = task.buffer;
     config.max_payload = task.max_payload;
+    config.source = match task.source {
+        Source::Pubsub => SourceKind::PubSub,
+        Source::Stream => SourceKind::Stream,
+    };
     config.input = INPUT.to_owned();
+    config.stream.group = GROUP.to_owned();
     config.output = OUTPUT.to_owned();
     config.rejected = REJECTED.to_owned();
     config.ids_key = IDS.to_owned();
@@ -86,7 +101,7 @@ async fn until_the_end(
             order = orders.next() => match order? {
                 Some(Order::Go { at }) => {
                     watch.begin(at);
-                    tell(&Event::Begun { cpu: clock::process_cpu() });
+                    tell(&Event::Begun { at: clock::now(), cpu: clock::process_cpu() });
                 }
                 Some(Order::Look) => tell(&Event::Looked { at: clock::now(), cpu: clock::process_cpu() }),
                 Some(Order::Finish) => return Ok(true),

@@ -1,5 +1,6 @@
 //! The parts of a report that people read: the same ones for the terminal and in Markdown.
 
+mod bare;
 mod burst;
 mod idle;
 mod latency;
@@ -10,11 +11,12 @@ mod throughput;
 use super::numbers;
 use super::section::{FAILED, Section};
 use crate::bench::report::{Parameters, Report, Stuck};
+use crate::bench::source::Source;
 use crate::printable::printable;
 
 /// All parts that have something to say.
 pub(super) fn sections(report: &Report) -> Vec<Section> {
-    let mut sections = vec![server_limit::section(report)];
+    let mut sections = vec![server_limit::section(report), bare::section(report)];
     sections.extend(throughput::sections(report));
     sections.push(latency::section(report));
     sections.push(burst::section(report));
@@ -45,9 +47,12 @@ pub(super) fn machine(report: &Report) -> String {
 
 /// What was asked for: `1,000,000 messages of 128 bytes, 5 runs`.
 pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
-    let Parameters { messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
+    let Parameters { source, messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
     let mut text =
         format!("{} messages of {} bytes", numbers::count(*messages), numbers::count(*payload_bytes as u64));
+    if *source == Source::Stream {
+        text.push_str(" in a stream");
+    }
     text.push_str(&if *runs == 1 { ", 1 run".to_owned() } else { format!(", {runs} runs") });
     if let Some(work) = work_us {
         text.push_str(&format!(", each waits {}", numbers::time(*work as f64)));
@@ -62,11 +67,18 @@ pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
     let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
-    let (lost, duplicated) =
-        fates.fold((0, 0), |(lost, duplicated), fate| (lost + fate.lost, duplicated + fate.duplicated));
+    let (mut lost, mut duplicated, mut pending) = (0, 0, 0);
+    for fate in fates {
+        lost += fate.lost;
+        duplicated += fate.duplicated;
+        pending += fate.pending;
+    }
     let mut failures = Vec::new();
     if lost + duplicated > 0 {
         failures.push(format!("{} lost, {} duplicated", numbers::count(lost), numbers::count(duplicated)));
+    }
+    if pending > 0 {
+        failures.push(format!("{} not acknowledged", numbers::count(pending)));
     }
     if !report.stuck.iter().all(Stuck::adds_up) {
         failures.push("a ledger does not add up".to_owned());
