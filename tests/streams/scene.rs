@@ -52,15 +52,16 @@ pub(crate) async fn append_within(server: &Server, count: usize, time: Duration)
     ids
 }
 
-/// How many entries are pending in the group.
+/// How many entries are pending in the group; none before it is created.
 pub(crate) async fn pending(server: &Server) -> usize {
-    pending_in(server, GROUP).await
-}
-
-pub(crate) async fn pending_in(server: &Server, group: &str) -> usize {
-    let (count, ..): (usize, redis::Value, redis::Value, redis::Value) =
-        server.run(&format!("XPENDING {INPUT} {group}")).await;
-    count
+    let mut ask = redis::cmd("XPENDING");
+    ask.arg(INPUT).arg(GROUP);
+    type Summary = (usize, redis::Value, redis::Value, redis::Value);
+    match ask.query_async::<Summary>(&mut server.connection().await).await {
+        Ok((count, ..)) => count,
+        Err(error) if error.code() == Some("NOGROUP") => 0,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Who has how many entries pending.
