@@ -98,9 +98,9 @@ async fn attempts_count_over_restarts() {
         }
     }
     let attempts: Vec<_> = tries.lock().unwrap()["0"].iter().map(|(_, attempt)| *attempt).collect();
-    // An attempt that had only just begun with its group's end may not have reached the processor.
-    assert!(attempts.is_sorted_by(|one, next| one < next), "{attempts:?}");
-    assert!(attempts.len() >= 5 && attempts.last() == Some(&6), "{attempts:?}");
+    // One that begins just when its group ends may not reach the processor, or not be counted any more.
+    assert!(attempts.is_sorted() && attempts.last() == Some(&6), "{attempts:?}");
+    assert!((5..=8).contains(&attempts.len()), "{attempts:?}");
     assert_eq!(server.rejected().await.len(), 1);
     assert_nothing_left_behind(&server).await;
 }

@@ -13,6 +13,8 @@ pub(crate) enum Weather {
     Cut,
     /// Nothing passes. What is on its way arrives when the weather is fair again, late.
     Silent,
+    /// The server hears everything, and none of its answers arrive.
+    Deaf,
 }
 
 pub(crate) struct Line {
@@ -55,8 +57,8 @@ async fn connection(client: TcpStream, server: String, weather: watch::Receiver<
     let ((client_says, client_hears), (server_says, server_hears)) =
         (client.into_split(), server.into_split());
     tokio::select! {
-        () = pass_on(client_says, server_hears, weather.clone()) => {}
-        () = pass_on(server_says, client_hears, weather) => {}
+        () = pass_on(client_says, server_hears, weather.clone(), &[Weather::Silent]) => {}
+        () = pass_on(server_says, client_hears, weather, &[Weather::Silent, Weather::Deaf]) => {}
     }
 }
 
@@ -65,6 +67,7 @@ async fn pass_on(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mut weather: watch::Receiver<Weather>,
+    held_in: &[Weather],
 ) {
     let mut bytes = vec![0; 64 << 10];
     loop {
@@ -72,7 +75,7 @@ async fn pass_on(
             read = from.read(&mut bytes) => read.unwrap_or(0),
             Ok(_) = weather.wait_for(|weather| *weather == Weather::Cut) => 0,
         };
-        let passes = weather.wait_for(|weather| *weather != Weather::Silent).await;
+        let passes = weather.wait_for(|weather| !held_in.contains(weather)).await;
         if read == 0 || passes.is_ok_and(|weather| *weather == Weather::Cut) {
             return;
         }

@@ -253,3 +253,22 @@ async fn each_entry_is_begun_once_while_processes_come_and_go_in_good_order() {
     assert!(output.iter().all(|entry| entry.text("attempt") == Some("1")));
     assert_nothing_left_behind(&server).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
+    let server = Server::start().await;
+    let mut killed = Process::start(&server.url());
+    soon("it has its lease", async || {
+        server.keys().await.iter().any(|key| key.starts_with("{messages:published}:permit:"))
+    })
+    .await;
+    killed.kill();
+    let group = group_at(&server).start().await.unwrap();
+    soon("only one of them is known", async || {
+        let keys = server.keys().await;
+        keys.iter().filter(|key| key.contains(":permit:")).count() == 1 && server.ids().await.len() == 3
+    })
+    .await;
+    group.shutdown().await.unwrap();
+    assert_nothing_left_behind(&server).await;
+}

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_consumer_group::{
-    Begin, Builder, Consumer, ConsumerGroup, Error, Failure, Message, Processor, Record,
+    Begin, Builder, Consumer, ConsumerGroup, Error, Failure, Message, Processor, Record, SourceKind,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::line::{Line, Weather};
 use crate::scene::{GROUP, append, assert_nothing_left_behind, group_at, pending, soon};
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
@@ -228,7 +229,7 @@ async fn an_input_or_output_that_becomes_another_type_ends_the_group_and_nothing
             let next = group_at(&server).start().await.unwrap();
             soon("the next one does what is left", async || server.length(OUTPUT).await == 10).await;
             let ledger = next.shutdown().await.unwrap();
-            assert_eq!(ledger.processed, 10, "{ledger}");
+            assert_eq!((ledger.processed, ledger.inherited), (10, 10), "{ledger}");
             assert_nothing_left_behind(&server).await;
         }
     }
@@ -253,4 +254,40 @@ async fn where_redis_does_not_know_how_many_were_trimmed_the_ledger_says_that_th
     .await;
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.trimmed, ledger.trimmed_unknown), (0, 1), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() {
+    let server = Server::start().await;
+    let line = Line::to(server.addr()).await;
+    let gate = gate();
+    // A long lease: nobody takes the process for dead meanwhile.
+    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
+    let group = gated(builder, &gate).start().await.unwrap();
+    append(&server, 0..1).await;
+    soon("the entry is handed out", async || pending(&server).await == 1).await;
+    // The first commit of its lane is on its way, and the server makes it when nobody hears of it any more.
+    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
+    gate.add_permits(2);
+    soon("the commit has arrived", async || {
+        let groups = server.connections_of_groups().await;
+        groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=exec"))
+    })
+    .await;
+    line.set(Weather::Deaf);
+    server.run::<()>("CLIENT UNPAUSE").await;
+    soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
+    let lanes = server.keys().await.into_iter().filter(|key| key.contains(":lane:"));
+    server.run::<()>(&format!("DEL {}", lanes.collect::<Vec<_>>().join(" "))).await;
+    line.set(Weather::Cut);
+    soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
+    line.set(Weather::Fair);
+    append(&server, 1..2).await;
+    soon("the next one is processed", async || group.ledger().processed == 1).await;
+    let ledger = group.shutdown().await.unwrap();
+    let sent = ["0", "1"].map(str::to_owned);
+    judge(&sent, &server.output().await).assert_flawless();
+    // Its own commit, of which it has never heard.
+    assert_eq!((ledger.processed, ledger.taken_over), (1, 1), "{ledger}");
+    assert_nothing_left_behind(&server).await;
 }
