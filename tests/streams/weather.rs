@@ -271,7 +271,7 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
     gate.add_permits(2);
     soon("the commit has arrived", async || {
         let groups = server.connections_of_groups().await;
-        groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=exec"))
+        groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=xadd"))
     })
     .await;
     line.set(Weather::Deaf);
