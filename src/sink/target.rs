@@ -45,6 +45,20 @@ pub(super) enum Made {
     Never,
 }
 
+impl Acknowledges {
+    /// What it means that an acknowledgement was refused; `None` if there is nothing special about it.
+    pub(super) fn refused(&self, answer: &str) -> Option<Setback> {
+        (Kind::of(answer) == Kind::WrongType).then(|| {
+            Setback::Final(Error::WrongType {
+                key: self.stream.clone(),
+                found: format!("key of another type ({answer})"),
+                needed: "stream",
+                option: if self.deletes { "spill-key" } else { "input" },
+            })
+        })
+    }
+}
+
 impl Target {
     /// A connection of a lane.
     pub(super) async fn connect(&self) -> Result<Connection, Setback> {
@@ -107,7 +121,23 @@ impl Target {
         }
     }
 
-    /// How many commands these are.
+    /// Writes the command that makes the messages of the records pending again that were acknowledged; whether there
+    /// are any.
+    pub(super) fn take_back(&self, out: &mut Vec<u8>, records: &Records) -> bool {
+        let (Some(input), Some(tenure)) = (self.acknowledged_at(records), records.held()) else {
+            return false;
+        };
+        array(out, 7 + records.acknowledged());
+        for word in ["XCLAIM", &input.stream, &input.group, &tenure.consumer, "0"] {
+            push_bulk(out, word.as_bytes());
+        }
+        out.extend_from_slice(records.acks());
+        push_bulk(out, b"FORCE");
+        push_bulk(out, b"JUSTID");
+        true
+    }
+
+    /// How many commands acknowledge them.
     pub(super) fn acknowledging(&self, records: &Records) -> usize {
         self.acknowledged_at(records).map_or(0, |input| 1 + usize::from(input.deletes))
     }

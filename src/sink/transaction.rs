@@ -83,13 +83,14 @@ impl Transaction {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let (connection, made) = self.connect(target).await?;
+                let Connected { connection, made, forgotten } = self.connect(target).await?;
                 if made >= self.number {
                     self.connection = Some(connection);
                     self.confirmed = self.number;
                     return Ok(Made::Yes);
                 }
-                if let Some(tenure) = records.held().filter(|_| made < self.confirmed) {
+                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
+                if let Some(tenure) = records.held().filter(|_| forgotten || made < self.confirmed) {
                     tenure.end("Redis has gone back to what it knew earlier, and forgot commits that it had confirmed");
                 }
                 connection
@@ -149,10 +150,19 @@ impl Transaction {
             }
             Executed::Nothing(why) => Ok(Made::No(why)),
             // It does not go back, and repeating it would append the other records twice.
-            Executed::InPart(answer) => Err(match target.refused(&needs(target), &answer) {
-                Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
-                refused => refused,
-            }),
+            Executed::InPart { from, answer } => {
+                if from == 0 && Kind::of(&answer) == Kind::WrongType {
+                    take_back(&mut connection, target, records).await;
+                }
+                let refused = match &target.acknowledges {
+                    Some(input) if from >= records.len() => input.refused(&answer),
+                    _ => None,
+                };
+                Err(match refused.unwrap_or_else(|| target.refused(&needs(target), &answer)) {
+                    Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                    refused => refused,
+                })
+            }
         }
     }
 
@@ -189,7 +199,7 @@ impl Transaction {
 
     /// Has the server look at a commit without making it.
     pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Setback> {
-        let mut connection = self.connect(target).await?.0;
+        let mut connection = self.connect(target).await?.connection;
         let (server, key) = (&target.server, self.key.as_bytes());
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
@@ -229,7 +239,7 @@ impl Transaction {
     }
 
     /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
-    async fn connect(&mut self, target: &Target) -> Result<(Connection, u64), Setback> {
+    async fn connect(&mut self, target: &Target) -> Result<Connected, Setback> {
         let mut connection = target.connect().await?;
         self.watched = None;
         let key = self.key.as_bytes();
@@ -267,7 +277,8 @@ impl Transaction {
         let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
         // A message that has a receipt is not repeated then: see `attempt`.
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
-        if fence == 1 && self.fenced && !all_have_receipts {
+        let forgotten = fence == 1 && self.fenced;
+        if forgotten && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
                  middle of a commit, its records may be in {} twice",
@@ -276,15 +287,49 @@ impl Transaction {
             );
         }
         self.fenced = true;
-        Ok((connection, number))
+        Ok(Connected { connection, made: number, forgotten })
     }
+}
+
+/// A new connection, and what the hash said to it.
+struct Connected {
+    connection: Connection,
+    /// The number of the last commit that was made.
+    made: u64,
+    /// Whether the hash had been there, and is gone.
+    forgotten: bool,
+}
+
+/// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become
+/// a key of another type, which fails each `XADD` and nothing else. Whoever reads the stream once that is mended
+/// takes them over.
+async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
+    let mut out = Vec::new();
+    if !target.take_back(&mut out, records) {
+        return;
+    }
+    let answer = match connection.send(&out).await {
+        Ok(()) => connection.receive(|reply| reply.error()).await,
+        Err(error) => Err(error.into()),
+    };
+    let cause = match answer {
+        Ok(None) => return,
+        Ok(Some(answer)) => answer,
+        Err(Setback::Passing(cause)) => cause,
+        Err(Setback::Final(error)) => error.to_string(),
+    };
+    tracing::error!(
+        "{} entries were acknowledged and not appended to {}: {cause}",
+        records.acknowledged(),
+        target.stream
+    );
 }
 
 /// What an ACL rule must have for the commits.
 fn needs(target: &Target) -> String {
     let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
         let deleting = if input.deletes { " +xdel" } else { "" };
-        format!(" +xack{deleting} +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
+        format!(" +xack +xclaim{deleting} +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
     });
     format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}{more}", target.stream, target.lanes())
 }
@@ -321,7 +366,11 @@ enum Executed {
         acknowledged: u64,
     },
     Nothing(String),
-    InPart(String),
+    /// The first command that was refused, counted from 0.
+    InPart {
+        from: usize,
+        answer: String,
+    },
 }
 
 impl Executed {
@@ -338,22 +387,22 @@ impl Executed {
             return Err(FrameError::TooLarge { what, size: len, limit });
         }
         let (mut error, mut acknowledged) = (None, None);
-        for _ in 0..len {
+        for index in 0..len {
             if let Some(id) = reply::skip_short_bulk(&input[at..]) {
                 at += id;
                 continue;
             }
             let Some((reply, used)) = reply::parse(&input[at..])? else { return Ok(None) };
-            error = error.or_else(|| reply.error());
+            error = error.or_else(|| Some((index, reply.error()?)));
             if let Reply::Int(count) = reply {
                 acknowledged = acknowledged.or(u64::try_from(count).ok());
             }
             at += used;
         }
         let executed = match error {
-            Some(answer) => Self::InPart(answer),
+            Some((from, answer)) => Self::InPart { from, answer },
             None if len == answers + 1 => Self::All { acknowledged: acknowledged.unwrap_or(0) },
-            None => Self::InPart(format!("{len} replies to {answers} commands")),
+            None => Self::InPart { from: len, answer: format!("{len} replies to {answers} commands") },
         };
         Ok(Some((executed, at)))
     }
@@ -394,8 +443,11 @@ mod tests {
     #[test]
     fn an_error_among_the_replies_is_a_commit_in_part() {
         let reply = "*3\r\n$3\r\n1-0\r\n-WRONGTYPE no\r\n:0\r\n";
-        assert!(matches!(parse(reply, 2), Some((Executed::InPart(answer), _)) if answer == "WRONGTYPE no"));
-        assert!(matches!(parse(TWO, 3), Some((Executed::InPart(_), _))));
+        assert!(matches!(
+            parse(reply, 2),
+            Some((Executed::InPart { from: 1, answer }, _)) if answer == "WRONGTYPE no"
+        ));
+        assert!(matches!(parse(TWO, 3), Some((Executed::InPart { .. }, _))));
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Reading {
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
-        self.look_for_trimmed(figures, entries.list.is_empty()).await;
+        self.look_for_trimmed(figures, &entries).await;
         if !entries.list.is_empty() {
             self.received(entries).await;
             return Ok(Step::Done);
@@ -260,7 +260,7 @@ impl Reading {
     }
 
     /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
-    async fn look_for_trimmed(&mut self, figures: Figures, nothing_left: bool) {
+    async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) {
         let earlier = self.figures.replace(figures);
         // In a spill entries are deleted by nobody but us.
         if matches!(self.origin, Origin::Spill) {
@@ -270,9 +270,16 @@ impl Reading {
             self.intake.trimmed(None, &self.stream);
         }
         let mut trimmed = figures.trimmed_unread();
-        if trimmed > 0 && nothing_left {
+        match read.list.last() {
+            _ if trimmed == 0 => {}
             // Whoever of us comes first moves the group behind it, so that it is counted once.
-            trimmed = self.registry.skip().await.unwrap_or(0);
+            None => trimmed = self.registry.skip().await.unwrap_or(0),
+            Some(last) => {
+                let position = figures.removed() + read.list.len() as u64;
+                if let Err(Setback::Passing(cause)) = self.registry.mend(last.id, position).await {
+                    tracing::debug!("what is trimmed next may be counted with what was: {cause}");
+                }
+            }
         }
         if trimmed > 0 {
             self.intake.trimmed(Some(trimmed), &self.stream);
@@ -329,20 +336,18 @@ impl Reading {
     /// may be the cause: such entries come first, and one by one, so that the innocent ones beside them are not given
     /// up with the one that kills.
     async fn inherit(&mut self, left: Left, count: usize) -> Result<Step, Error> {
-        let ids = match left.ids(count) {
-            Some(ids) => ids,
-            None => {
-                match self.registry.pending(Held::By(&left.holder), EntryId::default(), MOST_ENTRIES).await {
-                    Ok(pending) => match pending.iter().find(|pending| pending.deliveries > 1) {
-                        Some(suspect) => {
-                            self.life.suspect = Some((suspect.id, Instant::now()));
-                            vec![suspect.id]
-                        }
-                        None => pending.into_iter().take(count).map(|pending| pending.id).collect(),
-                    },
-                    Err(setback) => return self.put_off(left, setback).await,
-                }
+        // Asked for here, and just before: what we have taken over already is not among them.
+        let held = Held { consumer: Some(&left.holder), idle: left.idle };
+        let pending = match self.registry.pending(held, left.from, MOST_ENTRIES).await {
+            Ok(pending) => pending,
+            Err(setback) => return self.put_off(left, setback).await,
+        };
+        let ids: Vec<_> = match pending.iter().find(|pending| pending.deliveries > 1) {
+            Some(suspect) if left.process.is_some() => {
+                self.life.suspect = Some((suspect.id, Instant::now()));
+                vec![suspect.id]
             }
+            _ => pending.into_iter().take(count).map(|pending| pending.id).collect(),
         };
         if ids.is_empty() {
             if let Some(process) = left.process
@@ -375,18 +380,15 @@ impl Reading {
                 return Ok(Step::Done);
             }
         };
-        self.take_over(left, &ids, inherited).await;
+        self.take_over(left, inherited).await;
         Ok(Step::Done)
     }
 
-    async fn take_over(&mut self, left: Left, ids: &[EntryId], inherited: Inherited) {
+    async fn take_over(&mut self, left: Left, inherited: Inherited) {
         match inherited.refusal {
             Some(Refusal::Expelled) => return self.life.tenure.end("this process was taken for dead"),
             Some(Refusal::Lives) => return self.estate.settled(&left),
             None => {}
-        }
-        if left.process.is_none() {
-            self.estate.took(&left, ids);
         }
         self.intake.deleted(inherited.deleted);
         self.intake.inherited(inherited.entries.len() as u64, &left.holder);

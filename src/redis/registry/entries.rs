@@ -42,7 +42,11 @@ pub(super) struct Parsed {
 impl Parsed {
     /// Reads the reply at the front of `input`, and how many bytes it takes; `None` until it is complete. The text of
     /// an error reply is an `Err` inside.
-    pub(super) fn of(input: &[u8], form: &Form<'_>, payload_field: Option<&[u8]>) -> Result<Option<Answer>, FrameError> {
+    pub(super) fn of(
+        input: &[u8],
+        form: &Form<'_>,
+        payload_field: Option<&[u8]>,
+    ) -> Result<Option<Answer>, FrameError> {
         let mut at = 0;
         let mut parsed = Self::default();
         if let Form::Sampled { group } = form {

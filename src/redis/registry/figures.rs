@@ -41,15 +41,25 @@ impl Figures {
 
     /// Entries that were trimmed before anyone of the group had read them, if the next read jumps over them.
     pub(crate) fn trimmed_unread(&self) -> u64 {
-        self.read.map_or(0, |read| (self.added - self.length.min(self.added)).saturating_sub(read))
+        match self.read {
+            Some(read) if self.jumps() => self.removed().saturating_sub(read),
+            _ => 0,
+        }
+    }
+
+    /// Entries that are not there any more.
+    pub(crate) fn removed(&self) -> u64 {
+        self.added.saturating_sub(self.length)
+    }
+
+    /// Whether there may have been something between what was handed out and what is there.
+    fn jumps(&self) -> bool {
+        self.first.is_none_or(|first| first > self.last_delivered)
     }
 
     /// Whether something may have been trimmed unread since `earlier`, and there is no telling how much.
     pub(crate) fn may_have_trimmed_unread_since(&self, earlier: &Self) -> bool {
-        let removed = |figures: &Self| figures.added.saturating_sub(figures.length);
-        self.read.is_none()
-            && removed(self) > removed(earlier)
-            && self.first.is_none_or(|first| first > self.last_delivered)
+        self.read.is_none() && self.removed() > earlier.removed() && self.jumps()
     }
 }
 

@@ -19,6 +19,7 @@ mod names;
 mod read;
 mod scripts;
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -128,17 +129,32 @@ impl Registry {
         self.call(&scripts::skip(&self.names)).await
     }
 
+    /// Mends the group's count of what it has read, after a read that has jumped over entries which were trimmed.
+    /// `last` is the last entry of that read, and `position` how many were ever added up to it.
+    pub(crate) async fn mend(&mut self, last: EntryId, position: u64) -> Result<(), Setback> {
+        self.call(&scripts::mend(&self.names, last, position)).await
+    }
+
     /// Removes entries that all groups have acknowledged; how many.
     pub(crate) async fn trim(&mut self) -> Result<u64, Setback> {
         self.call(&scripts::trim(&self.names)).await
     }
 
-    /// The names of the group's consumers.
-    pub(crate) async fn consumers(&mut self) -> Result<Vec<String>, Setback> {
+    /// The processes of ours that have a consumer in the group, or a lease: who has not read anything yet has only that.
+    pub(crate) async fn processes(&mut self) -> Result<HashSet<Uuid>, Setback> {
+        let mut list = redis::cmd("ZRANGE");
+        list.arg(&self.names.leases).arg(0).arg(-1);
+        let leases: Vec<String> = self.call(&list).await?;
+        let consumers = self.consumers().await?;
+        let of_consumers = consumers.iter().filter_map(|name| Names::process(name));
+        Ok(leases.iter().filter_map(|process| process.parse().ok()).chain(of_consumers).collect())
+    }
+
+    async fn consumers(&mut self) -> Result<Vec<String>, Setback> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("CONSUMERS").arg(&self.names.input).arg(&self.names.group);
-        let consumers: Vec<std::collections::HashMap<String, redis::Value>> = self.call(&ask).await?;
-        let name = |mut consumer: std::collections::HashMap<_, _>| {
+        let consumers: Vec<HashMap<String, redis::Value>> = self.call(&ask).await?;
+        let name = |mut consumer: HashMap<_, _>| {
             Vec::<u8>::from_redis_value(consumer.remove("name")?)
                 .ok()
                 .and_then(|name| String::from_utf8(name).ok())
@@ -165,7 +181,7 @@ impl Registry {
         })
     }
 
-    /// Entries that are pending, from this one on: for one consumer, or for all that were idle for so long.
+    /// Entries that are pending, from this one on.
     pub(crate) async fn pending(
         &mut self,
         of: Held<'_>,
@@ -174,11 +190,11 @@ impl Registry {
     ) -> Result<Vec<Pending>, Setback> {
         let mut ask = redis::cmd("XPENDING");
         ask.arg(&self.names.input).arg(&self.names.group);
-        if let Held::Idle(idle) = of {
-            ask.arg("IDLE").arg(scripts::millis(idle));
+        if !of.idle.is_zero() {
+            ask.arg("IDLE").arg(scripts::millis(of.idle));
         }
         ask.arg(from.to_string()).arg("+").arg(count);
-        if let Held::By(consumer) = of {
+        if let Some(consumer) = of.consumer {
             ask.arg(consumer);
         }
         let rows: Vec<(String, Vec<u8>, u64, u64)> = self.call(&ask).await?;
@@ -192,7 +208,7 @@ impl Registry {
 
     /// Whether this entry is still pending for this consumer.
     pub(crate) async fn is_pending(&mut self, id: EntryId, consumer: &str) -> Result<bool, Setback> {
-        let pending = self.pending(Held::By(consumer), id, 1).await?;
+        let pending = self.pending(Held { consumer: Some(consumer), idle: Duration::ZERO }, id, 1).await?;
         Ok(pending.first().is_some_and(|pending| pending.id == id))
     }
 
@@ -211,7 +227,7 @@ impl Registry {
     pub(crate) async fn lag(&mut self) -> Result<Option<u64>, Setback> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("GROUPS").arg(&self.names.input);
-        let groups: Vec<std::collections::HashMap<String, redis::Value>> = self.call(&ask).await?;
+        let groups: Vec<HashMap<String, redis::Value>> = self.call(&ask).await?;
         let ours = groups.into_iter().find(|group| {
             group.get("name").is_some_and(|name| {
                 Vec::<u8>::from_redis_value_ref(name).is_ok_and(|name| name == self.names.group.as_bytes())
@@ -253,7 +269,7 @@ impl Registry {
     fn needs(&self) -> String {
         let input = &self.names.input;
         format!(
-            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +zscore +zadd +zrem +set \
+            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +xrange +zscore +zrange +zadd +zrem +set \
              +exists +unlink ~{input} ~{}",
             beside(input, "*")
         )
@@ -278,8 +294,9 @@ pub(crate) enum Standing {
 
 /// Whose pending entries.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Held<'a> {
-    By(&'a str),
-    /// By anyone, who has not touched them for so long.
-    Idle(Duration),
+pub(crate) struct Held<'a> {
+    /// By this consumer; `None`: by anyone.
+    pub(crate) consumer: Option<&'a str>,
+    /// Who has not touched them for so long.
+    pub(crate) idle: Duration,
 }

@@ -18,6 +18,7 @@ const BURY: &str = include_str!("lua/bury.lua");
 const COUNT: &str = include_str!("lua/count.lua");
 const CREATE: &str = include_str!("lua/create.lua");
 const SKIP: &str = include_str!("lua/skip.lua");
+const MEND: &str = include_str!("lua/mend.lua");
 const TRIM: &str = include_str!("lua/trim.lua");
 
 /// About how many entries are trimmed by one call.
@@ -136,6 +137,12 @@ pub(super) fn create(names: &Names, begin: Begin) -> Cmd {
 pub(super) fn skip(names: &Names) -> Cmd {
     let mut call = call(SKIP, &[&names.input]);
     call.arg(&names.group);
+    call
+}
+
+pub(super) fn mend(names: &Names, last: EntryId, position: u64) -> Cmd {
+    let mut call = call(MEND, &[&names.input]);
+    call.arg(&names.group).arg(last.to_string()).arg(position);
     call
 }
 

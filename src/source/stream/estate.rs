@@ -32,7 +32,8 @@ pub(crate) struct Left {
     pub(crate) process: Option<Uuid>,
     /// Of one that is not ours, what was idle for so long.
     pub(crate) idle: Duration,
-    ids: Vec<EntryId>,
+    /// Nothing before this entry.
+    pub(crate) from: EntryId,
 }
 
 impl Left {
@@ -42,18 +43,13 @@ impl Left {
             holder: Names::consumer(process),
             process: Some(process),
             idle: Duration::ZERO,
-            ids: Vec::new(),
+            from: EntryId::default(),
         }
     }
 
-    /// By a consumer that is not ours: these entries, which it has not touched for so long.
-    pub(crate) fn by_foreign(holder: String, idle: Duration, ids: Vec<EntryId>) -> Self {
-        Self { holder, process: None, idle, ids }
-    }
-
-    /// The next entries to take over; `None` where it is all that is pending.
-    pub(crate) fn ids(&self, count: usize) -> Option<Vec<EntryId>> {
-        self.process.is_none().then(|| self.ids.iter().take(count).copied().collect())
+    /// By a consumer that is not ours: what it has not touched for so long, from this entry on.
+    pub(crate) fn by_foreign(holder: String, idle: Duration, from: EntryId) -> Self {
+        Self { holder, process: None, idle, from }
     }
 }
 
@@ -100,15 +96,6 @@ impl Estate {
     /// Nothing is left by it, or it lives.
     pub(crate) fn settled(&self, left: &Left) {
         self.lock().left.retain(|known| known.holder != left.holder);
-    }
-
-    /// These were taken over, or are not there any more.
-    pub(crate) fn took(&self, left: &Left, ids: &[EntryId]) {
-        let mut state = self.lock();
-        for known in state.left.iter_mut().filter(|known| known.holder == left.holder) {
-            known.ids.retain(|id| !ids.contains(id));
-        }
-        state.left.retain(|known| known.process.is_some() || !known.ids.is_empty());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -185,8 +185,7 @@ impl Steward {
 
     /// Looks which consumers of the group are dead, and ends their tenures.
     async fn sweep(&mut self) -> Result<(), Setback> {
-        let consumers = self.registry.consumers().await?;
-        let ours: Vec<_> = consumers.iter().filter_map(|name| Names::process(name)).collect();
+        let ours = self.registry.processes().await?;
         self.unlisted.retain(|process, _| ours.contains(process));
         for process in ours.into_iter().filter(|process| *process != self.tenure.process) {
             let why = match self.registry.standing(process).await? {
@@ -250,13 +249,10 @@ impl Steward {
     async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Setback> {
         const PAGE: usize = 100;
         for _ in 0..PAGES {
-            let pending = self.registry.pending(Held::Idle(idle), self.cursor, PAGE).await?;
-            let mut found: HashMap<String, Vec<EntryId>> = HashMap::new();
+            let by_anyone = Held { consumer: None, idle };
+            let pending = self.registry.pending(by_anyone, self.cursor, PAGE).await?;
             for entry in pending.iter().filter(|entry| Names::process(&entry.consumer).is_none()) {
-                found.entry(entry.consumer.clone()).or_default().push(entry.id);
-            }
-            for (holder, ids) in found {
-                self.estate.add(Left::by_foreign(holder, idle, ids));
+                self.estate.add(Left::by_foreign(entry.consumer.clone(), idle, entry.id));
             }
             match pending.last() {
                 Some(last) if pending.len() == PAGE => self.cursor = last.id,

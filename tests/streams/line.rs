@@ -1,0 +1,86 @@
+//! The line between one process and its server, which can be cut or go silent.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Fair,
+    /// All connections are closed, and so is each new one.
+    Cut,
+    /// Nothing passes. What is on its way arrives when the weather is fair again, late.
+    Silent,
+    /// The server hears everything, and none of its answers arrive.
+    Deaf,
+}
+
+pub(crate) struct Line {
+    addr: String,
+    weather: watch::Sender<Weather>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Line {
+    pub(crate) async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let (weather, seen) = watch::channel(Weather::Fair);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(connection(client, server.clone(), seen.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { addr, weather, _task: AbortOnDropHandle::new(task) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}", self.addr)
+    }
+
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+}
+
+async fn connection(client: TcpStream, server: String, weather: watch::Receiver<Weather>) {
+    if *weather.borrow() == Weather::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let ((client_says, client_hears), (server_says, server_hears)) =
+        (client.into_split(), server.into_split());
+    tokio::select! {
+        () = pass_on(client_says, server_hears, weather.clone(), &[Weather::Silent]) => {}
+        () = pass_on(server_says, client_hears, weather, &[Weather::Silent, Weather::Deaf]) => {}
+    }
+}
+
+/// Until one of them leaves, or the line is cut.
+async fn pass_on(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    mut weather: watch::Receiver<Weather>,
+    held_in: &[Weather],
+) {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        let read = tokio::select! {
+            read = from.read(&mut bytes) => read.unwrap_or(0),
+            Ok(_) = weather.wait_for(|weather| *weather == Weather::Cut) => 0,
+        };
+        let passes = weather.wait_for(|weather| !held_in.contains(weather)).await;
+        if read == 0 || passes.is_ok_and(|weather| *weather == Weather::Cut) {
+            return;
+        }
+        if to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Groups that read a stream, with real servers and real processes: whatever dies when, every entry ends in the
+//! output once.
+//!
+//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=8`. Those in a module
+//! `long` are ignored, and run by `scripts/test --long`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod chance;
+mod line;
+mod process;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attempts;
+mod killing;
+mod restarts;
+mod sharing;
+mod weather;

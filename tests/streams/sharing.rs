@@ -1,0 +1,274 @@
+//! Who gets which entries: several groups of ours, strangers in the stream's group, and other groups beside it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis_consumer_group::{Builder, Consumer, ConsumerGroup, Failure, Message, Processor, Record};
+use redis_private_server::PrivateServer;
+use tokio::time::{Instant, sleep};
+
+use crate::process::Process;
+use crate::scene::{
+    GROUP, LEASE, append, assert_nothing_left_behind, drained, group_at, holders, pending, soon,
+};
+use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
+
+/// A processor that takes so long, and tells which attempt it was.
+fn slowly<P: Processor>(builder: Builder<P>, work: Duration) -> Builder<impl Processor> {
+    builder.processor(move |consumer: Consumer, message: Message| async move {
+        sleep(work).await;
+        Ok::<_, Failure>(record_of(&consumer, &message))
+    })
+}
+
+fn record_of(consumer: &Consumer, message: &Message) -> Record {
+    let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
+    let record = Record::new().field("message_id", id).field("consumer_id", consumer.id());
+    record.field("attempt", message.attempt().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_slow_work_evenly() {
+    let server = Server::start().await;
+    let start = || slowly(group_at(&server).consumers(2), Duration::from_millis(100)).start();
+    let (first, second) = (start().await.unwrap(), start().await.unwrap());
+    let sent = append(&server, 0..100).await;
+    drained(&server, sent.len(), LIMIT).await;
+    let ledgers = [first.shutdown().await.unwrap(), second.shutdown().await.unwrap()];
+    for ledger in &ledgers {
+        assert!((40..=60).contains(&ledger.processed), "{ledger}");
+        assert_eq!((ledger.inherited, ledger.taken_over), (0, 0), "{ledger}");
+    }
+    judge(&sent, &server.output().await).assert_flawless();
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_comes_later_gets_its_share_of_what_is_left() {
+    let server = Server::start().await;
+    let start = || slowly(group_at(&server).consumers(2), Duration::from_millis(50)).start();
+    let sent = append(&server, 0..120).await;
+    let first = start().await.unwrap();
+    soon("the first one works", async || first.ledger().processed >= 20).await;
+    let second = start().await.unwrap();
+    let left = sent.len() as u64 - first.ledger().received;
+    drained(&server, sent.len(), LIMIT).await;
+    let ledger = second.shutdown().await.unwrap();
+    assert!((left / 3..=left * 2 / 3).contains(&ledger.processed), "of {left}: {ledger}");
+    first.shutdown().await.unwrap();
+    judge(&sent, &server.output().await).assert_flawless();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_processor_that_takes_several_leases_keeps_its_entry_while_its_process_lives() {
+    let server = Server::start().await;
+    let started = Arc::new(AtomicUsize::new(0));
+    let start = || {
+        let started = started.clone();
+        group_at(&server)
+            .consumers(1)
+            .processor(move |consumer: Consumer, message: Message| {
+                started.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    sleep(4 * LEASE).await;
+                    Ok::<_, Failure>(record_of(&consumer, &message))
+                }
+            })
+            .start()
+    };
+    let (first, second) = (start().await.unwrap(), start().await.unwrap());
+    let sent = append(&server, 0..2).await;
+    drained(&server, sent.len(), LIMIT).await;
+    judge(&sent, &server.output().await).assert_flawless();
+    assert_eq!(started.load(Ordering::SeqCst), 2);
+    for group in [first, second] {
+        let ledger = group.shutdown().await.unwrap();
+        assert_eq!((ledger.processed, ledger.inherited, ledger.taken_over), (1, 0, 0), "{ledger}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_held_is_taken_over_within_the_lease() {
+    // Of a busy machine.
+    const SLACK: Duration = Duration::from_millis(1500);
+    let server = Server::start().await;
+    let sent = append(&server, 0..4).await;
+    let mut killed = Process::that_works_for(&server.url(), Duration::from_secs(60));
+    soon("it holds all entries", async || pending(&server).await == sent.len()).await;
+    let heir = slowly(group_at(&server).consumers(4), Duration::ZERO).start().await.unwrap();
+    soon("it has begun", async || server.ids().await.len() == 8).await;
+    sleep(LEASE).await;
+    assert_eq!(heir.ledger().received, 0, "while it lives they are its own");
+    killed.kill();
+    let died = Instant::now();
+    settled(&heir, sent.len()).await;
+    let took = died.elapsed();
+    assert!(took < LEASE + SLACK, "{took:?}");
+    let output = server.output().await;
+    judge(&sent, &output).assert_flawless();
+    assert!(output.iter().all(|entry| entry.text("attempt") == Some("2")), "{output:?}");
+    let ledger = heir.shutdown().await.unwrap();
+    assert_eq!((ledger.received, ledger.inherited, ledger.processed), (4, 4, 4), "{ledger}");
+    soon("the ids of the dead one are gone too", async || server.ids().await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stood_still_drops_what_others_took_over_and_goes_on() {
+    let server = Server::start().await;
+    let sleeper = Process::that_works_for(&server.url(), Duration::from_millis(300));
+    soon("it has begun", async || server.ids().await.len() == 4).await;
+    let mut sent = append(&server, 0..4).await;
+    soon("it holds all entries", async || pending(&server).await == 4).await;
+    sleeper.freeze();
+    let heir = slowly(group_at(&server).consumers(2), Duration::ZERO).start().await.unwrap();
+    settled(&heir, 4).await;
+    let ledger = heir.shutdown().await.unwrap();
+    assert_eq!(ledger.inherited, 4, "{ledger}");
+    sleeper.wake();
+    sent.extend(append(&server, 4..8).await);
+    drained(&server, 8, LIMIT).await;
+    judge(&sent, &server.output().await).assert_flawless();
+    sleeper.stop().await;
+    assert_nothing_left_behind(&server).await;
+}
+
+/// Reads entries by hand, under another name.
+async fn read_by_hand(server: &Server, count: usize) {
+    server
+        .run::<redis::Value>(&format!("XREADGROUP GROUP {GROUP} by-hand COUNT {count} STREAMS {INPUT} >"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_of_others_keeps_its_entries() {
+    let server = Server::start().await;
+    server.run::<()>(&format!("XGROUP CREATE {INPUT} {GROUP} 0 MKSTREAM")).await;
+    let sent = append(&server, 0..30).await;
+    read_by_hand(&server, 10).await;
+    let group = group_at(&server).consumers(2).start().await.unwrap();
+    soon("the others are processed", async || server.length(OUTPUT).await == 20).await;
+    // Longer than any lease of ours; the group looks at others' entries once a second, if it does.
+    sleep(3 * LEASE).await;
+    judge(&sent[10..], &server.output().await).assert_flawless();
+    assert_eq!(holders(&server).await["by-hand"], 10);
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.inherited), (20, 0), "{ledger}");
+    assert_eq!(holders(&server).await, HashMap::from([("by-hand".to_owned(), 10)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_of_others_loses_what_it_has_not_touched_for_so_long_where_that_is_asked_for() {
+    let server = Server::start().await;
+    server.run::<()>(&format!("XGROUP CREATE {INPUT} {GROUP} 0 MKSTREAM")).await;
+    let sent = append(&server, 0..330).await;
+    read_by_hand(&server, 300).await;
+    let read = Instant::now();
+    let after = Duration::from_secs(3);
+    let start = || {
+        slowly(group_at(&server).consumers(2).claim_foreign_after(after), Duration::from_millis(5)).start()
+    };
+    let groups: [ConsumerGroup; 2] = [start().await.unwrap(), start().await.unwrap()];
+    soon("the others are processed", async || server.length(OUTPUT).await >= 30).await;
+    assert!(read.elapsed() > after || server.length(OUTPUT).await == 30, "they are not idle yet");
+    drained(&server, sent.len(), LIMIT).await;
+    assert!(read.elapsed() > after, "{:?}", read.elapsed());
+    let output = server.output().await;
+    judge(&sent, &output).assert_flawless();
+    let second = output.iter().filter(|entry| entry.text("attempt") == Some("2")).count();
+    assert_eq!(second, 300);
+    let mut inherited = 0;
+    for group in groups {
+        inherited += group.shutdown().await.unwrap().inherited;
+    }
+    assert_eq!(inherited, 300);
+    assert_eq!(holders(&server).await, HashMap::from([("by-hand".to_owned(), 0)]), "it stays in the group");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_groups_of_the_stream_get_every_entry_too() {
+    let server = Server::start().await;
+    let sent = append(&server, 0..1000).await;
+    let processors = group_at(&server).start().await.unwrap();
+    let auditors = group_at(&server)
+        .group("auditors")
+        .output("messages:audited")
+        .rejected("messages:not-audited")
+        .start()
+        .await
+        .unwrap();
+    server.run::<()>(&format!("XGROUP CREATE {INPUT} by-hand 0")).await;
+    settled(&processors, sent.len()).await;
+    settled(&auditors, sent.len()).await;
+    for group in [processors, auditors] {
+        let ledger = group.shutdown().await.unwrap();
+        assert_eq!(ledger.processed, 1000, "{ledger}");
+    }
+    judge(&sent, &server.output().await).assert_flawless();
+    judge(&sent, &server.entries("messages:audited").await).assert_flawless();
+    assert_eq!(server.length(INPUT).await, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_a_channel_has_nothing_to_do_with_a_group_of_a_stream() {
+    // The same names for everything but input and output, so that they see each other's ids.
+    let server = Server::start_with(PrivateServer::builder()).await;
+    let channel =
+        server.group().input("channel").output("of-the-channel").lease(LEASE).start().await.unwrap();
+    let stream = group_at(&server).start().await.unwrap();
+    assert_eq!(server.ids().await.len(), 6);
+    let sent = append(&server, 0..500).await;
+    let published = crate::support::publish_on(&mut server.connection().await, "channel", 500).await;
+    settled(&stream, 500).await;
+    settled(&channel, 500).await;
+    stream.shutdown().await.unwrap();
+    assert_eq!(server.ids().await.len(), 3, "the other's stay");
+    channel.shutdown().await.unwrap();
+    judge(&sent, &server.output().await).assert_flawless();
+    judge(&published, &server.entries("of-the-channel").await).assert_flawless();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_entry_is_begun_once_while_processes_come_and_go_in_good_order() {
+    let server = Server::start().await;
+    let sent = append(&server, 0..3000).await;
+    let mut current: Option<ConsumerGroup> = None;
+    while server.length(OUTPUT).await < sent.len() {
+        let next = slowly(group_at(&server).consumers(8), Duration::from_millis(1)).start().await.unwrap();
+        let before = server.length(OUTPUT).await;
+        soon("they work", async || {
+            let length = server.length(OUTPUT).await;
+            length >= before + 300 || length == sent.len()
+        })
+        .await;
+        if let Some(former) = current.replace(next) {
+            let ledger = former.shutdown().await.unwrap();
+            assert_eq!((ledger.abandoned, ledger.taken_over), (0, 0), "{ledger}");
+        }
+    }
+    current.unwrap().shutdown().await.unwrap();
+    let output = server.output().await;
+    judge(&sent, &output).assert_flawless();
+    assert!(output.iter().all(|entry| entry.text("attempt") == Some("1")));
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
+    let server = Server::start().await;
+    let mut killed = Process::start(&server.url());
+    soon("it has its lease", async || {
+        server.keys().await.iter().any(|key| key.starts_with("{messages:published}:permit:"))
+    })
+    .await;
+    killed.kill();
+    let group = group_at(&server).start().await.unwrap();
+    soon("only one of them is known", async || {
+        let keys = server.keys().await;
+        keys.iter().filter(|key| key.contains(":permit:")).count() == 1 && server.ids().await.len() == 3
+    })
+    .await;
+    group.shutdown().await.unwrap();
+    assert_nothing_left_behind(&server).await;
+}

@@ -1,0 +1,293 @@
+//! Others delete, trim and flush: the group goes on without a restart, and its ledger says what is missing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_consumer_group::{
+    Begin, Builder, Consumer, ConsumerGroup, Error, Failure, Message, Processor, Record, SourceKind,
+};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::line::{Line, Weather};
+use crate::scene::{GROUP, append, assert_nothing_left_behind, group_at, pending, soon};
+use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
+
+/// A processor that takes a permit for each message.
+fn gated<P: Processor>(builder: Builder<P>, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
+    let gate = gate.clone();
+    builder.processor(move |_: Consumer, message: Message| {
+        let gate = gate.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok::<_, Failure>(record_of(&message))
+        }
+    })
+}
+
+fn record_of(message: &Message) -> Record {
+    let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
+    Record::new().field("message_id", id)
+}
+
+fn gate() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(0))
+}
+
+/// What is appended from now on is processed, each once.
+async fn goes_on(server: &Server, group: &ConsumerGroup, ids: std::ops::Range<usize>) {
+    let sent: HashSet<_> = append(server, ids).await.into_iter().collect();
+    soon("the group goes on", async || {
+        let output = server.output().await;
+        let found: Vec<_> = output.iter().filter_map(|entry| entry.text("message_id")).collect();
+        let found: Vec<_> = found.into_iter().filter(|id| sent.contains(*id)).collect();
+        assert!(found.len() <= sent.len(), "some are doubled; {}", group.ledger());
+        found.len() == sent.len()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_on_after_everything_was_flushed_under_load() {
+    let server = Server::start().await;
+    let group = group_at(&server)
+        .consumers(4)
+        .processor(async |_: Consumer, message: Message| {
+            sleep(Duration::from_millis(1)).await;
+            Ok::<_, Failure>(record_of(&message))
+        })
+        .start()
+        .await
+        .unwrap();
+    for round in 1..=3 {
+        append(&server, 0..2000).await;
+        soon("it is in the middle of it", async || server.length(OUTPUT).await > 200).await;
+        server.run::<()>("FLUSHALL").await;
+        goes_on(&server, &group, round * 10_000..round * 10_000 + 300).await;
+        assert_eq!(group.ledger().group_lost, round as u64, "{}", group.ledger());
+    }
+    soon("its ids are back", async || server.ids().await.len() == 4).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.in_flight(), ledger.abandoned, ledger.rejected), (0, 0, 0), "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_on_after_its_stream_was_deleted_while_it_waited_and_while_it_worked() {
+    let server = Server::start().await;
+    let group = group_at(&server).start().await.unwrap();
+    goes_on(&server, &group, 0..10).await;
+    // It waits for more.
+    soon("nothing is under way", async || pending(&server).await == 0).await;
+    server.run::<()>(&format!("DEL {INPUT}")).await;
+    goes_on(&server, &group, 10..20).await;
+    soon("the loss is counted", async || group.ledger().group_lost == 1).await;
+    for round in 1..=5 {
+        append(&server, 0..500).await;
+        server.run::<()>(&format!("DEL {INPUT}")).await;
+        goes_on(&server, &group, round * 1000..round * 1000 + 100).await;
+    }
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.in_flight(), ledger.abandoned), (0, 0), "{ledger}");
+    assert_eq!(ledger.group_lost, 6, "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_was_destroyed_is_made_anew_and_begins_where_it_is_told_to() {
+    let server = Server::start().await;
+    let group = group_at(&server).start().await.unwrap();
+    goes_on(&server, &group, 0..10).await;
+    soon("nothing is under way", async || pending(&server).await == 0).await;
+    server.run::<()>(&format!("XGROUP DESTROY {INPUT} {GROUP}")).await;
+    // From the beginning: all of it again.
+    soon("it has read everything again", async || server.length(OUTPUT).await == 20).await;
+    assert_eq!(group.ledger().group_lost, 1);
+    goes_on(&server, &group, 10..20).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.abandoned), (30, 0), "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_are_deleted_while_they_are_pending_are_counted() {
+    let server = Server::start().await;
+    append(&server, 0..20).await;
+    let entries = server.entries(INPUT).await;
+    // They are handed to a process that ends without processing them.
+    let gate = gate();
+    let first = gated(group_at(&server).consumers(8), &gate).start().await.unwrap();
+    soon("some are handed out", async || pending(&server).await >= 8).await;
+    first.abort();
+    drop(first);
+    soon("it has gone", async || server.ids().await.is_empty()).await;
+    for entry in &entries[..3] {
+        server.run::<()>(&format!("XDEL {INPUT} {}", entry.id)).await;
+    }
+    let second = group_at(&server).start().await.unwrap();
+    settled(&second, 17).await;
+    soon("the deleted ones are counted", async || second.ledger().deleted == 3).await;
+    let ledger = second.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.deleted, ledger.rejected), (17, 3, 0), "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_are_deleted_while_they_are_processed_end_in_the_output_like_others() {
+    let server = Server::start().await;
+    let gate = gate();
+    let group = gated(group_at(&server).consumers(4), &gate).start().await.unwrap();
+    let sent = append(&server, 0..4).await;
+    soon("they are handed out", async || pending(&server).await == 4).await;
+    for entry in server.entries(INPUT).await {
+        server.run::<()>(&format!("XDEL {INPUT} {}", entry.id)).await;
+    }
+    gate.add_permits(1000);
+    settled(&group, 4).await;
+    goes_on(&server, &group, 4..10).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.deleted), (10, 0), "{ledger}");
+    judge(
+        &(sent.into_iter().chain((4..10).map(|id| id.to_string())).collect::<Vec<_>>()),
+        &server.output().await,
+    )
+    .assert_flawless();
+    assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_are_trimmed_before_they_are_read_are_counted_one_by_one() {
+    let server = Server::start().await;
+    let gate = gate();
+    let group = gated(group_at(&server).consumers(1), &gate).start().await.unwrap();
+    let mut appended = 0;
+    for _ in 0..3 {
+        append(&server, appended..appended + 100).await;
+        appended += 100;
+        // No more is fetched than the one consumer can begin with.
+        soon("one is being processed", async || group.ledger().in_flight() >= 1).await;
+        server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 10")).await;
+        gate.add_permits(1);
+        soon("the next one is being processed", async || group.ledger().trimmed > 0).await;
+        // Of these all are read.
+        gate.add_permits(appended);
+        soon("what is left is processed", async || {
+            let ledger = group.ledger();
+            ledger.in_flight() == 0 && ledger.processed + ledger.trimmed >= appended as u64
+        })
+        .await;
+        gate.forget_permits(usize::MAX);
+    }
+    // All of the stream, before anything is read.
+    append(&server, appended..appended + 100).await;
+    appended += 100;
+    soon("one is being processed", async || group.ledger().in_flight() >= 1).await;
+    server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 0")).await;
+    gate.add_permits(1000);
+    soon("the rest is counted", async || {
+        let ledger = group.ledger();
+        ledger.in_flight() == 0 && ledger.processed + ledger.trimmed >= appended as u64
+    })
+    .await;
+    goes_on(&server, &group, appended..appended + 10).await;
+    appended += 10;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!(ledger.processed as usize, server.length(OUTPUT).await);
+    assert_eq!((ledger.processed + ledger.trimmed, ledger.trimmed_unknown), (appended as u64, 0), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_that_is_no_stream_ends_the_start_and_nothing_is_read() {
+    let server = Server::start().await;
+    for key in [INPUT, OUTPUT] {
+        append(&server, 0..if key == OUTPUT { 10 } else { 0 }).await;
+        server.run::<()>(&format!("SET {key} text")).await;
+        let refused = group_at(&server).start().await.err();
+        assert!(matches!(&refused, Some(Error::WrongType { key: named, .. }) if named == key), "{refused:?}");
+        server.run::<()>(&format!("DEL {key}")).await;
+    }
+    let groups: Vec<redis::Value> = server.run(&format!("XINFO GROUPS {INPUT}")).await;
+    assert_eq!(groups, [], "nothing was read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_or_output_that_becomes_another_type_ends_the_group_and_nothing_is_lost() {
+    for key in [INPUT, OUTPUT] {
+        let server = Server::start().await;
+        let mut group = group_at(&server).start().await.unwrap();
+        goes_on(&server, &group, 0..10).await;
+        soon("nothing is under way", async || pending(&server).await == 0).await;
+        server.run::<()>(&format!("SET {key} text")).await;
+        if key == OUTPUT {
+            append(&server, 10..20).await;
+        }
+        let end = timeout(LIMIT, group.join()).await.unwrap();
+        assert!(matches!(&end, Err(Error::WrongType { key: named, .. }) if named == key), "{end:?}");
+        if key == OUTPUT {
+            server.run::<()>(&format!("DEL {OUTPUT}")).await;
+            let next = group_at(&server).start().await.unwrap();
+            soon("the next one does what is left", async || server.length(OUTPUT).await == 10).await;
+            let ledger = next.shutdown().await.unwrap();
+            assert_eq!((ledger.processed, ledger.inherited), (10, 10), "{ledger}");
+            assert_nothing_left_behind(&server).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_redis_does_not_know_how_many_were_trimmed_the_ledger_says_that_there_were_some() {
+    let server = Server::start().await;
+    append(&server, 0..100).await;
+    let entries = server.entries(INPUT).await;
+    // Of a group that begins in the middle Redis does not know how many entries are before it.
+    let begin = Begin::After(entries[9].id.parse().unwrap());
+    let gate = gate();
+    let group = gated(group_at(&server).consumers(1).from(begin), &gate).start().await.unwrap();
+    soon("one is being processed", async || pending(&server).await >= 1).await;
+    server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 10")).await;
+    gate.add_permits(1000);
+    soon("what is left is processed", async || {
+        let ledger = group.ledger();
+        ledger.processed >= 11 && pending(&server).await == 0
+    })
+    .await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.trimmed, ledger.trimmed_unknown), (0, 1), "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() {
+    let server = Server::start().await;
+    let line = Line::to(server.addr()).await;
+    let gate = gate();
+    // A long lease: nobody takes the process for dead meanwhile.
+    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
+    let group = gated(builder, &gate).start().await.unwrap();
+    append(&server, 0..1).await;
+    soon("the entry is handed out", async || pending(&server).await == 1).await;
+    // The first commit of its lane is on its way, and the server makes it when nobody hears of it any more.
+    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
+    gate.add_permits(2);
+    soon("the commit has arrived", async || {
+        let groups = server.connections_of_groups().await;
+        groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=xadd"))
+    })
+    .await;
+    line.set(Weather::Deaf);
+    server.run::<()>("CLIENT UNPAUSE").await;
+    soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
+    let lanes = server.keys().await.into_iter().filter(|key| key.contains(":lane:"));
+    server.run::<()>(&format!("DEL {}", lanes.collect::<Vec<_>>().join(" "))).await;
+    line.set(Weather::Cut);
+    soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
+    line.set(Weather::Fair);
+    append(&server, 1..2).await;
+    soon("the next one is processed", async || group.ledger().processed == 1).await;
+    let ledger = group.shutdown().await.unwrap();
+    let sent = ["0", "1"].map(str::to_owned);
+    judge(&sent, &server.output().await).assert_flawless();
+    // Its own commit, of which it has never heard.
+    assert_eq!((ledger.processed, ledger.taken_over), (1, 1), "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
