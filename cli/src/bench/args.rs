@@ -21,7 +21,7 @@ use crate::publish::{Payload, payload_bytes, some_time};
 ///
 /// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as
 /// a private process. On any other server it asks first, uses keys that begin with bench: and removes them. Each run
-/// is checked against what was published: exit code 1 if anything was lost or is there twice, 99 if --baseline was
+/// is checked against what was published: exit code 1 if anything was lost, is there twice or is left undone, 99 if --baseline was
 /// given and throughput fell. Two more things are measured with --only: what a group costs that is idle, and what
 /// memory one takes that is stuck, with a processor that never finishes and a full --buffer.
 ///
