@@ -19,17 +19,18 @@ use crate::publish::{Payload, payload_bytes, some_time};
 
 /// Measure throughput and latency, on a private server or the one that is given
 ///
-/// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as
-/// a private process. On any other server it asks first, uses keys that begin with bench: and removes them. Each run
-/// is checked against what was published: exit code 1 if anything was lost, is there twice or is left undone, 99 if --baseline was
-/// given and throughput fell. Two more things are measured with --only: what a group costs that is idle, and what
-/// memory one takes that is stuck, with a processor that never finishes and a full --buffer.
+/// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names)
+/// as a private process. On any other server it asks first, uses keys that begin with bench: or {bench: and removes
+/// them. Each run is checked against what was published: exit code 1 if anything was lost, is there twice or was left
+/// undone, 99 if --baseline was given and throughput fell. Two more things are measured with --only: what a group
+/// costs that is idle, and what memory one takes that is stuck, with a processor that never finishes and a full
+/// --buffer.
 ///
 /// With --source stream a run moves a backlog: the stream is filled first, and the group is measured from its first
 /// read on, against one connection that moves the same number of entries and processes nothing (bare).
 ///
-/// With --overflow spill all messages are published at once to a group whose buffer does not hold them. Measured is how
-/// long it takes until the spill is empty again and everything is in the output.
+/// With --overflow spill all messages are published at once to a group whose buffer does not hold them. Measured is
+/// how long it takes until the spill is empty again and everything is in the output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
     /// Where the group's messages come from
