@@ -13,6 +13,8 @@
 //! say, and each step is one script in one slot. The permit comes before everything that is read, and goes before
 //! anything is taken over: see [`Tenure`](crate::tenure::Tenure).
 
+mod entries;
+mod figures;
 mod names;
 mod read;
 mod scripts;
@@ -24,8 +26,10 @@ use redis::{Cmd, FromRedisValue};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub(crate) use self::entries::Entries;
+pub(crate) use self::figures::Figures;
 pub(crate) use self::names::Names;
-pub(crate) use self::read::{Entries, Figures, Reader, Unread};
+pub(crate) use self::read::{Reader, Unread};
 pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
