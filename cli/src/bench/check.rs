@@ -6,7 +6,7 @@ use anyhow::bail;
 use redis::{FromRedisValue, Value, cmd};
 
 use super::numbering::Numbering;
-use super::part::protocol::{INPUT, OUTPUT};
+use super::part::protocol::{INPUT, OUTPUT, SPILL};
 use super::site::Site;
 
 /// What the stream says. Nothing here comes from the group.
@@ -55,6 +55,11 @@ pub(crate) async fn pending(site: &mut Site) -> anyhow::Result<u64> {
         value.and_then(|value| u64::from_redis_value(value).ok()).unwrap_or(0)
     };
     Ok(groups.iter().map(|group| number(group, "pending") + number(group, "lag")).sum())
+}
+
+/// How many messages are in the spill.
+pub(crate) async fn spilled(site: &mut Site) -> anyhow::Result<u64> {
+    site.ask(cmd("XLEN").arg(SPILL)).await
 }
 
 /// A bit for each message that was published.

@@ -22,6 +22,7 @@ mod measure;
 mod numbering;
 mod output;
 mod outputs;
+mod overflow;
 mod part;
 mod plan;
 mod progress;
@@ -47,6 +48,7 @@ use crew::Crew;
 pub(crate) use crew::PART;
 use measure::Bench;
 use outputs::Outputs;
+use overflow::Overflow;
 pub(crate) use part::run as run_part;
 use plan::{Plan, Section};
 use progress::Progress;
@@ -183,15 +185,22 @@ fn extent(plan: &Plan) -> Extent {
         }
     }
     if plan.has(Section::Burst) {
-        all += burst;
-        most = most.max(burst);
+        let (messages, runs) = match plan.overflow {
+            Overflow::Drop => (burst, 1),
+            Overflow::Spill => (plan.messages, plan.consumers.len() as u64),
+        };
+        all += runs * messages;
+        most = most.max(messages);
     }
     // Nothing of this is appended.
     if plan.has(Section::Stuck) {
         all += plan.messages;
     }
-    // A message of a stream is there twice: as it was read, and as it was appended.
-    let entries = if plan.source == Source::Stream { 2 * most } else { most };
+    let entries = match (plan.source, plan.overflow) {
+        (Source::Pubsub, Overflow::Drop) => most,
+        // A message is there twice: as it was read, or spilled, and as it was appended.
+        (Source::Stream, _) | (_, Overflow::Spill) => 2 * most,
+    };
     Extent::new(all, entries, plan.payload_bytes)
 }
 
@@ -207,6 +216,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         parameters: Parameters {
             command: without_credentials(&arguments.join(" ")),
             source: plan.source,
+            overflow: plan.overflow,
             messages: plan.messages,
             runs: plan.runs,
             consumers: plan.consumers.clone(),
@@ -226,6 +236,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         burst: Vec::new(),
         idle: Vec::new(),
         stuck: Vec::new(),
+        spill: Vec::new(),
     }
 }
 

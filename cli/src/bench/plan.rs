@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::overflow::Overflow;
 use super::part::protocol::Work;
 use super::rate::Rate;
 use super::source::Source;
@@ -26,6 +27,7 @@ pub(crate) enum Section {
 pub(crate) struct Plan {
     pub(crate) sections: Vec<Section>,
     pub(crate) source: Source,
+    pub(crate) overflow: Overflow,
     pub(crate) consumers: Vec<usize>,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
@@ -85,6 +87,7 @@ pub(crate) mod tests {
         Plan {
             sections: vec![Section::Throughput],
             source: Source::Pubsub,
+            overflow: Overflow::Drop,
             consumers: vec![1, 4],
             messages: 1_000_000,
             runs: 3,

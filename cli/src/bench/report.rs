@@ -4,14 +4,17 @@
 
 mod bare;
 mod idle;
+mod spill;
 mod stuck;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::overflow::Overflow;
 use crate::bench::source::Source;
 
 pub(crate) use self::bare::Bare;
 pub(crate) use self::idle::Idle;
+pub(crate) use self::spill::Spill;
 pub(crate) use self::stuck::Stuck;
 
 /// Everything that a bench found, with what it takes to make it again.
@@ -45,6 +48,9 @@ pub(crate) struct Report {
     /// A group whose processor never finishes. Not in older reports.
     #[serde(default)]
     pub(crate) stuck: Vec<Stuck>,
+    /// All messages at once, with a buffer that does not hold them. Not in older reports.
+    #[serde(default)]
+    pub(crate) spill: Vec<Spill>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +79,9 @@ pub(crate) struct Parameters {
     /// In older reports it is pubsub.
     #[serde(default)]
     pub(crate) source: Source,
+    /// In older reports it is drop.
+    #[serde(default)]
+    pub(crate) overflow: Overflow,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
     pub(crate) consumers: Vec<usize>,
@@ -155,7 +164,7 @@ pub(crate) struct Fate {
     pub(crate) lost: u64,
     /// Entries beyond the first one of their message.
     pub(crate) duplicated: u64,
-    /// Entries of the input that nobody has acknowledged. Not in older reports.
+    /// Entries of the input that nobody has acknowledged, or what is left in the spill. Not in older reports.
     #[serde(default)]
     pub(crate) pending: u64,
 }
@@ -232,6 +241,7 @@ impl Report {
             .chain(self.latency.iter().map(|latency| &latency.fate))
             .all(Fate::is_flawless)
             && self.stuck.iter().all(Stuck::adds_up)
+            && self.spill.iter().all(Spill::is_flawless)
     }
 }
 

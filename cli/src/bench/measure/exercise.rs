@@ -10,6 +10,7 @@ use crate::bench::check;
 use crate::bench::clock;
 use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
+use crate::bench::overflow::Overflow;
 use crate::bench::part::protocol::{
     Appended, Command, Duty, Event, Finished, Group, Load, Loaded, Order, Start, Task,
 };
@@ -104,9 +105,10 @@ impl Bench<'_> {
         let finished = finished(&mut group).await?;
         self.progress.check();
         let found = check::stream(self.site, numbering, exercise.messages).await?;
-        let pending = match self.plan.source {
-            Source::Pubsub => 0,
-            Source::Stream => check::pending(self.site).await?,
+        let pending = match (self.plan.source, self.plan.overflow) {
+            (Source::Stream, _) => check::pending(self.site).await?,
+            (Source::Pubsub, Overflow::Spill) => check::spilled(self.site).await?,
+            (Source::Pubsub, Overflow::Drop) => 0,
         };
         self.site.clear().await?;
 
@@ -146,6 +148,7 @@ impl Bench<'_> {
         Group {
             place: self.site.place.clone(),
             source: self.plan.source,
+            overflow: self.plan.overflow,
             start: Start::AtOnce,
             consumers: exercise.consumers,
             buffer: self.plan.buffer,
@@ -218,7 +221,7 @@ impl Bench<'_> {
         let Fate { lost, duplicated, pending, .. } = fate;
         let pending = match pending {
             0 => String::new(),
-            pending => format!(" and {pending} entries are not acknowledged"),
+            pending => format!(", and {pending} entries are not done"),
         };
         self.progress.aside(|| {
             talk::say(format_args!(

@@ -5,6 +5,7 @@
 //!   backlog     a stream that is full before anyone reads it
 //!   throughput  ┐
 //!   latency     ┴─► exercise   a group, a load, the check of the stream
+//!   spill       a burst that the buffer does not hold
 //!   idle        a group without a load
 //!   stuck       a group and a load, and the group's ledger in place of the stream
 //! ```
@@ -14,10 +15,12 @@ mod exercise;
 mod idle;
 mod latency;
 mod limits;
+mod spill;
 mod stuck;
 mod throughput;
 
 use super::crew::Crew;
+use super::overflow::Overflow;
 use super::plan::{Plan, Section};
 use super::progress::Progress;
 use super::report::{Report, Run, Spread, Throughput};
@@ -112,9 +115,18 @@ impl Bench<'_> {
 
     async fn burst(&mut self, report: &mut Report) -> anyhow::Result<()> {
         self.site.restore_limit().await?;
-        let consumers = self.plan.latency_consumers;
-        let run = self.run_at_full_speed(&format!("burst {consumers} consumers"), consumers).await?;
-        report.burst.push(run);
+        match self.plan.overflow {
+            Overflow::Drop => {
+                let consumers = self.plan.latency_consumers;
+                let name = format!("burst {consumers} consumers");
+                report.burst.push(self.run_at_full_speed(&name, consumers).await?);
+            }
+            Overflow::Spill => {
+                for consumers in &self.plan.consumers {
+                    report.spill.push(self.spill(*consumers).await?);
+                }
+            }
+        }
         self.site.lift_limit().await
     }
 }

@@ -16,7 +16,7 @@ impl Bench<'_> {
     }
 }
 
-fn run(exercise: Exercise<'_>, exercised: &Exercised) -> Run {
+pub(super) fn run(exercise: Exercise<'_>, exercised: &Exercised) -> Run {
     let Exercised { first, loaded, last, cpu_before, used, finished, fate, .. } = exercised;
     let messages = exercise.messages as f64;
     let seconds = clock::seconds(*first, last.at);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Stuck};
+use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Spill, Stuck};
 
 /// The rows of all runs, under one header.
 pub(crate) fn csv(report: &Report) -> String {
@@ -47,6 +47,9 @@ struct Row<'a> {
     lost: Option<u64>,
     duplicated: Option<u64>,
     pending: Option<u64>,
+    spilled: Option<u64>,
+    drained: Option<u64>,
+    most_in_spill: Option<u64>,
     p50_us: Option<f64>,
     p90_us: Option<f64>,
     p99_us: Option<f64>,
@@ -98,6 +101,7 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
     rows.extend(report.burst.iter().zip(1..).map(|(run, number)| of_run("burst", number, run)));
     rows.extend(report.latency.iter().map(of_latency));
     rows.extend(report.idle.iter().zip(1..).map(|(idle, run)| of_idle(run, idle)));
+    rows.extend(report.spill.iter().zip(1..).map(|(spill, run)| of_spill(run, spill)));
     rows.extend(report.stuck.iter().zip(1..).map(|(stuck, run)| of_stuck(run, stuck)));
     rows
 }
@@ -191,6 +195,16 @@ fn of_stuck<'a>(run: usize, stuck: &Stuck) -> Row<'a> {
     }
 }
 
+fn of_spill<'a>(run: usize, spill: &Spill) -> Row<'a> {
+    Row {
+        buffer_bytes: Some(spill.buffer),
+        spilled: Some(spill.spilled),
+        drained: Some(spill.drained),
+        most_in_spill: Some(spill.most),
+        ..of_run("spill", run, &spill.run)
+    }
+}
+
 fn of_fate<'a>(fate: &Fate) -> Row<'a> {
     Row {
         received: Some(fate.received),
@@ -231,6 +245,10 @@ mod tests {
         assert_eq!(rows("latency"), report.latency.len());
         assert_eq!(rows("idle"), report.idle.len());
         assert_eq!(rows("stuck"), report.stuck.len());
+        let stream = sample::of_a_stream();
+        let csv = super::csv(&stream);
+        let rows = |kind: &str| csv.lines().filter(|line| line.starts_with(&format!("{kind},"))).count();
+        assert_eq!((rows("bare"), rows("spill")), (stream.bare.len(), stream.spill.len()));
     }
 
     #[test]

@@ -13,6 +13,14 @@ pub(crate) fn bare_rates(report: &Report) -> Spread {
     Spread::of(report.bare.iter().map(Bare::rate))
 }
 
+/// What the group is measured by.
+pub(crate) fn floor_name(report: &Report) -> &'static str {
+    match report.parameters.source {
+        Source::Pubsub => "server's limit",
+        Source::Stream => "bare move",
+    }
+}
+
 /// Messages a second without a group: what the group is measured by.
 pub(crate) fn floor_rate(report: &Report) -> f64 {
     match report.parameters.source {

@@ -10,6 +10,7 @@ use redis_consumer_group::{Address, Tls};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bench::overflow::Overflow;
 use crate::bench::report::Distribution;
 use crate::bench::source::Source;
 
@@ -19,6 +20,8 @@ pub(crate) const INPUT: &str = "bench:published";
 pub(crate) const OUTPUT: &str = "bench:processed";
 /// The stream for what could not be processed.
 pub(crate) const REJECTED: &str = "bench:rejected";
+/// The stream that is spilled into.
+pub(crate) const SPILL: &str = "{bench:processed}:spill";
 /// The group that reads the input, where that is a stream.
 pub(crate) const GROUP: &str = "processors";
 /// The list of the consumers' ids.
@@ -77,6 +80,7 @@ pub(crate) enum Command {
 pub(crate) struct Group {
     pub(crate) place: Place,
     pub(crate) source: Source,
+    pub(crate) overflow: Overflow,
     pub(crate) start: Start,
     pub(crate) consumers: usize,
     pub(crate) buffer: usize,
@@ -206,6 +210,10 @@ pub(crate) struct Finished {
     pub(crate) dropped: u64,
     pub(crate) abandoned: u64,
     pub(crate) gaps: u64,
+    pub(crate) spilled: u64,
+    pub(crate) drained: u64,
+    /// The most messages that were seen in the spill at once.
+    pub(crate) most_in_spill: u64,
     /// Why there were gaps, the latest ones.
     pub(crate) causes: Vec<String>,
     /// The last append that was confirmed, if there was one.

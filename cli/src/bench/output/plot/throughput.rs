@@ -6,7 +6,6 @@ use kuva::prelude::{Layout, LegendPosition, LinePlot, Plot, ReferenceLine, Scatt
 use super::{COLOURS, Chart, layout, ticks};
 use crate::bench::output::{medians, numbers};
 use crate::bench::report::{Report, Spread};
-use crate::bench::source::Source;
 
 const GROUP: &str = COLOURS[0];
 const SERVER: &str = COLOURS[1];
@@ -49,7 +48,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
         .with_y_axis_max(highest.max(1.0) * 1.1)
         .with_y_tick_format(ticks(numbers::short))
         .with_legend_position(LegendPosition::OutsideRightTop);
-    Some(Chart { plots, layout: with_limit(layout, floor_name(report), server) })
+    Some(Chart { plots, layout: with_limit(layout, medians::floor_name(report), server) })
 }
 
 fn points(report: &Report) -> Vec<Point> {
@@ -92,14 +91,6 @@ fn plots(points: &[Point]) -> Vec<Plot> {
         plots.push(crosses.with_marker(MarkerShape::Cross).with_legend("lost or duplicated").into());
     }
     plots
-}
-
-/// What the group is measured by.
-fn floor_name(report: &Report) -> &'static str {
-    match report.parameters.source {
-        Source::Pubsub => "server's limit",
-        Source::Stream => "bare",
-    }
 }
 
 fn with_limit(layout: Layout, name: &str, server: f64) -> Layout {

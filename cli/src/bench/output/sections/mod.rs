@@ -5,6 +5,7 @@ mod burst;
 mod idle;
 mod latency;
 mod server_limit;
+mod spill;
 mod stuck;
 mod throughput;
 
@@ -20,6 +21,7 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
     sections.extend(throughput::sections(report));
     sections.push(latency::section(report));
     sections.push(burst::section(report));
+    sections.extend(spill::sections(report));
     sections.push(idle::section(report));
     sections.push(stuck::section(report));
     sections.retain(|section| !section.rows.is_empty());
@@ -66,6 +68,7 @@ pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
 /// What to say under everything if a message was lost or is there twice, or a ledger does not add up.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
+    let runs = runs.chain(report.spill.iter().map(|spill| &spill.run));
     let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
     let (mut lost, mut duplicated, mut pending) = (0, 0, 0);
     for fate in fates {
@@ -78,7 +81,10 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
         failures.push(format!("{} lost, {} duplicated", numbers::count(lost), numbers::count(duplicated)));
     }
     if pending > 0 {
-        failures.push(format!("{} not acknowledged", numbers::count(pending)));
+        failures.push(format!("{} not done", numbers::count(pending)));
+    }
+    if report.spill.iter().any(|spill| spill.spilled != spill.drained) {
+        failures.push("what was spilled was not all read back".to_owned());
     }
     if !report.stuck.iter().all(Stuck::adds_up) {
         failures.push("a ledger does not add up".to_owned());

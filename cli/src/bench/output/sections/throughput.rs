@@ -17,7 +17,7 @@ fn speed(report: &Report) -> Section {
         Source::Pubsub => ("Throughput: median, and spread from least to most", "of\nserver's\nlimit"),
         Source::Stream => (
             "Throughput of a backlog, from its first read: median, and spread from least to most",
-            "of\nbare",
+            "of\nbare\nmove",
         ),
     };
     let mut columns = vec!["consumers", "messages/s", "spread", floor];
