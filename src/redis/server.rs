@@ -124,7 +124,10 @@ impl Server {
 
     fn what_to_grant(&self, needs: &str, answer: &str) -> String {
         let user = self.address.user();
-        if answer.contains("NOPERM") || answer.contains("has no permissions") {
+        // A refused login says it in other words.
+        let permission =
+            ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
+        if permission.iter().any(|words| answer.contains(words)) {
             format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
         } else if self.address.has_password() {
             format!("check the user {user:?} and its password")
