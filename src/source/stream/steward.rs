@@ -1,5 +1,8 @@
 //! The steward of a stream: keeps this process's tenure, looks who is dead, and knows how far behind the group is.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
