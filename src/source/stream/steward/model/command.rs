@@ -136,7 +136,7 @@ fn command() -> impl Strategy<Value = Command> {
         ),
         3 => (who(), any::<bool>()).prop_map(|(who, unlisted)| Lapse { who, unlisted }),
         1 => (who(), weather(2)).prop_map(|(who, weather)| Renew { who, weather }),
-        1 => (who(), weather(2)).prop_map(|(who, weather)| BeginAnew { who, weather }),
+        1 => (who(), weather(1)).prop_map(|(who, weather)| BeginAnew { who, weather }),
         1 => (who(), weather(2)).prop_map(|(who, weather)| Sweep { who, weather }),
         1 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Inherit { who, most, weather }),
         4 => (who(), most()).prop_map(|(who, most)| Claim { who, most }),

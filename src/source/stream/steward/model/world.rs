@@ -132,20 +132,19 @@ impl<'a> World<'a> {
     pub(super) async fn end(mut self, survivor: usize) -> Checked {
         let mut survivor = self.processes.swap_remove(survivor % self.processes.len());
         let others: Vec<_> = self.processes.drain(..).map(|process| process.id()).collect();
-        self.look().await?;
-        for process in self.seen.leases.clone() {
-            if process != survivor.id() {
-                self.lapse(process, false).await;
-            }
-        }
         survivor.renew().await.map_err(failed)?;
         self.processes.push(survivor);
         self.commit_all().await?;
         // What it was handed and does not know of is taken over as well.
         self.processes[0].begin_anew().await.map_err(failed)?;
-        self.processes[0].sweep().await.map_err(failed)?;
         self.delayed.deliver().await;
         for _ in 0..2 {
+            self.look().await?;
+            for process in self.seen.leases.clone() {
+                if process != self.processes[0].id() {
+                    self.lapse(process, false).await;
+                }
+            }
             self.processes[0].sweep().await.map_err(failed)?;
             while self.processes[0].inherit(MOST_ENTRIES).await.map_err(failed)? {
                 self.commit_all().await?;
@@ -164,11 +163,10 @@ impl<'a> World<'a> {
         prop_assert_eq!(output, appended, "the output is not every entry once");
         prop_assert!(self.seen.pending.is_empty(), "{:?} are pending at the end", self.seen.pending);
         let alone = BTreeSet::from([self.processes[0].id()]);
-        prop_assert!(
-            self.seen.consumers.is_subset(&alone),
-            "{:?} were not buried; {others:?} were there at the end",
-            self.seen.consumers
-        );
+        let Seen { consumers, permits, leases, .. } = &self.seen;
+        for left in [consumers, permits, leases] {
+            prop_assert_eq!(left, &alone, "not all were buried; {:?} were killed at the end", others);
+        }
         Ok(())
     }
 
