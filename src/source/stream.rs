@@ -132,20 +132,8 @@ impl Life {
 
 impl Reading {
     async fn step(&mut self) -> Result<Step, Error> {
-        if self.life.tenure.is_over() {
-            tokio::select! {
-                tenure = self.estate.tenure_after(&self.life.tenure) => self.life = Life::new(tenure),
-                () = self.stop.cancelled() => return Ok(Step::Over),
-            }
-        }
-        if !self.reader.is_connected() {
-            self.life.in_doubt = true;
-            if let Step::Over = self.connect().await? {
-                return Ok(Step::Over);
-            }
-        }
-        if self.life.in_doubt {
-            return self.recover().await;
+        if let Some(step) = self.prepare().await? {
+            return Ok(step);
         }
         let demand = tokio::select! {
             demand = self.intake.demand(self.flow.low()) => demand,
@@ -163,6 +151,24 @@ impl Reading {
             return self.inherit(left, count).await;
         }
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
+    }
+
+    /// What comes before anything new is fetched: a tenure, a connection, and what was lost on its way. `None` when
+    /// nothing of it is left to do.
+    async fn prepare(&mut self) -> Result<Option<Step>, Error> {
+        if self.life.tenure.is_over() {
+            tokio::select! {
+                tenure = self.estate.tenure_after(&self.life.tenure) => self.life = Life::new(tenure),
+                () = self.stop.cancelled() => return Ok(Some(Step::Over)),
+            }
+        }
+        if !self.reader.is_connected() {
+            self.life.in_doubt = true;
+            if let Step::Over = self.connect().await? {
+                return Ok(Some(Step::Over));
+            }
+        }
+        if self.life.in_doubt { self.recover().await.map(Some) } else { Ok(None) }
     }
 
     async fn connect(&mut self) -> Result<Step, Error> {

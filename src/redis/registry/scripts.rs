@@ -83,8 +83,9 @@ pub(crate) struct InheritedEntry {
 }
 
 pub(super) fn keep(names: &Names, tenure: &Tenure, lease: Duration, join: bool) -> Cmd {
-    let mut call = call(KEEP, &[&names.leases, &tenure.permit]);
+    let mut call = call(KEEP, &[&names.leases, &tenure.permit, &names.input]);
     call.arg(tenure.process.to_string()).arg(millis(lease)).arg(if join { "join" } else { "renew" });
+    call.arg(&names.group).arg(&tenure.consumer);
     call
 }
 

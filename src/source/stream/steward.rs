@@ -1,5 +1,8 @@
 //! The steward of a stream: keeps this process's tenure, looks who is dead, and knows how far behind the group is.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -88,7 +91,8 @@ impl Steward {
     /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
         self.registry.create_group(begin).await?;
-        self.keep(true).await?;
+        self.begin().await?;
+        self.estate.begin(self.tenure.clone());
         Ok(())
     }
 
@@ -159,16 +163,22 @@ impl Steward {
         Ok(())
     }
 
+    /// Begins a tenure. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
+    /// tenure is over, and bring its permit back.
+    async fn begin(&mut self) -> Result<(), Setback> {
+        let (tenure, attempts) = tenure(&self.registry.names);
+        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
+        self.keep(true).await.map(drop)
+    }
+
     /// Begins another tenure after one that is over, and takes over from that one like from any.
     async fn begin_anew(&mut self) -> Result<(), Setback> {
         let former = self.tenure.process;
-        let (tenure, attempts) = tenure(&self.registry.names);
-        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
         let mut backoff = Backoff::new();
         loop {
-            let begun = match self.keep(true).await {
+            let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
-                Ok(_) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
+                Ok(()) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
                 Err(setback) => Err(setback),
             };
             match begun {
