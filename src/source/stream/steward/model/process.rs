@@ -87,6 +87,7 @@ impl Process {
             intake,
             stop,
             flow: Flow::new(),
+            trouble: None,
             figures: None,
             life: Life::new(steward.tenure.clone()),
         };
