@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::{self, Entry, Origin, Span};
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Entries, Figures, Held, Inherited, Reader, Refusal, Registry, Unread};
+use crate::redis::registry::{Entries, Figures, Former, Held, Inherited, Reader, Refusal, Registry, Unread};
 use crate::redis::setback::Setback;
 use crate::tenure::Tenure;
 
@@ -137,6 +137,9 @@ impl Reading {
                 return Ok(Step::Over);
             }
         }
+        if self.life.tenure.is_over() {
+            return Ok(Step::Done);
+        }
         if self.life.in_doubt {
             return self.recover().await;
         }
@@ -161,7 +164,12 @@ impl Reading {
         let mut backoff = Backoff::new();
         loop {
             match self.reader.connect().await {
-                Ok(()) => return Ok(Step::Done),
+                Ok(Former::Gone) => return Ok(Step::Done),
+                Ok(Former::MayBeHeard) => {
+                    // What is handed to this name from now on is left to those who take over.
+                    self.life.tenure.end("a read was given up that Redis may still hear");
+                    return Ok(Step::Done);
+                }
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Passing(cause)) => tracing::debug!("cannot read {} yet: {cause}", self.stream),
             }

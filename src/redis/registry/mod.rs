@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 pub(crate) use self::names::Names;
-pub(crate) use self::read::{Entries, Figures, Reader, Unread};
+pub(crate) use self::read::{Entries, Figures, Former, Reader, Unread};
 pub(crate) use self::scripts::{Expelled, Inherited, Kept, Refusal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
