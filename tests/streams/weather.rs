@@ -293,7 +293,28 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
     assert_nothing_left_behind(&server).await;
 }
 
-/// The id of the connection that the group reads with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_others_have_deleted_entries_the_ledger_does_not_say_how_many_were_trimmed() {
+    let server = Server::start().await;
+    let gate = gate();
+    let group = gated(group_at(&server).consumers(1), &gate).start().await.unwrap();
+    append(&server, 0..100).await;
+    let entries = server.entries(INPUT).await;
+    soon("the first one is being processed", async || pending(&server).await == 1).await;
+    // Not read yet, so that Redis does not know how many entries are before those that are read next.
+    server.run::<()>(&format!("XDEL {INPUT} {}", entries[50].id)).await;
+    gate.add_permits(1);
+    soon("so is the second one", async || group.ledger().received == 2).await;
+    server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 10")).await;
+    gate.add_permits(1000);
+    soon("what is left is processed", async || group.ledger().processed == 12 && pending(&server).await == 0)
+        .await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.trimmed, ledger.trimmed_unknown), (0, 1), "{ledger}");
+    assert_nothing_left_behind(&server).await;
+}
+
+/// The ids of the connections that the groups read with.
 async fn readers(server: &Server) -> Vec<u64> {
     let connections = server.connections_of_groups().await;
     let readers = connections.iter().filter(|line| line.contains("name=redis-consumer-group:reader"));

@@ -88,6 +88,8 @@ impl Steward {
     /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
         self.registry.create_group(begin).await?;
+        self.begin_another();
+        self.estate.begin(self.tenure.clone());
         self.keep(true).await?;
         Ok(())
     }
@@ -160,10 +162,9 @@ impl Steward {
     /// Begins another tenure after one that is over, and takes over from that one like from any.
     async fn begin_anew(&mut self) -> Result<(), Setback> {
         let former = self.tenure.process;
-        let (tenure, attempts) = tenure(&self.registry.names);
-        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
         let mut backoff = Backoff::new();
         loop {
+            self.begin_another();
             let begun = match self.keep(true).await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
                 Ok(_) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
@@ -179,6 +180,13 @@ impl Steward {
         self.estate.begin(self.tenure.clone());
         self.estate.add(Left::by(former));
         Ok(())
+    }
+
+    /// Another tenure, for each attempt to begin one: an attempt without an answer may arrive when its tenure was ended
+    /// by others, and would give it its permit back.
+    fn begin_another(&mut self) {
+        let (tenure, attempts) = tenure(&self.registry.names);
+        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
     }
 
     /// Looks which consumers of the group are dead, and ends their tenures.
