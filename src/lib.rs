@@ -1,4 +1,4 @@
-//! **Competing consumers for Redis Pub/Sub.** N consumers share one channel, each message is processed by
+//! **Competing consumers for Redis Pub/Sub and streams.** N consumers share one channel, each message is processed by
 //! exactly one of them, and the result is appended to a stream, with the id of the consumer that did it.
 //!
 //! ```text
@@ -36,13 +36,17 @@
 //! middle of a commit. What was published while no connection was subscribed did not reach us: each such
 //! [`Gap`] is reported with its cause and duration. What a killed process held in memory is lost.
 //!
+//! With [`SourceKind::Stream`] the messages are the entries of a stream, which any number of processes share through its
+//! consumer group, and nothing of that is lost: every entry ends in the output once, whatever process dies when. And
+//! with [`Overflow::Spill`] messages of a channel that find the buffer full go into such a stream, and come back.
+//!
 //! # A tour
 //!
 //! A [`ConsumerGroup`] is set up with a [`Builder`] (or a whole [`Config`]) and given a [`Processor`]: a
 //! closure, a type of your own, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a
 //! time and turns it into an [`Outcome`]: a [`Record`], several, or none; or a [`Failure`], which sets the
 //! message aside for a later attempt or moves it to the stream of rejected ones. What became of every message
-//! stands in the [`Ledger`]. [`ids`] looks at the list of living consumers from outside.
+//! stands in the [`Ledger`], and how far behind the group of a stream is in the [`Backlog`]. [`ids`] looks at the list of living consumers from outside.
 //!
 //! # Where it runs
 //!

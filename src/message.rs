@@ -84,7 +84,7 @@ pub(crate) struct Span {
 
 impl Message {
     /// The payload, byte for byte as it was published. Of an entry it is the value of the field
-    /// [`Config::payload_field`](crate::Config::payload_field), and empty if there is no such field.
+    /// [`StreamInput::payload_field`](crate::StreamInput::payload_field), and empty if there is no such field.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match (self.entry(), self.origin()) {

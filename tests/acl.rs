@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::cmd;
 use redis_consumer_group::ConsumerGroup;
+use support::acl::{grant, refusals, rule};
 use support::{INPUT, LIMIT, OUTPUT, REJECTED, Server, eventually, judge, publish_on, received};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,28 +16,6 @@ use tokio::time::timeout;
 
 /// What a group works without. The README says how.
 const OPTIONAL: [&str; 2] = ["+info", "+ping"];
-
-/// The words of the rule in the README, after the user's name.
-fn rule() -> Vec<&'static str> {
-    let readme = include_str!("../README.md");
-    let (_, rest) = readme.split_once("<!-- acl -->").unwrap();
-    let (block, _) = rest.split_once("<!-- /acl -->").unwrap();
-    let lines = block.trim().strip_prefix("```text\n").unwrap().strip_suffix("```").unwrap().lines();
-    lines.flat_map(|line| line.strip_prefix("ACL SETUSER group ").unwrap().split(' ')).collect()
-}
-
-async fn grant(server: &Server, words: &[&str]) {
-    let mut command = cmd("ACL");
-    command.arg("SETUSER").arg("group").arg(words);
-    command.exec_async(&mut server.connection().await).await.unwrap();
-}
-
-/// What the server refused to the group's user: commands, keys and channels.
-async fn refusals(server: &Server) -> Vec<String> {
-    let log: Vec<std::collections::HashMap<String, redis::Value>> = server.run("ACL LOG").await;
-    let text = |value: &redis::Value| redis::from_redis_value_ref::<String>(value).unwrap();
-    log.iter().map(|entry| text(&entry["object"])).collect()
-}
 
 /// What became of a group.
 #[derive(Debug, Default)]
@@ -88,7 +67,7 @@ async fn live(server: &Server, until: impl AsyncFn() -> bool) -> Life {
 #[tokio::test]
 async fn the_rule_is_enough_for_a_whole_life() {
     let server = Server::start().await;
-    grant(&server, &rule()).await;
+    grant(&server, &rule("acl")).await;
     let mut published = Vec::new();
     for _ in 0..2 {
         let life = live(&server, async || true).await;
@@ -103,7 +82,7 @@ async fn the_rule_is_enough_for_a_whole_life() {
 /// Every word but `reset`, `on` and the password, each taken out of the rule at a server of its own.
 #[tokio::test(flavor = "local")]
 async fn nothing_in_the_rule_is_for_nothing() {
-    let rule = rule();
+    let rule = rule("acl");
     let words: Vec<_> = rule.iter().copied().filter(|word| word.starts_with(['+', '~', '&'])).collect();
     assert_eq!(words.len(), rule.len() - 3);
     let few = Arc::new(Semaphore::new(6));

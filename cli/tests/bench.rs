@@ -1,101 +1,20 @@
 //! `bench` on real servers: what it measures is checked for sense, never for speed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod benching;
 mod process;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use benching::{Bench, ask, assert_has_memory, json, keys, marked, processes, server};
 use process::{Program, texts};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
-use serde_json::Value;
-use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 const SMALL: &[&str] = &["--messages", "2000", "--runs", "1", "--consumers", "1,2", "--rates", "500"];
-
-/// A bench with a folder of its own for temporary files, whose name also marks its processes.
-struct Bench {
-    program: Program,
-    folder: TempDir,
-}
-
-impl Bench {
-    fn start(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let arguments = [&["bench"], arguments].concat();
-        let program = Program::start_with(&arguments, |command| {
-            command.env("TMPDIR", folder.path());
-        });
-        Self { program, folder }
-    }
-
-    fn on(server: &PrivateServer, arguments: &[&str]) -> Self {
-        Self::start(&[&["--yes", "--url", &server.url()], arguments].concat())
-    }
-
-    /// The exit code, stdout and stderr. Nothing of it is left.
-    async fn end(self) -> (i32, String, String) {
-        let output = self.program.end().await;
-        let (stdout, stderr) = texts(&output);
-        assert_nothing_is_left(self.folder.path()).await;
-        (output.status.code().expect(&stderr), stdout, stderr)
-    }
-}
-
-async fn assert_nothing_is_left(folder: &Path) {
-    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.is_empty(), "{files:?}");
-    // Who was killed is still listed for a moment.
-    for _ in 0..100 {
-        if marked(folder).is_empty() {
-            return;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{:?}", marked(folder));
-}
-
-/// Processes that have the folder's name among their variables, where the system shows that as files.
-fn marked(folder: &Path) -> Vec<String> {
-    let folder = folder.to_str().unwrap();
-    processes("environ", |variables| variables.contains(folder))
-}
-
-/// The command lines of the processes whose `file` is like that.
-fn processes(file: &str, is_one: impl Fn(&str) -> bool) -> Vec<String> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let read = |path: &Path| Some(String::from_utf8_lossy(&fs::read(path).ok()?).replace('\0', " "));
-    let processes = processes.filter_map(|process| {
-        let process = process.ok()?.path();
-        is_one(&read(&process.join(file))?).then(|| read(&process.join("cmdline")))?
-    });
-    processes.collect()
-}
-
-async fn server() -> PrivateServer {
-    PrivateServer::builder().start().await.unwrap()
-}
-
-fn ask<T: redis::FromRedisValue>(server: &PrivateServer, words: &str) -> T {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let mut words = words.split(' ');
-    let mut command = redis::cmd(words.next().unwrap());
-    words.for_each(|word| {
-        command.arg(word);
-    });
-    command.query(&mut connection).unwrap()
-}
-
-fn keys(server: &PrivateServer) -> Vec<String> {
-    ask(server, "KEYS *")
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[tokio::test]
 async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothing() {
@@ -209,12 +128,6 @@ async fn a_signal_while_a_group_idles_or_is_stuck_leaves_nothing_behind() {
         assert!(stderr.contains("nothing is left"), "{stderr}");
         assert_eq!(keys(&server), [""; 0], "{section}");
     }
-}
-
-/// Only Linux tells how much memory a process has had.
-fn assert_has_memory(measured: &Value) {
-    let memory = measured["peak_memory"].as_u64();
-    assert!(memory.is_some() || !cfg!(target_os = "linux"), "{measured}");
 }
 
 #[tokio::test]

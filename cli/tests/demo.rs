@@ -14,8 +14,12 @@ use tempfile::TempDir;
 
 /// A demo with a folder of its own for temporary files.
 fn demo(duration: &str) -> (Program, TempDir) {
+    demo_of("pubsub", duration)
+}
+
+fn demo_of(source: &str, duration: &str) -> (Program, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let program = Program::start_with(&["demo", "--duration", duration], |command| {
+    let program = Program::start_with(&["demo", "--source", source, "--duration", duration], |command| {
         command.env("TMPDIR", folder.path());
     });
     (program, folder)
@@ -36,7 +40,11 @@ fn assert_nothing_is_left(folder: &Path) {
 
 /// Processes that work in the folder or name it, where the system shows that as files.
 fn processes_in(folder: &Path) -> Vec<String> {
-    let folder = folder.to_str().unwrap();
+    processes_with(folder.to_str().unwrap())
+}
+
+/// Processes that work in the folder of this name, or have this word in their call.
+fn processes_with(folder: &str) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
         .filter_map(|entry| {
@@ -59,9 +67,11 @@ fn assert_flawless(output: &Output) {
     assert!(number("Published") > 0, "{stdout}");
     assert_eq!(number("Processed"), number("Published"), "{stdout}");
     assert_eq!((number("Lost"), number("Duplicated")), (0, 0), "{stdout}");
-    let consumers = stdout.lines().filter(|line| line.starts_with("  Consumer "));
-    assert_eq!(consumers.count(), 3, "{stdout}");
-    assert!(stderr.contains("--consumers 4"), "{stderr}");
+    assert!(stderr.contains("publish --redis-addr localhost:6379"), "{stderr}");
+}
+
+fn consumers(output: &Output) -> usize {
+    texts(output).0.lines().filter(|line| line.starts_with("  Consumer ")).count()
 }
 
 #[tokio::test]
@@ -71,7 +81,9 @@ async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     assert!(!processes_in(folder.path()).is_empty() || !Path::new("/proc").exists());
     let output = program.end().await;
     assert_flawless(&output);
+    assert_eq!(consumers(&output), 3);
     let (stdout, stderr) = texts(&output);
+    assert!(stderr.contains("--consumers 4"), "{stderr}");
     assert!(stdout.contains("messages in the last second."), "{stdout}");
     assert!(stderr.contains("Redis ") || stderr.contains("Valkey "), "{stderr}");
     assert!(TcpStream::connect(address).is_err());
@@ -79,9 +91,51 @@ async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_killed_costs_the_stream_nothing() {
+    let (mut program, folder) = demo_of("stream", "2s");
+    let address = address_of_server(&mut program).await;
+    let killed = program.hears("Killed process ").await;
+    let pid = killed.split([' ', ';']).nth(2).unwrap();
+    let output = program.end().await;
+    assert_flawless(&output);
+    assert_eq!(consumers(&output), 9);
+    let (stdout, stderr) = texts(&output);
+    assert!(stdout.contains(&format!("  Process {pid}, killed\n")), "{stdout}");
+    let ledgers = stdout.lines().filter(|line| line.contains(": received "));
+    assert_eq!(ledgers.clone().count(), 2, "{stdout}");
+    assert!(ledgers.clone().any(|line| line.contains(" of the received were inherited")), "{stdout}");
+    assert!(stderr.contains("--source stream"), "{stderr}");
+    assert_eq!(processes_with(&address), [""; 0]);
+    assert_nothing_is_left(folder.path());
+}
+
+#[tokio::test]
+async fn a_demo_that_is_killed_takes_its_processes_along() {
+    let (mut program, folder) = demo_of("stream", "10m");
+    let address = address_of_server(&mut program).await;
+    program.hears("Publishing").await;
+    if Path::new("/proc").exists() {
+        // The server has it in its title.
+        assert_eq!(processes_with(&address).len(), 3, "{:?}", processes_with(&address));
+    }
+    program.signal(Signal::KILL);
+    program.end().await;
+    // The server's guard ends it; the others find that nobody reads what they report.
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(40);
+    while !processes_with(&address).is_empty() {
+        assert!(tokio::time::Instant::now() < until, "{:?}", processes_with(&address));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(TcpStream::connect(address).is_err());
+    while !processes_in(folder.path()).is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind() {
-    for signal in [Signal::INT, Signal::TERM] {
-        let (mut program, folder) = demo("10m");
+    for (source, signal) in [("pubsub", Signal::INT), ("pubsub", Signal::TERM), ("stream", Signal::INT)] {
+        let (mut program, folder) = demo_of(source, "10m");
         program.hears("Publishing").await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         program.signal(signal);
@@ -92,8 +146,10 @@ async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind
 
 #[tokio::test]
 async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
-    for after in ["Starting", " runs at "] {
-        let (mut program, folder) = demo("10m");
+    for (source, after) in
+        [("pubsub", "Starting"), ("pubsub", " runs at "), ("stream", " runs at "), ("stream", "nobody reads")]
+    {
+        let (mut program, folder) = demo_of(source, "10m");
         program.hears(after).await;
         program.signal(Signal::TERM);
         let output = program.end().await;
@@ -104,27 +160,50 @@ async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
-    let (mut program, folder) = demo("10m");
-    program.hears("Publishing").await;
-    program.signal(Signal::INT);
-    program.signal(Signal::TERM);
-    // It may have counted before the second one came through.
-    program.end().await;
-    assert_nothing_is_left(folder.path());
+    for source in ["pubsub", "stream"] {
+        let (mut program, folder) = demo_of(source, "10m");
+        let address = address_of_server(&mut program).await;
+        program.hears("Publishing").await;
+        program.signal(Signal::INT);
+        program.signal(Signal::TERM);
+        // It may have counted before the second one came through.
+        program.end().await;
+        assert_nothing_is_left(folder.path());
+        assert_eq!(processes_with(&address), [""; 0]);
+    }
 }
 
 #[tokio::test]
 async fn a_server_that_ends_in_the_middle_ends_the_demo_with_the_reason() {
-    let (mut program, folder) = demo("10m");
+    for source in ["pubsub", "stream"] {
+        let (mut program, folder) = demo_of(source, "10m");
+        let address = address_of_server(&mut program).await;
+        program.hears("Publishing").await;
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        // The answer is the end of the connection.
+        let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec(&mut connection);
+        let output = program.end().await;
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(69), "{source}: {stderr}");
+        assert!(stderr.contains("error: "), "{stderr}");
+        assert_nothing_is_left(folder.path());
+        assert_eq!(processes_with(&address), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_ends_by_itself_ends_the_demo_with_what_it_said() {
+    let (mut program, folder) = demo_of("stream", "10m");
     let address = address_of_server(&mut program).await;
     program.hears("Publishing").await;
     let mut connection = redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap();
-    // The answer is the end of the connection.
-    let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec(&mut connection);
+    redis::cmd("ACL").arg(&["SETUSER", "default", "-xreadgroup"]).exec(&mut connection).unwrap();
     let output = program.end().await;
     let (_, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(69), "{stderr}");
-    assert!(stderr.contains("error: "), "{stderr}");
+    assert_eq!(output.status.code(), Some(77), "{stderr}");
+    assert!(stderr.contains("It said:") && stderr.contains("xreadgroup"), "{stderr}");
+    assert_eq!(processes_with(&address), [""; 0]);
     assert_nothing_is_left(folder.path());
 }
 

@@ -141,7 +141,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                     }
                     shared.counts.process(records.messages(), records.skipped());
                     shared.rate.add(records.messages(), shared.now());
-                    if let Some(observer) = observer.as_ref().filter(|_| records.len() > 0) {
+                    if let Some(observer) = observer.as_ref().filter(|_| records.has_entries()) {
                         observer(&Appended::new(records));
                     }
                 };

@@ -38,7 +38,50 @@ pub(crate) async fn check(
             return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
         }
     }
+    check_slots(control, connection, config).await?;
     rehearse_leaving(control, connection, &config.ids_key).await
+}
+
+/// On a cluster, what one commit touches has to live in one slot.
+async fn check_slots(
+    control: &Control,
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+) -> Result<(), Setback> {
+    let spill = config.spill();
+    let moved_from = match (config.source, &spill) {
+        (SourceKind::Stream, _) => ("input", &config.input),
+        (SourceKind::PubSub, Some(spill)) => ("spill-key", spill),
+        (SourceKind::PubSub, None) => return Ok(()),
+    };
+    // Who may not ask is told by the first commit.
+    let info: RedisResult<InfoDict> = cmd("INFO").arg("cluster").query_async(connection).await;
+    let is_cluster = info.is_ok_and(|info| info.get::<u8>("cluster_enabled") == Some(1));
+    if !is_cluster || config.commit == Commit::AtLeastOnce {
+        return Ok(());
+    }
+    let mut slots = Vec::new();
+    for (option, key) in [moved_from, ("output", &config.output), ("rejected", &config.rejected)] {
+        let slot: u16 = cmd("CLUSTER")
+            .arg("KEYSLOT")
+            .arg(key)
+            .query_async(connection)
+            .await
+            .map_err(|error| control.setback("CLUSTER KEYSLOT", "+cluster|keyslot", &error))?;
+        slots.push((option, key, slot));
+    }
+    match slots.iter().find(|(.., slot)| *slot != slots[0].2) {
+        None => Ok(()),
+        Some((option, key, _)) => Err(Setback::Final(Error::Config {
+            option,
+            problem: format!(
+                "{key} and {} are in different slots of the cluster, so no commit can acknowledge in one and append to \
+                 the other; give them names with one tag, as {{messages}}:published, {{messages}}:processed and \
+                 {{messages}}:rejected have, or take --commit at-least-once",
+                slots[0].1
+            ),
+        })),
+    }
 }
 
 /// Has the server look at what a stop will need, without doing it: it is only then that its refusal would show,

@@ -106,7 +106,7 @@ impl Server {
             Kind::Cluster => Setback::Final(Error::Config {
                 option: "url",
                 problem: format!(
-                    "{} is a node of a Redis Cluster ({answer}), which the source pubsub does not work with yet; \
+                    "{} is a node of a Redis Cluster, and not all keys are there ({answer}), which does not work yet; \
                      give it a server that is not part of one",
                     self.address
                 ),
@@ -124,7 +124,10 @@ impl Server {
 
     fn what_to_grant(&self, needs: &str, answer: &str) -> String {
         let user = self.address.user();
-        if answer.contains("NOPERM") || answer.contains("has no permissions") {
+        // A refused login says it in other words.
+        let permission =
+            ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
+        if permission.iter().any(|words| answer.contains(words)) {
             format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
         } else if self.address.has_password() {
             format!("check the user {user:?} and its password")

@@ -177,6 +177,11 @@ impl Records {
         self.entries.len()
     }
 
+    /// Whether anything is appended: of messages that became no record, only receipts are acknowledged.
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// How many bytes the commands take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()

@@ -148,7 +148,7 @@ impl Target {
 
     /// Says that entries were acknowledged, or their group destroyed, by somebody else while they were ours.
     pub(super) fn tell_of_missing(&self, entries: u64) {
-        let stream = self.acknowledges.as_ref().map_or("", |input| &input.stream);
+        let stream = self.input();
         tracing::warn!(
             "{entries} entries of {stream} were no longer pending when they were committed: somebody else has \
              acknowledged them, or deleted the stream, the group or our consumer in it; they are in {} as well",
@@ -161,6 +161,23 @@ impl Target {
         command(out, &[b"XADD", self.stream.as_bytes(), b"*", b"field", b"value"]);
     }
 
+    /// Writes the commands that acknowledge, only to be looked at; which they are.
+    pub(super) fn acknowledge_for_show(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
+        let Some(input) = &self.acknowledges else { return Vec::new() };
+        command(out, &[b"XACK", input.stream.as_bytes(), input.group.as_bytes(), b"0-1"]);
+        let mut names = vec!["XACK"];
+        if input.deletes {
+            command(out, &[b"XDEL", input.stream.as_bytes(), b"0-1"]);
+            names.push("XDEL");
+        }
+        names
+    }
+
+    /// The key of the stream that is acknowledged in.
+    pub(super) fn input(&self) -> &str {
+        self.acknowledges.as_ref().map_or("", |input| &input.stream)
+    }
+
     /// Waits for the answer to a command that is only there to be looked at.
     pub(super) async fn looked_at(
         &self,
@@ -171,7 +188,8 @@ impl Target {
         match connection.receive(|reply| reply.error()).await? {
             None => Ok(()),
             Some(answer) => {
-                let keys = if key == self.stream { self.stream.clone() } else { self.lanes() };
+                let keys =
+                    if key == self.stream || key == self.input() { key.to_owned() } else { self.lanes() };
                 let needs = format!("+{} ~{keys}", name.to_lowercase());
                 Err(self.server.setback(&format!("{name} {key}"), &needs, &answer))
             }

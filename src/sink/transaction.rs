@@ -97,11 +97,11 @@ impl Transaction {
             }
         };
         // Of a commit that may be under way it is known by now what became of it.
-        if let Some(tenure) = records.held() {
-            if tenure.is_over() || !self.may_commit(&mut connection, target, tenure).await? {
-                self.connection = Some(connection);
-                return Ok(Made::Never);
-            }
+        if let Some(tenure) = records.held()
+            && (tenure.is_over() || !self.may_commit(&mut connection, target, tenure).await?)
+        {
+            self.connection = Some(connection);
+            return Ok(Made::Never);
         }
         match connection.send(&self.out).await {
             Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
@@ -204,6 +204,7 @@ impl Transaction {
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
         target.append_for_show(&mut out);
+        let acknowledging = target.acknowledge_for_show(&mut out);
         command(&mut out, &[b"HSET", key, b"number", b"0"]);
         command(&mut out, &[b"UNLINK", key]);
         command(&mut out, &[b"DISCARD"]);
@@ -212,11 +213,15 @@ impl Transaction {
         connection.send(&out).await?;
         connection.expect(server, "MULTI", "+multi +exec +discard").await?;
         let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
+        let mut acknowledged = Ok(());
+        for name in acknowledging {
+            acknowledged = acknowledged.and(target.looked_at(&mut connection, name, target.input()).await);
+        }
         let stored = target.looked_at(&mut connection, "HSET", &self.key).await;
         let removed = target.looked_at(&mut connection, "UNLINK", &self.key).await;
         connection.expect(server, "DISCARD", "+discard").await?;
         connection.expect(server, "WATCH", "+watch").await?;
-        appended.and(stored).and(removed)?;
+        appended.and(acknowledged).and(stored).and(removed)?;
         self.connection = Some(connection);
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::estate::{Estate, Left};
@@ -37,6 +37,8 @@ use crate::tenure::Tenure;
 const MOST_ENTRIES: usize = 256;
 /// Nor about so many bytes.
 const MOST_BYTES: usize = 1 << 20;
+/// For so long, at most, nothing else is taken over beside an entry that may be what kills its processes.
+const SUSPECT: Duration = Duration::from_secs(1);
 /// After a stop an answer that is under way is waited for so long. What it hands to us stays pending, for others.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -73,6 +75,7 @@ impl Source for Stream {
             intake,
             stop: stop.clone(),
             flow: Flow::new(),
+            trouble: None,
             figures: None,
             life: Life::new(tenure),
         };
@@ -95,6 +98,8 @@ struct Reading {
     intake: Intake,
     stop: CancellationToken,
     flow: Flow,
+    /// While nothing can be read: how long to wait before the next attempt.
+    trouble: Option<Backoff>,
     /// As they were with the last read.
     figures: Option<Figures>,
     life: Life,
@@ -109,6 +114,8 @@ struct Life {
     ahead: BTreeSet<EntryId>,
     /// Whether an answer may have been lost on its way.
     in_doubt: bool,
+    /// An entry that was taken over and may be what killed others, and since when it is ours.
+    suspect: Option<(EntryId, Instant)>,
 }
 
 enum Step {
@@ -119,29 +126,14 @@ enum Step {
 
 impl Life {
     fn new(tenure: Arc<Tenure>) -> Self {
-        Self { tenure, last: EntryId::default(), ahead: BTreeSet::new(), in_doubt: false }
+        Self { tenure, last: EntryId::default(), ahead: BTreeSet::new(), in_doubt: false, suspect: None }
     }
 }
 
 impl Reading {
     async fn step(&mut self) -> Result<Step, Error> {
-        if self.life.tenure.is_over() {
-            tokio::select! {
-                tenure = self.estate.tenure_after(&self.life.tenure) => self.life = Life::new(tenure),
-                () = self.stop.cancelled() => return Ok(Step::Over),
-            }
-        }
-        if !self.reader.is_connected() {
-            self.life.in_doubt = true;
-            if let Step::Over = self.connect().await? {
-                return Ok(Step::Over);
-            }
-        }
-        if self.life.tenure.is_over() {
-            return Ok(Step::Done);
-        }
-        if self.life.in_doubt {
-            return self.recover().await;
+        if let Some(step) = self.prepare().await? {
+            return Ok(step);
         }
         let demand = tokio::select! {
             demand = self.intake.demand(self.flow.low()) => demand,
@@ -152,16 +144,37 @@ impl Reading {
         if count == 0 {
             return Ok(Step::Over);
         }
-        // The dead first: their entries have waited longest. No more at once than consumers can begin with now, for each
-        // time that an entry is taken over counts as an attempt.
-        if let Some(left) = self.estate.next() {
-            return self.inherit(left, demand.idle.max(1).min(count)).await;
+        // The dead first: their entries have waited longest.
+        if let Some(left) = self.estate.next()
+            && !self.suspect_is_at_work().await
+        {
+            return self.inherit(left, count).await;
         }
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
     }
 
+    /// What comes before anything new is fetched: a tenure, a connection, and what was lost on its way. `None` when
+    /// nothing of it is left to do.
+    async fn prepare(&mut self) -> Result<Option<Step>, Error> {
+        if self.life.tenure.is_over() {
+            tokio::select! {
+                tenure = self.estate.tenure_after(&self.life.tenure) => self.life = Life::new(tenure),
+                () = self.stop.cancelled() => return Ok(Some(Step::Over)),
+            }
+        }
+        if !self.reader.is_connected() {
+            self.life.in_doubt = true;
+            if let Step::Over = self.connect().await? {
+                return Ok(Some(Step::Over));
+            }
+        }
+        if self.life.tenure.is_over() {
+            return Ok(Some(Step::Done));
+        }
+        if self.life.in_doubt { self.recover().await.map(Some) } else { Ok(None) }
+    }
+
     async fn connect(&mut self) -> Result<Step, Error> {
-        let mut backoff = Backoff::new();
         loop {
             match self.reader.connect().await {
                 Ok(Former::Gone) => return Ok(Step::Done),
@@ -171,13 +184,21 @@ impl Reading {
                     return Ok(Step::Done);
                 }
                 Err(Setback::Final(error)) => return Err(error),
-                Err(Setback::Passing(cause)) => tracing::debug!("cannot read {} yet: {cause}", self.stream),
+                Err(Setback::Passing(cause)) => self.put_up_with(&cause).await,
             }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.stop.cancelled() => return Ok(Step::Over),
+            if self.stop.is_cancelled() {
+                return Ok(Step::Over);
             }
         }
+    }
+
+    /// Waits before the next attempt. Nothing is lost meanwhile: what is not read stays where it is.
+    async fn put_up_with(&mut self, cause: &str) {
+        if self.trouble.is_none() {
+            tracing::warn!("{} cannot be read now ({cause}); trying again until it can", self.stream);
+        }
+        let backoff = self.trouble.get_or_insert_with(Backoff::new);
+        let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 
     /// Asks again for what was handed to us and did not reach us.
@@ -282,10 +303,15 @@ impl Reading {
     /// What an answer means; `None` when there was none that can be used.
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!("{} is read again", self.stream);
+                }
+                Ok(Some(answer))
+            }
             Err(Unread::Final(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
-                tracing::debug!("cannot read {}: {cause}", self.stream);
+                self.put_up_with(&cause).await;
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) => {
@@ -306,13 +332,36 @@ impl Reading {
         }
     }
 
+    /// Whether an entry that may be what kills its processes is being processed, so that no others are to be at stake.
+    async fn suspect_is_at_work(&mut self) -> bool {
+        let Some((id, since)) = self.life.suspect else { return false };
+        let consumer = &self.life.tenure.consumer;
+        // If it takes longer than that, or waits for its next attempt, others do not wait for it.
+        let over = since.elapsed() > SUSPECT || !self.registry.is_pending(id, consumer).await.unwrap_or(true);
+        if over {
+            self.life.suspect = None;
+        }
+        !over
+    }
+
     /// Takes over some of what another consumer has left.
+    ///
+    /// Each time counts as an attempt. What is taken over for the second time was held by two processes that died, and
+    /// may be the cause: such entries come first, and one by one, so that the innocent ones beside them are not given
+    /// up with the one that kills.
     async fn inherit(&mut self, left: Left, count: usize) -> Result<Step, Error> {
         // Asked for here, and just before: what we have taken over already is not among them.
         let held = Held { consumer: Some(&left.holder), idle: left.idle };
-        let ids: Vec<_> = match self.registry.pending(held, left.from, count).await {
-            Ok(pending) => pending.into_iter().map(|pending| pending.id).collect(),
+        let pending = match self.registry.pending(held, left.from, MOST_ENTRIES).await {
+            Ok(pending) => pending,
             Err(setback) => return self.put_off(left, setback).await,
+        };
+        let ids: Vec<_> = match pending.iter().find(|pending| pending.deliveries > 1) {
+            Some(suspect) if left.process.is_some() => {
+                self.life.suspect = Some((suspect.id, Instant::now()));
+                vec![suspect.id]
+            }
+            _ => pending.into_iter().take(count).map(|pending| pending.id).collect(),
         };
         if ids.is_empty() {
             if let Some(process) = left.process

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+pub(crate) mod acl;
 mod judge;
 
 use std::ops::{Deref, DerefMut};

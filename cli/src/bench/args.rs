@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
+use super::overflow::Overflow;
 use super::part::protocol::Work;
 use super::plan::{Plan, Section};
 use super::rate::Rate;
+use super::source::Source;
 use crate::connection::ConnectionArgs;
 use crate::exit::{self, Coded};
 use crate::options::{duration, size};
@@ -17,15 +19,28 @@ use crate::publish::{Payload, payload_bytes, some_time};
 
 /// Measure throughput and latency, on a private server or the one that is given
 ///
-/// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as
-/// a private process. On any other server it asks first, uses keys that begin with bench: and removes them. Each run
-/// is checked against what was published: exit code 1 if anything was lost or is there twice, 99 if --baseline was
-/// given and throughput fell. Two more things are measured with --only: what a group costs that is idle, and what
-/// memory one takes that is stuck, with a processor that never finishes and a full --buffer.
+/// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names)
+/// as a private process. On any other server it asks first, uses keys that begin with bench: or {bench: and removes
+/// them. Each run is checked against what was published: exit code 1 if anything was lost, is there twice or was left
+/// undone, 99 if --baseline was given and throughput fell. Two more things are measured with --only: what a group
+/// costs that is idle, and what memory one takes that is stuck, with a processor that never finishes and a full
+/// --buffer.
+///
+/// With --source stream a run moves a backlog: the stream is filled first, and the group is measured from its first
+/// read on, against one connection that moves the same number of entries and processes nothing (bare).
+///
+/// With --overflow spill all messages are published at once to a group whose buffer does not hold them. Measured is
+/// how long it takes until the spill is empty again and everything is in the output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
-    /// Measure with each of these numbers of consumers
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8", value_parser = consumers)]
+    /// Where the group's messages come from
+    #[arg(long, value_name = "WORD", value_enum, default_value = "pubsub")]
+    source: Source,
+    /// What becomes of a message that finds the buffer full
+    #[arg(long, value_name = "WORD", value_enum, default_value = "drop")]
+    overflow: Overflow,
+    /// Measure with each of these numbers of consumers [default: 1,2,4,8; with --overflow spill, 64]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = consumers)]
     consumers: Vec<usize>,
     /// Messages of a run
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
@@ -36,7 +51,8 @@ pub(crate) struct BenchArgs {
     /// About how many bytes a message has
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
-    /// Wait so long in the processor; then a run has as many messages as take about 5 s
+    /// Wait so long in the processor; then a run has as many messages as take about 5 s [with --overflow spill: 1ms,
+    /// and all messages]
     #[arg(long, value_name = "TIME", value_parser = work)]
     work: Option<Duration>,
     /// Compute so long in the processor
@@ -57,12 +73,13 @@ pub(crate) struct BenchArgs {
     /// Consumers for idle
     #[arg(long, value_name = "N", default_value = "1000", value_parser = consumers)]
     idle_consumers: usize,
-    /// Measure these only [default: throughput, latency and burst; with --work, throughput]
+    /// Measure these only [default: throughput, latency and burst, of a stream the first two; with --work, throughput;
+    /// with --overflow spill, burst]
     #[arg(long, value_name = "WORD,…", value_delimiter = ',', value_enum)]
     only: Vec<Section>,
-    /// The memory that waiting messages may hold in the group
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = buffer)]
-    buffer: usize,
+    /// The memory that waiting messages may hold in the group [default: 256MiB; with --overflow spill, 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = buffer)]
+    buffer: Option<usize>,
     /// Do not ask before using a server that is not private
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -96,27 +113,28 @@ impl BenchArgs {
     /// Where two of them do not fit together.
     pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
         let payload_bytes = self.payload_bytes.unwrap_or(Payload::SHORTEST);
-        if payload_bytes > self.buffer {
+        let usual = Usual::of(self.overflow);
+        let buffer = self.buffer.unwrap_or(usual.buffer);
+        if payload_bytes > buffer {
             let text = format!(
-                "--payload-bytes: {payload_bytes} bytes never find room in a --buffer of {} bytes",
-                self.buffer
+                "--payload-bytes: {payload_bytes} bytes never find room in a --buffer of {buffer} bytes"
             );
             bail!(Coded { code: exit::USAGE, text });
         }
         let micros =
             |time: Option<Duration>| time.map(|time| time.as_micros().try_into().unwrap_or(u64::MAX));
-        let work = Work { wait_us: micros(self.work), compute_us: micros(self.work_cpu) };
-        let sections = match (&self.only[..], work.is_none()) {
-            ([], true) => vec![Section::Throughput, Section::Latency, Section::Burst],
-            ([], false) => vec![Section::Throughput],
-            (only, _) => only.to_vec(),
-        };
-        let mut consumers = self.consumers.clone();
+        let given = Work { wait_us: micros(self.work), compute_us: micros(self.work_cpu) };
+        let sections = self.sections(given)?;
+        let work = if given.is_none() { usual.work } else { given };
+        let mut consumers =
+            if self.consumers.is_empty() { usual.consumers.to_vec() } else { self.consumers.clone() };
         consumers.sort_unstable();
         consumers.dedup();
         Ok(Plan {
             sections,
-            latency_consumers: self.latency_consumers.unwrap_or_else(|| usual(&consumers)),
+            source: self.source,
+            overflow: self.overflow,
+            latency_consumers: self.latency_consumers.unwrap_or_else(|| for_latency(&consumers)),
             consumers,
             messages: self.messages,
             runs: self.runs,
@@ -124,15 +142,76 @@ impl BenchArgs {
             work,
             rates: self.rates.clone(),
             latency_time: self.latency_time,
-            buffer: self.buffer,
+            buffer,
             idle_time: self.idle_time,
             idle_consumers: self.idle_consumers,
         })
     }
+
+    /// What is measured.
+    ///
+    /// # Errors
+    /// What makes no sense of this source, or with this overflow.
+    fn sections(&self, work: Work) -> anyhow::Result<Vec<Section>> {
+        let (usual, impossible): (&[Section], &[(Section, &str)]) = match (self.source, self.overflow) {
+            (Source::Stream, Overflow::Spill) => refuse(
+                "--overflow spill: a stream needs no spill: what is not read yet waits in it; leave it out",
+            )?,
+            (Source::Stream, Overflow::Drop) => (
+                &[Section::Throughput, Section::Latency],
+                &[
+                    (
+                        Section::Burst,
+                        "a stream is read as fast as it is processed, so that there is no burst",
+                    ),
+                    (Section::Stuck, "a group that is stuck reads nothing more of a stream"),
+                ],
+            ),
+            (Source::Pubsub, Overflow::Spill) => (&[Section::Burst], &[]),
+            (Source::Pubsub, Overflow::Drop) => {
+                (&[Section::Throughput, Section::Latency, Section::Burst], &[])
+            }
+        };
+        if let Some((_, why)) = impossible.iter().find(|(section, _)| self.only.contains(section)) {
+            refuse(&format!("--only: {why}; leave it out, or take --source pubsub"))?;
+        }
+        if self.overflow == Overflow::Spill && self.only.iter().any(|section| *section != Section::Burst) {
+            refuse("--only: with --overflow spill there is a burst only; leave one of them out")?;
+        }
+        Ok(match &self.only[..] {
+            [] if work.is_none() || self.overflow == Overflow::Spill => usual.to_vec(),
+            [] => vec![Section::Throughput],
+            only => only.to_vec(),
+        })
+    }
+}
+
+fn refuse<T>(text: &str) -> anyhow::Result<T> {
+    bail!(Coded { code: exit::USAGE, text: text.to_owned() })
+}
+
+/// What holds where nothing is given.
+struct Usual {
+    consumers: &'static [usize],
+    work: Work,
+    buffer: usize,
+}
+
+impl Usual {
+    const fn of(overflow: Overflow) -> Self {
+        let nothing = Work { wait_us: None, compute_us: None };
+        match overflow {
+            Overflow::Drop => Self { consumers: &[1, 2, 4, 8], work: nothing, buffer: 256 << 20 },
+            // Slower than the load, so that the buffer is full and the spill fills.
+            Overflow::Spill => {
+                Self { consumers: &[64], work: Work { wait_us: Some(1000), ..nothing }, buffer: 8 << 20 }
+            }
+        }
+    }
 }
 
 /// 4 consumers, or as near to that from below as was measured.
-fn usual(consumers: &[usize]) -> usize {
+fn for_latency(consumers: &[usize]) -> usize {
     const USUAL: usize = 4;
     let below = consumers.iter().copied().filter(|consumers| *consumers <= USUAL).max();
     below.or(consumers.first().copied()).unwrap_or(USUAL)
@@ -208,6 +287,28 @@ mod tests {
         assert_eq!((plan.consumers, plan.messages, plan.runs), (vec![1, 2, 4, 8], 1_000_000, 3));
         assert_eq!((plan.latency_consumers, plan.payload_bytes, plan.buffer), (4, 53, 256 << 20));
         assert_eq!(plan.rates[3], Rate::Share(2.0));
+    }
+
+    #[test]
+    fn of_a_stream_there_is_no_burst_and_a_spill_is_measured_by_nothing_else() {
+        let stream = plan("--source stream");
+        assert_eq!(stream.sections, [Section::Throughput, Section::Latency]);
+        assert_eq!((stream.source, stream.consumers), (Source::Stream, vec![1, 2, 4, 8]));
+        let spill = plan("--overflow spill");
+        assert_eq!((&spill.sections[..], &spill.consumers[..]), (&[Section::Burst][..], &[64][..]));
+        assert_eq!((spill.work.wait_us, spill.buffer, spill.messages), (Some(1000), 8 << 20, 1_000_000));
+        let given = plan("--overflow spill --work-cpu 50us --buffer 1MiB --consumers 2,3");
+        assert_eq!((given.work.wait_us, given.work.compute_us), (None, Some(50)));
+        assert_eq!((given.buffer, given.consumers), (1 << 20, vec![2, 3]));
+        for (options, hint) in [
+            ("--source stream --overflow spill", "needs no spill"),
+            ("--source stream --only burst", "--source pubsub"),
+            ("--source stream --only idle,stuck", "reads nothing more"),
+            ("--overflow spill --only throughput", "a burst only"),
+        ] {
+            let error = args(options).unwrap().plan().unwrap_err().to_string();
+            assert!(error.contains(hint), "{options}: {error}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ const FELL: &str = "FELL";
 pub(crate) struct Comparison {
     /// 0.10 is 10 %.
     tolerance: f64,
+    /// What both are measured by.
+    floor: &'static str,
     /// What differs, but for the program: such numbers compare badly.
     differences: Vec<String>,
     /// For each number of consumers that both have measured.
@@ -45,16 +47,19 @@ pub(crate) fn compare(earlier: &Report, now: &Report, tolerance: f64) -> Compari
     let speeds = |report: &Report, consumers: usize| {
         let throughput = report.throughput.iter().find(|throughput| throughput.consumers == consumers)?;
         let rate = medians::rates(throughput).median;
-        let share = rate / medians::server_rates(report).median;
+        let share = rate / medians::floor_rate(report);
         // A change against nothing is none.
         (rate.is_finite() && rate > 0.0).then_some(Speed { rate, share })
     };
-    let throughput = now.throughput.iter().filter_map(|throughput| {
+    // The throughput of one source says nothing about that of another.
+    let is_alike = earlier.parameters.source == now.parameters.source;
+    let throughput = now.throughput.iter().filter(|_| is_alike).filter_map(|throughput| {
         let consumers = throughput.consumers;
         Some(Pair { consumers, earlier: speeds(earlier, consumers)?, now: speeds(now, consumers)? })
     });
     Comparison {
         tolerance,
+        floor: medians::floor_name(now),
         differences: differences(earlier, now),
         throughput: throughput.collect(),
         latency: latency(earlier, now),
@@ -79,10 +84,11 @@ impl Comparison {
             "earlier\nmessages/s",
             "now\nmessages/s",
             "change",
-            "earlier, of\nserver's limit",
-            "now, of\nserver's limit",
+            "earlier,\nshare",
+            "now,\nshare",
         ];
-        let mut section = Section::new("Throughput against the baseline: medians", columns);
+        let title = format!("Throughput against the baseline: medians, and the share of the {}", self.floor);
+        let mut section = Section::new(title, columns);
         section.rows.extend(self.throughput.iter().map(|pair| {
             Row::new([
                 pair.consumers.to_string(),
@@ -99,8 +105,8 @@ impl Comparison {
 
     fn verdict(&self) -> String {
         if self.throughput.is_empty() {
-            return "Nothing was compared: no number of consumers has a throughput in both. Measure one of the \
-                    baseline's."
+            return "Nothing was compared: no number of consumers has a throughput of this source in both. \
+                    Measure one of the baseline's."
                 .to_owned();
         }
         let tolerance = numbers::percent(self.tolerance);
@@ -119,8 +125,9 @@ impl fmt::Display for Comparison {
         if !self.differences.is_empty() {
             let differences = self.differences.join("\n  ");
             parts.push(format!(
-                "These compare badly, because more than the program differs:\n  {differences}\nThe share of the \
-                 server's limit says more than the rate."
+                "These compare badly, because more than the program differs:\n  {differences}\nThe share of the {} says \
+                 more than the rate.",
+                self.floor
             ));
         }
         let sections = [&self.section(), &self.latency, &self.burst];
@@ -151,6 +158,7 @@ fn differences(earlier: &Report, now: &Report) -> Vec<String> {
         both("cores", |report| report.machine.cores.to_string()),
         both("system", |report| report.machine.system.clone()),
         both("server", |report| report.server.version.clone()),
+        both("source", |report| report.parameters.source.name().to_owned()),
         both("messages", |report| numbers::count(report.parameters.messages)),
         both("payload", |report| format!("{} bytes", numbers::count(report.parameters.payload_bytes as u64))),
         both("waiting in the processor", |report| work(report.parameters.work_us)),
@@ -247,6 +255,17 @@ mod tests {
         now.throughput.retain(|throughput| throughput.consumers == 4);
         let text = compare(&sample::report(), &now, 0.10).to_string();
         assert!(text.contains("1 of 1 fell by more than 10 %"), "{text}");
+    }
+
+    #[test]
+    fn a_throughput_of_another_source_is_not_compared() {
+        let stream = sample::of_a_stream();
+        let comparison = compare(&sample::report(), &stream, 0.10);
+        assert!(
+            !comparison.compared() && comparison.to_string().contains("source: pubsub earlier, stream now")
+        );
+        let text = compare(&stream, &stream, 0.10).to_string();
+        assert!(text.contains("the share of the bare move") && text.contains("No throughput fell"), "{text}");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use anyhow::bail;
-use redis::cmd;
+use redis::{FromRedisValue, Value, cmd};
 
 use super::numbering::Numbering;
-use super::part::protocol::OUTPUT;
+use super::part::protocol::{INPUT, OUTPUT, SPILL};
 use super::site::Site;
 
 /// What the stream says. Nothing here comes from the group.
@@ -44,6 +44,22 @@ pub(crate) async fn stream(site: &mut Site, numbering: Numbering, published: u64
             _ => return Ok(seen.found()),
         }
     }
+}
+
+/// How many entries of the input are not acknowledged, or not even read.
+pub(crate) async fn pending(site: &mut Site) -> anyhow::Result<u64> {
+    let groups: Vec<HashMap<String, Value>> = site.ask(cmd("XINFO").arg("GROUPS").arg(INPUT)).await?;
+    let number = |group: &HashMap<String, Value>, name: &str| {
+        let value = group.get(name).cloned();
+        // Before Redis 7.0 nobody knows the lag.
+        value.and_then(|value| u64::from_redis_value(value).ok()).unwrap_or(0)
+    };
+    Ok(groups.iter().map(|group| number(group, "pending") + number(group, "lag")).sum())
+}
+
+/// How many messages are in the spill.
+pub(crate) async fn spilled(site: &mut Site) -> anyhow::Result<u64> {
+    site.ask(cmd("XLEN").arg(SPILL)).await
 }
 
 /// A bit for each message that was published.

@@ -22,6 +22,7 @@ mod measure;
 mod numbering;
 mod output;
 mod outputs;
+mod overflow;
 mod part;
 mod plan;
 mod progress;
@@ -30,6 +31,7 @@ mod report;
 mod safety;
 mod schedule;
 mod site;
+mod source;
 
 use std::env;
 use std::fs;
@@ -46,12 +48,14 @@ use crew::Crew;
 pub(crate) use crew::PART;
 use measure::Bench;
 use outputs::Outputs;
+use overflow::Overflow;
 pub(crate) use part::run as run_part;
 use plan::{Plan, Section};
 use progress::Progress;
 use report::{Machine, Parameters, Report};
 use safety::Extent;
 use site::Site;
+use source::Source;
 
 use crate::exit::{self, Coded};
 use crate::secret::without_credentials;
@@ -181,14 +185,23 @@ fn extent(plan: &Plan) -> Extent {
         }
     }
     if plan.has(Section::Burst) {
-        all += burst;
-        most = most.max(burst);
+        let (messages, runs) = match plan.overflow {
+            Overflow::Drop => (burst, 1),
+            Overflow::Spill => (plan.messages, plan.consumers.len() as u64),
+        };
+        all += runs * messages;
+        most = most.max(messages);
     }
     // Nothing of this is appended.
     if plan.has(Section::Stuck) {
         all += plan.messages;
     }
-    Extent::new(all, most, plan.payload_bytes)
+    let entries = match (plan.source, plan.overflow) {
+        (Source::Pubsub, Overflow::Drop) => most,
+        // A message is there twice: as it was read, or spilled, and as it was appended.
+        (Source::Stream, _) | (_, Overflow::Spill) => 2 * most,
+    };
+    Extent::new(all, entries, plan.payload_bytes)
 }
 
 async fn empty_report(plan: &Plan, site: &Site) -> Report {
@@ -202,6 +215,8 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         server: site.described(),
         parameters: Parameters {
             command: without_credentials(&arguments.join(" ")),
+            source: plan.source,
+            overflow: plan.overflow,
             messages: plan.messages,
             runs: plan.runs,
             consumers: plan.consumers.clone(),
@@ -213,6 +228,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
             buffer: plan.buffer as u64,
         },
         server_limit: Vec::new(),
+        bare: Vec::new(),
         engine_limit: Vec::new(),
         work_limit: Vec::new(),
         throughput: Vec::new(),
@@ -220,6 +236,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         burst: Vec::new(),
         idle: Vec::new(),
         stuck: Vec::new(),
+        spill: Vec::new(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::overflow::Overflow;
 use super::part::protocol::Work;
 use super::rate::Rate;
+use super::source::Source;
 
 /// A part of a bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +26,8 @@ pub(crate) enum Section {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) sections: Vec<Section>,
+    pub(crate) source: Source,
+    pub(crate) overflow: Overflow,
     pub(crate) consumers: Vec<usize>,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
@@ -82,6 +86,8 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> Plan {
         Plan {
             sections: vec![Section::Throughput],
+            source: Source::Pubsub,
+            overflow: Overflow::Drop,
             consumers: vec![1, 4],
             messages: 1_000_000,
             runs: 3,

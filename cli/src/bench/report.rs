@@ -2,12 +2,19 @@
 //!
 //! Times are in seconds or as the name says; CPU is in µs a message; memory is in bytes.
 
+mod bare;
 mod idle;
+mod spill;
 mod stuck;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::overflow::Overflow;
+use crate::bench::source::Source;
+
+pub(crate) use self::bare::Bare;
 pub(crate) use self::idle::Idle;
+pub(crate) use self::spill::Spill;
 pub(crate) use self::stuck::Stuck;
 
 /// Everything that a bench found, with what it takes to make it again.
@@ -22,6 +29,9 @@ pub(crate) struct Report {
     pub(crate) parameters: Parameters,
     /// What the server can do without a group, once for each of the runs.
     pub(crate) server_limit: Vec<ServerLimit>,
+    /// What moving a stream takes without a group, once for each of the runs. Not in older reports.
+    #[serde(default)]
+    pub(crate) bare: Vec<Bare>,
     /// What the engine can do without a server, for each number of consumers.
     pub(crate) engine_limit: Vec<EngineLimit>,
     /// What the work allows without a group, for each number of consumers. Empty without `--work`.
@@ -38,6 +48,9 @@ pub(crate) struct Report {
     /// A group whose processor never finishes. Not in older reports.
     #[serde(default)]
     pub(crate) stuck: Vec<Stuck>,
+    /// All messages at once, with a buffer that does not hold them. Not in older reports.
+    #[serde(default)]
+    pub(crate) spill: Vec<Spill>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +76,12 @@ pub(crate) struct Server {
 pub(crate) struct Parameters {
     /// The arguments of the command, without credentials.
     pub(crate) command: String,
+    /// In older reports it is pubsub.
+    #[serde(default)]
+    pub(crate) source: Source,
+    /// In older reports it is drop.
+    #[serde(default)]
+    pub(crate) overflow: Overflow,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
     pub(crate) consumers: Vec<usize>,
@@ -111,14 +130,15 @@ pub(crate) struct Throughput {
     pub(crate) runs: Vec<Run>,
 }
 
-/// One run: so many messages published at full speed by a process of its own.
+/// One run: so many messages published at full speed by a process of its own, or as many entries that are in a stream
+/// before the group starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) consumers: usize,
     pub(crate) published: u64,
-    /// From the first PUBLISH to the confirmed append of the last message.
+    /// From the first PUBLISH, or from when the group begins to read, to the confirmed append of the last message.
     pub(crate) seconds: f64,
-    /// From the first PUBLISH to the answer to the last one.
+    /// From the first PUBLISH or XADD to the answer to the last one.
     pub(crate) publish_seconds: f64,
     pub(crate) group_cpu_us: f64,
     pub(crate) server_cpu_us: f64,
@@ -144,6 +164,9 @@ pub(crate) struct Fate {
     pub(crate) lost: u64,
     /// Entries beyond the first one of their message.
     pub(crate) duplicated: u64,
+    /// Entries of the input that nobody has acknowledged, or what is left in the spill. Not in older reports.
+    #[serde(default)]
+    pub(crate) pending: u64,
 }
 
 /// An open loop at one rate.
@@ -203,9 +226,9 @@ impl ServerLimit {
 }
 
 impl Fate {
-    /// Whether each message is in the stream, once.
+    /// Whether each message is in the stream, once, and nobody would process it again.
     pub(crate) fn is_flawless(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0
+        self.lost == 0 && self.duplicated == 0 && self.pending == 0
     }
 }
 
@@ -218,6 +241,7 @@ impl Report {
             .chain(self.latency.iter().map(|latency| &latency.fate))
             .all(Fate::is_flawless)
             && self.stuck.iter().all(Stuck::adds_up)
+            && self.spill.iter().all(Spill::is_flawless)
     }
 }
 

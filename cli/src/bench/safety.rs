@@ -21,7 +21,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// For so many messages in all, and at most so many in one run.
+    /// For so many messages in all, and at most so many entries in one run.
     pub(crate) fn new(messages: u64, in_one_run: u64, payload_bytes: usize) -> Self {
         /// What an entry takes beside the payload: the consumer's id, the entry's own, and the stream's nodes.
         const ENTRY: u64 = 120;

@@ -12,7 +12,7 @@ use redis_private_server::PrivateServer;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::part::protocol::{IDS, OUTPUT, Place, REJECTED};
+use super::part::protocol::{IDS, INPUT, OUTPUT, Place, REJECTED, SPILL};
 use super::report;
 
 /// The server, and a connection to it for everything but messages.
@@ -185,6 +185,17 @@ impl Site {
             keys.push(format!("{{bench:ids}}:lease:{process}"));
             self.ask::<u64>(cmd("UNLINK").arg(keys)).await?;
         }
+        self.remove_permits().await
+    }
+
+    /// Removes what such groups have beside the streams that they read.
+    async fn remove_permits(&mut self) -> anyhow::Result<()> {
+        for (leases, permit) in READERS {
+            let readers: Vec<String> = self.ask(cmd("ZRANGE").arg(leases).arg(0).arg(-1)).await?;
+            for reader in readers {
+                self.ask::<u64>(cmd("UNLINK").arg(format!("{permit}{reader}"))).await?;
+            }
+        }
         Ok(())
     }
 
@@ -256,8 +267,23 @@ impl Used {
     }
 }
 
-/// All keys that a run may leave, but for those that [`PROCESSES`] names.
-pub(crate) const KEYS: &[&str] = &[OUTPUT, REJECTED, IDS, "{bench:ids}:leases", PROCESSES];
+/// All keys that a run may leave, but for those that [`PROCESSES`] and [`READERS`] name.
+pub(crate) const KEYS: &[&str] = &[
+    INPUT,
+    OUTPUT,
+    REJECTED,
+    IDS,
+    SPILL,
+    "{bench:ids}:leases",
+    PROCESSES,
+    "{bench:published}:leases:processors",
+    "{bench:processed}:spill::leases:processors",
+];
+/// Who reads a stream, and what each one's permit begins with.
+const READERS: [(&str, &str); 2] = [
+    ("{bench:published}:leases:processors", "{bench:published}:permit:"),
+    ("{bench:processed}:spill::leases:processors", "{bench:processed}:spill::permit:"),
+];
 /// What the processes of the groups say of themselves, each by its id, while they live or have died badly.
 const PROCESSES: &str = "{bench:ids}:processes";
 

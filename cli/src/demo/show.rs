@@ -1,36 +1,47 @@
-//! The show: server, group and publisher, from their start to their end.
+//! The show: the private server, and what both kinds of demo do with it.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use redis::aio::MultiplexedConnection;
+use redis_consumer_group::Config;
 use redis_consumer_group::client::connect;
-use redis_consumer_group::{Config, ConsumerGroup};
 use redis_private_server::PrivateServer;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, Interval, interval_at};
 use uuid::Uuid;
 
-use super::tally::Tally;
 use super::verdict::Verdict;
-use crate::ledger::Form;
+use super::{Source, pubsub, stream};
 use crate::publish::{Failure, Load, Pace, Payload, Rate, Target, explain, publish};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
 
 /// Messages a second.
-const RATE: u32 = 2000;
-/// Consumers of the group.
-const CONSUMERS: usize = 3;
+pub(super) const RATE: u32 = 2000;
+/// Consumers of a process.
+pub(super) const CONSUMERS: usize = 3;
+
+/// What a demo happens on.
+pub(super) struct Stage<'a> {
+    pub(super) server: PrivateServer,
+    /// The defaults, at that server.
+    pub(super) config: Config,
+    /// For publishing and counting.
+    pub(super) connection: MultiplexedConnection,
+    pub(super) duration: Duration,
+    pub(super) stop: &'a Stop,
+    pub(super) stdout: &'a Stdout,
+}
 
 /// Publishes and processes for so long, or until a stop is asked for, and counts what came of it. `None` when
 /// the stop came before the first message.
 ///
 /// Owns the server and the group: when this future is dropped, both end.
 pub(super) async fn show(
+    source: Source,
     duration: Duration,
     stop: &Stop,
     stdout: &Stdout,
@@ -43,78 +54,72 @@ pub(super) async fn show(
     let mut config = Config::default();
     config.address = server.url().parse()?;
     config.consumers = CONSUMERS;
-    let starting = async {
-        let group = ConsumerGroup::from_config(config.clone()).start().await?;
-        let connection = connect(&config.address, &config.tls).await?;
-        anyhow::Ok((group, connection))
+    let Some(connection) = unless_asked(stop, connect(&config.address, &config.tls)).await else {
+        return Ok(None);
     };
-    let Some(started) = unless_asked(stop, starting).await else { return Ok(None) };
-    let (mut group, mut connection) = started?;
-    let consumers: Vec<_> = group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
-    say(format_args!(
-        "A group of {CONSUMERS} consumers reads {} and appends to {}.",
-        config.input, config.output
-    ));
-    say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
-
-    let ids = load(connection.clone(), duration, &config, &mut group, stop, stdout).await?;
-    let ledger = group.shutdown().await.context("the group could not finish")?;
-    let tally = Tally::of_stream(&mut connection, &config.output, &ids, &consumers).await?;
-    Ok(Some(Verdict { tally, ledger, output: config.output, server: server.binary().to_owned() }))
+    let stage = Stage { server, config, connection: connection?, duration, stop, stdout };
+    match source {
+        Source::Pubsub => pubsub::show(stage).await,
+        Source::Stream => stream::show(stage).await,
+    }
 }
 
-/// Publishes, and reports what the group does meanwhile. The ids of what was published.
-async fn load(
-    connection: MultiplexedConnection,
-    duration: Duration,
-    config: &Config,
-    group: &mut ConsumerGroup,
-    stop: &Stop,
-    stdout: &Stdout,
-) -> anyhow::Result<Vec<Uuid>> {
-    let load = Load {
-        target: Target::channel(&config.input),
-        payload_bytes: Payload::SHORTEST,
-        pace: Pace::Even(Rate::from(RATE)),
-        count: None,
-        duration: Some(duration),
-    };
-    // As often as `run` does, but a few times in a short demo too.
-    let every = (duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));
-    let mut reports = interval_at(Instant::now() + every, every);
-    let mut ids = Vec::new();
-    let confirmed = AtomicU64::new(0);
-    let published = {
-        let mut publishing = pin!(publish(connection, &load, stop, &confirmed, |id| ids.push(id)));
-        loop {
-            tokio::select! {
-                published = &mut publishing => break published,
-                ended = group.join() => {
-                    ended.context("the group ended in the middle of the demo")?;
-                    bail!("the group ended in the middle of the demo; please report that");
-                }
-                _ = reports.tick() => {
-                    stdout.line(Form::Text.report(group.processed_last_second(), &group.ledger(), None));
-                }
+impl Stage<'_> {
+    /// Says what happens from now on.
+    pub(super) fn announce_load(&self) {
+        let duration = self.duration;
+        say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
+    }
+
+    /// Publishes at the even rate for as long as the demo lasts.
+    pub(super) async fn publish_evenly(&self, to: Target, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
+        let (pace, duration) = (Pace::Even(Rate::from(RATE)), Some(self.duration));
+        self.publish(&load(to, pace, None, duration), sent).await
+    }
+
+    /// Publishes so many messages at full speed.
+    pub(super) async fn publish_at_once(
+        &self,
+        to: Target,
+        messages: u64,
+        sent: impl FnMut(Uuid),
+    ) -> anyhow::Result<()> {
+        let pace = Pace::Bursts { batch: messages, pause: Duration::ZERO..=Duration::ZERO };
+        self.publish(&load(to, pace, Some(messages), None), sent).await
+    }
+
+    /// As often as `run` reports, but a few times in a short demo too.
+    pub(super) fn reports(&self) -> Interval {
+        let every = (self.duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));
+        interval_at(Instant::now() + every, every)
+    }
+
+    async fn publish(&self, load: &Load, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
+        let confirmed = AtomicU64::new(0);
+        let published = publish(self.connection.clone(), load, self.stop, &confirmed, sent).await;
+        match published.failure {
+            Some(Failure::Redis(error)) => {
+                Err(explain(&self.config.address.to_string(), &load.target, &error))
             }
+            Some(failure) => Err(failure.into()),
+            None if published.unanswered > 0 => bail!(
+                "the server did not answer {} messages; try again when the machine is less busy",
+                published.unanswered
+            ),
+            None => Ok(()),
         }
-    };
-    match published.failure {
-        Some(Failure::Redis(error)) => Err(explain(&config.address.to_string(), &load.target, &error)),
-        Some(failure) => Err(failure.into()),
-        None if published.unanswered > 0 => bail!(
-            "the server did not answer {} messages; try again when the machine is less busy",
-            published.unanswered
-        ),
-        None => Ok(ids),
     }
 }
 
 /// `None` when a stop is asked for first.
-async fn unless_asked<T>(stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unless_asked<T>(stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         () = stop.asked() => None,
         done = work => Some(done),
     }
+}
+
+fn load(target: Target, pace: Pace, count: Option<u64>, duration: Option<Duration>) -> Load {
+    Load { target, payload_bytes: Payload::SHORTEST, pace, count, duration }
 }

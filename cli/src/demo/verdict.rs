@@ -9,14 +9,30 @@ use super::tally::Tally;
 
 /// What came of the demo.
 pub(super) struct Verdict {
-    /// Counted from the stream.
+    /// Counted from the output.
     pub(super) tally: Tally,
-    /// What the group says itself.
-    pub(super) ledger: Ledger,
+    pub(super) accounts: Accounts,
     /// The stream.
     pub(super) output: String,
     /// The server that was run.
     pub(super) server: PathBuf,
+}
+
+/// What those that processed the messages say themselves.
+pub(super) enum Accounts {
+    /// One group in this process.
+    OfGroup(Ledger),
+    /// Processes that shared a stream.
+    OfProcesses(Vec<Account>),
+}
+
+/// What a process says.
+pub(super) struct Account {
+    pub(super) pid: u32,
+    /// The ids of its consumers.
+    pub(super) consumers: Vec<String>,
+    /// Its last line. `None` where it was killed and could not say it.
+    pub(super) ledger: Option<String>,
 }
 
 impl Verdict {
@@ -28,13 +44,21 @@ impl Verdict {
         let program = std::env::args().next().unwrap_or_else(|| "redis-consumer-group".to_owned());
         let program = Path::new(&program).display();
         let Self { output, .. } = self;
+        let at = "--redis-addr localhost:6379";
+        let (run, publish) = match self.accounts {
+            Accounts::OfGroup(_) => (format!("{program} {at} --consumers 4"), String::new()),
+            Accounts::OfProcesses(_) => (
+                format!("{program} {at} --source stream\n  {program} {at} --source stream"),
+                " --to stream".into(),
+            ),
+        };
         format!(
             "
 Everything that was started is gone. Next, each in a terminal of its own:
 
   {server}
-  {program} --redis-addr localhost:6379 --consumers 4
-  {program} publish --redis-addr localhost:6379 --rate 2000 --duration 10s
+  {run}
+  {program} publish {at}{publish} --rate 2000 --duration 10s
   {client} XRANGE {output} - + COUNT 3"
         )
     }
@@ -52,11 +76,28 @@ impl fmt::Display for Verdict {
         if *foreign > 0 {
             writeln!(f, "  Foreign     {foreign:>width$}")?;
         }
-        writeln!(f)?;
-        for (id, messages) in consumers {
-            writeln!(f, "  Consumer {id}  {messages:>width$}")?;
+        let line = |f: &mut fmt::Formatter<'_>, (id, messages): &(String, u64)| {
+            writeln!(f, "  Consumer {id}  {messages:>width$}")
+        };
+        match &self.accounts {
+            Accounts::OfGroup(ledger) => {
+                writeln!(f)?;
+                consumers.iter().try_for_each(|consumer| line(f, consumer))?;
+                write!(f, "\nThe group's own ledger: {ledger}")
+            }
+            Accounts::OfProcesses(accounts) => {
+                for Account { pid, consumers: ids, ledger } in accounts {
+                    let killed = if ledger.is_none() { ", killed" } else { "" };
+                    writeln!(f, "\n  Process {pid}{killed}")?;
+                    consumers.iter().filter(|(id, _)| ids.contains(id)).try_for_each(|one| line(f, one))?;
+                }
+                write!(f, "\nThe processes' own ledgers:\n")?;
+                accounts.iter().try_for_each(|Account { pid, ledger, .. }| match ledger {
+                    Some(ledger) => write!(f, "\n  Process {pid}: {ledger}"),
+                    None => write!(f, "\n  Process {pid}: killed before it could say"),
+                })
+            }
         }
-        write!(f, "\nThe group's own ledger: {}", self.ledger)
     }
 }
 
@@ -69,7 +110,8 @@ mod tests {
         let consumers = vec![("a".to_owned(), 999), ("b".to_owned(), 1)];
         let tally = Tally { published: 1001, processed: 1000, lost: 1, duplicated: 0, foreign: 0, consumers };
         let (output, server) = ("messages:processed".to_owned(), PathBuf::from("/usr/bin/valkey-server"));
-        let verdict = Verdict { tally, ledger: Ledger::default(), output, server };
+        let accounts = Accounts::OfGroup(Ledger::default());
+        let verdict = Verdict { tally, accounts, output, server };
         assert_eq!(
             verdict.to_string(),
             "
@@ -86,5 +128,43 @@ Counted from the stream messages:processed:
 The group's own ledger: received 0 = processed 0 + rejected 0 + dropped 0; no gaps"
         );
         assert!(verdict.next_steps().contains("valkey-cli XRANGE messages:processed - + COUNT 3"));
+    }
+
+    #[test]
+    fn consumers_stand_below_their_process() {
+        let consumers = [("a", 5), ("b", 3), ("c", 2)].map(|(id, n)| (id.to_owned(), n)).to_vec();
+        let tally = Tally { published: 10, processed: 10, lost: 0, duplicated: 0, foreign: 0, consumers };
+        let account = |pid, ids: &[&str], ledger: Option<&str>| Account {
+            pid,
+            consumers: ids.iter().map(ToString::to_string).collect(),
+            ledger: ledger.map(str::to_owned),
+        };
+        let accounts = Accounts::OfProcesses(vec![
+            account(17, &["b"], None),
+            account(23, &["a", "c"], Some("received 7")),
+        ]);
+        let (output, server) = ("messages:processed".to_owned(), PathBuf::from("/usr/bin/redis-server"));
+        let verdict = Verdict { tally, accounts, output, server };
+        let (_, shown) = verdict
+            .to_string()
+            .split_once("Duplicated   0\n")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        assert_eq!(
+            shown,
+            "
+  Process 17, killed
+  Consumer b   3
+
+  Process 23
+  Consumer a   5
+  Consumer c   2
+
+The processes' own ledgers:
+
+  Process 17: killed before it could say
+  Process 23: received 7"
+        );
+        assert!(verdict.next_steps().contains("publish --redis-addr localhost:6379 --to stream --rate"));
     }
 }

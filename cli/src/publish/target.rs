@@ -30,6 +30,11 @@ impl Target {
     pub(crate) fn channel(name: impl Into<String>) -> Self {
         Self { to: To::Channel, name: name.into() }
     }
+
+    /// A stream.
+    pub(crate) fn stream(name: impl Into<String>) -> Self {
+        Self { to: To::Stream, name: name.into() }
+    }
 }
 
 impl To {

@@ -13,6 +13,8 @@
 //! say, and each step is one script in one slot. The permit comes before everything that is read, and goes before
 //! anything is taken over: see [`Tenure`](crate::tenure::Tenure).
 
+mod entries;
+mod figures;
 mod names;
 mod read;
 mod scripts;
@@ -25,9 +27,11 @@ use redis::{Cmd, FromRedisValue};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub(crate) use self::entries::Entries;
+pub(crate) use self::figures::Figures;
 pub(crate) use self::names::Names;
-pub(crate) use self::read::{Entries, Figures, Former, Reader, Unread};
-pub(crate) use self::scripts::{Expelled, Inherited, Kept, Refusal, Why};
+pub(crate) use self::read::{Former, Reader, Unread};
+pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
 use crate::redis::control::{Control, connected};
@@ -49,6 +53,8 @@ pub(crate) struct Registry {
 pub(crate) struct Pending {
     pub(crate) id: EntryId,
     pub(crate) consumer: String,
+    /// How often it was handed out.
+    pub(crate) deliveries: u32,
 }
 
 impl Registry {
@@ -76,7 +82,7 @@ impl Registry {
         tenure: &Tenure,
         lease: Duration,
         join: bool,
-    ) -> Result<Kept, Setback> {
+    ) -> Result<Renewal, Setback> {
         self.call(&scripts::keep(&self.names, tenure, lease, join)).await
     }
 
@@ -192,11 +198,18 @@ impl Registry {
             ask.arg(consumer);
         }
         let rows: Vec<(String, Vec<u8>, u64, u64)> = self.call(&ask).await?;
-        let row = |(id, consumer, ..): (String, Vec<u8>, u64, u64)| {
+        let row = |(id, consumer, _, deliveries): (String, Vec<u8>, u64, u64)| {
             let consumer = String::from_utf8(consumer).ok()?;
-            Some(Pending { id: id.parse().ok()?, consumer })
+            let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+            Some(Pending { id: id.parse().ok()?, consumer, deliveries })
         };
         Ok(rows.into_iter().filter_map(row).collect())
+    }
+
+    /// Whether this entry is still pending for this consumer.
+    pub(crate) async fn is_pending(&mut self, id: EntryId, consumer: &str) -> Result<bool, Setback> {
+        let pending = self.pending(Held { consumer: Some(consumer), idle: Duration::ZERO }, id, 1).await?;
+        Ok(pending.first().is_some_and(|pending| pending.id == id))
     }
 
     /// How many entries are pending, and the oldest of them with the server's clock.

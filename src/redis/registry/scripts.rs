@@ -26,8 +26,8 @@ const TRIMMED_AT_ONCE: u32 = 10_000;
 
 /// What a renewal found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    Kept,
+pub(crate) enum Renewal {
+    Renewed,
     /// There was no valid lease, and nobody has noticed.
     Lapsed,
     /// The permit is gone: the tenure is over.
@@ -83,8 +83,9 @@ pub(crate) struct InheritedEntry {
 }
 
 pub(super) fn keep(names: &Names, tenure: &Tenure, lease: Duration, join: bool) -> Cmd {
-    let mut call = call(KEEP, &[&names.leases, &tenure.permit]);
+    let mut call = call(KEEP, &[&names.leases, &tenure.permit, &names.input]);
     call.arg(tenure.process.to_string()).arg(millis(lease)).arg(if join { "join" } else { "renew" });
+    call.arg(&names.group).arg(&tenure.consumer);
     call
 }
 
@@ -165,10 +166,10 @@ fn call(script: &str, keys: &[&str]) -> Cmd {
     call
 }
 
-impl FromRedisValue for Kept {
+impl FromRedisValue for Renewal {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         match String::from_redis_value(value)?.as_str() {
-            "kept" => Ok(Self::Kept),
+            "kept" => Ok(Self::Renewed),
             "lapsed" => Ok(Self::Lapsed),
             "expelled" => Ok(Self::Expelled),
             other => Err(format!("unexpected verdict of a script: {other}").into()),

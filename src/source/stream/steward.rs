@@ -1,5 +1,8 @@
 //! The steward of a stream: keeps this process's tenure, looks who is dead, and knows how far behind the group is.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +17,7 @@ use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Expelled, Held, Kept, Names, Registry, Standing, Why};
+use crate::redis::registry::{Expelled, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
 use crate::spill::Level;
@@ -88,9 +91,8 @@ impl Steward {
     /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
         self.registry.create_group(begin).await?;
-        self.begin_another();
+        self.begin().await?;
         self.estate.begin(self.tenure.clone());
-        self.keep(true).await?;
         Ok(())
     }
 
@@ -141,22 +143,32 @@ impl Steward {
         Ok(())
     }
 
-    async fn keep(&mut self, join: bool) -> Result<Kept, Setback> {
+    async fn keep(&mut self, join: bool) -> Result<Renewal, Setback> {
         let kept = self.registry.keep(&self.tenure, self.lease, join).await?;
-        self.timing.renewed(Instant::now(), kept != Kept::Kept);
+        self.timing.renewed(Instant::now(), kept != Renewal::Renewed);
         Ok(kept)
     }
 
     async fn renew(&mut self) -> Result<(), Setback> {
         match self.keep(false).await? {
-            Kept::Kept => {}
-            Kept::Lapsed => tracing::warn!(
+            Renewal::Renewed => {}
+            Renewal::Lapsed => tracing::warn!(
                 "the lease of this process in {} had lapsed: Redis or this process stood still; it is renewed",
                 self.registry.names.input
             ),
-            Kept::Expelled => self.tenure.end("this process was taken for dead, or Redis has lost its data"),
+            Renewal::Expelled => {
+                self.tenure.end("this process was taken for dead, or Redis has lost its data")
+            }
         }
         Ok(())
+    }
+
+    /// Begins a tenure. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
+    /// tenure is over, and bring its permit back.
+    async fn begin(&mut self) -> Result<(), Setback> {
+        let (tenure, attempts) = tenure(&self.registry.names);
+        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
+        self.keep(true).await.map(drop)
     }
 
     /// Begins another tenure after one that is over, and takes over from that one like from any.
@@ -164,10 +176,9 @@ impl Steward {
         let former = self.tenure.process;
         let mut backoff = Backoff::new();
         loop {
-            self.begin_another();
-            let begun = match self.keep(true).await {
+            let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
-                Ok(_) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
+                Ok(()) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
                 Err(setback) => Err(setback),
             };
             match begun {
@@ -180,13 +191,6 @@ impl Steward {
         self.estate.begin(self.tenure.clone());
         self.estate.add(Left::by(former));
         Ok(())
-    }
-
-    /// Another tenure, for each attempt to begin one: an attempt without an answer may arrive when its tenure was ended
-    /// by others, and would give it its permit back.
-    fn begin_another(&mut self) {
-        let (tenure, attempts) = tenure(&self.registry.names);
-        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
     }
 
     /// Looks which consumers of the group are dead, and ends their tenures.
@@ -235,7 +239,9 @@ impl Steward {
 
     async fn look(&mut self) -> Result<(), Setback> {
         if self.input.trim == Trim::Acknowledged {
-            while self.registry.trim().await? > 0 {}
+            // Not for longer than a renewal can wait.
+            let until = Instant::now() + self.timing.retry();
+            while self.registry.trim().await? > 0 && Instant::now() < until {}
         }
         if let Some(idle) = self.input.claim_foreign_after {
             self.look_for_foreign(idle).await?;

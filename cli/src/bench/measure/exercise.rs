@@ -10,11 +10,13 @@ use crate::bench::check;
 use crate::bench::clock;
 use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
+use crate::bench::overflow::Overflow;
 use crate::bench::part::protocol::{
-    Appended, Command, Duty, Event, Finished, Group, Load, Loaded, Order, Task,
+    Appended, Command, Duty, Event, Finished, Group, Load, Loaded, Order, Start, Task,
 };
 use crate::bench::report::Fate;
 use crate::bench::site::Used;
+use crate::bench::source::Source;
 use crate::talk;
 
 /// What a group is to do.
@@ -28,10 +30,23 @@ pub(super) struct Exercise<'a> {
     pub(super) rate: Option<f64>,
 }
 
+/// How it went, before anyone has looked at what came of it.
+pub(super) struct Course {
+    pub(super) begin: u64,
+    pub(super) first: u64,
+    pub(super) loaded: Loaded,
+    /// The last append, where everything is appended.
+    pub(super) appended: Option<Appended>,
+    pub(super) cpu_before: u64,
+    pub(super) used: Used,
+}
+
 /// What came of it.
 pub(super) struct Exercised {
-    /// When the load was told to begin.
+    /// When the load was told to begin; a backlog has been there before.
     pub(super) begin: u64,
+    /// When the first message was sent, or the group began to read a backlog.
+    pub(super) first: u64,
     pub(super) loaded: Loaded,
     /// The last append: that of the last message, where none was lost.
     pub(super) last: Appended,
@@ -48,23 +63,53 @@ impl Bench<'_> {
     pub(super) async fn exercise(&mut self, exercise: Exercise<'_>) -> anyhow::Result<Exercised> {
         self.progress.step(exercise.name, exercise.messages);
         let numbering = Numbering::new();
+        let (group, course) = match (self.plan.source, exercise.rate) {
+            (Source::Stream, None) => self.move_backlog(exercise, numbering).await?,
+            _ => self.live(exercise, numbering).await?,
+        };
+        self.conclude(exercise, numbering, group, course).await
+    }
+
+    /// Starts the group, and loads it.
+    async fn live(&mut self, exercise: Exercise<'_>, numbering: Numbering) -> anyhow::Result<(Part, Course)> {
+        let command = match self.plan.source {
+            Source::Pubsub => Command::Publish,
+            Source::Stream => Command::Fill,
+        };
         let mut group = self.crew.start("the group", &Task::Group(self.group(exercise, numbering))).await?;
         group.ready().await?;
-        let mut load = self.crew.start("the load", &self.load(exercise, numbering, Command::Publish)).await?;
+        let mut load = self.crew.start("the load", &self.load(exercise, numbering, command)).await?;
         load.ready().await?;
 
         let before = self.site.usage().await?;
         let begin = soon();
         group.order(Order::Go { at: begin }).await?;
-        let cpu_before = begun(&mut group).await?;
+        let (_, cpu_before) = begun(&mut group).await?;
         load.order(Order::Go { at: begin }).await?;
         let (loaded, appended) = self.until_done(&mut group, &mut load).await?;
         let after = self.site.usage().await?;
+        let (first, used) = (loaded.first, before.until(&after));
+        Ok((group, Course { begin, first, loaded, appended, cpu_before, used }))
+    }
 
+    /// Ends the group, looks at what came of it, and removes that.
+    async fn conclude(
+        &mut self,
+        exercise: Exercise<'_>,
+        numbering: Numbering,
+        mut group: Part,
+        course: Course,
+    ) -> anyhow::Result<Exercised> {
+        let Course { begin, first, loaded, appended, cpu_before, used } = course;
         group.order(Order::Finish).await?;
         let finished = finished(&mut group).await?;
         self.progress.check();
         let found = check::stream(self.site, numbering, exercise.messages).await?;
+        let pending = match (self.plan.source, self.plan.overflow) {
+            (Source::Stream, _) => check::pending(self.site).await?,
+            (Source::Pubsub, Overflow::Spill) => check::spilled(self.site).await?,
+            (Source::Pubsub, Overflow::Drop) => 0,
+        };
         self.site.clear().await?;
 
         let fate = Fate {
@@ -76,14 +121,14 @@ impl Bench<'_> {
             gaps: finished.gaps,
             lost: found.lost,
             duplicated: found.duplicated,
+            pending,
         };
         self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
         let last = appended.or(finished.last).context(
             "nothing was appended: either the server takes no records (is it out of memory, or read-only?), or the \
              group heard none of the messages; the server's log may say why",
         )?;
-        let used = before.until(&after);
-        Ok(Exercised { begin, loaded, last, cpu_before, used, finished, fate })
+        Ok(Exercised { begin, first, loaded, last, cpu_before, used, finished, fate })
     }
 
     pub(super) fn load(&self, exercise: Exercise<'_>, numbering: Numbering, command: Command) -> Task {
@@ -102,6 +147,9 @@ impl Bench<'_> {
         const PAYLOAD: usize = 1 << 20;
         Group {
             place: self.site.place.clone(),
+            source: self.plan.source,
+            overflow: self.plan.overflow,
+            start: Start::AtOnce,
             consumers: exercise.consumers,
             buffer: self.plan.buffer,
             max_payload: self.plan.payload_bytes.max(PAYLOAD).min(self.plan.buffer),
@@ -170,10 +218,14 @@ impl Bench<'_> {
             }
             _ => "the group does not know why; please report it".to_owned(),
         };
-        let Fate { lost, duplicated, .. } = fate;
+        let Fate { lost, duplicated, pending, .. } = fate;
+        let pending = match pending {
+            0 => String::new(),
+            pending => format!(", and {pending} entries are not done"),
+        };
         self.progress.aside(|| {
             talk::say(format_args!(
-                "warning: {name}: {lost} messages were lost and {duplicated} duplicated: {why}"
+                "warning: {name}: {lost} messages were lost and {duplicated} duplicated{pending}: {why}"
             ));
         });
     }
@@ -200,9 +252,10 @@ pub(super) async fn loaded(load: &mut Part) -> anyhow::Result<Loaded> {
     }
 }
 
-async fn begun(group: &mut Part) -> anyhow::Result<u64> {
+/// When the group began, and what CPU it had had by then.
+pub(super) async fn begun(group: &mut Part) -> anyhow::Result<(u64, u64)> {
     match group.event().await? {
-        Event::Begun { cpu } => Ok(cpu),
+        Event::Begun { at, cpu } => Ok((at, cpu)),
         other => Err(group.unexpected(&other)),
     }
 }

@@ -2,24 +2,30 @@
 //!
 //! ```text
 //!   limits      what could be reached at most
+//!   backlog     a stream that is full before anyone reads it
 //!   throughput  ┐
 //!   latency     ┴─► exercise   a group, a load, the check of the stream
+//!   spill       a burst that the buffer does not hold
 //!   idle        a group without a load
 //!   stuck       a group and a load, and the group's ledger in place of the stream
 //! ```
 
+mod backlog;
 mod exercise;
 mod idle;
 mod latency;
 mod limits;
+mod spill;
 mod stuck;
 mod throughput;
 
 use super::crew::Crew;
+use super::overflow::Overflow;
 use super::plan::{Plan, Section};
 use super::progress::Progress;
 use super::report::{Report, Run, Spread, Throughput};
 use super::site::Site;
+use super::source::Source;
 
 /// What is measured, where, and by whom.
 pub(crate) struct Bench<'a> {
@@ -62,9 +68,15 @@ impl Bench<'_> {
             .collect();
         // A machine that is slow for a while is so for all of them.
         for run in 1..=*runs {
-            report
-                .server_limit
-                .push(self.server_limit(&format!("the server alone, run {run} of {runs}")).await?);
+            match self.plan.source {
+                Source::Pubsub => {
+                    let name = format!("the server alone, run {run} of {runs}");
+                    report.server_limit.push(self.server_limit(&name).await?);
+                }
+                Source::Stream => {
+                    report.bare.push(self.bare(&format!("bare, run {run} of {runs}")).await?);
+                }
+            }
             for throughput in &mut report.throughput {
                 let consumers = throughput.consumers;
                 let name = format!("throughput {consumers} consumers, run {run} of {runs}");
@@ -72,7 +84,10 @@ impl Bench<'_> {
             }
         }
         for consumers in consumers {
-            report.engine_limit.push(self.engine_limit(*consumers).await);
+            // The engine's memory is no stream.
+            if self.plan.source == Source::Pubsub {
+                report.engine_limit.push(self.engine_limit(*consumers).await);
+            }
             if !self.plan.work.is_none() {
                 report.work_limit.push(self.work_limit(*consumers).await?);
             }
@@ -100,9 +115,18 @@ impl Bench<'_> {
 
     async fn burst(&mut self, report: &mut Report) -> anyhow::Result<()> {
         self.site.restore_limit().await?;
-        let consumers = self.plan.latency_consumers;
-        let run = self.run_at_full_speed(&format!("burst {consumers} consumers"), consumers).await?;
-        report.burst.push(run);
+        match self.plan.overflow {
+            Overflow::Drop => {
+                let consumers = self.plan.latency_consumers;
+                let name = format!("burst {consumers} consumers");
+                report.burst.push(self.run_at_full_speed(&name, consumers).await?);
+            }
+            Overflow::Spill => {
+                for consumers in &self.plan.consumers {
+                    report.spill.push(self.spill(*consumers).await?);
+                }
+            }
+        }
         self.site.lift_limit().await
     }
 }

@@ -16,10 +16,10 @@ impl Bench<'_> {
     }
 }
 
-fn run(exercise: Exercise<'_>, exercised: &Exercised) -> Run {
-    let Exercised { loaded, last, cpu_before, used, finished, fate, .. } = exercised;
+pub(super) fn run(exercise: Exercise<'_>, exercised: &Exercised) -> Run {
+    let Exercised { first, loaded, last, cpu_before, used, finished, fate, .. } = exercised;
     let messages = exercise.messages as f64;
-    let seconds = clock::seconds(loaded.first, last.at);
+    let seconds = clock::seconds(*first, last.at);
     Run {
         consumers: exercise.consumers,
         published: exercise.messages,

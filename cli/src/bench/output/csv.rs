@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::bench::report::{Fate, Idle, Latency, Outcome, Report, Run, Stuck};
+use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Spill, Stuck};
 
 /// The rows of all runs, under one header.
 pub(crate) fn csv(report: &Report) -> String {
@@ -31,6 +31,7 @@ struct Row<'a> {
     group_cpu_us: Option<f64>,
     server_cpu_us: Option<f64>,
     load_cpu_us: Option<f64>,
+    mover_cpu_us: Option<f64>,
     publish_cpu_us: Option<f64>,
     xadd_cpu_us: Option<f64>,
     server_busy: Option<f64>,
@@ -45,6 +46,10 @@ struct Row<'a> {
     gaps: Option<u64>,
     lost: Option<u64>,
     duplicated: Option<u64>,
+    pending: Option<u64>,
+    spilled: Option<u64>,
+    drained: Option<u64>,
+    most_in_spill: Option<u64>,
     p50_us: Option<f64>,
     p90_us: Option<f64>,
     p99_us: Option<f64>,
@@ -71,6 +76,7 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
         server_busy: Some(limit.busy),
         ..Row::default()
     }));
+    rows.extend(report.bare.iter().zip(1..).map(|(bare, run)| of_bare(run, bare)));
     for limit in &report.engine_limit {
         rows.extend(limit.seconds.iter().zip(1..).map(|(seconds, run)| Row {
             kind: "engine_limit",
@@ -95,8 +101,23 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
     rows.extend(report.burst.iter().zip(1..).map(|(run, number)| of_run("burst", number, run)));
     rows.extend(report.latency.iter().map(of_latency));
     rows.extend(report.idle.iter().zip(1..).map(|(idle, run)| of_idle(run, idle)));
+    rows.extend(report.spill.iter().zip(1..).map(|(spill, run)| of_spill(run, spill)));
     rows.extend(report.stuck.iter().zip(1..).map(|(stuck, run)| of_stuck(run, stuck)));
     rows
+}
+
+fn of_bare<'a>(run: usize, bare: &Bare) -> Row<'a> {
+    Row {
+        kind: "bare",
+        run,
+        messages: Some(bare.messages),
+        seconds: Some(bare.seconds),
+        messages_per_second: Some(bare.rate()),
+        server_cpu_us: Some(bare.server_cpu_us),
+        mover_cpu_us: Some(bare.mover_cpu_us),
+        server_busy: Some(bare.busy),
+        ..Row::default()
+    }
 }
 
 fn of_run<'a>(kind: &'static str, number: usize, run: &Run) -> Row<'a> {
@@ -174,6 +195,16 @@ fn of_stuck<'a>(run: usize, stuck: &Stuck) -> Row<'a> {
     }
 }
 
+fn of_spill<'a>(run: usize, spill: &Spill) -> Row<'a> {
+    Row {
+        buffer_bytes: Some(spill.buffer),
+        spilled: Some(spill.spilled),
+        drained: Some(spill.drained),
+        most_in_spill: Some(spill.most),
+        ..of_run("spill", run, &spill.run)
+    }
+}
+
 fn of_fate<'a>(fate: &Fate) -> Row<'a> {
     Row {
         received: Some(fate.received),
@@ -184,6 +215,7 @@ fn of_fate<'a>(fate: &Fate) -> Row<'a> {
         gaps: Some(fate.gaps),
         lost: Some(fate.lost),
         duplicated: Some(fate.duplicated),
+        pending: Some(fate.pending),
         ..Row::default()
     }
 }
@@ -213,6 +245,10 @@ mod tests {
         assert_eq!(rows("latency"), report.latency.len());
         assert_eq!(rows("idle"), report.idle.len());
         assert_eq!(rows("stuck"), report.stuck.len());
+        let stream = sample::of_a_stream();
+        let csv = super::csv(&stream);
+        let rows = |kind: &str| csv.lines().filter(|line| line.starts_with(&format!("{kind},"))).count();
+        assert_eq!((rows("bare"), rows("spill")), (stream.bare.len(), stream.spill.len()));
     }
 
     #[test]

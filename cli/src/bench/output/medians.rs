@@ -1,15 +1,40 @@
 //! What several runs say together. NaN where nothing was measured.
 
-use crate::bench::report::{Report, Run, ServerLimit, Spread, Throughput};
+use crate::bench::report::{Bare, Report, Run, ServerLimit, Spread, Throughput};
+use crate::bench::source::Source;
 
 /// Messages a second that the server can do without a group.
 pub(crate) fn server_rates(report: &Report) -> Spread {
     Spread::of(report.server_limit.iter().map(ServerLimit::rate))
 }
 
-/// The server's CPU for PUBLISH and XADD alone, in µs a message.
-pub(crate) fn bare_cpu(report: &Report) -> f64 {
-    Spread::of(report.server_limit.iter().map(ServerLimit::cpu_us)).median
+/// Messages a second that are moved from stream to stream without a group.
+pub(crate) fn bare_rates(report: &Report) -> Spread {
+    Spread::of(report.bare.iter().map(Bare::rate))
+}
+
+/// What the group is measured by.
+pub(crate) fn floor_name(report: &Report) -> &'static str {
+    match report.parameters.source {
+        Source::Pubsub => "server's limit",
+        Source::Stream => "bare move",
+    }
+}
+
+/// Messages a second without a group: what the group is measured by.
+pub(crate) fn floor_rate(report: &Report) -> f64 {
+    match report.parameters.source {
+        Source::Pubsub => server_rates(report).median,
+        Source::Stream => bare_rates(report).median,
+    }
+}
+
+/// The server's CPU without a group, in µs a message: for PUBLISH and XADD alone, or for moving alone.
+pub(crate) fn floor_cpu(report: &Report) -> f64 {
+    match report.parameters.source {
+        Source::Pubsub => Spread::of(report.server_limit.iter().map(ServerLimit::cpu_us)).median,
+        Source::Stream => Spread::of(report.bare.iter().map(|bare| bare.server_cpu_us)).median,
+    }
 }
 
 /// Messages a second of the engine without a server.

@@ -1,6 +1,8 @@
 //! Reports to try the forms on: with numbers as a machine of four cores gives them.
 
+use crate::bench::overflow::Overflow;
 use crate::bench::report::*;
+use crate::bench::source::Source;
 
 /// Everything without work: one run with 16 consumers failed, the highest rate was missed.
 pub(in crate::bench) fn report() -> Report {
@@ -24,6 +26,8 @@ pub(in crate::bench) fn report() -> Report {
         },
         parameters: Parameters {
             command: "redis-consumer-group bench --messages 1000000 --consumers 1,2,4,8,16".to_owned(),
+            source: Source::Pubsub,
+            overflow: Overflow::Drop,
             messages: 1_000_000,
             runs: 3,
             consumers: vec![1, 2, 4, 8, 16],
@@ -35,6 +39,7 @@ pub(in crate::bench) fn report() -> Report {
             buffer: 256 << 20,
         },
         server_limit: [1.0, 1.04, 0.98].map(server_limit).into(),
+        bare: Vec::new(),
         engine_limit: [1, 2, 4, 8, 16].map(engine_limit).into(),
         work_limit: Vec::new(),
         throughput,
@@ -59,6 +64,7 @@ pub(in crate::bench) fn report() -> Report {
         ],
         idle: vec![Idle { consumers: 1000, seconds: 10.0, cpu_seconds: 0.037, peak_memory: Some(14 << 20) }],
         stuck: vec![stuck(), cut_off()],
+        spill: Vec::new(),
     }
 }
 
@@ -106,10 +112,30 @@ pub(in crate::bench) fn with_work() -> Report {
     report
 }
 
+/// A backlog that was moved, with entries that were not acknowledged; and, which no bench measures together, a spill.
+pub(in crate::bench) fn of_a_stream() -> Report {
+    let report = report();
+    let mut throughput: Vec<_> =
+        [(1, 4.4), (4, 3.7)].map(|(consumers, seconds)| throughput(consumers, seconds)).into();
+    throughput[1].runs[2].fate.pending = 256;
+    Report {
+        parameters: Parameters { source: Source::Stream, consumers: vec![1, 4], ..report.parameters.clone() },
+        bare: [1.0, 1.04, 0.98].map(bare).into(),
+        throughput,
+        latency: vec![reached(10_000.0, 310.0)],
+        spill: vec![
+            Spill { run: run(64, 24.1), buffer: 8 << 20, spilled: 911_234, drained: 911_234, most: 802_500 },
+            Spill { run: run(128, 13.9), buffer: 8 << 20, spilled: 804_001, drained: 804_000, most: 640_000 },
+        ],
+        ..empty()
+    }
+}
+
 /// Nothing measured.
 pub(in crate::bench) fn empty() -> Report {
     Report {
         server_limit: Vec::new(),
+        bare: Vec::new(),
         engine_limit: Vec::new(),
         work_limit: Vec::new(),
         throughput: Vec::new(),
@@ -117,6 +143,7 @@ pub(in crate::bench) fn empty() -> Report {
         burst: Vec::new(),
         idle: Vec::new(),
         stuck: Vec::new(),
+        spill: Vec::new(),
         ..report()
     }
 }
@@ -186,6 +213,16 @@ fn server_limit(factor: f64) -> ServerLimit {
         xadd_seconds: 1.72 * factor,
         xadd_cpu_us: 1.57 * factor,
         busy: 0.97,
+    }
+}
+
+fn bare(factor: f64) -> Bare {
+    Bare {
+        messages: 1_000_000,
+        seconds: 3.2 * factor,
+        server_cpu_us: 2.51 * factor,
+        mover_cpu_us: 0.5 * factor,
+        busy: 0.8,
     }
 }
 

@@ -1,7 +1,5 @@
 //! The commands of a load, encoded beforehand: for each message, only its number is written.
 
-use std::collections::BTreeMap;
-
 use uuid::Uuid;
 
 use super::protocol::{Command, INPUT, OUTPUT};
@@ -23,7 +21,7 @@ impl Commands {
         const BYTES: usize = 64 << 10;
         let id = Numbering::of(run).id(0);
         let mut payload = Payload::new(payload_bytes);
-        let one = encoded(command, payload.with_id(id));
+        let one = encoded(command, &mut payload, id);
         let text = id.to_string();
         let id_end =
             one.windows(text.len()).position(|window| window == text.as_bytes()).unwrap_or(0) + text.len();
@@ -55,27 +53,34 @@ pub(crate) fn frame_length(payload_bytes: usize) -> u64 {
 /// A command, or anything else that is an array of strings.
 pub(crate) fn command(arguments: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", arguments.len()).into_bytes();
-    for argument in arguments {
-        out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-        out.extend_from_slice(argument);
-        out.extend_from_slice(b"\r\n");
-    }
+    arguments.iter().for_each(|argument| push_bulk(&mut out, argument));
     out
 }
 
-fn encoded(kind: Command, payload: &[u8]) -> Vec<u8> {
+/// One of its strings.
+pub(crate) fn push_bulk(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn encoded(kind: Command, payload: &mut Payload, id: Uuid) -> Vec<u8> {
+    let consumer = Uuid::nil().to_string();
+    let mut arguments: Vec<&[u8]> = vec![b"XADD"];
     match kind {
-        Command::Publish => command(&[b"PUBLISH", INPUT.as_bytes(), payload]),
+        Command::Publish => return command(&[b"PUBLISH", INPUT.as_bytes(), payload.with_id(id)]),
         // What the default processor makes of it.
         Command::Append => {
-            let members: BTreeMap<String, String> = serde_json::from_slice(payload).unwrap_or_default();
-            let consumer = Uuid::nil().to_string();
-            let mut arguments: Vec<&[u8]> = vec![b"XADD", OUTPUT.as_bytes(), b"*"];
-            arguments.extend(members.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+            arguments.extend([OUTPUT.as_bytes(), b"*"]);
+            arguments.extend(payload.fields_with_id(id));
             arguments.extend([&b"consumer_id"[..], consumer.as_bytes()]);
-            command(&arguments)
+        }
+        Command::Fill => {
+            arguments.extend([INPUT.as_bytes(), b"*"]);
+            arguments.extend(payload.fields_with_id(id));
         }
     }
+    command(&arguments)
 }
 
 #[cfg(test)]
@@ -104,6 +109,17 @@ mod tests {
         assert_eq!(words[..4], ["*9", "XADD", OUTPUT, "*"]);
         assert_eq!(words[4..7], ["message_id", &numbering.id(3).to_string(), "padding"]);
         assert_eq!(words[7], "consumer_id");
+    }
+
+    #[test]
+    fn an_entry_of_the_input_has_the_members_of_the_message_as_fields() {
+        let numbering = Numbering::new();
+        let mut commands = Commands::new(Command::Fill, numbering.id(0), 0, 256);
+        let id = numbering.id(3).to_string();
+        assert_eq!(
+            commands.numbered(3, 1),
+            command(&[b"XADD", INPUT.as_bytes(), b"*", b"message_id", id.as_bytes()])
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn pipeline(command: Command) -> usize {
     match command {
         Command::Publish => 512,
         // As many as the group puts into one commit.
-        Command::Append => 256,
+        Command::Append | Command::Fill => 256,
     }
 }
 
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         /// Pipelines of XADD on their way: a few, so that the server never waits for the next one.
         const WINDOW: u64 = 4;
         while self.sent < self.messages {
-            if self.command == Command::Append {
+            if self.command != Command::Publish {
                 self.settle((WINDOW - 1) * self.commands.capacity()).await?;
             }
             self.send(self.commands.capacity()).await?;
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     fn looked_at(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
         let (name, acl) = match self.command {
             Command::Publish => ("PUBLISH", "+publish &bench:*"),
-            Command::Append => ("XADD", "+xadd ~bench:*"),
+            Command::Append | Command::Fill => ("XADD", "+xadd ~bench:*"),
         };
         let address = self.address.to_string();
         match (self.wire.replies().error(), outcome) {

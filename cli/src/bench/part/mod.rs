@@ -4,12 +4,15 @@
 //! ```text
 //!   the bench ──task, orders──► stdin   load     commands ──► wire ──► the server
 //!             ◄──events──────── stdout  listen   a subscriber that only reads
+//!                                       bare     a stream moved by one connection, as plainly as can be
 //!                                       group    a whole consumer group, watched
 //!                                       work     the work of the processor alone
 //! ```
 //!
 //! A part ends with its stdin: also when the bench was killed and cannot tell it to.
 
+mod answer;
+mod bare;
 mod commands;
 mod group;
 mod listen;
@@ -94,6 +97,10 @@ async fn perform(orders: &mut Orders) -> anyhow::Result<()> {
         Task::Listen { place, bytes } => {
             let (go, _) = oneshot::channel();
             alone(orders, go, move || listen::run(place, bytes)).await
+        }
+        Task::Bare { place } => {
+            let (go, begin) = oneshot::channel();
+            alone(orders, go, move || bare::run(place, begin)).await
         }
         Task::Group(task) => group::run(task, orders).await,
         Task::Work { consumers, work, seconds } => {

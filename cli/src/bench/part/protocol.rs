@@ -10,14 +10,20 @@ use redis_consumer_group::{Address, Tls};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::bench::overflow::Overflow;
 use crate::bench::report::Distribution;
+use crate::bench::source::Source;
 
-/// The channel that messages are published to.
+/// The channel that messages are published to, or the stream that they are read from.
 pub(crate) const INPUT: &str = "bench:published";
 /// The stream that records are appended to.
 pub(crate) const OUTPUT: &str = "bench:processed";
 /// The stream for what could not be processed.
 pub(crate) const REJECTED: &str = "bench:rejected";
+/// The stream that is spilled into.
+pub(crate) const SPILL: &str = "{bench:processed}:spill";
+/// The group that reads the input, where that is a stream.
+pub(crate) const GROUP: &str = "processors";
 /// The list of the consumers' ids.
 pub(crate) const IDS: &str = "bench:ids";
 
@@ -29,6 +35,8 @@ pub(crate) enum Task {
     Load(Load),
     /// Subscribes, and reads what comes until it was so many bytes. Nothing else.
     Listen { place: Place, bytes: u64 },
+    /// Moves the input from stream to stream with one connection and without a group, and processes nothing.
+    Bare { place: Place },
     /// Runs a group.
     Group(Group),
     /// Does the work of so many consumers, without a group, for so long.
@@ -62,13 +70,18 @@ pub(crate) struct Load {
 pub(crate) enum Command {
     /// PUBLISH, of what a consumer processes.
     Publish,
-    /// XADD, of what a consumer appends.
+    /// XADD to the output, of what a consumer appends.
     Append,
+    /// XADD to the input, of what a consumer processes.
+    Fill,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) place: Place,
+    pub(crate) source: Source,
+    pub(crate) overflow: Overflow,
+    pub(crate) start: Start,
     pub(crate) consumers: usize,
     pub(crate) buffer: usize,
     pub(crate) max_payload: usize,
@@ -79,6 +92,16 @@ pub(crate) struct Group {
     pub(crate) messages: u64,
     /// The rate of the load, if latency is to be measured.
     pub(crate) rate: Option<f64>,
+}
+
+/// When a group starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Start {
+    /// With its task. It is ready once it reads.
+    AtOnce,
+    /// With [`Order::Go`], to find all its messages there. [`Event::Begun`] tells when it reads.
+    WhenTold,
 }
 
 /// What becomes of the messages that a processor is given.
@@ -118,8 +141,8 @@ pub(crate) enum Order {
 pub(crate) enum Event {
     /// It waits for [`Order::Go`].
     Ready,
-    /// The group has heard of the beginning. CPU of its process so far, in ns.
-    Begun { cpu: u64 },
+    /// The group has heard of the beginning, or has started then. This moment, and CPU of its process so far, in ns.
+    Begun { at: u64, cpu: u64 },
     /// The moment of [`Order::Look`], and the CPU of the process so far, in ns.
     Looked { at: u64, cpu: u64 },
     /// So many messages have come as far as their [`Duty`] lets them.
@@ -128,6 +151,8 @@ pub(crate) enum Event {
     Loaded(Loaded),
     /// All bytes were read, the last one at this moment.
     Heard { at: u64 },
+    /// Everything is moved, without a group.
+    Moved(Moved),
     /// All messages are confirmed to be in the stream.
     Appended(Appended),
     /// The group has ended.
@@ -157,6 +182,18 @@ pub(crate) struct Loaded {
     pub(crate) late: Option<Distribution>,
 }
 
+/// What moving without a group came to. Moments and times are in ns of the common clock.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    /// When the first read was sent.
+    pub(crate) first: u64,
+    /// When the last append was confirmed.
+    pub(crate) last: u64,
+    pub(crate) messages: u64,
+    /// CPU of the process between the two.
+    pub(crate) cpu: u64,
+}
+
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Appended {
     /// When the last append was confirmed.
@@ -173,6 +210,10 @@ pub(crate) struct Finished {
     pub(crate) dropped: u64,
     pub(crate) abandoned: u64,
     pub(crate) gaps: u64,
+    pub(crate) spilled: u64,
+    pub(crate) drained: u64,
+    /// The most messages that were seen in the spill at once.
+    pub(crate) most_in_spill: u64,
     /// Why there were gaps, the latest ones.
     pub(crate) causes: Vec<String>,
     /// The last append that was confirmed, if there was one.

@@ -30,7 +30,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
     }
     let plots = plots(&points);
     // Work is far below it.
-    let server = if report.work_limit.is_empty() { medians::server_rates(report).median } else { f64::NAN };
+    let server = if report.work_limit.is_empty() { medians::floor_rate(report) } else { f64::NAN };
     let highest = points.iter().flat_map(|point| [point.rates.most, point.work]).fold(server, f64::max);
     let end = points.len() as f64 - 0.5;
     let names: Vec<_> = points.iter().map(|point| point.consumers.to_string()).collect();
@@ -48,7 +48,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
         .with_y_axis_max(highest.max(1.0) * 1.1)
         .with_y_tick_format(ticks(numbers::short))
         .with_legend_position(LegendPosition::OutsideRightTop);
-    Some(Chart { plots, layout: with_limit(layout, server) })
+    Some(Chart { plots, layout: with_limit(layout, medians::floor_name(report), server) })
 }
 
 fn points(report: &Report) -> Vec<Point> {
@@ -93,11 +93,11 @@ fn plots(points: &[Point]) -> Vec<Plot> {
     plots
 }
 
-fn with_limit(layout: Layout, server: f64) -> Layout {
+fn with_limit(layout: Layout, name: &str, server: f64) -> Layout {
     if !server.is_finite() {
         return layout;
     }
-    let label = format!("server's limit: {}", numbers::short((server / 1e3).round() * 1e3));
+    let label = format!("{name}: {}", numbers::short((server / 1e3).round() * 1e3));
     layout.with_reference_line(
         ReferenceLine::horizontal(server).with_color(SERVER).with_stroke_width(1.5).with_label(label),
     )

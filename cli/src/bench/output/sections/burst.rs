@@ -2,34 +2,37 @@
 
 use crate::bench::output::numbers;
 use crate::bench::output::section::{FAILED, Row, Section};
-use crate::bench::report::Report;
+use crate::bench::report::{Report, Run};
+
+pub(super) const COLUMNS: [&str; 9] = [
+    "consumers",
+    "published",
+    "received",
+    "processed",
+    "lost",
+    "duplicated",
+    "dropped",
+    "peak\nmemory",
+    "time",
+];
 
 pub(super) fn section(report: &Report) -> Section {
-    let columns = [
-        "consumers",
-        "published",
-        "received",
-        "processed",
-        "lost",
-        "duplicated",
-        "dropped",
-        "peak\nmemory",
-        "time",
-    ];
-    let mut section = Section::new("Burst: all messages at once, at the server's own limits", columns);
-    section.rows.extend(report.burst.iter().map(|run| {
-        Row::new([
-            run.consumers.to_string(),
-            numbers::count(run.published),
-            numbers::count(run.fate.received),
-            numbers::count(run.fate.processed),
-            numbers::count(run.fate.lost),
-            numbers::count(run.fate.duplicated),
-            numbers::count(run.fate.dropped),
-            numbers::memory(run.peak_memory),
-            numbers::seconds(run.seconds),
-        ])
-        .marked(FAILED, !run.fate.is_flawless())
-    }));
+    let mut section = Section::new("Burst: all messages at once, at the server's own limits", COLUMNS);
+    section.rows.extend(report.burst.iter().map(row));
     section
+}
+
+pub(super) fn row(run: &Run) -> Row {
+    Row::new([
+        run.consumers.to_string(),
+        numbers::count(run.published),
+        numbers::count(run.fate.received),
+        numbers::count(run.fate.processed),
+        numbers::count(run.fate.lost),
+        numbers::count(run.fate.duplicated),
+        numbers::count(run.fate.dropped),
+        numbers::memory(run.peak_memory),
+        numbers::seconds(run.seconds),
+    ])
+    .marked(FAILED, !run.fate.is_flawless())
 }

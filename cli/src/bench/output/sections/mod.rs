@@ -1,23 +1,27 @@
 //! The parts of a report that people read: the same ones for the terminal and in Markdown.
 
+mod bare;
 mod burst;
 mod idle;
 mod latency;
 mod server_limit;
+mod spill;
 mod stuck;
 mod throughput;
 
 use super::numbers;
 use super::section::{FAILED, Section};
 use crate::bench::report::{Parameters, Report, Stuck};
+use crate::bench::source::Source;
 use crate::printable::printable;
 
 /// All parts that have something to say.
 pub(super) fn sections(report: &Report) -> Vec<Section> {
-    let mut sections = vec![server_limit::section(report)];
+    let mut sections = vec![server_limit::section(report), bare::section(report)];
     sections.extend(throughput::sections(report));
     sections.push(latency::section(report));
     sections.push(burst::section(report));
+    sections.extend(spill::sections(report));
     sections.push(idle::section(report));
     sections.push(stuck::section(report));
     sections.retain(|section| !section.rows.is_empty());
@@ -45,9 +49,12 @@ pub(super) fn machine(report: &Report) -> String {
 
 /// What was asked for: `1,000,000 messages of 128 bytes, 5 runs`.
 pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
-    let Parameters { messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
+    let Parameters { source, messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
     let mut text =
         format!("{} messages of {} bytes", numbers::count(*messages), numbers::count(*payload_bytes as u64));
+    if *source == Source::Stream {
+        text.push_str(" in a stream");
+    }
     text.push_str(&if *runs == 1 { ", 1 run".to_owned() } else { format!(", {runs} runs") });
     if let Some(work) = work_us {
         text.push_str(&format!(", each waits {}", numbers::time(*work as f64)));
@@ -61,12 +68,23 @@ pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
 /// What to say under everything if a message was lost or is there twice, or a ledger does not add up.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
+    let runs = runs.chain(report.spill.iter().map(|spill| &spill.run));
     let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
-    let (lost, duplicated) =
-        fates.fold((0, 0), |(lost, duplicated), fate| (lost + fate.lost, duplicated + fate.duplicated));
+    let (mut lost, mut duplicated, mut pending) = (0, 0, 0);
+    for fate in fates {
+        lost += fate.lost;
+        duplicated += fate.duplicated;
+        pending += fate.pending;
+    }
     let mut failures = Vec::new();
     if lost + duplicated > 0 {
         failures.push(format!("{} lost, {} duplicated", numbers::count(lost), numbers::count(duplicated)));
+    }
+    if pending > 0 {
+        failures.push(format!("{} not done", numbers::count(pending)));
+    }
+    if report.spill.iter().any(|spill| spill.spilled != spill.drained) {
+        failures.push("what was spilled was not all read back".to_owned());
     }
     if !report.stuck.iter().all(Stuck::adds_up) {
         failures.push("a ledger does not add up".to_owned());

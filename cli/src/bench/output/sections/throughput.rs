@@ -3,6 +3,7 @@
 use crate::bench::output::section::{FAILED, Row, Section};
 use crate::bench::output::{medians, numbers};
 use crate::bench::report::Report;
+use crate::bench::source::Source;
 
 /// Speed and costs: in one table they would be wider than a terminal.
 pub(super) fn sections(report: &Report) -> [Section; 2] {
@@ -11,33 +12,43 @@ pub(super) fn sections(report: &Report) -> [Section; 2] {
 
 fn speed(report: &Report) -> Section {
     let with_work = !report.work_limit.is_empty();
-    let mut columns = vec!["consumers", "messages/s", "spread", "of\nserver's\nlimit"];
+    let with_engine = report.parameters.source == Source::Pubsub;
+    let (title, floor) = match report.parameters.source {
+        Source::Pubsub => ("Throughput: median, and spread from least to most", "of\nserver's\nlimit"),
+        Source::Stream => (
+            "Throughput of a backlog, from its first read: median, and spread from least to most",
+            "of\nbare\nmove",
+        ),
+    };
+    let mut columns = vec!["consumers", "messages/s", "spread", floor];
     if with_work {
         columns.push("of\nwork's\nlimit");
     }
-    columns.extend(["engine\nalone", "lost", "duplicated"]);
+    if with_engine {
+        columns.push("engine\nalone");
+    }
+    columns.extend(["lost", "duplicated"]);
 
-    let mut section = Section::new("Throughput: median, and spread from least to most", columns);
-    let server = medians::server_rates(report).median;
+    let mut section = Section::new(title, columns);
+    let floor = medians::floor_rate(report);
     section.rows.extend(report.throughput.iter().map(|throughput| {
         let rates = medians::rates(throughput);
         let mut cells = vec![
             throughput.consumers.to_string(),
             numbers::rate(rates.median),
             numbers::spread(rates),
-            numbers::percent(rates.median / server),
+            numbers::percent(rates.median / floor),
         ];
         if with_work {
             cells.push(numbers::percent(rates.median / medians::work_rate(report, throughput.consumers)));
         }
         let lost = throughput.runs.iter().map(|run| run.fate.lost).sum();
         let duplicated = throughput.runs.iter().map(|run| run.fate.duplicated).sum();
-        cells.extend([
-            numbers::rate(medians::engine_rate(report, throughput.consumers)),
-            numbers::count(lost),
-            numbers::count(duplicated),
-        ]);
-        Row::new(cells).marked(FAILED, lost + duplicated > 0)
+        if with_engine {
+            cells.push(numbers::rate(medians::engine_rate(report, throughput.consumers)));
+        }
+        cells.extend([lost, duplicated].map(numbers::count));
+        Row::new(cells).marked(FAILED, !throughput.runs.iter().all(|run| run.fate.is_flawless()))
     }));
     section
 }
@@ -52,11 +63,12 @@ fn costs(report: &Report) -> Section {
         "server's\nthread busy",
         "group's\npeak memory",
     ];
-    let mut section = Section::new(
-        "CPU of a message, and its ratio to the bare server's (PUBLISH and XADD alone)",
-        columns,
-    );
-    let bare = medians::bare_cpu(report);
+    let title = match report.parameters.source {
+        Source::Pubsub => "CPU of a message, and its ratio to the bare server's (PUBLISH and XADD alone)",
+        Source::Stream => "CPU of a message, and its ratio to the server's in the bare move",
+    };
+    let mut section = Section::new(title, columns);
+    let bare = medians::floor_cpu(report);
     section.rows.extend(report.throughput.iter().map(|throughput| {
         let group = medians::median(&throughput.runs, |run| run.group_cpu_us);
         let server = medians::median(&throughput.runs, |run| run.server_cpu_us);

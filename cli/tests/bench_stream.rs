@@ -1,0 +1,192 @@
+//! `bench` of a stream and of a spill, on real servers: what it measures is checked for sense, never for speed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod benching;
+mod process;
+
+use std::fs;
+use std::time::Duration;
+
+use benching::{Bench, ask, assert_has_memory, json, keys, server};
+use redis_private_server::PrivateServer;
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+const STREAM: &str = "--source stream --messages 2000 --runs 1 --consumers 1,2";
+const SPILL: &str = "--overflow spill --messages 20000 --consumers 16 --buffer 64KiB";
+
+fn words(options: &str) -> Vec<&str> {
+    options.split(' ').collect()
+}
+
+fn count(of: &Value, name: &str) -> u64 {
+    of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))
+}
+
+#[tokio::test]
+async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() {
+    let server = server().await;
+    let options = format!("{STREAM} --rates 500 --latency-time 300ms --json");
+    let (code, stdout, stderr) = Bench::on(&server, &words(&options)).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let report = json(&stdout);
+    assert_eq!(report["parameters"]["source"], "stream");
+    for section in ["server_limit", "engine_limit", "burst", "spill"] {
+        assert!(report[section].as_array().unwrap().is_empty(), "{section}: {report}");
+    }
+    let bare = &report["bare"][0];
+    assert_eq!(count(bare, "messages"), 2000);
+    let throughput = report["throughput"].as_array().unwrap();
+    assert_eq!(throughput.len(), 2);
+    for run in throughput.iter().map(|row| &row["runs"][0]) {
+        let counts = ["received", "processed", "lost", "duplicated", "pending"];
+        assert_eq!(counts.map(|name| count(&run["fate"], name)), [2000, 2000, 0, 0, 0], "{run}");
+        for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
+            assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
+        }
+        assert!((0.0..=1.0).contains(&run["busy"].as_f64().unwrap()), "{run}");
+        assert_has_memory(run);
+    }
+    for figure in ["seconds", "server_cpu_us", "mover_cpu_us"] {
+        assert!(bare[figure].as_f64().unwrap() > 0.0, "{figure}: {bare}");
+    }
+    let latency = &report["latency"][0];
+    assert_eq!((count(latency, "messages"), count(&latency["fate"], "processed")), (150, 150));
+    for line in ["bare, run 1 of 1: ", "throughput 2 consumers, run 1 of 1: ", "latency at 500/s: "] {
+        assert!(stderr.contains(line), "{line}: {stderr}");
+    }
+    assert_eq!(keys(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_printed_of_a_stream_says_that_it_is_one_and_what_it_is_measured_by() {
+    let (code, stdout, stderr) = Bench::start(&words(&format!("{STREAM} --only throughput"))).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    for text in ["2,000 messages of 53 bytes in a stream", "Bare: one connection", "Throughput of a backlog"]
+    {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+}
+
+#[tokio::test]
+async fn the_padding_of_a_message_is_a_field_of_its_entry() {
+    let options = format!("{STREAM} --only throughput --payload-bytes 1024 --json");
+    let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(count(&json(&stdout)["throughput"][0]["runs"][0]["fate"], "processed"), 2000);
+}
+
+#[tokio::test]
+async fn a_run_of_a_stream_is_compared_with_an_earlier_one_and_not_with_one_of_a_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("earlier.json");
+    let path = file.to_str().unwrap();
+    let options = format!("{STREAM} --only throughput");
+    let (code, _, stderr) = Bench::start(&words(&format!("{options} --json={path}"))).end().await;
+    assert_eq!(code, 0, "{stderr}");
+
+    let mut earlier = json(&fs::read_to_string(&file).unwrap());
+    for row in earlier["throughput"].as_array_mut().unwrap() {
+        row["runs"][0]["seconds"] = 1e-6.into();
+    }
+    fs::write(&file, earlier.to_string()).unwrap();
+    let against = format!("--baseline {path}");
+    let (code, _, stderr) = Bench::start(&words(&format!("{options} {against}"))).end().await;
+    assert_eq!(code, 99, "{stderr}");
+    assert!(stderr.contains("the share of the bare move"), "{stderr}");
+
+    let channel = format!("--messages 2000 --runs 1 --consumers 1 --only throughput {against}");
+    let (code, _, stderr) = Bench::start(&words(&channel)).end().await;
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("Nothing was compared"), "{stderr}");
+}
+
+#[tokio::test]
+async fn an_idle_group_of_a_stream_is_looked_at_too() {
+    let options = "--source stream --only idle --idle-consumers 20 --idle-time 300ms --json";
+    let server = server().await;
+    let (code, stdout, stderr) = Bench::on(&server, &words(options)).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(count(&json(&stdout)["idle"][0], "consumers"), 20);
+    assert_eq!(keys(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_burst_ends_when_everything_that_was_spilled_is_in_the_output() {
+    let server = server().await;
+    let (code, stdout, stderr) = Bench::on(&server, &words(&format!("{SPILL} --json"))).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let report = json(&stdout);
+    assert_eq!(report["parameters"]["work_us"], 1000);
+    let spill = &report["spill"][0];
+    let (spilled, most) = (count(spill, "spilled"), count(spill, "most"));
+    assert!(spilled > 0 && spilled == count(spill, "drained"), "{spill}");
+    assert!((1..=20_000).contains(&most), "{spill}");
+    assert_eq!(count(spill, "buffer"), 64 << 10);
+    let counts = ["received", "processed", "dropped", "abandoned", "lost", "duplicated", "pending"];
+    let fate = counts.map(|name| count(&spill["run"]["fate"], name));
+    assert_eq!(fate, [20_000, 20_000, 0, 0, 0, 0, 0], "{spill}");
+    assert_has_memory(&spill["run"]);
+    assert!(stderr.contains("burst with a spill, 16 consumers: "), "{stderr}");
+    assert_eq!(keys(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_signal_while_a_stream_is_moved_or_spilled_leaves_nothing_behind() {
+    let stream = "--source stream --messages 50000 --runs 100 --consumers 2 --work 1ms";
+    let spill = "--overflow spill --messages 1000000 --buffer 64KiB";
+    for (options, begun) in [(stream, "{bench:published}:leases"), (spill, "{bench:processed}:spill")] {
+        let server = server().await;
+        let bench = Bench::on(&server, &words(options));
+        let at_work = async {
+            while !keys(&server).iter().any(|key| key.starts_with(begun)) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), at_work).await.expect(begun);
+        sleep(Duration::from_millis(300)).await;
+        bench.program.signal(Signal::INT);
+        let (code, stdout, stderr) = bench.end().await;
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        assert!(stderr.contains("nothing is left"), "{stderr}");
+        assert_eq!(keys(&server), [""; 0], "{options}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_somebody_else_has_is_not_touched() {
+    for key in ["bench:published", "{bench:processed}:spill"] {
+        let server = server().await;
+        ask::<String>(&server, &format!("XADD {key} * field value"));
+        let (code, stdout, stderr) = Bench::on(&server, &words(STREAM)).end().await;
+        assert_eq!((code, &*stdout), (78, ""), "{stderr}");
+        assert!(stderr.contains(key) && stderr.contains("a stream of 1 entries"), "{stderr}");
+        assert_eq!(ask::<u64>(&server, &format!("XLEN {key}")), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_make_a_group_is_told_what_to_grant() {
+    let rules = "alice on >wonder ~* &* +@all -xgroup";
+    let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
+    let url = format!("redis://alice:wonder@{}", server.addr());
+    let options = format!("{STREAM} --yes --url {url}");
+    let (code, _, stderr) = Bench::start(&words(&options)).end().await;
+    assert_eq!(code, 77, "{stderr}");
+    assert!(stderr.contains("+xgroup") && !stderr.contains("wonder"), "{stderr}");
+    assert_eq!(keys(&server), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_of_a_stream_is_a_wrong_call() {
+    for (options, said) in [
+        ("--source stream --overflow spill", "needs no spill"),
+        ("--source stream --only burst", "take --source pubsub"),
+        ("--overflow spill --only latency", "a burst only"),
+    ] {
+        let end = Bench::start(&words(options)).end().await;
+        assert_eq!((end.0, &*end.1), (2, ""), "{options}: {}", end.2);
+        assert!(end.2.contains(said) && end.2.lines().count() == 1, "{options}: {}", end.2);
+    }
+}

@@ -1,0 +1,174 @@
+//! What may happen.
+
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::wire::Trouble;
+
+/// One life of a group.
+#[derive(Debug, Clone)]
+pub(super) struct Story {
+    pub(super) processes: usize,
+    pub(super) deletes: bool,
+    pub(super) commands: Vec<Command>,
+    /// Who takes over everything at the end.
+    pub(super) survivor: usize,
+}
+
+/// Processes are counted around, so that any number names one.
+#[derive(Debug, Clone)]
+pub(super) enum Command {
+    /// Appends entries to the input, unless there were enough.
+    Append(usize),
+    Read {
+        who: usize,
+        most: usize,
+        weather: Weather,
+    },
+    Commit {
+        who: usize,
+        lane: usize,
+        most: usize,
+        weather: Weather,
+    },
+    /// In the middle of a commit its process is taken for dead, and everything taken over.
+    CommitTooLate {
+        who: usize,
+        by: usize,
+        lane: usize,
+        most: usize,
+        after: usize,
+        in_part: bool,
+    },
+    /// It stands still for longer than its lease; or somebody deletes the leases.
+    Lapse {
+        who: usize,
+        unlisted: bool,
+    },
+    Renew {
+        who: usize,
+        weather: Weather,
+    },
+    BeginAnew {
+        who: usize,
+        weather: Weather,
+    },
+    /// Looks who is dead, without knowing whether it would be taken for dead itself.
+    Sweep {
+        who: usize,
+        weather: Weather,
+    },
+    /// Takes over or buries, if it knows of somebody.
+    Inherit {
+        who: usize,
+        most: usize,
+        weather: Weather,
+    },
+    /// All that it takes to take over.
+    Claim {
+        who: usize,
+        most: usize,
+    },
+    /// Tries to take over from one that nobody has looked at.
+    Usurp {
+        who: usize,
+        from: usize,
+        most: usize,
+    },
+    /// It is killed, and another one started.
+    Crash {
+        who: usize,
+        lapsed: bool,
+    },
+    /// Removes what is acknowledged.
+    Trim {
+        who: usize,
+    },
+    /// The server sees all that is late.
+    Deliver,
+}
+
+/// What happens to what a process writes, if anything.
+#[derive(Clone, Copy)]
+pub(super) struct Weather {
+    pub(super) strike: Option<(usize, Trouble)>,
+    /// Whether the process is killed then.
+    pub(super) deadly: bool,
+}
+
+impl fmt::Debug for Weather {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((after, trouble)) = self.strike else { return write!(f, "fair") };
+        let deadly = if self.deadly { ", deadly" } else { "" };
+        write!(f, "{trouble:?} after {after}{deadly}")
+    }
+}
+
+impl fmt::Display for Story {
+    /// A command a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processes, deletes, commands, survivor } = self;
+        writeln!(f, "{processes} processes, deletes: {deletes}")?;
+        commands.iter().try_for_each(|command| writeln!(f, "    {command:?}"))?;
+        write!(f, "{} takes over everything", survivor % processes)
+    }
+}
+
+pub(super) fn story() -> impl Strategy<Value = Story> {
+    (2..=3usize, any::<bool>(), vec(command(), 1..=25), who())
+        .prop_map(|(processes, deletes, commands, survivor)| Story { processes, deletes, commands, survivor })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    use Command::{
+        Append, BeginAnew, Claim, Commit, CommitTooLate, Crash, Deliver, Inherit, Lapse, Read, Renew, Sweep,
+        Trim, Usurp,
+    };
+    prop_oneof![
+        4 => (1..=3usize).prop_map(Append),
+        5 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Read { who, most, weather }),
+        5 => (who(), lane(), most(), weather(6))
+            .prop_map(|(who, lane, most, weather)| Commit { who, lane, most, weather }),
+        3 => (who(), who(), lane(), most(), 0..4usize, any::<bool>()).prop_map(
+            |(who, by, lane, most, after, in_part)| CommitTooLate { who, by, lane, most, after, in_part }
+        ),
+        3 => (who(), any::<bool>()).prop_map(|(who, unlisted)| Lapse { who, unlisted }),
+        1 => (who(), weather(2)).prop_map(|(who, weather)| Renew { who, weather }),
+        1 => (who(), weather(1)).prop_map(|(who, weather)| BeginAnew { who, weather }),
+        1 => (who(), weather(2)).prop_map(|(who, weather)| Sweep { who, weather }),
+        1 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Inherit { who, most, weather }),
+        4 => (who(), most()).prop_map(|(who, most)| Claim { who, most }),
+        1 => (who(), who(), most()).prop_map(|(who, from, most)| Usurp { who, from, most }),
+        1 => (who(), any::<bool>()).prop_map(|(who, lapsed)| Crash { who, lapsed }),
+        1 => who().prop_map(|who| Trim { who }),
+        2 => Just(Deliver),
+    ]
+}
+
+fn who() -> impl Strategy<Value = usize> {
+    0..3usize
+}
+
+fn lane() -> impl Strategy<Value = usize> {
+    0..2usize
+}
+
+fn most() -> impl Strategy<Value = usize> {
+    1..=4usize
+}
+
+/// Bad in so many of ten times.
+fn weather(bad: u32) -> impl Strategy<Value = Weather> {
+    let trouble = prop_oneof![
+        Just(Trouble::LostRequest),
+        Just(Trouble::LostAnswer),
+        proptest::option::of(1..4usize).prop_map(Trouble::Late),
+    ];
+    let strike = (0..4usize, trouble);
+    prop_oneof![
+        10 - bad => Just(Weather { strike: None, deadly: false }),
+        bad => (strike, any::<bool>()).prop_map(|(strike, deadly)| Weather { strike: Some(strike), deadly }),
+    ]
+}

@@ -1,0 +1,208 @@
+//! One process: the real steward, reader and lanes, and a consumer that keeps what it gets until it is told to commit.
+
+use std::mem::replace;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::wire::{Delayed, Wire};
+use crate::buffer::Buffer;
+use crate::config::{Begin, Commit, Overflow, StreamInput, Tls};
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::ledger::Counts;
+use crate::message::{Message, Origin};
+use crate::queue::{Queue, Seat};
+use crate::record::Record;
+use crate::redis::control::Control;
+use crate::redis::registry::{Names, Reader, Registry};
+use crate::redis::server::Server;
+use crate::redis::setback::Setback;
+use crate::redis::slot::beside;
+use crate::redis::timing::Timing;
+use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
+use crate::source::stream::flow::Flow;
+use crate::source::stream::steward::Steward;
+use crate::source::stream::{Life, Reading};
+use crate::spill::Level;
+use crate::tenure::Tenure;
+
+/// Never over while a test runs: it lapses when the test says so.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// What all processes of one group have in common.
+pub(super) struct Group {
+    pub(super) names: Names,
+    pub(super) output: String,
+    /// Whether what is committed is deleted from the input, as it is with a spill.
+    pub(super) deletes: bool,
+}
+
+/// Dropping it is `kill -9`.
+pub(super) struct Process {
+    pub(super) wire: Wire,
+    pub(super) steward: Steward,
+    reading: Reading,
+    seat: Seat,
+    lanes: [StreamLane; 2],
+    /// What its consumer has, and has not committed.
+    pub(super) held: Vec<Message>,
+}
+
+/// A commit, as it went out.
+pub(super) struct Committed {
+    pub(super) tenure: Arc<Tenure>,
+    /// Whether the process knew already that its tenure is over.
+    pub(super) was_over: bool,
+    pub(super) settled: Settled,
+}
+
+impl Process {
+    /// A process that has joined the group.
+    pub(super) async fn start(group: &Group, server: &Path, folder: &Path, delayed: Delayed) -> Self {
+        let process = Uuid::new_v4();
+        let wire = Wire::new(server, folder.join(process.simple().to_string()), delayed);
+        let server = Server::new(wire.url.parse().unwrap(), &Tls::default()).unwrap();
+        let names = group.names.clone();
+        let registry = Registry::new(Control(server.clone()), names.clone(), Duration::from_secs(5));
+        let input = StreamInput::default();
+        let mut steward = Steward::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default());
+        steward.join(Begin::Beginning).await.unwrap();
+
+        let origin = if group.deletes { Origin::Spill } else { Origin::Input("payload".into()) };
+        let (queue, stop) = (Queue::new(), CancellationToken::new());
+        let (buffer, counts) = (Buffer::new(1 << 20), Arc::new(Counts::default()));
+        let intake = Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, stop.clone());
+        let reading = Reading {
+            reader: Reader::new(server.clone(), names.clone(), origin.clone()),
+            registry: steward.another_desk(),
+            estate: steward.estate(),
+            begin: Begin::Beginning,
+            origin,
+            stream: names.input.as_str().into(),
+            intake,
+            stop,
+            flow: Flow::new(),
+            figures: None,
+            life: Life::new(steward.tenure.clone()),
+        };
+        let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
+        let target = Target {
+            server,
+            stream: group.output.clone(),
+            option: "output",
+            maxlen: None,
+            acknowledges: Some(acknowledges),
+        };
+        let lanes = [0, 1].map(|at| {
+            let key = beside(&group.output, &format!("lane:{process}:{at}"));
+            StreamLane::new(target.clone(), Commit::Atomic, key)
+        });
+        let seat = queue.seat();
+        Self { wire, steward, reading, seat, lanes, held: Vec::new() }
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.steward.tenure.process
+    }
+
+    /// Renews the lease, and hears whether it is still the one it was.
+    pub(super) async fn renew(&mut self) -> Result<(), Error> {
+        passed(self.steward.renew().await)
+    }
+
+    /// Ends the tenure, if it is not over, and begins another one.
+    pub(super) async fn begin_anew(&mut self) -> Result<(), Error> {
+        self.steward.tenure.end("the test says so");
+        passed(self.steward.begin_anew().await)
+    }
+
+    /// Looks who is dead. That this process has been looking for long enough is taken for granted: the scripts must be
+    /// right without that.
+    pub(super) async fn sweep(&mut self) -> Result<(), Error> {
+        self.live().await?;
+        self.steward.timing = Timing::new(Duration::ZERO);
+        self.steward.timing.renewed(Instant::now(), false);
+        let lease = replace(&mut self.steward.lease, Duration::ZERO);
+        let swept = self.steward.sweep().await;
+        self.steward.lease = lease;
+        passed(swept)
+    }
+
+    /// Takes over some of what another one has left, or buries it; whether it knew of one.
+    pub(super) async fn inherit(&mut self, most: usize) -> Result<bool, Error> {
+        self.prepare().await?;
+        let left = self.reading.estate.next();
+        let some = left.is_some();
+        if let Some(left) = left {
+            self.reading.inherit(left, most).await?;
+        }
+        self.take();
+        Ok(some)
+    }
+
+    pub(super) fn estate(&self) -> &super::super::Estate {
+        &self.reading.estate
+    }
+
+    /// Reads new entries. There should be some.
+    pub(super) async fn read(&mut self, most: usize) -> Result<(), Error> {
+        self.prepare().await?;
+        self.reading.read(most).await?;
+        self.take();
+        Ok(())
+    }
+
+    /// Commits some of what it holds, in records that carry the number of the commit. `None` if it holds nothing.
+    pub(super) async fn commit(
+        &mut self,
+        lane: usize,
+        most: usize,
+        number: u32,
+    ) -> Result<Option<Committed>, Error> {
+        let lane = &mut self.lanes[lane];
+        let mut records = Records::new(lane.form());
+        self.held.retain(|message| {
+            let payload = message.payload().to_vec();
+            let record = [Record::new().field("entry", payload).field("commit", number.to_string())];
+            let fits = records.len() < most && records.has_room_for(&record, message.receipt());
+            if fits {
+                records.push(&record, true, message.receipt());
+            }
+            !fits
+        });
+        let Some(tenure) = records.held().cloned() else { return Ok(None) };
+        let was_over = tenure.is_over();
+        let settled = lane.commit(&records).await?;
+        Ok(Some(Committed { tenure, was_over, settled }))
+    }
+
+    async fn live(&mut self) -> Result<(), Error> {
+        if self.steward.tenure.is_over() { self.begin_anew().await } else { Ok(()) }
+    }
+
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.live().await?;
+        while self.reading.prepare().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Its consumer takes what waits.
+    fn take(&mut self) {
+        while let Some(message) = self.seat.take(1) {
+            self.held.push(message);
+        }
+    }
+}
+
+/// What passes is tried again some other time.
+fn passed(done: Result<(), Setback>) -> Result<(), Error> {
+    match done {
+        Ok(()) | Err(Setback::Passing(_)) => Ok(()),
+        Err(Setback::Final(error)) => Err(error),
+    }
+}

@@ -1,0 +1,197 @@
+//! What lies between a process and the server: it loses and delays what it is told to.
+//!
+//! All that a process has written when the wire looks is one exchange: a command, a pipeline, a transaction. A process
+//! does nothing before that is answered, so exchanges are counted the same way each time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// What becomes of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trouble {
+    /// The connection is cut, and the server never sees it.
+    LostRequest,
+    /// The connection is cut when the server has answered.
+    LostAnswer,
+    /// The connection is cut, and the server sees it later: with the exchange of this number after it, or when
+    /// everything is delivered that is late.
+    Late(Option<usize>),
+    /// It reaches the server once the wire is told to go on.
+    Held,
+    /// Of a transaction all up to its `EXEC` is executed, and what stands behind that is held.
+    HeldInPart,
+}
+
+/// Requests that the server has not seen yet, of all processes. Their connections are open at its end.
+#[derive(Clone, Default)]
+pub(super) struct Delayed(Arc<Mutex<Vec<(UnixStream, Vec<u8>)>>>);
+
+impl Delayed {
+    /// Lets the server see them, in order.
+    pub(super) async fn deliver(&self) {
+        let late = std::mem::take(&mut *self.0.lock().unwrap());
+        for (mut server, request) in late {
+            server.write_all(&request).await.unwrap();
+            let mut answer = [0; 4 << 10];
+            let answered = timeout(Duration::from_secs(10), server.read(&mut answer)).await;
+            assert!(answered.expect("an answer").unwrap() > 0);
+        }
+    }
+
+    fn add(&self, server: UnixStream, request: Vec<u8>) {
+        self.0.lock().unwrap().push((server, request));
+    }
+}
+
+/// The wire of one process. Dropping it cuts all connections.
+pub(super) struct Wire {
+    pub(super) url: String,
+    pub(super) plan: Arc<Plan>,
+    carrier: JoinHandle<()>,
+}
+
+pub(super) struct Plan {
+    state: Mutex<State>,
+    go_on: Notify,
+    delayed: Delayed,
+}
+
+#[derive(Default)]
+struct State {
+    /// After how many exchanges what happens, and who is told.
+    strike: Option<(usize, Trouble, oneshot::Sender<()>)>,
+    /// After how many exchanges what is late arrives.
+    due: Option<usize>,
+}
+
+impl Wire {
+    pub(super) fn new(server: &Path, here: PathBuf, delayed: Delayed) -> Self {
+        let listener = UnixListener::bind(&here).unwrap();
+        let plan = Arc::new(Plan { state: Mutex::default(), go_on: Notify::new(), delayed });
+        let (server, shared) = (server.to_owned(), plan.clone());
+        let carrier = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, plan) = (server.clone(), shared.clone());
+                connections.spawn(async move {
+                    plan.carry(client, UnixStream::connect(server).await.unwrap()).await
+                });
+            }
+        });
+        Self { url: format!("unix://{}", here.display()), plan, carrier }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.carrier.abort();
+    }
+}
+
+impl Plan {
+    /// Something is to happen to the exchange after so many others. The receiver hears when it has.
+    pub(super) fn strike(&self, after: usize, trouble: Trouble) -> oneshot::Receiver<()> {
+        let (struck, told) = oneshot::channel();
+        *self.state.lock().unwrap() = State { strike: Some((after, trouble, struck)), due: None };
+        told
+    }
+
+    /// Nothing more is to happen.
+    pub(super) fn calm(&self) {
+        *self.state.lock().unwrap() = State::default();
+    }
+
+    /// Ends the holding of an exchange.
+    pub(super) fn go_on(&self) {
+        self.go_on.notify_one();
+    }
+
+    async fn carry(&self, mut client: UnixStream, mut server: UnixStream) {
+        let (mut up, mut down) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        loop {
+            let read = tokio::select! {
+                read = client.read(&mut up) => read.unwrap_or(0),
+                read = server.read(&mut down) => match read.unwrap_or(0) {
+                    0 => return,
+                    read if client.write_all(&down[..read]).await.is_err() => return,
+                    _ => continue,
+                },
+            };
+            if read == 0 {
+                return;
+            }
+            let request = &up[..read];
+            if self.is_due() {
+                self.delayed.deliver().await;
+            }
+            let Some((trouble, struck)) = self.next() else {
+                server.write_all(request).await.unwrap();
+                continue;
+            };
+            match trouble {
+                Trouble::LostRequest => {}
+                Trouble::LostAnswer => {
+                    server.write_all(request).await.unwrap();
+                    assert!(server.read(&mut down).await.unwrap() > 0);
+                }
+                Trouble::Late(due) => {
+                    self.state.lock().unwrap().due = due;
+                    self.delayed.add(server, request.to_vec());
+                }
+                Trouble::Held | Trouble::HeldInPart => {
+                    let (first, rest) = request.split_at(match trouble {
+                        Trouble::HeldInPart => end_of_exec(request),
+                        _ => 0,
+                    });
+                    let mut answered = 0;
+                    if !first.is_empty() {
+                        server.write_all(first).await.unwrap();
+                        answered = server.read(&mut down).await.unwrap();
+                    }
+                    let _ = struck.send(());
+                    self.go_on.notified().await;
+                    server.write_all(rest).await.unwrap();
+                    client.write_all(&down[..answered]).await.unwrap();
+                    continue;
+                }
+            }
+            let _ = struck.send(());
+            return;
+        }
+    }
+
+    /// What happens to this exchange.
+    fn next(&self) -> Option<(Trouble, oneshot::Sender<()>)> {
+        let mut state = self.state.lock().unwrap();
+        let (after, ..) = state.strike.as_mut()?;
+        if *after > 0 {
+            *after -= 1;
+            return None;
+        }
+        state.strike.take().map(|(_, trouble, struck)| (trouble, struck))
+    }
+
+    /// Whether what is late arrives with this exchange.
+    fn is_due(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let Some(due) = &mut state.due else { return false };
+        *due = due.saturating_sub(1);
+        let is_due = *due == 0;
+        if is_due {
+            state.due = None;
+        }
+        is_due
+    }
+}
+
+fn end_of_exec(request: &[u8]) -> usize {
+    const EXEC: &[u8] = b"$4\r\nEXEC\r\n";
+    request.windows(EXEC.len()).position(|window| window == EXEC).map_or(0, |at| at + EXEC.len())
+}

@@ -1,0 +1,397 @@
+//! Processes, a server, and what must be true of them whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use redis::FromRedisValue;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::command::{Command, Story, Weather};
+use super::process::{Committed, Group, Process};
+use super::wire::{Delayed, Plan, Trouble};
+use crate::entry_id::EntryId;
+use crate::error::Error;
+use crate::redis::registry::Names;
+use crate::sink::Settled;
+use crate::source::stream::estate::Left;
+
+type Checked = Result<(), TestCaseError>;
+
+/// More entries are not appended.
+const MOST_ENTRIES: usize = 8;
+
+pub(super) struct World<'a> {
+    socket: &'a Path,
+    folder: &'a Path,
+    eye: MultiplexedConnection,
+    group: Group,
+    processes: Vec<Process>,
+    delayed: Delayed,
+    /// Everything that was ever appended to the input.
+    appended: BTreeMap<EntryId, String>,
+    /// The number of the last commit.
+    commits: u32,
+    seen: Seen,
+}
+
+/// What is in Redis.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Entries that were handed to nobody.
+    unread: BTreeSet<EntryId>,
+    pending: BTreeMap<EntryId, String>,
+    /// Which entry was appended by which commit.
+    output: Vec<(String, u32)>,
+    /// Consumers that are ours.
+    consumers: BTreeSet<Uuid>,
+    permits: BTreeSet<Uuid>,
+    leases: BTreeSet<Uuid>,
+}
+
+impl<'a> World<'a> {
+    /// An empty stream, with a group that processes have joined.
+    pub(super) async fn new(
+        eye: MultiplexedConnection,
+        socket: &'a Path,
+        folder: &'a Path,
+        story: &Story,
+        name: u32,
+    ) -> Self {
+        let names = Names::new(&format!("in:{name}"), "processors");
+        let group = Group { names, output: format!("out:{name}"), deletes: story.deletes };
+        let delayed = Delayed::default();
+        let mut processes = Vec::new();
+        for _ in 0..story.processes {
+            processes.push(Process::start(&group, socket, folder, delayed.clone()).await);
+        }
+        let (appended, seen) = (BTreeMap::new(), Seen::default());
+        Self { socket, folder, eye, group, processes, delayed, appended, commits: 0, seen }
+    }
+
+    /// Does what the command says, and checks what must be true at any time.
+    pub(super) async fn run(&mut self, command: &Command) -> Checked {
+        self.obey(command).await?;
+        self.look().await
+    }
+
+    async fn obey(&mut self, command: &Command) -> Checked {
+        let count = self.processes.len();
+        match *command {
+            Command::Append(entries) => self.append(entries).await,
+            Command::Read { who, most, weather } => {
+                if !self.seen.unread.is_empty() {
+                    self.under(weather, who % count, async |process| process.read(most).await).await?;
+                }
+            }
+            Command::Commit { who, lane, most, weather } => {
+                self.commit(who % count, lane, most, weather).await?;
+            }
+            Command::CommitTooLate { who, by, lane, most, after, in_part } => {
+                let trouble = if in_part { Trouble::HeldInPart } else { Trouble::Held };
+                if who % count != by % count {
+                    self.commit_too_late(who % count, by % count, lane, most, (after, trouble)).await?;
+                }
+            }
+            Command::Lapse { who, unlisted } => self.lapse(self.processes[who % count].id(), unlisted).await,
+            Command::Renew { who, weather } => {
+                self.under(weather, who % count, async |process| process.renew().await).await?;
+            }
+            Command::BeginAnew { who, weather } => {
+                self.under(weather, who % count, async |process| process.begin_anew().await).await?;
+            }
+            Command::Sweep { who, weather } => {
+                self.under(weather, who % count, async |process| process.sweep().await).await?;
+            }
+            Command::Inherit { who, most, weather } => {
+                let inherit = async |process: &mut Process| process.inherit(most).await.map(drop);
+                self.under(weather, who % count, inherit).await?;
+            }
+            Command::Claim { who, most } => claim(&mut self.processes[who % count], most).await?,
+            Command::Usurp { who, from, most } => {
+                let from = self.processes[from % count].id();
+                let process = &mut self.processes[who % count];
+                if from != process.id() {
+                    process.estate().add(Left::by(from));
+                    process.inherit(most).await.map_err(failed)?;
+                }
+            }
+            Command::Crash { who, lapsed } => self.crash(who % count, lapsed).await,
+            Command::Trim { who } => {
+                while self.processes[who % count].steward.registry.trim().await.unwrap() > 0 {}
+            }
+            Command::Deliver => self.delayed.deliver().await,
+        }
+        Ok(())
+    }
+
+    /// One takes over everything and commits all. Then it is checked what must be true at the end.
+    pub(super) async fn end(mut self, survivor: usize) -> Checked {
+        let mut survivor = self.processes.swap_remove(survivor % self.processes.len());
+        let others: Vec<_> = self.processes.drain(..).map(|process| process.id()).collect();
+        survivor.renew().await.map_err(failed)?;
+        self.processes.push(survivor);
+        self.commit_all().await?;
+        // What it was handed and does not know of is taken over as well.
+        self.processes[0].begin_anew().await.map_err(failed)?;
+        self.delayed.deliver().await;
+        for _ in 0..2 {
+            self.look().await?;
+            for process in self.seen.leases.clone() {
+                if process != self.processes[0].id() {
+                    self.lapse(process, false).await;
+                }
+            }
+            self.processes[0].sweep().await.map_err(failed)?;
+            while self.processes[0].inherit(MOST_ENTRIES).await.map_err(failed)? {
+                self.commit_all().await?;
+            }
+            while !self.seen.unread.is_empty() {
+                self.processes[0].read(MOST_ENTRIES).await.map_err(failed)?;
+                self.commit_all().await?;
+            }
+        }
+        self.look().await?;
+
+        let mut output: Vec<_> = self.seen.output.iter().map(|(entry, _)| entry.clone()).collect();
+        output.sort();
+        let mut appended: Vec<_> = self.appended.values().cloned().collect();
+        appended.sort();
+        prop_assert_eq!(output, appended, "the output is not every entry once");
+        prop_assert!(self.seen.pending.is_empty(), "{:?} are pending at the end", self.seen.pending);
+        let alone = BTreeSet::from([self.processes[0].id()]);
+        let Seen { consumers, permits, leases, .. } = &self.seen;
+        for left in [consumers, permits, leases] {
+            prop_assert_eq!(left, &alone, "not all were buried; {:?} were killed at the end", others);
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, entries: usize) {
+        for _ in 0..entries.min(MOST_ENTRIES - self.appended.len()) {
+            let payload = format!("entry {}", self.appended.len());
+            let mut append = redis::cmd("XADD");
+            append.arg(&self.group.names.input).arg("*").arg("payload").arg(&payload);
+            let id: String = append.query_async(&mut self.eye).await.unwrap();
+            self.appended.insert(id.parse().unwrap(), payload);
+        }
+    }
+
+    /// Makes a lease one that is long past, or one that is not there.
+    async fn lapse(&mut self, process: Uuid, unlisted: bool) {
+        let leases = &self.group.names.leases;
+        let lapse = if unlisted {
+            redis::cmd("ZREM").arg(leases).arg(process.to_string()).to_owned()
+        } else {
+            redis::cmd("ZADD").arg(leases).arg("XX").arg(1).arg(process.to_string()).to_owned()
+        };
+        lapse.query_async::<()>(&mut self.eye).await.unwrap();
+    }
+
+    /// All that it had in memory is gone.
+    async fn crash(&mut self, who: usize, lapsed: bool) {
+        if lapsed {
+            self.lapse(self.processes[who].id(), false).await;
+        }
+        self.processes[who] =
+            Process::start(&self.group, self.socket, self.folder, self.delayed.clone()).await;
+    }
+
+    /// Has a process do something while its connections suffer. What it came to, unless it was killed.
+    async fn under<T>(
+        &mut self,
+        weather: Weather,
+        who: usize,
+        deed: impl AsyncFnOnce(&mut Process) -> Result<T, Error>,
+    ) -> Result<Option<T>, TestCaseError> {
+        let process = &mut self.processes[who];
+        let plan = process.wire.plan.clone();
+        let struck = strike(&plan, weather.strike);
+        let done = tokio::select! {
+            biased;
+            Ok(()) = struck, if weather.deadly => None,
+            done = deed(process) => Some(done.map_err(failed)?),
+        };
+        plan.calm();
+        if weather.deadly {
+            self.crash(who, self.commits.is_multiple_of(2)).await;
+        }
+        Ok(done)
+    }
+
+    async fn commit(&mut self, who: usize, lane: usize, most: usize, weather: Weather) -> Checked {
+        self.commits += 1;
+        let number = self.commits;
+        let commit = async |process: &mut Process| process.commit(lane, most, number).await;
+        let committed = self.under(weather, who, commit).await?.flatten();
+        self.check_commit(committed).await
+    }
+
+    async fn commit_too_late(
+        &mut self,
+        who: usize,
+        by: usize,
+        lane: usize,
+        most: usize,
+        strike_at: (usize, Trouble),
+    ) -> Checked {
+        self.commits += 1;
+        let (number, dead) = (self.commits, self.processes[who].id());
+        let plan = self.processes[who].wire.plan.clone();
+        let struck = strike(&plan, Some(strike_at));
+        // Taken out of the world, so that the world can go on meanwhile.
+        let mut late = self.processes.swap_remove(who);
+        let heir = if by == self.processes.len() { who } else { by };
+        let committed = {
+            let mut commit = std::pin::pin!(late.commit(lane, most, number));
+            tokio::select! {
+                biased;
+                Ok(()) = struck => {
+                    self.lapse(dead, false).await;
+                    claim(&mut self.processes[heir], MOST_ENTRIES).await?;
+                    plan.go_on();
+                    commit.await
+                }
+                committed = &mut commit => committed,
+            }
+        };
+        plan.calm();
+        self.processes.push(late);
+        let last = self.processes.len() - 1;
+        self.processes.swap(who, last);
+        self.check_commit(committed.map_err(failed)?).await
+    }
+
+    async fn commit_all(&mut self) -> Checked {
+        while !self.processes[0].held.is_empty() {
+            self.look().await?;
+            self.commit(0, 0, 3, Weather { strike: None, deadly: false }).await?;
+        }
+        self.look().await
+    }
+
+    /// Checks that a commit has told the truth.
+    async fn check_commit(&mut self, committed: Option<Committed>) -> Checked {
+        let Some(Committed { tenure, was_over, settled }) = committed else { return Ok(()) };
+        let permitted_before = self.seen.permits.contains(&tenure.process);
+        let seen = self.see().await;
+        let appended = seen.output.iter().any(|(_, commit)| *commit == self.commits);
+        match settled {
+            Settled::Committed => {
+                prop_assert!(permitted_before, "{} has committed after its end", tenure.consumer);
+                prop_assert!(appended, "a commit was confirmed, and is not in the output");
+            }
+            Settled::TakenOver => {
+                let permitted = seen.permits.contains(&tenure.process);
+                prop_assert!(
+                    was_over || !permitted,
+                    "{} was denied a commit while it lives",
+                    tenure.consumer
+                );
+                prop_assert!(!appended, "a commit was given up, and is in the output");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what must be true at any time.
+    async fn look(&mut self) -> Checked {
+        let now = self.see().await;
+        let mut entries = BTreeSet::new();
+        for (entry, commit) in &now.output {
+            prop_assert!(entries.insert(entry), "{entry} is in the output again, by commit {commit}");
+        }
+        for (id, entry) in &self.appended {
+            let places = [entries.contains(entry), now.pending.contains_key(id), now.unread.contains(id)];
+            prop_assert!(
+                places.iter().filter(|there| **there).count() == 1,
+                "{entry} is not in one place: in the output, pending, unread: {places:?}"
+            );
+        }
+        for (id, former) in &self.seen.pending {
+            let moved = now.pending.get(id).is_some_and(|holder| holder != former);
+            let may_commit = Names::process(former).is_some_and(|process| now.permits.contains(&process));
+            prop_assert!(!(moved && may_commit), "{id} was taken over from {former}, which may commit it");
+        }
+        for process in &self.processes {
+            let mut held = BTreeSet::new();
+            for receipt in process.held.iter().filter_map(|message| message.receipt()) {
+                let (tenure, id) = (receipt.tenure, receipt.id);
+                prop_assert!(held.insert((&tenure.consumer, id)), "{} holds {id} twice", tenure.consumer);
+                prop_assert!(
+                    tenure.is_over()
+                        || !now.permits.contains(&tenure.process)
+                        || now.pending.get(&id) == Some(&tenure.consumer),
+                    "{} may commit {id}, and it is pending for {:?}",
+                    tenure.consumer,
+                    now.pending.get(&id)
+                );
+            }
+        }
+        self.seen = now;
+        Ok(())
+    }
+
+    async fn see(&mut self) -> Seen {
+        type Table = Vec<HashMap<String, redis::Value>>;
+        type Range = Vec<(String, HashMap<String, String>)>;
+        type Row = (String, String, u64, u64);
+        let Names { input, group, leases } = &self.group.names;
+        let mut ask = redis::pipe();
+        ask.cmd("XRANGE").arg(input).arg("-").arg("+");
+        ask.cmd("XRANGE").arg(&self.group.output).arg("-").arg("+");
+        ask.cmd("XPENDING").arg(input).arg(group).arg("-").arg("+").arg(100);
+        ask.cmd("XINFO").arg("CONSUMERS").arg(input).arg(group);
+        ask.cmd("XINFO").arg("GROUPS").arg(input);
+        ask.cmd("KEYS").arg(format!("{{{input}}}:permit:*"));
+        ask.cmd("ZRANGE").arg(leases).arg(0).arg(-1);
+        let (there, output, pending, consumers, mut groups, permits, leases): (
+            Range,
+            Range,
+            Vec<Row>,
+            Table,
+            Table,
+            Vec<String>,
+            Vec<String>,
+        ) = ask.query_async(&mut self.eye).await.unwrap();
+        let text = |value| String::from_redis_value(value).unwrap();
+        let id = |text: String| text.parse::<EntryId>().unwrap();
+        let last = id(text(groups[0].remove("last-delivered-id").unwrap()));
+        let names = consumers.into_iter().map(|mut consumer| text(consumer.remove("name").unwrap()));
+        let process = |text: &str| text.rsplit(':').next().unwrap().parse::<Uuid>().unwrap();
+        Seen {
+            unread: there.into_iter().map(|(entry, _)| id(entry)).filter(|entry| *entry > last).collect(),
+            pending: pending.into_iter().map(|(entry, holder, ..)| (id(entry), holder)).collect(),
+            output: output
+                .into_iter()
+                .map(|(_, fields)| (fields["entry"].clone(), fields["commit"].parse().unwrap()))
+                .collect(),
+            consumers: names.map(|name| process(&name)).collect(),
+            permits: permits.iter().map(|key| process(key)).collect(),
+            leases: leases.iter().map(|member| process(member)).collect(),
+        }
+    }
+}
+
+/// Looks who is dead and takes over from the first one.
+async fn claim(process: &mut Process, most: usize) -> Checked {
+    process.renew().await.map_err(failed)?;
+    process.sweep().await.map_err(failed)?;
+    process.inherit(most).await.map_err(failed)?;
+    Ok(())
+}
+
+/// Nothing is heard when nothing is to happen.
+fn strike(plan: &Plan, strike: Option<(usize, Trouble)>) -> oneshot::Receiver<()> {
+    match strike {
+        Some((after, trouble)) => plan.strike(after, trouble),
+        None => oneshot::channel().1,
+    }
+}
+
+fn failed(error: Error) -> TestCaseError {
+    TestCaseError::fail(format!("gave up: {error}"))
+}

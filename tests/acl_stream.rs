@@ -1,0 +1,170 @@
+//! The ACL rules of the README for a stream and for a spill: each is enough, and nothing in it is for nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod support;
+
+use std::time::Duration;
+
+use redis_consumer_group::{
+    Builder, ConsumerGroup, Failure, Ledger, Message, Overflow, Processor, Record, SourceKind, Trim,
+};
+use support::acl::{grant, refusals, rule};
+use support::{INPUT, LIMIT, OUTPUT, REJECTED, Server, eventually};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+const SPILL: &str = "{messages:processed}:spill";
+const LEASE: Duration = Duration::from_secs(1);
+
+/// What a rule is for.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    Stream,
+    Spill,
+}
+
+impl Use {
+    /// What its section of the README adds.
+    fn added(self) -> Vec<&'static str> {
+        match self {
+            Self::Stream => rule("acl stream"),
+            Self::Spill => rule("acl spill"),
+        }
+    }
+
+    /// All that the README asks for.
+    fn rule(self) -> Vec<&'static str> {
+        let mut words = rule("acl");
+        if let Self::Stream = self {
+            words.retain(|word| {
+                !["&messages:published", "+subscribe", "+unsubscribe", "+ping"].contains(word)
+            });
+        }
+        words.extend(self.added());
+        words
+    }
+
+    /// The stream that is read, and what its leases and permits begin with.
+    fn keys(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Stream => (INPUT, "{messages:published}:"),
+            Self::Spill => (SPILL, "{messages:processed}:spill::"),
+        }
+    }
+
+    /// The life of a group with this user, to its end: it inherits from a process that died, tries again,
+    /// appends and rejects. Its ledger, or why it ended early.
+    async fn live(self, server: &Server) -> Result<Ledger, String> {
+        let (stream, keys) = self.keys();
+        leave_behind(server, stream, keys).await;
+        let url = format!("redis://group:password@{}", server.addr());
+        let group = ConsumerGroup::builder(url).lease(LEASE).drain_timeout(LEASE);
+        match self {
+            Self::Stream => {
+                for n in 0..100 {
+                    server.run::<()>(&format!("XADD {INPUT} * message_id {n}")).await;
+                }
+                server.run::<()>(&format!("XADD {INPUT} * payload reject")).await;
+                let group = group.source(SourceKind::Stream).trim(Trim::Acknowledged);
+                let group = with_a_processor(group).start().await.map_err(|error| error.to_string())?;
+                self.until_nothing_is_left(server, group, async || server.length(INPUT).await == 0).await
+            }
+            Self::Spill => {
+                let group = group.overflow(Overflow::Spill).buffer(64 << 10).max_payload(4096);
+                let group = with_a_processor(group).start().await.map_err(|error| error.to_string())?;
+                server.publish(2_000).await;
+                let all = async || server.length(OUTPUT).await == 2_001;
+                self.until_nothing_is_left(server, group, all).await
+            }
+        }
+    }
+
+    /// Waits until that holds and the dead process is buried, and stops the group; or until it ends by itself.
+    async fn until_nothing_is_left(
+        self,
+        server: &Server,
+        mut group: ConsumerGroup,
+        mut done: impl AsyncFnMut() -> bool,
+    ) -> Result<Ledger, String> {
+        let leases = format!("{}leases:processors", self.keys().1);
+        tokio::select! {
+            end = group.join() => return end.map_err(|error| error.to_string()),
+            () = eventually(LIMIT, "nothing is left", async || {
+                done().await && server.run::<usize>(&format!("ZCARD {leases}")).await == 1
+            }) => {}
+        }
+        timeout(LIMIT, group.shutdown()).await.unwrap().map_err(|error| error.to_string())
+    }
+}
+
+/// With a processor that rejects `reject`, fails at first with what was left behind, and takes its time.
+fn with_a_processor<P: Processor>(group: Builder<P>) -> Builder<impl Processor + use<P>> {
+    group.processor(|_, message: Message| async move {
+        match (message.payload(), message.attempt()) {
+            (b"reject", _) => Err(Failure::reject("as it asked for")),
+            (b"{}", ..=2) => Err(Failure::try_again("not at once")),
+            (payload, _) => {
+                // So that others find the buffer full.
+                sleep(Duration::from_millis(1)).await;
+                Ok(Record::new().field("payload", payload))
+            }
+        }
+    })
+}
+
+/// What a process left that died: an entry that is pending for it, its permit, and a lease that is over.
+async fn leave_behind(server: &Server, stream: &str, keys: &str) {
+    let process = Uuid::new_v4();
+    let consumer = format!("redis-consumer-group:{process}");
+    for words in [
+        format!("XADD {stream} * payload {{}}"),
+        format!("XGROUP CREATE {stream} processors 0"),
+        format!("XREADGROUP GROUP processors {consumer} STREAMS {stream} >"),
+        format!("SET {keys}permit:{process} {process}"),
+        format!("ZADD {keys}leases:processors 1 {process}"),
+    ] {
+        server.run::<redis::Value>(&words).await;
+    }
+}
+
+#[tokio::test]
+async fn the_rule_for_a_stream_is_enough_for_a_whole_life() {
+    let server = Server::start().await;
+    grant(&server, &Use::Stream.rule()).await;
+    let ledger = Use::Stream.live(&server).await.unwrap();
+    assert_eq!((ledger.processed, ledger.rejected, ledger.inherited), (101, 1, 1), "{ledger}");
+    assert_eq!(refusals(&server).await, [""; 0]);
+    assert_eq!((server.length(OUTPUT).await, server.length(REJECTED).await), (101, 1));
+    assert_eq!(server.keys().await, [OUTPUT, INPUT, REJECTED].map(str::to_owned));
+}
+
+#[tokio::test]
+async fn the_rule_for_a_spill_is_enough_for_a_whole_life() {
+    let server = Server::start().await;
+    grant(&server, &Use::Spill.rule()).await;
+    let ledger = Use::Spill.live(&server).await.unwrap();
+    assert!(ledger.spilled > 0 && ledger.drained == ledger.spilled + 1, "{ledger:?}");
+    assert_eq!(refusals(&server).await, [""; 0]);
+    assert_eq!((server.length(OUTPUT).await, server.length(SPILL).await), (2_001, 0));
+    assert_eq!(server.keys().await, [OUTPUT, SPILL].map(str::to_owned));
+}
+
+/// Each word that the sections add, taken out of the rule at a server of its own.
+#[tokio::test(flavor = "local")]
+async fn nothing_in_the_rules_is_for_nothing() {
+    let mut lives = JoinSet::new();
+    for usage in [Use::Stream, Use::Spill] {
+        for word in usage.added() {
+            let rest: Vec<_> = usage.rule().into_iter().filter(|other| *other != word).collect();
+            lives.spawn_local(async move {
+                let server = Server::start().await;
+                grant(&server, &rest).await;
+                let Err(error) = usage.live(&server).await else { panic!("{usage:?} works without {word}") };
+                let named = word.trim_start_matches('~').trim_end_matches(":*");
+                assert!(error.contains(named), "{usage:?} without {word}: {error}");
+            });
+        }
+    }
+    timeout(Duration::from_secs(120), lives.join_all()).await.unwrap();
+}

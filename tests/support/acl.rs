@@ -1,0 +1,28 @@
+//! The ACL rules of the README, and what a server refuses to whom they are given.
+
+use redis::cmd;
+
+use super::Server;
+
+/// The words of a rule in the README, after the user's name.
+pub(crate) fn rule(name: &str) -> Vec<&'static str> {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once(&format!("<!-- {name} -->")).unwrap();
+    let (block, _) = rest.split_once(&format!("<!-- /{name} -->")).unwrap();
+    let lines = block.trim().strip_prefix("```text\n").unwrap().strip_suffix("```").unwrap().lines();
+    lines.flat_map(|line| line.strip_prefix("ACL SETUSER group ").unwrap().split(' ')).collect()
+}
+
+/// Gives the user of the rules these words.
+pub(crate) async fn grant(server: &Server, words: &[&str]) {
+    let mut command = cmd("ACL");
+    command.arg("SETUSER").arg("group").arg(words);
+    command.exec_async(&mut server.connection().await).await.unwrap();
+}
+
+/// What the server refused to the group's user: commands, keys and channels.
+pub(crate) async fn refusals(server: &Server) -> Vec<String> {
+    let log: Vec<std::collections::HashMap<String, redis::Value>> = server.run("ACL LOG").await;
+    let text = |value: &redis::Value| redis::from_redis_value_ref::<String>(value).unwrap();
+    log.iter().map(|entry| text(&entry["object"])).collect()
+}
