@@ -89,6 +89,7 @@ impl Process {
             flow: Flow::new(),
             figures: None,
             life: Life::new(steward.tenure.clone()),
+            trouble: None,
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
         let target = Target {
