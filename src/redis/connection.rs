@@ -21,13 +21,15 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Connection {
     socket: Box<dyn Socket>,
     input: BytesMut,
+    /// What the server calls it.
+    id: u64,
 }
 
 impl Connection {
     /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
     pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Setback> {
         let socket = server.socket().await?;
-        let mut connection = Self { socket, input: BytesMut::with_capacity(16 << 10) };
+        let mut connection = Self { socket, input: BytesMut::with_capacity(16 << 10), id: 0 };
         let address = server.address();
 
         let mut out = Vec::new();
@@ -43,11 +45,16 @@ impl Connection {
             resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
         }
         connection.send(&out).await?;
-        connection.expect(server, "HELLO", "").await?;
+        connection.id = connection.expect_as(server, "HELLO", "", id).await?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
         }
         Ok(connection)
+    }
+
+    /// The id that the server knows it by, as in `CLIENT LIST`.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Writes everything. Only a peer that takes nothing at all for too long is given up.
@@ -116,18 +123,39 @@ impl Connection {
         what: &'static str,
         needs: &str,
     ) -> Result<(), Setback> {
-        match self.receive(|reply| reply.error()).await? {
-            None => Ok(()),
-            Some(answer) if Kind::of(&answer) == Kind::Unknown => {
+        self.expect_as(server, what, needs, |_| ()).await
+    }
+
+    /// The same, with a look at it.
+    async fn expect_as<T>(
+        &mut self,
+        server: &Server,
+        what: &'static str,
+        needs: &str,
+        look: impl Fn(&Reply<'_>) -> T,
+    ) -> Result<T, Setback> {
+        match self.receive(|reply| reply.error().map_or_else(|| Ok(look(&reply)), Err)).await? {
+            Ok(seen) => Ok(seen),
+            Err(answer) if Kind::of(&answer) == Kind::Unknown => {
                 Err(Setback::Final(Error::Protocol { address: server.address().to_string(), what, answer }))
             }
-            Some(answer) => Err(server.setback(what, needs, &answer)),
+            Err(answer) => Err(server.setback(what, needs, &answer)),
         }
     }
 
     /// The socket, and what was read from it and not yet looked at.
     pub(crate) fn into_parts(self) -> (Box<dyn Socket>, BytesMut) {
         (self.socket, self.input)
+    }
+}
+
+/// The id in the answer to a `HELLO`; no connection has 0.
+fn id(hello: &Reply<'_>) -> u64 {
+    let Reply::Array(Some(pairs)) = hello else { return 0 };
+    let mut pairs = pairs.chunks_exact(2);
+    match pairs.find(|pair| pair[0] == Reply::Bulk(Some(b"id"))) {
+        Some([_, Reply::Int(id)]) => u64::try_from(*id).unwrap_or(0),
+        _ => 0,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::{self, Entry, Origin, Span};
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Entries, Figures, Held, Inherited, Reader, Refusal, Registry, Unread};
+use crate::redis::registry::{Entries, Figures, Former, Held, Inherited, Reader, Refusal, Registry, Unread};
 use crate::redis::setback::Setback;
 use crate::tenure::Tenure;
 
@@ -168,13 +168,21 @@ impl Reading {
                 return Ok(Some(Step::Over));
             }
         }
+        if self.life.tenure.is_over() {
+            return Ok(Some(Step::Done));
+        }
         if self.life.in_doubt { self.recover().await.map(Some) } else { Ok(None) }
     }
 
     async fn connect(&mut self) -> Result<Step, Error> {
         loop {
             match self.reader.connect().await {
-                Ok(()) => return Ok(Step::Done),
+                Ok(Former::Gone) => return Ok(Step::Done),
+                Ok(Former::MayBeHeard) => {
+                    // What is handed to this name from now on is left to those who take over.
+                    self.life.tenure.end("a read was given up that Redis may still hear");
+                    return Ok(Step::Done);
+                }
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Passing(cause)) => self.put_up_with(&cause).await,
             }

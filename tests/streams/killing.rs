@@ -49,7 +49,7 @@ impl Diary {
 impl Drop for Diary {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("RCG_SEED={}\n{}", self.seed, self.lines.join("\n"));
+            eprintln!("RCG_SEED={}\n{}", self.seed, self.lines.join("\n"));
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Weather {
     Silent,
     /// The server hears everything, and none of its answers arrive.
     Deaf,
+    /// On the connections that are there, the server hears nothing until the weather is fair again. New ones work.
+    Stuck,
 }
 
 pub(crate) struct Line {
@@ -48,16 +50,19 @@ impl Line {
 }
 
 async fn connection(client: TcpStream, server: String, weather: watch::Receiver<Weather>) {
-    if *weather.borrow() == Weather::Cut {
+    let born_in = *weather.borrow();
+    if born_in == Weather::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
+    let held: &[_] =
+        if born_in == Weather::Stuck { &[Weather::Silent] } else { &[Weather::Silent, Weather::Stuck] };
     let ((client_says, client_hears), (server_says, server_hears)) =
         (client.into_split(), server.into_split());
     tokio::select! {
-        () = pass_on(client_says, server_hears, weather.clone(), &[Weather::Silent]) => {}
+        () = pass_on(client_says, server_hears, weather.clone(), held) => {}
         () = pass_on(server_says, client_hears, weather, &[Weather::Silent, Weather::Deaf]) => {}
     }
 }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub(crate) use self::entries::Entries;
 pub(crate) use self::figures::Figures;
 pub(crate) use self::names::Names;
-pub(crate) use self::read::{Reader, Unread};
+pub(crate) use self::read::{Former, Reader, Unread};
 pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;

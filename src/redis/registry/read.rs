@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::entries::{Entries, Form, Parsed};
 use super::{Figures, Names};
@@ -12,8 +14,9 @@ use crate::error::Error;
 use crate::message::Origin;
 use crate::record::push_bulk;
 use crate::redis::connection::Connection;
+use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
-use crate::redis::server::Server;
+use crate::redis::server::{PATIENCE, Server};
 use crate::redis::setback::{Kind, Setback};
 use crate::redis::slot::beside;
 use crate::tenure::Tenure;
@@ -23,8 +26,31 @@ pub(crate) struct Reader {
     server: Arc<Server>,
     names: Names,
     origin: Origin,
+    /// What `CLIENT LIST` shows. Nobody else has it.
+    name: String,
     connection: Option<Connection>,
+    /// The id of the last connection.
+    former: Option<u64>,
+    /// Whether the last connection was given up because there was no answer.
+    silent: bool,
     out: Vec<u8>,
+}
+
+/// What is known of the connection before this one.
+///
+/// What was sent on a connection and given up may be on its way for long, and is done when it arrives:
+///
+/// 1. a read is sent, and lost on its way; nothing answers, and the connection is given up;
+/// 2. on another one we ask what was handed to us: nothing that we did not have;
+/// 3. the kernel sends the read again, and the server hands entries to us that nobody waits for.
+///
+/// They would be pending for as long as we live. So the server is told to close the connection before we ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Former {
+    /// The server does nothing more of what was sent on it.
+    Gone,
+    /// It may: we are not permitted to have it closed.
+    MayBeHeard,
 }
 
 /// Why nothing was read.
@@ -44,7 +70,8 @@ const SMALL: usize = 8 << 10;
 
 impl Reader {
     pub(crate) fn new(server: Arc<Server>, names: Names, origin: Origin) -> Self {
-        Self { server, names, origin, connection: None, out: Vec::new() }
+        let name = format!("redis-consumer-group:reader:{}", Uuid::new_v4().simple());
+        Self { server, names, origin, name, connection: None, former: None, silent: false, out: Vec::new() }
     }
 
     /// Whether the connection is there. When it is not, something may have been handed out and not have reached us.
@@ -52,9 +79,16 @@ impl Reader {
         self.connection.is_some()
     }
 
-    pub(crate) async fn connect(&mut self) -> Result<(), Setback> {
-        self.connection = Some(Connection::open(&self.server, "redis-consumer-group:reader").await?);
-        Ok(())
+    pub(crate) async fn connect(&mut self) -> Result<Former, Setback> {
+        let mut connection = Connection::open(&self.server, &self.name).await?;
+        let closed = match self.former {
+            Some(former) => close(&mut connection, former, &self.name).await?,
+            None => true,
+        };
+        let former = if self.silent && !closed { Former::MayBeHeard } else { Former::Gone };
+        (self.former, self.silent) = (Some(connection.id()), false);
+        self.connection = Some(connection);
+        Ok(former)
     }
 
     /// Reads what is there and was handed to nobody, `count` entries at most, with the figures of that moment.
@@ -114,6 +148,13 @@ impl Reader {
     }
 
     async fn ask(&mut self, out: &[u8], form: Form<'_>) -> Result<(Figures, Entries), Unread> {
+        let asked = Instant::now();
+        let answer = self.exchange(out, form).await;
+        self.silent |= matches!(answer, Err(Unread::Broken(_))) && asked.elapsed() >= PATIENCE;
+        answer
+    }
+
+    async fn exchange(&mut self, out: &[u8], form: Form<'_>) -> Result<(Figures, Entries), Unread> {
         // Taken out while it is used: who is interrupted in between has no connection any more.
         let Some(mut connection) = self.connection.take() else {
             return Err(Unread::Broken("it was not open".to_owned()));
@@ -176,6 +217,31 @@ impl Reader {
             Setback::Final(error) => Unread::Final(error),
         }
     }
+}
+
+/// Has the server close a former connection of this name, if it still has it; false if it will not.
+async fn close(connection: &mut Connection, former: u64, name: &str) -> Result<bool, Setback> {
+    let mut out = Vec::new();
+    let former = former.to_string();
+    command(&mut out, &[b"CLIENT", b"LIST", b"ID", former.as_bytes()]);
+    connection.send(&out).await?;
+    // A server that was started again counts from the beginning: another's connection may have this id now.
+    let name = format!(" name={} ", name);
+    let ours = connection
+        .receive(|reply| match reply {
+            Reply::Bulk(Some(list)) => Ok(String::from_utf8_lossy(list).contains(&name)),
+            other => Err(other.error()),
+        })
+        .await?;
+    match ours {
+        Ok(true) => {}
+        Ok(false) => return Ok(true),
+        Err(_) => return Ok(false),
+    }
+    out.clear();
+    command(&mut out, &[b"CLIENT", b"KILL", b"ID", former.as_bytes()]);
+    connection.send(&out).await?;
+    Ok(connection.receive(|reply| reply.error()).await?.is_none())
 }
 
 fn is_no_key(answer: &str) -> bool {

@@ -90,6 +90,7 @@ impl Process {
             trouble: None,
             figures: None,
             life: Life::new(steward.tenure.clone()),
+            trouble: None,
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
         let target = Target {

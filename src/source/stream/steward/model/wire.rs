@@ -38,10 +38,13 @@ impl Delayed {
     pub(super) async fn deliver(&self) {
         let late = std::mem::take(&mut *self.0.lock().unwrap());
         for (mut server, request) in late {
-            server.write_all(&request).await.unwrap();
+            // Of a read the server may have closed the connection meanwhile: the process has told it to.
+            if server.write_all(&request).await.is_err() {
+                continue;
+            }
             let mut answer = [0; 4 << 10];
             let answered = timeout(Duration::from_secs(10), server.read(&mut answer)).await;
-            assert!(answered.expect("an answer").unwrap() > 0);
+            drop(answered.expect("an answer, or the end of the connection"));
         }
     }
 
