@@ -1,7 +1,9 @@
 //! Processes, a server, and what must be true of them whatever happened.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -28,7 +30,7 @@ pub(super) struct World<'a> {
     socket: &'a Path,
     folder: &'a Path,
     eye: MultiplexedConnection,
-    group: Group,
+    group: Rc<Group>,
     processes: Vec<Process>,
     delayed: Delayed,
     /// Everything that was ever appended to the input.
@@ -62,11 +64,12 @@ impl<'a> World<'a> {
         name: u32,
     ) -> Self {
         let names = Names::new(&format!("in:{name}"), "processors");
-        let group = Group { names, output: format!("out:{name}"), deletes: story.deletes };
+        let group = Group { names, output: format!("out:{name}"), deletes: story.deletes, tenures: RefCell::default() };
+        let group = Rc::new(group);
         let delayed = Delayed::default();
         let mut processes = Vec::new();
         for _ in 0..story.processes {
-            processes.push(Process::start(&group, socket, folder, delayed.clone()).await);
+            processes.push(Process::start(group.clone(), socket, folder, delayed.clone()).await);
         }
         let (appended, seen) = (BTreeMap::new(), Seen::default());
         Self { socket, folder, eye, group, processes, delayed, appended, commits: 0, seen }
@@ -197,7 +200,7 @@ impl<'a> World<'a> {
             self.lapse(self.processes[who].id(), false).await;
         }
         self.processes[who] =
-            Process::start(&self.group, self.socket, self.folder, self.delayed.clone()).await;
+            Process::start(self.group.clone(), self.socket, self.folder, self.delayed.clone()).await;
     }
 
     /// Has a process do something while its connections suffer. What it came to, unless it was killed.
