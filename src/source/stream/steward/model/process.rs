@@ -93,6 +93,7 @@ impl Process {
             stop,
             flow: Flow::new(),
             figures: None,
+            trouble: None,
             life: Life::new(steward.tenure.clone()),
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
@@ -148,6 +149,8 @@ impl Process {
         let left = self.reading.estate.next();
         let some = left.is_some();
         if let Some(left) = left {
+            // Here it counts that it is done again and again.
+            self.reading.stop = CancellationToken::new();
             self.reading.inherit(left, most).await?;
         }
         self.take();
@@ -196,6 +199,9 @@ impl Process {
 
     async fn prepare(&mut self) -> Result<(), Error> {
         self.live().await?;
+        // Who is being stopped does not wait: not before another attempt, and not for entries.
+        self.reading.stop = CancellationToken::new();
+        self.reading.stop.cancel();
         while self.reading.prepare().await?.is_some() {}
         Ok(())
     }
@@ -203,7 +209,8 @@ impl Process {
     /// What others have left is known in the order of their names, which are random: no story would be the same twice.
     fn put_the_oldest_first(&self) {
         let (estate, tenures) = (&self.reading.estate, self.group.tenures.borrow());
-        let mut all: Vec<_> = std::iter::from_fn(|| estate.next().inspect(|left| estate.settled(left))).collect();
+        let mut all: Vec<_> =
+            std::iter::from_fn(|| estate.next().inspect(|left| estate.settled(left))).collect();
         all.sort_by_key(|left| tenures.iter().position(|tenure| Some(*tenure) == left.process));
         all.into_iter().for_each(|left| estate.add(left));
     }
