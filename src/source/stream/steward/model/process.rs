@@ -24,9 +24,9 @@ use crate::redis::control::Control;
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
-use crate::redis::slot::beside;
 use crate::redis::timing::Timing;
 use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
+use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::steward::Steward;
 use crate::source::stream::{Life, Reading};
@@ -94,9 +94,7 @@ impl Process {
             flow: Flow::new(),
             trouble: None,
             figures: None,
-            trouble: None,
             life: Life::new(steward.tenure.clone()),
-            trouble: None,
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
         let target = Target {
