@@ -31,7 +31,10 @@ pub(super) enum Trouble {
 
 /// Requests that the server has not seen yet, of all processes. Their connections are open at its end.
 #[derive(Clone, Default)]
-pub(super) struct Delayed(Arc<Mutex<Vec<(UnixStream, Vec<u8>)>>>);
+pub(super) struct Delayed(Arc<Mutex<Vec<Late>>>);
+
+/// A connection, and what has still to be written to it.
+type Late = (UnixStream, Vec<u8>);
 
 impl Delayed {
     /// Lets the server see them, in order.
