@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::entry_id::EntryId;
 use crate::error::Error;
-use crate::redis::slot;
+use crate::slot;
 
 /// Everything that can be set. [`Config::default`] has the documented defaults.
 #[derive(Debug, Clone, PartialEq)]

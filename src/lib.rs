@@ -78,6 +78,7 @@ mod rate;
 mod record;
 mod redis;
 mod sink;
+mod slot;
 mod source;
 mod spill;
 mod tenure;

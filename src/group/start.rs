@@ -25,8 +25,8 @@ use crate::redis::preflight;
 use crate::redis::registry::{self, Reader, Registry};
 use crate::redis::server::{PATIENCE, Server};
 use crate::redis::setback::Setback;
-use crate::redis::slot::beside;
 use crate::sink::{Acknowledges, StreamLane, Target};
+use crate::slot::beside;
 use crate::source::{AnySource, PubSub, Steward, Stream};
 
 /// How long taking back the ids may hold up an end.

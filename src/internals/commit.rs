@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
-use crate::redis::slot::beside;
 use crate::sink::{Form, Lane, Records, Settled, StreamLane, Target};
+use crate::slot::beside;
 
 /// Makes commits as a lane of the output does, but sends them nowhere.
 pub struct Encoder {

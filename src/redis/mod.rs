@@ -12,7 +12,6 @@ pub(crate) mod reply;
 pub(crate) mod resp;
 pub(crate) mod server;
 pub(crate) mod setback;
-pub(crate) mod slot;
 pub(crate) mod subscription;
 pub(crate) mod timing;
 pub(crate) mod vitals;

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::control::Control;
 use super::ids::Names;
 use super::setback::Setback;
-use super::slot::beside;
 use crate::config::{Commit, Config, SourceKind};
 use crate::error::Error;
+use crate::slot::beside;
 
 /// Looks at the keys and the server.
 ///

@@ -10,7 +10,7 @@ use crate::redis::connection::Connection;
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
 use crate::redis::setback::{Kind, Setback};
-use crate::redis::slot::beside;
+use crate::slot::beside;
 
 /// A stream of a server.
 #[derive(Clone)]

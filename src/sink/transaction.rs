@@ -10,7 +10,7 @@ use crate::redis::connection::Connection;
 use crate::redis::reply::{self, Reply};
 use crate::redis::resp::{self, FrameError, Head, command};
 use crate::redis::setback::{Kind, Setback};
-use crate::redis::slot::beside;
+use crate::slot::beside;
 use crate::tenure::Tenure;
 
 /// Commits that are transactions.

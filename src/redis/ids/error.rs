@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError};
 use thiserror::Error;
 
 use super::{list, scripts};
-use crate::redis::slot::beside;
+use crate::slot::beside;
 
 /// An error of the ids. Texts name the list of ids by its key.
 #[derive(Debug, Error)]

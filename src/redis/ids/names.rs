@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::redis::slot::beside;
+use crate::slot::beside;
 
 /// The list `consumer:ids` and the keys beside it, all in one slot.
 ///

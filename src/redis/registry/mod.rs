@@ -36,7 +36,7 @@ use crate::config::Begin;
 use crate::entry_id::EntryId;
 use crate::redis::control::{Control, connected};
 use crate::redis::setback::Setback;
-use crate::redis::slot::beside;
+use crate::slot::beside;
 use crate::tenure::{Attempt, Tenure};
 
 /// The desk of one process at the group's keys: one connection, one call at a time.

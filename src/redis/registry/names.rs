@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::redis::slot::beside;
+use crate::slot::beside;
 
 /// The stream, its consumer group, and the keys beside the stream, all in one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
 use crate::redis::server::{PATIENCE, Server};
 use crate::redis::setback::{Kind, Setback};
-use crate::redis::slot::beside;
+use crate::slot::beside;
 use crate::tenure::Tenure;
 
 /// The reading connection.

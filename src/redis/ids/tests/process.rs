@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::server::{Connector, Server};
 use crate::redis::ids::{About, IdsError, Membership, Names};
-use crate::redis::slot::beside;
+use crate::slot::beside;
 
 /// Short for tests, and long enough for a machine that is busy.
 pub(super) const LEASE: Duration = Duration::from_millis(900);

@@ -19,35 +19,76 @@ mod world;
 use std::cell::Cell;
 
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use redis::aio::MultiplexedConnection;
 use redis_private_server::PrivateServer;
-use tokio::runtime;
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
 
-use self::command::{Story, story};
+use self::command::{Command, Story, Weather, story};
+use self::wire::Trouble;
 use self::world::World;
+
+/// A server that stories are played on, one after the other.
+struct Stage {
+    runtime: Runtime,
+    server: PrivateServer,
+    /// For the sockets of the wires.
+    folder: TempDir,
+    eye: MultiplexedConnection,
+    /// How many stories were played: none uses the keys of another one.
+    played: Cell<u32>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = runtime.block_on(PrivateServer::builder().start());
+        let server = server.unwrap_or_else(|error| panic!("{error}"));
+        let folder = tempfile::tempdir().unwrap();
+        let client = redis::Client::open(server.unix_url()).unwrap();
+        let eye = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
+        Self { runtime, server, folder, eye, played: Cell::new(0) }
+    }
+
+    fn play(&self, story: &Story) -> Result<(), TestCaseError> {
+        self.played.set(self.played.get() + 1);
+        self.runtime.block_on(async {
+            let mut eye = self.eye.clone();
+            redis::cmd("FLUSHDB").query_async::<()>(&mut eye).await.unwrap();
+            let name = self.played.get();
+            let mut world = World::new(eye, self.server.socket(), self.folder.path(), story, name).await;
+            for command in &story.commands {
+                world.run(command).await?;
+            }
+            world.end(story.survivor).await
+        })
+    }
+}
 
 #[test]
 fn every_entry_ends_in_the_output_once_whatever_happens_to_whom() {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = runtime.block_on(PrivateServer::builder().start()).unwrap_or_else(|error| panic!("{error}"));
-    let folder = tempfile::tempdir().unwrap();
-    let client = redis::Client::open(server.unix_url()).unwrap();
-    let eye = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
-    let names = Cell::new(0);
-
-    let play = async |story: Story| -> Result<(), TestCaseError> {
-        names.set(names.get() + 1);
-        let mut eye = eye.clone();
-        redis::cmd("FLUSHDB").query_async::<()>(&mut eye).await.unwrap();
-        let mut world = World::new(eye, server.socket(), folder.path(), &story, names.get()).await;
-        for command in &story.commands {
-            world.run(command).await?;
-        }
-        world.end(story.survivor).await
-    };
+    let stage = Stage::new();
     let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
-    match TestRunner::new(config).run(&story(), |story| runtime.block_on(play(story))) {
+    match TestRunner::new(config).run(&story(), |story| stage.play(&story)) {
         Ok(()) => {}
         Err(TestError::Fail(why, story)) => panic!("{why}\n{story}"),
         Err(error) => panic!("{error}"),
     }
+}
+
+#[test]
+fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
+    let fair = Weather { strike: None, deadly: false };
+    let late = Weather { strike: Some((0, Trouble::Late(None))), deadly: false };
+    let commands = vec![
+        Command::Append(1),
+        Command::BeginAnew { who: 0, weather: late },
+        Command::Read { who: 0, most: 1, weather: fair },
+        Command::Lapse { who: 0, unlisted: false },
+        Command::Claim { who: 1, most: 1 },
+        Command::Deliver,
+        Command::Commit { who: 0, lane: 0, most: 1, weather: fair },
+    ];
+    let story = Story { processes: 2, deletes: false, commands, survivor: 1 };
+    Stage::new().play(&story).unwrap();
 }

@@ -1,7 +1,9 @@
 //! One process: the real steward, reader and lanes, and a consumer that keeps what it gets until it is told to commit.
 
+use std::cell::RefCell;
 use std::mem::replace;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +24,9 @@ use crate::redis::control::Control;
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
-use crate::redis::slot::beside;
 use crate::redis::timing::Timing;
 use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
+use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::steward::Steward;
 use crate::source::stream::{Life, Reading};
@@ -40,6 +42,8 @@ pub(super) struct Group {
     pub(super) output: String,
     /// Whether what is committed is deleted from the input, as it is with a spill.
     pub(super) deletes: bool,
+    /// All tenures, in the order in which they began.
+    pub(super) tenures: RefCell<Vec<Uuid>>,
 }
 
 /// Dropping it is `kill -9`.
@@ -49,6 +53,7 @@ pub(super) struct Process {
     reading: Reading,
     seat: Seat,
     lanes: [StreamLane; 2],
+    group: Rc<Group>,
     /// What its consumer has, and has not committed.
     pub(super) held: Vec<Message>,
 }
@@ -63,7 +68,7 @@ pub(super) struct Committed {
 
 impl Process {
     /// A process that has joined the group.
-    pub(super) async fn start(group: &Group, server: &Path, folder: &Path, delayed: Delayed) -> Self {
+    pub(super) async fn start(group: Rc<Group>, server: &Path, folder: &Path, delayed: Delayed) -> Self {
         let process = Uuid::new_v4();
         let wire = Wire::new(server, folder.join(process.simple().to_string()), delayed);
         let server = Server::new(wire.url.parse().unwrap(), &Tls::default()).unwrap();
@@ -87,9 +92,9 @@ impl Process {
             intake,
             stop,
             flow: Flow::new(),
+            trouble: None,
             figures: None,
             life: Life::new(steward.tenure.clone()),
-            trouble: None,
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
         let target = Target {
@@ -104,7 +109,8 @@ impl Process {
             StreamLane::new(target.clone(), Commit::Atomic, key)
         });
         let seat = queue.seat();
-        Self { wire, steward, reading, seat, lanes, held: Vec::new() }
+        group.tenures.borrow_mut().push(steward.tenure.process);
+        Self { wire, steward, reading, seat, lanes, group, held: Vec::new() }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -119,7 +125,9 @@ impl Process {
     /// Ends the tenure, if it is not over, and begins another one.
     pub(super) async fn begin_anew(&mut self) -> Result<(), Error> {
         self.steward.tenure.end("the test says so");
-        passed(self.steward.begin_anew().await)
+        let begun = self.steward.begin_anew().await;
+        self.group.tenures.borrow_mut().push(self.id());
+        passed(begun)
     }
 
     /// Looks who is dead. That this process has been looking for long enough is taken for granted: the scripts must be
@@ -137,9 +145,12 @@ impl Process {
     /// Takes over some of what another one has left, or buries it; whether it knew of one.
     pub(super) async fn inherit(&mut self, most: usize) -> Result<bool, Error> {
         self.prepare().await?;
+        self.put_the_oldest_first();
         let left = self.reading.estate.next();
         let some = left.is_some();
         if let Some(left) = left {
+            // Here it counts that it is done again and again.
+            self.reading.stop = CancellationToken::new();
             self.reading.inherit(left, most).await?;
         }
         self.take();
@@ -188,8 +199,20 @@ impl Process {
 
     async fn prepare(&mut self) -> Result<(), Error> {
         self.live().await?;
+        // Who is being stopped does not wait: not before another attempt, and not for entries.
+        self.reading.stop = CancellationToken::new();
+        self.reading.stop.cancel();
         while self.reading.prepare().await?.is_some() {}
         Ok(())
+    }
+
+    /// What others have left is known in the order of their names, which are random: no story would be the same twice.
+    fn put_the_oldest_first(&self) {
+        let (estate, tenures) = (&self.reading.estate, self.group.tenures.borrow());
+        let mut all: Vec<_> =
+            std::iter::from_fn(|| estate.next().inspect(|left| estate.settled(left))).collect();
+        all.sort_by_key(|left| tenures.iter().position(|tenure| Some(*tenure) == left.process));
+        all.into_iter().for_each(|left| estate.add(left));
     }
 
     /// Its consumer takes what waits.

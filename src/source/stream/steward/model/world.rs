@@ -1,11 +1,12 @@
 //! Processes, a server, and what must be true of them whatever happened.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ pub(super) struct World<'a> {
     socket: &'a Path,
     folder: &'a Path,
     eye: MultiplexedConnection,
-    group: Group,
+    group: Rc<Group>,
     processes: Vec<Process>,
     delayed: Delayed,
     /// Everything that was ever appended to the input.
@@ -62,11 +63,17 @@ impl<'a> World<'a> {
         name: u32,
     ) -> Self {
         let names = Names::new(&format!("in:{name}"), "processors");
-        let group = Group { names, output: format!("out:{name}"), deletes: story.deletes };
+        let group = Group {
+            names,
+            output: format!("out:{name}"),
+            deletes: story.deletes,
+            tenures: RefCell::default(),
+        };
+        let group = Rc::new(group);
         let delayed = Delayed::default();
         let mut processes = Vec::new();
         for _ in 0..story.processes {
-            processes.push(Process::start(&group, socket, folder, delayed.clone()).await);
+            processes.push(Process::start(group.clone(), socket, folder, delayed.clone()).await);
         }
         let (appended, seen) = (BTreeMap::new(), Seen::default());
         Self { socket, folder, eye, group, processes, delayed, appended, commits: 0, seen }
@@ -172,7 +179,7 @@ impl<'a> World<'a> {
 
     async fn append(&mut self, entries: usize) {
         for _ in 0..entries.min(MOST_ENTRIES - self.appended.len()) {
-            let payload = format!("entry {}", self.appended.len());
+            let payload = format!("entry-{}", self.appended.len());
             let mut append = redis::cmd("XADD");
             append.arg(&self.group.names.input).arg("*").arg("payload").arg(&payload);
             let id: String = append.query_async(&mut self.eye).await.unwrap();
@@ -197,7 +204,7 @@ impl<'a> World<'a> {
             self.lapse(self.processes[who].id(), false).await;
         }
         self.processes[who] =
-            Process::start(&self.group, self.socket, self.folder, self.delayed.clone()).await;
+            Process::start(self.group.clone(), self.socket, self.folder, self.delayed.clone()).await;
     }
 
     /// Has a process do something while its connections suffer. What it came to, unless it was killed.
@@ -336,43 +343,26 @@ impl<'a> World<'a> {
     }
 
     async fn see(&mut self) -> Seen {
-        type Table = Vec<HashMap<String, redis::Value>>;
-        type Range = Vec<(String, HashMap<String, String>)>;
-        type Row = (String, String, u64, u64);
         let Names { input, group, leases } = &self.group.names;
-        let mut ask = redis::pipe();
-        ask.cmd("XRANGE").arg(input).arg("-").arg("+");
-        ask.cmd("XRANGE").arg(&self.group.output).arg("-").arg("+");
-        ask.cmd("XPENDING").arg(input).arg(group).arg("-").arg("+").arg(100);
-        ask.cmd("XINFO").arg("CONSUMERS").arg(input).arg(group);
-        ask.cmd("XINFO").arg("GROUPS").arg(input);
-        ask.cmd("KEYS").arg(format!("{{{input}}}:permit:*"));
-        ask.cmd("ZRANGE").arg(leases).arg(0).arg(-1);
-        let (there, output, pending, consumers, mut groups, permits, leases): (
-            Range,
-            Range,
-            Vec<Row>,
-            Table,
-            Table,
-            Vec<String>,
-            Vec<String>,
-        ) = ask.query_async(&mut self.eye).await.unwrap();
-        let text = |value| String::from_redis_value(value).unwrap();
-        let id = |text: String| text.parse::<EntryId>().unwrap();
-        let last = id(text(groups[0].remove("last-delivered-id").unwrap()));
-        let names = consumers.into_iter().map(|mut consumer| text(consumer.remove("name").unwrap()));
+        let mut ask = redis::cmd("EVAL");
+        ask.arg(include_str!("seen.lua")).arg(3).arg(input).arg(&self.group.output).arg(leases);
+        ask.arg(group).arg(format!("{{{input}}}:permit:*"));
+        let lines: String = ask.query_async(&mut self.eye).await.unwrap();
         let process = |text: &str| text.rsplit(':').next().unwrap().parse::<Uuid>().unwrap();
-        Seen {
-            unread: there.into_iter().map(|(entry, _)| id(entry)).filter(|entry| *entry > last).collect(),
-            pending: pending.into_iter().map(|(entry, holder, ..)| (id(entry), holder)).collect(),
-            output: output
-                .into_iter()
-                .map(|(_, fields)| (fields["entry"].clone(), fields["commit"].parse().unwrap()))
-                .collect(),
-            consumers: names.map(|name| process(&name)).collect(),
-            permits: permits.iter().map(|key| process(key)).collect(),
-            leases: leases.iter().map(|member| process(member)).collect(),
+        let mut seen = Seen::default();
+        for line in lines.lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            match words[..] {
+                ["unread", id] => drop(seen.unread.insert(id.parse().unwrap())),
+                ["pending", id, holder] => drop(seen.pending.insert(id.parse().unwrap(), holder.to_owned())),
+                ["output", entry, commit] => seen.output.push((entry.to_owned(), commit.parse().unwrap())),
+                ["consumer", name] => drop(seen.consumers.insert(process(name))),
+                ["permit", key] => drop(seen.permits.insert(process(key))),
+                ["lease", member] => drop(seen.leases.insert(process(member))),
+                _ => unreachable!("{line}"),
+            }
         }
+        seen
     }
 }
 
