@@ -47,6 +47,7 @@ impl Diary {
 }
 
 impl Drop for Diary {
+    #[allow(clippy::print_stderr, reason = "a failed test tells what happened")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("RCG_SEED={}\n{}", self.seed, self.lines.join("\n"));
