@@ -130,6 +130,31 @@ async fn what_was_spilled_comes_back_in_the_order_of_publishing() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_spilled_says_which_channel_it_was_published_to() {
+    let server = Server::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let group = server.group().processor({
+        let gate = gate.clone();
+        move |_, message: Message| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Ok::<_, Failure>(Record::new().field("channel", message.channel()))
+            }
+        }
+    });
+    let group = spilling(group, SMALL).start().await.unwrap();
+    server.publish(1_000).await;
+    eventually(LIMIT, "some of it is spilled", async || group.ledger().spilled > 0).await;
+    gate.add_permits(1_000);
+    received(&group, 1_000).await;
+    drained(&server, &group, LIMIT).await;
+    group.shutdown().await.unwrap();
+    let output = server.output().await;
+    assert!(output.len() == 1_000 && output.iter().all(|entry| entry.text("channel") == Some(INPUT)));
+}
+
+#[tokio::test]
 async fn what_finds_the_spill_full_is_dropped_and_counted() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));

@@ -285,11 +285,11 @@ impl Parts {
         match config.source {
             SourceKind::Stream => {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());
-                let stream = self.join(config.stream.from, origin).await?;
+                let stream = self.join(config.stream.from, origin, &config.input).await?;
                 Ok((stream.ok_or_else(|| Setback::Final(super::defect()))?, None))
             }
             SourceKind::PubSub => {
-                let drain = self.join(Begin::Beginning, Origin::Spill).await?;
+                let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
                 let source = PubSub::open(self.server.clone(), &config.input, config.max_payload).await?;
                 Ok((AnySource::PubSub(source), drain))
             }
@@ -297,12 +297,17 @@ impl Parts {
     }
 
     /// Joins the group of the stream that there is a steward for.
-    async fn join(&mut self, begin: Begin, origin: Origin) -> Result<Option<AnySource>, Setback> {
+    async fn join(
+        &mut self,
+        begin: Begin,
+        origin: Origin,
+        channel: &str,
+    ) -> Result<Option<AnySource>, Setback> {
         let Some(steward) = &mut self.steward else { return Ok(None) };
         steward.join(begin).await?;
         let mut reader = Reader::new(self.server.clone(), steward.names().clone(), origin.clone());
         reader.connect().await?;
-        Ok(Some(AnySource::Stream(Stream::new(reader, steward, begin, origin))))
+        Ok(Some(AnySource::Stream(Stream::new(reader, steward, begin, origin, channel))))
     }
 
     async fn leave(mut self) {

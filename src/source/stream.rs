@@ -50,20 +50,29 @@ pub(crate) struct Stream {
     begin: Begin,
     origin: Origin,
     stream: Arc<str>,
+    /// Where messages say that they came from: of a spill, what they were published to.
+    channel: Arc<str>,
 }
 
 impl Stream {
-    /// The source that belongs to a steward that has joined. `reader` is connected.
-    pub(crate) fn new(reader: Reader, steward: &Steward, begin: Begin, origin: Origin) -> Self {
+    /// The source that belongs to a steward that has joined. `reader` is connected. `channel` is where its messages
+    /// say that they came from.
+    pub(crate) fn new(
+        reader: Reader,
+        steward: &Steward,
+        begin: Begin,
+        origin: Origin,
+        channel: &str,
+    ) -> Self {
         let registry = steward.another_desk();
         let stream = registry.names.input.as_str().into();
-        Self { reader, registry, estate: steward.estate(), begin, origin, stream }
+        Self { reader, registry, estate: steward.estate(), begin, origin, stream, channel: channel.into() }
     }
 }
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, estate, begin, origin, stream } = self;
+        let Self { reader, registry, estate, begin, origin, stream, channel } = self;
         let tenure = estate.tenure();
         let mut reading = Reading {
             reader,
@@ -72,6 +81,7 @@ impl Source for Stream {
             begin,
             origin,
             stream,
+            channel,
             intake,
             stop: stop.clone(),
             flow: Flow::new(),
@@ -95,6 +105,7 @@ struct Reading {
     begin: Begin,
     origin: Origin,
     stream: Arc<str>,
+    channel: Arc<str>,
     intake: Intake,
     stop: CancellationToken,
     flow: Flow,
@@ -440,7 +451,7 @@ impl Reading {
         }
         let Entries { bytes, spans, list, .. } = entries;
         let held = message::Entries { tenure: self.life.tenure.clone(), origin: self.origin.clone(), list };
-        self.intake.keep_entries(&self.stream, bytes, spans, held, attempt).await;
+        self.intake.keep_entries(&self.channel, bytes, spans, held, attempt).await;
     }
 
     fn payload_field(&self) -> Option<&[u8]> {

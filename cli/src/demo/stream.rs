@@ -51,9 +51,11 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
     let killing = async {
         watch(&mut crew, &over, stage.duration / 2).await?;
         if !stage.stop.is_asked() {
-            stage.publish_at_once(to.clone(), BURST, sent).await?;
-            both_hold_something(&stage).await?;
-            crew.replace_one().await?;
+            let replacing = async {
+                both_have_their_hands_full(&stage).await?;
+                crew.replace_one().await
+            };
+            tokio::try_join!(stage.publish_at_once(to.clone(), BURST, sent), replacing)?;
         }
         watch(&mut crew, &over, Duration::MAX).await
     };
@@ -94,14 +96,20 @@ async fn report(stage: &Stage<'_>, over: &CancellationToken) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until entries are pending for both processes: then each of them works on some.
-async fn both_hold_something(stage: &Stage<'_>) -> anyhow::Result<()> {
-    /// Two that are quick enough to hold nothing for so long are killed all the same.
+/// Waits until both processes hold some entries at once: then each of them is in the middle of something.
+async fn both_have_their_hands_full(stage: &Stage<'_>) -> anyhow::Result<()> {
+    const SOME: u64 = 50;
+    /// Two that are too quick for that are good for the rest of the demo as well.
     const LIMIT: Duration = Duration::from_secs(1);
     let mut connection = stage.connection.clone();
     let end = Instant::now() + LIMIT;
-    while pending(&mut connection, &stage.config).await?.len() < 2 && Instant::now() < end {}
-    Ok(())
+    loop {
+        let pending = pending(&mut connection, &stage.config).await?;
+        let busy = pending.iter().filter(|pending| **pending >= SOME).count();
+        if busy == 2 || Instant::now() >= end {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits until so many messages are in the output, and nothing is left of the input.
