@@ -72,6 +72,10 @@ pub(super) enum Command {
         who: usize,
         most: usize,
     },
+    /// Buries all that were ever there, if it is let.
+    Bury {
+        who: usize,
+    },
     /// Tries to take over from one that nobody has looked at.
     Usurp {
         who: usize,
@@ -126,12 +130,12 @@ pub(super) fn story(deletes: bool) -> impl Strategy<Value = Story> {
 
 fn command() -> impl Strategy<Value = Command> {
     use Command::{
-        Append, BeginAnew, Claim, Commit, CommitTooLate, Crash, Deliver, Inherit, Lapse, Read, Renew, Sweep,
-        Trim, Usurp,
+        Append, BeginAnew, Bury, Claim, Commit, CommitTooLate, Crash, Deliver, Inherit, Lapse, Read, Renew,
+        Sweep, Trim, Usurp,
     };
     prop_oneof![
         4 => (1..=3usize).prop_map(Append),
-        5 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Read { who, most, weather }),
+        5 => (who(), most(), weather(4)).prop_map(|(who, most, weather)| Read { who, most, weather }),
         5 => (who(), lane(), most(), weather(6))
             .prop_map(|(who, lane, most, weather)| Commit { who, lane, most, weather }),
         3 => (who(), who(), lane(), most(), 0..4usize, any::<bool>()).prop_map(
@@ -143,6 +147,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (who(), weather(2)).prop_map(|(who, weather)| Sweep { who, weather }),
         1 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Inherit { who, most, weather }),
         4 => (who(), most()).prop_map(|(who, most)| Claim { who, most }),
+        1 => who().prop_map(|who| Bury { who }),
         1 => (who(), who(), most()).prop_map(|(who, from, most)| Usurp { who, from, most }),
         1 => (who(), any::<bool>()).prop_map(|(who, lapsed)| Crash { who, lapsed }),
         1 => who().prop_map(|who| Trim { who }),
@@ -169,7 +174,8 @@ fn weather(bad: u32) -> impl Strategy<Value = Weather> {
         Just(Trouble::LostAnswer),
         proptest::option::of(1..4usize).prop_map(Trouble::Late),
     ];
-    let strike = (0..4usize, trouble);
+    // Of a connection that is open, the first exchange is the one that counts.
+    let strike = (prop_oneof![Just(0), 1..4usize], trouble);
     prop_oneof![
         10 - bad => Just(FAIR),
         bad => (strike, any::<bool>()).prop_map(|(strike, deadly)| Weather { strike: Some(strike), deadly }),

@@ -118,6 +118,12 @@ impl<'a> World<'a> {
                 self.under(weather, who % count, inherit).await?;
             }
             Command::Claim { who, most } => claim(&mut self.processes[who % count], most).await?,
+            Command::Bury { who } => {
+                let tenures = self.group.tenures.borrow().clone();
+                for tenure in tenures {
+                    self.processes[who % count].steward.registry.bury(tenure).await.unwrap();
+                }
+            }
             Command::Usurp { who, from, most } => {
                 let from = self.processes[from % count].id();
                 let process = &mut self.processes[who % count];
