@@ -77,10 +77,9 @@ fn every_entry_of_a_spill_ends_in_the_output_once_whatever_happens_to_whom() {
 
 #[test]
 fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
-    let late = Weather { strike: Some((0, Trouble::Late(None))), deadly: false };
-    let commands = vec![
+    play_one(vec![
         Command::Append(1),
-        Command::BeginAnew { who: 0, weather: late },
+        Command::BeginAnew { who: 0, weather: bad(Trouble::Late(None)) },
         Command::Read { who: 0, most: 1, weather: FAIR },
         Command::Lapse { who: 0, unlisted: false },
         // Of the tenure before it, and then of this one.
@@ -88,7 +87,30 @@ fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
         Command::Claim { who: 1, most: 1 },
         Command::Deliver,
         Command::Commit { who: 0, lane: 0, most: 1, weather: FAIR },
-    ];
+    ]);
+}
+
+#[test]
+fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
+    play_one(vec![
+        Command::Append(1),
+        Command::Read { who: 0, most: 1, weather: FAIR },
+        Command::Lapse { who: 0, unlisted: false },
+        Command::Claim { who: 1, most: 1 },
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: bad(Trouble::LostAnswer) },
+        Command::Inherit { who: 1, most: 1, weather: FAIR },
+        Command::Commit { who: 1, lane: 0, most: 1, weather: FAIR },
+    ]);
+}
+
+/// It happens to the first thing that is asked.
+fn bad(trouble: Trouble) -> Weather {
+    Weather { strike: Some((0, trouble)), deadly: false }
+}
+
+/// Two processes, of which the second one takes over everything.
+fn play_one(commands: Vec<Command>) {
     let story = Story { processes: 2, deletes: false, commands, survivor: 1 };
     if let Err(why) = Stage::new().play(&story) {
         panic!("{why}\n{story}");
