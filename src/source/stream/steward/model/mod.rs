@@ -24,7 +24,7 @@ use redis_private_server::PrivateServer;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
-use self::command::{Command, Story, Weather, story};
+use self::command::{Command, FAIR, Story, Weather, story};
 use self::wire::Trouble;
 use self::world::World;
 
@@ -66,29 +66,63 @@ impl Stage {
 }
 
 #[test]
-fn every_entry_ends_in_the_output_once_whatever_happens_to_whom() {
-    let stage = Stage::new();
-    let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
-    match TestRunner::new(config).run(&story(), |story| stage.play(&story)) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, story)) => panic!("{why}\n{story}"),
-        Err(error) => panic!("{error}"),
-    }
+fn every_entry_of_an_input_ends_in_the_output_once_whatever_happens_to_whom() {
+    play_many(false);
+}
+
+#[test]
+fn every_entry_of_a_spill_ends_in_the_output_once_whatever_happens_to_whom() {
+    play_many(true);
 }
 
 #[test]
 fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
-    let fair = Weather { strike: None, deadly: false };
-    let late = Weather { strike: Some((0, Trouble::Late(None))), deadly: false };
-    let commands = vec![
+    play_one(vec![
         Command::Append(1),
-        Command::BeginAnew { who: 0, weather: late },
-        Command::Read { who: 0, most: 1, weather: fair },
+        Command::BeginAnew { who: 0, weather: bad(Trouble::Late(None)) },
+        Command::Read { who: 0, most: 1, weather: FAIR },
         Command::Lapse { who: 0, unlisted: false },
+        // Of the tenure before it, and then of this one.
+        Command::Claim { who: 1, most: 1 },
         Command::Claim { who: 1, most: 1 },
         Command::Deliver,
-        Command::Commit { who: 0, lane: 0, most: 1, weather: fair },
-    ];
+        Command::Commit { who: 0, lane: 0, most: 1, weather: FAIR },
+    ]);
+}
+
+#[test]
+fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
+    play_one(vec![
+        Command::Append(1),
+        Command::Read { who: 0, most: 1, weather: FAIR },
+        Command::Lapse { who: 0, unlisted: false },
+        Command::Claim { who: 1, most: 1 },
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: bad(Trouble::LostAnswer) },
+        Command::Inherit { who: 1, most: 1, weather: FAIR },
+        Command::Commit { who: 1, lane: 0, most: 1, weather: FAIR },
+    ]);
+}
+
+/// It happens to the first thing that is asked.
+fn bad(trouble: Trouble) -> Weather {
+    Weather { strike: Some((0, trouble)), deadly: false }
+}
+
+/// Two processes, of which the second one takes over everything.
+fn play_one(commands: Vec<Command>) {
     let story = Story { processes: 2, deletes: false, commands, survivor: 1 };
-    Stage::new().play(&story).unwrap();
+    if let Err(why) = Stage::new().play(&story) {
+        panic!("{why}\n{story}");
+    }
+}
+
+fn play_many(deletes: bool) {
+    let stage = Stage::new();
+    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
+    match TestRunner::new(config).run(&story(deletes), |story| stage.play(&story)) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, story)) => panic!("{why}\n{story}"),
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -117,6 +117,12 @@ impl Process {
         self.steward.tenure.process
     }
 
+    /// Whether nothing can be pending for it that it has not been told of.
+    pub(super) fn knows_all(&self) -> bool {
+        let Life { tenure, in_doubt, .. } = &self.reading.life;
+        !in_doubt && self.reading.reader.is_connected() && tenure.process == self.id() && !tenure.is_over()
+    }
+
     /// Renews the lease, and hears whether it is still the one it was.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
         passed(self.steward.renew().await)

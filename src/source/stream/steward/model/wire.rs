@@ -25,7 +25,8 @@ pub(super) enum Trouble {
     Late(Option<usize>),
     /// It reaches the server once the wire is told to go on.
     Held,
-    /// Of a transaction all up to its `EXEC` is executed, and what stands behind that is held.
+    /// Of the next commit, not counting other exchanges, all up to its `EXEC` is executed, and what stands behind that
+    /// is held.
     HeldInPart,
 }
 
@@ -33,14 +34,21 @@ pub(super) enum Trouble {
 #[derive(Clone, Default)]
 pub(super) struct Delayed(Arc<Mutex<Vec<Late>>>);
 
+<<<<<<< HEAD
 /// A connection, and what has still to be written to it.
 type Late = (UnixStream, Vec<u8>);
+=======
+struct Late {
+    server: UnixStream,
+    request: Vec<u8>,
+}
+>>>>>>> work-model
 
 impl Delayed {
     /// Lets the server see them, in order.
     pub(super) async fn deliver(&self) {
         let late = std::mem::take(&mut *self.0.lock().unwrap());
-        for (mut server, request) in late {
+        for Late { mut server, request } in late {
             // Of a read the server may have closed the connection meanwhile: the process has told it to.
             if server.write_all(&request).await.is_err() {
                 continue;
@@ -52,7 +60,7 @@ impl Delayed {
     }
 
     fn add(&self, server: UnixStream, request: Vec<u8>) {
-        self.0.lock().unwrap().push((server, request));
+        self.0.lock().unwrap().push(Late { server, request });
     }
 }
 
@@ -137,7 +145,7 @@ impl Plan {
             if self.is_due() {
                 self.delayed.deliver().await;
             }
-            let Some((trouble, struck)) = self.next() else {
+            let Some((trouble, struck)) = self.next(request) else {
                 server.write_all(request).await.unwrap();
                 continue;
             };
@@ -174,9 +182,16 @@ impl Plan {
     }
 
     /// What happens to this exchange.
-    fn next(&self) -> Option<(Trouble, oneshot::Sender<()>)> {
+    fn next(&self, request: &[u8]) -> Option<(Trouble, oneshot::Sender<()>)> {
         let mut state = self.state.lock().unwrap();
-        let (after, ..) = state.strike.as_mut()?;
+        let (after, trouble, _) = state.strike.as_mut()?;
+        if matches!(trouble, Trouble::HeldInPart) {
+            let is_commit = request.windows(COMMIT.len()).any(|window| window == COMMIT);
+            return is_commit
+                .then(|| state.strike.take())
+                .flatten()
+                .map(|(_, trouble, struck)| (trouble, struck));
+        }
         if *after > 0 {
             *after -= 1;
             return None;
@@ -196,6 +211,9 @@ impl Plan {
         is_due
     }
 }
+
+/// What only a commit has in it.
+const COMMIT: &[u8] = b"$4\r\nHSET\r\n";
 
 fn end_of_exec(request: &[u8]) -> usize {
     const EXEC: &[u8] = b"$4\r\nEXEC\r\n";

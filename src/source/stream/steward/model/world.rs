@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::command::{Command, Story, Weather};
+use super::command::{Command, FAIR, Story, Weather};
 use super::process::{Committed, Group, Process};
 use super::wire::{Delayed, Plan, Trouble};
 use crate::entry_id::EntryId;
@@ -118,6 +118,12 @@ impl<'a> World<'a> {
                 self.under(weather, who % count, inherit).await?;
             }
             Command::Claim { who, most } => claim(&mut self.processes[who % count], most).await?,
+            Command::Bury { who } => {
+                let tenures = self.group.tenures.borrow().clone();
+                for tenure in tenures {
+                    self.processes[who % count].steward.registry.bury(tenure).await.unwrap();
+                }
+            }
             Command::Usurp { who, from, most } => {
                 let from = self.processes[from % count].id();
                 let process = &mut self.processes[who % count];
@@ -269,13 +275,15 @@ impl<'a> World<'a> {
         self.processes.push(late);
         let last = self.processes.len() - 1;
         self.processes.swap(who, last);
-        self.check_commit(committed.map_err(failed)?).await
+        self.check_commit(committed.map_err(failed)?).await?;
+        self.look().await?;
+        self.commit(who, lane, MOST_ENTRIES, FAIR).await
     }
 
     async fn commit_all(&mut self) -> Checked {
         while !self.processes[0].held.is_empty() {
             self.look().await?;
-            self.commit(0, 0, 3, Weather { strike: None, deadly: false }).await?;
+            self.commit(0, 0, 3, FAIR).await?;
         }
         self.look().await
     }
@@ -335,6 +343,16 @@ impl<'a> World<'a> {
                     "{} may commit {id}, and it is pending for {:?}",
                     tenure.consumer,
                     now.pending.get(&id)
+                );
+            }
+        }
+        for process in self.processes.iter().filter(|process| process.knows_all()) {
+            let consumer = Names::consumer(process.id());
+            for (id, _) in now.pending.iter().filter(|(_, holder)| **holder == consumer) {
+                let mut held = process.held.iter().filter_map(|message| message.receipt());
+                prop_assert!(
+                    held.any(|receipt| receipt.id == *id),
+                    "{id} is pending for {consumer}, which lives and does not know of it"
                 );
             }
         }
