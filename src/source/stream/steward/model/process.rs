@@ -89,6 +89,7 @@ impl Process {
             begin: Begin::Beginning,
             origin,
             stream: names.input.as_str().into(),
+            channel: names.input.as_str().into(),
             intake,
             stop,
             flow: Flow::new(),

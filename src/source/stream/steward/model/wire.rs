@@ -34,15 +34,10 @@ pub(super) enum Trouble {
 #[derive(Clone, Default)]
 pub(super) struct Delayed(Arc<Mutex<Vec<Late>>>);
 
-<<<<<<< HEAD
-/// A connection, and what has still to be written to it.
-type Late = (UnixStream, Vec<u8>);
-=======
 struct Late {
     server: UnixStream,
     request: Vec<u8>,
 }
->>>>>>> work-model
 
 impl Delayed {
     /// Lets the server see them, in order.
