@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How far behind the group of a stream is, as of a second ago at most.
+/// How far behind the group of a stream is, as it was when Redis last told it: a second ago, while it can be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {

@@ -101,7 +101,8 @@ pub enum Trim {
     /// They stay. Whoever appends them may trim the stream.
     #[default]
     Never,
-    /// They are removed once every group of the stream has acknowledged them.
+    /// They are removed once every group of the stream has acknowledged them. What stands before the beginning of a
+    /// group counts as done for it, so ours has to begin with [`Begin::Beginning`].
     Acknowledged,
 }
 
@@ -260,6 +261,12 @@ impl Config {
         check("payload-field", !self.stream.payload_field.is_empty(), || {
             "the name is empty; give one".into()
         })?;
+        let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.from != Begin::Beginning;
+        check("trim", !trims_unread, || {
+            "a group that does not begin with the oldest entry never acknowledges those before, and they would be \
+             removed unread; leave --from at beginning"
+                .into()
+        })?;
         let foreign = self.stream.claim_foreign_after;
         check("claim-foreign-after", foreign.is_none_or(|idle| idle >= Duration::from_secs(1)), || {
             "nobody is idle after less than 1s; take 60s".into()
@@ -338,6 +345,8 @@ mod tests {
         assert!(refused(|c| c.maxlen = Some(0)).starts_with("maxlen: "));
         assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
         assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));
+        let trims_unread = |c: &mut Config| (c.stream.trim, c.stream.from) = (Trim::Acknowledged, Begin::New);
+        assert!(refused(trims_unread).starts_with("trim: "));
     }
 
     #[test]

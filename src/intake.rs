@@ -144,8 +144,8 @@ impl Intake {
     /// The group was gone, and is made anew.
     pub(crate) fn group_lost(&self, answer: &str, group: &str, stream: &str) {
         tracing::warn!(
-            "the group {group} of {stream} was gone ({answer}), and is made anew: it begins at --from, so entries may \
-             be processed again, or not at all"
+            "the group {group} of {stream} was gone ({answer}), and is made anew: it begins where it is told to, so \
+             entries may be processed again, or not at all"
         );
         self.counts.lose_group();
     }

@@ -1,8 +1,9 @@
 //! A tenure: for how long this process may commit what it has read of a stream.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -25,7 +26,12 @@ pub(crate) struct Tenure {
     over: AtomicBool,
     ended: Notify,
     attempts: mpsc::UnboundedSender<Attempt>,
+    /// The number of the last commit that each lane had confirmed, by the lane's key.
+    confirmed: Mutex<BTreeMap<String, u64>>,
 }
+
+/// Why a tenure ends when its server was replaced by one that knows less, or by an earlier state of itself.
+pub(crate) const WENT_BACK: &str = "Redis has gone back to what it knew earlier";
 
 /// An attempt at an entry that begins again, for the entry's count in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +49,7 @@ pub(crate) struct Receipt<'a> {
 }
 
 impl Tenure {
-    /// A tenure that begins. The receiver hears of attempts that begin again: as many as there are messages set aside,
-    /// which the buffer bounds.
+    /// A tenure that begins. The receiver hears of attempts that begin again.
     pub(crate) fn new(
         process: Uuid,
         consumer: String,
@@ -52,7 +57,10 @@ impl Tenure {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Attempt>) {
         let (attempts, receiver) = mpsc::unbounded_channel();
         let (over, ended) = (AtomicBool::new(false), Notify::new());
-        (Arc::new(Self { process, consumer, permit, over, ended, attempts }), receiver)
+        (
+            Arc::new(Self { process, consumer, permit, over, ended, attempts, confirmed: Mutex::default() }),
+            receiver,
+        )
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -75,6 +83,20 @@ impl Tenure {
         while !self.is_over() {
             self.ended.notified().await;
         }
+    }
+
+    /// A lane had its commit of this number confirmed.
+    pub(crate) fn confirm(&self, lane: &str, number: u64) {
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        match confirmed.get_mut(lane) {
+            Some(last) => *last = number,
+            None => drop(confirmed.insert(lane.to_owned(), number)),
+        }
+    }
+
+    /// The last number of each lane that was confirmed. Redis knows no lower ones, unless it has gone back.
+    pub(crate) fn confirmed(&self) -> BTreeMap<String, u64> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says that another attempt at an entry begins.

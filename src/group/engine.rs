@@ -157,7 +157,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             appender.run(rejected, Turn::First, settle).await
         });
 
-        let mut source_tasks = JoinSet::new();
+        let (mut source_tasks, mut drain_tasks) = (JoinSet::new(), JoinSet::new());
         let mut into_spill = None;
         if let Some(SpillWay { lane, source }) = spill {
             let appender = Arc::new(Appender::new(lane.form()));
@@ -175,7 +175,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                 None,
                 shared.stop.clone(),
             );
-            source_tasks.spawn(source.run(draining, shared.stop.clone()));
+            drain_tasks.spawn(source.run(draining, shared.stop.clone()));
             into_spill = Some(appender);
         }
 
@@ -218,6 +218,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             () = shared.stop.cancelled() => {}
             () = shared.abort.cancelled() => {}
             Some(end) = source_tasks.join_next() => failure.note(end),
+            Some(end) = drain_tasks.join_next() => failure.note(end),
             Some(end) = lane_tasks.join_next() => failure.note(end),
             Some(end) = worker_tasks.join_next() => failure.note(end.map(Ok)),
             error = &mut keeper => { keeps = false; failure.note(Ok(Err(error))) }
@@ -226,8 +227,10 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let stopping = Instant::now();
 
         let drain = async {
-            while let Some(end) = source_tasks.join_next().await {
-                failure.note(end);
+            for tasks in [&mut source_tasks, &mut drain_tasks] {
+                while let Some(end) = tasks.join_next().await {
+                    failure.note(end);
+                }
             }
             // What is in the spill stays there, for the next one to start.
             if let Some(spill) = &into_spill {
@@ -268,6 +271,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             shared.counts.gap(Gap { cause, duration: stopping.elapsed() });
         }
         source_tasks.shutdown().await;
+        drain_tasks.shutdown().await;
         lane_tasks.shutdown().await;
         // Not waited for: a processor that blocks its thread cannot be ended from here.
         worker_tasks.abort_all();

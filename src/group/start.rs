@@ -224,7 +224,7 @@ impl Parts {
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let membership = Membership::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
         let steward = names.map(|names| {
-            let registry = Registry::new(control.clone(), names, PATIENCE);
+            let registry = Registry::new(control.clone(), names, PATIENCE.min(config.lease / 4));
             Steward::new(
                 registry,
                 config.stream.clone(),

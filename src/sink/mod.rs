@@ -27,8 +27,8 @@ pub(crate) trait Lane: Send + 'static {
     /// What the records for this lane are made of.
     fn form(&self) -> Form;
 
-    /// Appends the records and acknowledges their messages, and comes back when that is known to be done. What passes (a server that is
-    /// away, loading, out of memory) is waited out for as long as it takes.
+    /// Appends the records and acknowledges their messages, and comes back when that is known to be done. What passes
+    /// (a server that is away, loading, out of memory) is waited out for as long as it takes.
     ///
     /// # Errors
     /// What waiting cannot mend. The lane is not used again.

@@ -1,4 +1,4 @@
-//! Appending without a transaction: `--commit pipeline`.
+//! Appending without a transaction: `--commit at-least-once`.
 
 use super::Records;
 use super::target::{Made, Target};

@@ -11,7 +11,7 @@ use crate::redis::reply::{self, Reply};
 use crate::redis::resp::{self, FrameError, Head, command};
 use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
-use crate::tenure::Tenure;
+use crate::tenure::{Tenure, WENT_BACK};
 
 /// Commits that are transactions.
 ///
@@ -91,7 +91,7 @@ impl Transaction {
                 }
                 // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
                 if let Some(tenure) = records.held().filter(|_| forgotten || made < self.confirmed) {
-                    tenure.end("Redis has gone back to what it knew earlier, and forgot commits that it had confirmed");
+                    tenure.end(WENT_BACK);
                 }
                 connection
             }
@@ -139,6 +139,9 @@ impl Transaction {
         match executed {
             Executed::All { acknowledged } => {
                 self.confirmed = self.number;
+                if let Some(tenure) = records.held() {
+                    tenure.confirm(&self.key, self.number);
+                }
                 // If it is not watched any more, the next commit needs another connection.
                 self.connection = watched.is_none().then_some(connection);
                 self.watched = permitted;

@@ -31,7 +31,7 @@ use crate::message::{self, Entry, Origin, Span};
 use crate::redis::backoff::Backoff;
 use crate::redis::registry::{Entries, Figures, Former, Held, Inherited, Reader, Refusal, Registry, Unread};
 use crate::redis::setback::Setback;
-use crate::tenure::Tenure;
+use crate::tenure::{Tenure, WENT_BACK};
 
 /// One read takes no more entries than this: they hold the server for a quarter of a millisecond.
 const MOST_ENTRIES: usize = 256;
@@ -159,7 +159,7 @@ impl Reading {
         if let Some(left) = self.estate.next()
             && !self.suspect_is_at_work().await
         {
-            return self.inherit(left, count).await;
+            return self.inherit(left, count.min(self.flow.fitting(MOST_BYTES))).await;
         }
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
     }
@@ -182,7 +182,22 @@ impl Reading {
         if self.life.tenure.is_over() {
             return Ok(Some(Step::Done));
         }
-        if self.life.in_doubt { self.recover().await.map(Some) } else { Ok(None) }
+        if !self.life.in_doubt {
+            return Ok(None);
+        }
+        // What was acknowledged may be pending again, for a name that others do not touch.
+        match self.registry.has_gone_back(&self.life.tenure).await {
+            Ok(false) => self.recover().await.map(Some),
+            Ok(true) => {
+                self.life.tenure.end(WENT_BACK);
+                Ok(Some(Step::Done))
+            }
+            Err(Setback::Final(error)) => Err(error),
+            Err(Setback::Passing(cause)) => {
+                self.put_up_with(&cause).await;
+                Ok(Some(Step::Done))
+            }
+        }
     }
 
     async fn connect(&mut self) -> Result<Step, Error> {
@@ -255,7 +270,12 @@ impl Reading {
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
-        self.look_for_trimmed(figures, &entries).await;
+        if figures.last_delivered < self.life.last {
+            // What was handed to us since is handed out once more: here it has to be dropped.
+            self.life.tenure.end(WENT_BACK);
+            return Ok(Step::Done);
+        }
+        self.look_for_trimmed(figures, &entries).await?;
         if !entries.list.is_empty() {
             self.received(entries).await;
             return Ok(Step::Done);
@@ -275,21 +295,24 @@ impl Reading {
     }
 
     async fn received(&mut self, entries: Entries) {
-        let Some(last) = entries.list.last() else { return };
+        let (Some(first), Some(last)) = (entries.list.first(), entries.list.last()) else { return };
+        if first.id <= self.life.last {
+            return self.life.tenure.end(WENT_BACK);
+        }
         self.life.last = last.id;
         if !self.life.ahead.is_empty() {
             self.life.ahead = self.life.ahead.split_off(&last.id);
         }
-        self.flow.sizes(entries.bytes.len(), entries.list.len());
+        self.flow.sizes(entries.spans.iter().map(|span| span.len as usize).sum(), entries.list.len());
         self.deliver(entries).await;
     }
 
     /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
-    async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) {
+    async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
         let earlier = self.figures.replace(figures);
         // In a spill entries are deleted by nobody but us.
         if matches!(self.origin, Origin::Spill) {
-            return;
+            return Ok(());
         }
         if earlier.is_some_and(|earlier| figures.may_have_trimmed_unread_since(&earlier)) {
             self.intake.trimmed(None, &self.stream);
@@ -298,17 +321,30 @@ impl Reading {
         match read.list.last() {
             _ if trimmed == 0 => {}
             // Whoever of us comes first moves the group behind it, so that it is counted once.
-            None => trimmed = self.registry.skip().await.unwrap_or(0),
+            None => match self.registry.skip().await {
+                Ok(skipped) => trimmed = skipped,
+                Err(Setback::Final(error)) => return Err(error),
+                // It may have been done, and then nobody counts it again.
+                Err(Setback::Passing(_)) => {
+                    trimmed = 0;
+                    self.intake.trimmed(None, &self.stream);
+                }
+            },
             Some(last) => {
                 let position = figures.removed() + read.list.len() as u64;
-                if let Err(Setback::Passing(cause)) = self.registry.mend(last.id, position).await {
-                    tracing::debug!("what is trimmed next may be counted with what was: {cause}");
+                match self.registry.mend(last.id, position).await {
+                    Ok(()) => {}
+                    Err(Setback::Final(error)) => return Err(error),
+                    Err(Setback::Passing(cause)) => {
+                        tracing::debug!("what is trimmed next may be counted with what was: {cause}");
+                    }
                 }
             }
         }
         if trimmed > 0 {
             self.intake.trimmed(Some(trimmed), &self.stream);
         }
+        Ok(())
     }
 
     /// What an answer means; `None` when there was none that can be used.
@@ -343,7 +379,8 @@ impl Reading {
         }
     }
 
-    /// Whether an entry that may be what kills its processes is being processed, so that no others are to be at stake.
+    /// Whether an entry that may be what kills its processes is being processed, so that no others of those that were
+    /// taken over before are to be at stake.
     async fn suspect_is_at_work(&mut self) -> bool {
         let Some((id, since)) = self.life.suspect else { return false };
         let consumer = &self.life.tenure.consumer;
@@ -383,40 +420,59 @@ impl Reading {
             self.estate.settled(&left);
             return Ok(Step::Done);
         }
-        // With the same ids until there is an answer: whether the last one was carried out is not known before.
+        self.claim(left, &ids).await
+    }
+
+    /// Takes these entries over. Each of them until there is an answer: whether one that was lost on its way was carried
+    /// out is not known before. Fewer at a time then, for it may have been too long.
+    async fn claim(&mut self, left: Left, ids: &[EntryId]) -> Result<Step, Error> {
+        let (mut rest, mut most) = (ids, ids.len());
         let mut backoff = Backoff::new();
-        let inherited = loop {
-            match self.registry.inherit(&self.life.tenure, &left.holder, left.idle, &ids).await {
-                Ok(inherited) => break inherited,
+        while !rest.is_empty() && !self.life.tenure.is_over() {
+            let (next, others) = rest.split_at(most.min(rest.len()));
+            match self.registry.inherit(&self.life.tenure, &left.holder, left.idle, next).await {
+                Ok(inherited) => {
+                    rest = others;
+                    if !self.take_over(&left, inherited).await {
+                        break;
+                    }
+                    continue;
+                }
                 Err(Setback::Final(error)) => return Err(error),
                 Err(Setback::Passing(cause)) if cause.starts_with("NOGROUP") => {
                     self.estate.settled(&left);
-                    return Ok(Step::Done);
+                    break;
                 }
                 Err(Setback::Passing(cause)) => {
-                    tracing::debug!("cannot take over from {} yet: {cause}", left.holder)
+                    tracing::debug!("cannot take over from {} yet: {cause}", left.holder);
+                    most = (next.len() / 2).max(1);
                 }
             }
             tokio::select! {
                 () = backoff.wait() => {}
                 () = self.stop.cancelled() => return Ok(Step::Over),
             }
-            if self.life.tenure.is_over() {
-                return Ok(Step::Done);
-            }
-        };
-        self.take_over(left, inherited).await;
+        }
         Ok(Step::Done)
     }
 
-    async fn take_over(&mut self, left: Left, inherited: Inherited) {
+    /// Hands on what was taken over; false where it was refused.
+    async fn take_over(&mut self, left: &Left, inherited: Inherited) -> bool {
         match inherited.refusal {
-            Some(Refusal::Expelled) => return self.life.tenure.end("this process was taken for dead"),
-            Some(Refusal::Lives) => return self.estate.settled(&left),
+            Some(Refusal::Expelled) => {
+                self.life.tenure.end("this process was taken for dead");
+                return false;
+            }
+            Some(Refusal::Lives) => {
+                self.estate.settled(left);
+                return false;
+            }
             None => {}
         }
         self.intake.deleted(inherited.deleted);
-        self.intake.inherited(inherited.entries.len() as u64, &left.holder);
+        if matches!(self.origin, Origin::Input(_)) {
+            self.intake.inherited(inherited.entries.len() as u64, &left.holder);
+        }
         for entry in inherited.entries {
             if entry.id > self.life.last {
                 self.life.ahead.insert(entry.id);
@@ -424,6 +480,7 @@ impl Reading {
             let entries = Entries::of_one(entry.id, entry.encoded, entry.fields, self.payload_field());
             self.hand_over(entries, entry.attempt).await;
         }
+        true
     }
 
     async fn put_off(&mut self, left: Left, setback: Setback) -> Result<Step, Error> {

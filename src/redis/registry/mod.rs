@@ -177,7 +177,7 @@ impl Registry {
             (false, _) => Standing::Expelled,
             (true, None) => Standing::Unlisted,
             (true, Some(expiry)) if expiry < now => Standing::Lapsed,
-            (true, Some(expiry)) => Standing::Lives { left: Duration::from_millis((expiry - now) as u64) },
+            (true, Some(_)) => Standing::Lives,
         })
     }
 
@@ -204,6 +204,19 @@ impl Registry {
             Some(Pending { id: id.parse().ok()?, consumer, deliveries })
         };
         Ok(rows.into_iter().filter_map(row).collect())
+    }
+
+    /// Whether Redis has gone back: to before a commit of this tenure that it had confirmed.
+    pub(crate) async fn has_gone_back(&mut self, tenure: &Tenure) -> Result<bool, Setback> {
+        for (lane, confirmed) in tenure.confirmed() {
+            let mut ask = redis::cmd("HGET");
+            ask.arg(&lane).arg("number");
+            let number: Option<u64> = self.call(&ask).await?;
+            if number.is_none_or(|number| number < confirmed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether this entry is still pending for this consumer.
@@ -269,7 +282,7 @@ impl Registry {
     fn needs(&self) -> String {
         let input = &self.names.input;
         format!(
-            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +xrange +zscore +zrange +zadd +zrem +set \
+            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +xrange +client|list +client|kill +zscore +zrange +zadd +zrem +set \
              +exists +unlink ~{input} ~{}",
             beside(input, "*")
         )
@@ -280,10 +293,7 @@ impl Registry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It may commit, and its lease is valid.
-    Lives {
-        /// For so long, if it is not renewed.
-        left: Duration,
-    },
+    Lives,
     /// Its lease is over.
     Lapsed,
     /// It has a permit, and no lease: somebody deleted the leases, and it will be back if it lives.

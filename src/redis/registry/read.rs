@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::entries::{Entries, Form, Parsed};
@@ -16,7 +15,7 @@ use crate::record::push_bulk;
 use crate::redis::connection::Connection;
 use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
-use crate::redis::server::{PATIENCE, Server};
+use crate::redis::server::Server;
 use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
 use crate::tenure::Tenure;
@@ -31,8 +30,8 @@ pub(crate) struct Reader {
     connection: Option<Connection>,
     /// The id of the last connection.
     former: Option<u64>,
-    /// Whether the last connection was given up because there was no answer.
-    silent: bool,
+    /// Whether the last connection ended with something asked and not answered.
+    broken: bool,
     out: Vec<u8>,
 }
 
@@ -71,7 +70,7 @@ const SMALL: usize = 8 << 10;
 impl Reader {
     pub(crate) fn new(server: Arc<Server>, names: Names, origin: Origin) -> Self {
         let name = format!("redis-consumer-group:reader:{}", Uuid::new_v4().simple());
-        Self { server, names, origin, name, connection: None, former: None, silent: false, out: Vec::new() }
+        Self { server, names, origin, name, connection: None, former: None, broken: false, out: Vec::new() }
     }
 
     /// Whether the connection is there. When it is not, something may have been handed out and not have reached us.
@@ -85,8 +84,8 @@ impl Reader {
             Some(former) => close(&mut connection, former, &self.name).await?,
             None => true,
         };
-        let former = if self.silent && !closed { Former::MayBeHeard } else { Former::Gone };
-        (self.former, self.silent) = (Some(connection.id()), false);
+        let former = if self.broken && !closed { Former::MayBeHeard } else { Former::Gone };
+        (self.former, self.broken) = (Some(connection.id()), false);
         self.connection = Some(connection);
         Ok(former)
     }
@@ -148,9 +147,8 @@ impl Reader {
     }
 
     async fn ask(&mut self, out: &[u8], form: Form<'_>) -> Result<(Figures, Entries), Unread> {
-        let asked = Instant::now();
         let answer = self.exchange(out, form).await;
-        self.silent |= matches!(answer, Err(Unread::Broken(_))) && asked.elapsed() >= PATIENCE;
+        self.broken |= matches!(answer, Err(Unread::Broken(_)));
         answer
     }
 

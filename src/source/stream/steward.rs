@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod model;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Steward {
     estate: Arc<Estate>,
     tenure: Arc<Tenure>,
     attempts: mpsc::UnboundedReceiver<Attempt>,
+    /// Attempts that began and are not stored yet.
+    unstored: BTreeMap<EntryId, u32>,
     lease: Duration,
     timing: Timing,
     /// Processes that have a permit and no lease, and since when.
@@ -66,6 +68,7 @@ impl Steward {
             estate: Estate::new(tenure.clone()),
             tenure,
             attempts,
+            unstored: BTreeMap::new(),
             lease,
             timing: Timing::new(lease),
             unlisted: HashMap::new(),
@@ -168,6 +171,7 @@ impl Steward {
     async fn begin(&mut self) -> Result<(), Setback> {
         let (tenure, attempts) = tenure(&self.registry.names);
         (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
+        self.unstored.clear();
         self.keep(true).await.map(drop)
     }
 
@@ -197,13 +201,18 @@ impl Steward {
     async fn sweep(&mut self) -> Result<(), Setback> {
         let ours = self.registry.processes().await?;
         self.unlisted.retain(|process, _| ours.contains(process));
+        let began = Instant::now();
         for process in ours.into_iter().filter(|process| *process != self.tenure.process) {
+            // The own lease does not wait for the last of hundreds; those come with a later look.
+            if began.elapsed() > self.timing.retry() {
+                break;
+            }
             let why = match self.registry.standing(process).await? {
                 Standing::Expelled => {
                     self.estate.add(Left::by(process));
                     continue;
                 }
-                Standing::Lives { .. } => {
+                Standing::Lives => {
                     self.unlisted.remove(&process);
                     continue;
                 }
@@ -277,13 +286,19 @@ impl Steward {
 
     /// Stores which attempts begin, so that they count after this process as well.
     async fn count(&mut self, first: Attempt) -> Result<(), Setback> {
-        let mut attempts = vec![first];
-        while attempts.len() < ATTEMPTS
-            && let Ok(attempt) = self.attempts.try_recv()
-        {
-            attempts.push(attempt);
+        self.unstored.insert(first.id, first.number);
+        while let Ok(Attempt { id, number }) = self.attempts.try_recv() {
+            self.unstored.insert(id, number);
         }
-        self.registry.count(&self.tenure, &attempts).await
+        while !self.unstored.is_empty() {
+            let some = self.unstored.iter().take(ATTEMPTS);
+            let some: Vec<_> = some.map(|(id, number)| Attempt { id: *id, number: *number }).collect();
+            self.registry.count(&self.tenure, &some).await?;
+            for Attempt { id, .. } in some {
+                self.unstored.remove(&id);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,29 +4,40 @@
 -- Returns: how many were removed.
 local input, most = KEYS[1], ARGV[1]
 
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
+-- The numbers in ids have 64 bits, and Lua's have 53: they are compared as what they are written as.
+local function less(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
 end
 
-local ms, seq
+local function before(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  if a_ms ~= b_ms then return less(a_ms, b_ms) end
+  return less(a_seq, b_seq)
+end
+
+-- The id after this one; itself if its number among those of its millisecond is the last one.
+local function after(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if seq == '18446744073709551615' then return id end
+  local nines = string.match(seq, '9*$')
+  local head = string.sub(seq, 1, #seq - #nines)
+  local digit = head == '' and '1' or tostring(tonumber(string.sub(head, -1)) + 1)
+  return ms .. '-' .. string.sub(head, 1, -2) .. digit .. string.rep('0', #nines)
+end
+
+local keep
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
   local known = {}
   for i = 1, #info, 2 do known[info[i]] = info[i + 1] end
   local pending = redis.call('XPENDING', input, known['name'])
-  local group_ms, group_seq
-  if pending[1] > 0 then
-    group_ms, group_seq = parts(pending[2])
-  else
-    group_ms, group_seq = parts(known['last-delivered-id'])
-    group_seq = group_seq + 1
-  end
-  if not ms or group_ms < ms or (group_ms == ms and group_seq < seq) then ms, seq = group_ms, group_seq end
+  local wanted = pending[1] > 0 and pending[2] or after(known['last-delivered-id'])
+  if not keep or before(wanted, keep) then keep = wanted end
 end
 -- Without a group nobody has acknowledged anything.
-if not ms then return 0 end
+if not keep then return 0 end
 
-local keep = string.format('%.0f-%.0f', ms, seq)
 -- Whole nodes first: that costs the server least.
 local removed = redis.call('XTRIM', input, 'MINID', '~', keep, 'LIMIT', most)
 if removed == 0 then removed = redis.call('XTRIM', input, 'MINID', '=', keep) end
