@@ -64,7 +64,7 @@ pub(crate) struct Engine<P, S, L> {
     pub(crate) second_lane: Option<L>,
     /// The lane of rejected messages.
     pub(crate) rejected: L,
-    /// Where messages go that find the buffer full, with [`Overflow::Spill`](crate::Overflow::Spill).
+    /// Where messages go that find the buffer full, with [`crate::Overflow::Spill`].
     pub(crate) spill: Option<SpillWay<S, L>>,
     /// The runtime that the consumers run on. The rest runs where the engine does, so that a processor that
     /// blocks its thread holds up neither reading nor committing.

@@ -11,7 +11,7 @@
 //!
 //! Beside the stream, and not beside the ids: whoever reads the group sees the same leases, whatever else its options
 //! say, and each step is one script in one slot. The permit comes before everything that is read, and goes before
-//! anything is taken over: see [`Tenure`](crate::tenure::Tenure).
+//! anything is taken over: see [`crate::tenure::Tenure`].
 
 mod entries;
 mod figures;

@@ -204,7 +204,7 @@ impl Steward {
         let began = Instant::now();
         for process in ours.into_iter().filter(|process| *process != self.tenure.process) {
             // The own lease does not wait for the last of hundreds; those come with a later look.
-            if began.elapsed() > self.timing.retry() {
+            if began.elapsed() > LOOKS {
                 break;
             }
             let why = match self.registry.standing(process).await? {
