@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
 use self::command::{Command, FAIR, Story, Weather, story};
-use self::wire::Trouble;
+use self::wire::{Trouble, Which};
 use self::world::World;
 
 /// A server that stories are played on, one after the other.
@@ -106,7 +106,7 @@ fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
 
 /// It happens to the first thing that is asked.
 fn bad(trouble: Trouble) -> Weather {
-    Weather { strike: Some((0, trouble)), deadly: false }
+    Weather { strike: Some((Which::After(0), trouble)), deadly: false }
 }
 
 /// Two processes, of which the second one takes over everything.
