@@ -104,6 +104,19 @@ fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
     ]);
 }
 
+#[test]
+fn a_read_that_arrives_late_hands_entries_to_nobody() {
+    play_one(vec![
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: FAIR },
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: bad(Trouble::Late(None)) },
+        // It asks again for what may have been lost.
+        Command::Inherit { who: 1, most: 1, weather: FAIR },
+        Command::Deliver,
+    ]);
+}
+
 /// It happens to the first thing that is asked.
 fn bad(trouble: Trouble) -> Weather {
     Weather { strike: Some((Which::After(0), trouble)), deadly: false }
