@@ -5,7 +5,7 @@ use std::fmt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::wire::Trouble;
+use super::wire::{Trouble, Which};
 
 /// One life of a group.
 #[derive(Debug, Clone)]
@@ -27,6 +27,7 @@ pub(super) enum Command {
         most: usize,
         weather: Weather,
     },
+    /// Here and where it is too late: by the next process that holds something.
     Commit {
         who: usize,
         lane: usize,
@@ -98,7 +99,7 @@ pub(super) enum Command {
 /// What happens to what a process writes, if anything.
 #[derive(Clone, Copy)]
 pub(super) struct Weather {
-    pub(super) strike: Option<(usize, Trouble)>,
+    pub(super) strike: Option<(Which, Trouble)>,
     /// Whether the process is killed then.
     pub(super) deadly: bool,
 }
@@ -107,9 +108,9 @@ pub(super) const FAIR: Weather = Weather { strike: None, deadly: false };
 
 impl fmt::Debug for Weather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((after, trouble)) = self.strike else { return write!(f, "fair") };
+        let Some((which, trouble)) = self.strike else { return write!(f, "fair") };
         let deadly = if self.deadly { ", deadly" } else { "" };
-        write!(f, "{trouble:?} after {after}{deadly}")
+        write!(f, "{trouble:?} {which:?}{deadly}")
     }
 }
 
@@ -174,8 +175,9 @@ fn weather(bad: u32) -> impl Strategy<Value = Weather> {
         Just(Trouble::LostAnswer),
         proptest::option::of(1..4usize).prop_map(Trouble::Late),
     ];
-    // Of a connection that is open, the first exchange is the one that counts.
-    let strike = (prop_oneof![Just(0), 1..4usize], trouble);
+    // Where nothing is committed, nothing happens to the commit.
+    let which = prop_oneof![Just(Which::After(0)), (1..4usize).prop_map(Which::After), Just(Which::Commit)];
+    let strike = (which, trouble);
     prop_oneof![
         10 - bad => Just(FAIR),
         bad => (strike, any::<bool>()).prop_map(|(strike, deadly)| Weather { strike: Some(strike), deadly }),

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
 use self::command::{Command, FAIR, Story, Weather, story};
-use self::wire::Trouble;
+use self::wire::{Trouble, Which};
 use self::world::World;
 
 /// A server that stories are played on, one after the other.
@@ -104,9 +104,22 @@ fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
     ]);
 }
 
+#[test]
+fn a_read_that_arrives_late_hands_entries_to_nobody() {
+    play_one(vec![
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: FAIR },
+        Command::Append(1),
+        Command::Read { who: 1, most: 1, weather: bad(Trouble::Late(None)) },
+        // It asks again for what may have been lost.
+        Command::Inherit { who: 1, most: 1, weather: FAIR },
+        Command::Deliver,
+    ]);
+}
+
 /// It happens to the first thing that is asked.
 fn bad(trouble: Trouble) -> Weather {
-    Weather { strike: Some((0, trouble)), deadly: false }
+    Weather { strike: Some((Which::After(0), trouble)), deadly: false }
 }
 
 /// Two processes, of which the second one takes over everything.

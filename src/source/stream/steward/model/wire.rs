@@ -13,6 +13,15 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+/// Which exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    /// The one after so many others.
+    After(usize),
+    /// The next one that is a commit.
+    Commit,
+}
+
 /// What becomes of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Trouble {
@@ -25,8 +34,7 @@ pub(super) enum Trouble {
     Late(Option<usize>),
     /// It reaches the server once the wire is told to go on.
     Held,
-    /// Of the next commit, not counting other exchanges, all up to its `EXEC` is executed, and what stands behind that
-    /// is held.
+    /// Of a commit all up to its `EXEC` is executed, and what stands behind that is held.
     HeldInPart,
 }
 
@@ -74,8 +82,8 @@ pub(super) struct Plan {
 
 #[derive(Default)]
 struct State {
-    /// After how many exchanges what happens, and who is told.
-    strike: Option<(usize, Trouble, oneshot::Sender<()>)>,
+    /// To which exchange what happens, and who is told.
+    strike: Option<(Which, Trouble, oneshot::Sender<()>)>,
     /// After how many exchanges what is late arrives.
     due: Option<usize>,
 }
@@ -105,10 +113,10 @@ impl Drop for Wire {
 }
 
 impl Plan {
-    /// Something is to happen to the exchange after so many others. The receiver hears when it has.
-    pub(super) fn strike(&self, after: usize, trouble: Trouble) -> oneshot::Receiver<()> {
+    /// Something is to happen to an exchange. The receiver hears when it has.
+    pub(super) fn strike(&self, which: Which, trouble: Trouble) -> oneshot::Receiver<()> {
         let (struck, told) = oneshot::channel();
-        *self.state.lock().unwrap() = State { strike: Some((after, trouble, struck)), due: None };
+        *self.state.lock().unwrap() = State { strike: Some((which, trouble, struck)), due: None };
         told
     }
 
@@ -179,17 +187,14 @@ impl Plan {
     /// What happens to this exchange.
     fn next(&self, request: &[u8]) -> Option<(Trouble, oneshot::Sender<()>)> {
         let mut state = self.state.lock().unwrap();
-        let (after, trouble, _) = state.strike.as_mut()?;
-        if matches!(trouble, Trouble::HeldInPart) {
-            let is_commit = request.windows(COMMIT.len()).any(|window| window == COMMIT);
-            return is_commit
-                .then(|| state.strike.take())
-                .flatten()
-                .map(|(_, trouble, struck)| (trouble, struck));
-        }
-        if *after > 0 {
-            *after -= 1;
-            return None;
+        match &mut state.strike.as_mut()?.0 {
+            Which::After(0) => {}
+            Which::After(others) => {
+                *others -= 1;
+                return None;
+            }
+            Which::Commit if request.windows(COMMIT.len()).any(|window| window == COMMIT) => {}
+            Which::Commit => return None,
         }
         state.strike.take().map(|(_, trouble, struck)| (trouble, struck))
     }

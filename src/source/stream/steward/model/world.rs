@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::command::{Command, FAIR, Story, Weather};
 use super::process::{Committed, Group, Process};
-use super::wire::{Delayed, Plan, Trouble};
+use super::wire::{Delayed, Plan, Trouble, Which};
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::redis::registry::Names;
@@ -95,12 +95,17 @@ impl<'a> World<'a> {
                 }
             }
             Command::Commit { who, lane, most, weather } => {
-                self.commit(who % count, lane, most, weather).await?;
+                self.commit(self.holder(who), lane, most, weather).await?;
             }
             Command::CommitTooLate { who, by, lane, most, after, in_part } => {
-                let trouble = if in_part { Trouble::HeldInPart } else { Trouble::Held };
-                if who % count != by % count {
-                    self.commit_too_late(who % count, by % count, lane, most, (after, trouble)).await?;
+                let strike_at = if in_part {
+                    (Which::Commit, Trouble::HeldInPart)
+                } else {
+                    (Which::After(after), Trouble::Held)
+                };
+                let who = self.holder(who);
+                if who != by % count {
+                    self.commit_too_late(who, by % count, lane, most, strike_at).await?;
                 }
             }
             Command::Lapse { who, unlisted } => self.lapse(self.processes[who % count].id(), unlisted).await,
@@ -183,6 +188,13 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// The next process that holds something, from this one on.
+    fn holder(&self, from: usize) -> usize {
+        let count = self.processes.len();
+        let mut all = (from..from + count).map(|who| who % count);
+        all.find(|who| !self.processes[*who].held.is_empty()).unwrap_or(from % count)
+    }
+
     async fn append(&mut self, entries: usize) {
         for _ in 0..entries.min(MOST_ENTRIES - self.appended.len()) {
             let payload = format!("entry-{}", self.appended.len());
@@ -249,7 +261,7 @@ impl<'a> World<'a> {
         by: usize,
         lane: usize,
         most: usize,
-        strike_at: (usize, Trouble),
+        strike_at: (Which, Trouble),
     ) -> Checked {
         self.commits += 1;
         let (number, dead) = (self.commits, self.processes[who].id());
@@ -393,9 +405,9 @@ async fn claim(process: &mut Process, most: usize) -> Checked {
 }
 
 /// Nothing is heard when nothing is to happen.
-fn strike(plan: &Plan, strike: Option<(usize, Trouble)>) -> oneshot::Receiver<()> {
+fn strike(plan: &Plan, strike: Option<(Which, Trouble)>) -> oneshot::Receiver<()> {
     match strike {
-        Some((after, trouble)) => plan.strike(after, trouble),
+        Some((which, trouble)) => plan.strike(which, trouble),
         None => oneshot::channel().1,
     }
 }
