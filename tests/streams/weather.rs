@@ -283,13 +283,15 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
     line.set(Weather::Cut);
     soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
     line.set(Weather::Fair);
+    // Once more, if it is handed out before the lane has found its hash gone.
+    gate.add_permits(1);
     append(&server, 1..2).await;
     soon("the next one is processed", async || group.ledger().processed == 1).await;
     let ledger = group.shutdown().await.unwrap();
     let sent = ["0", "1"].map(str::to_owned);
     judge(&sent, &server.output().await).assert_flawless();
-    // Its own commit, of which it has never heard.
-    assert_eq!((ledger.processed, ledger.taken_over), (1, 1), "{ledger}");
+    // Its own commit, of which it has never heard, was taken from it.
+    assert!(ledger.processed == 1 && ledger.taken_over >= 1, "{ledger}");
     assert_nothing_left_behind(&server).await;
 }
 
