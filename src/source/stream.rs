@@ -332,12 +332,9 @@ impl Reading {
             },
             Some(last) => {
                 let position = figures.removed() + read.list.len() as u64;
-                match self.registry.mend(last.id, position).await {
-                    Ok(()) => {}
-                    Err(Setback::Final(error)) => return Err(error),
-                    Err(Setback::Passing(cause)) => {
-                        tracing::debug!("what is trimmed next may be counted with what was: {cause}");
-                    }
+                // Refused, it costs no more than that; the README says so.
+                if let Err(setback) = self.registry.mend(last.id, position).await {
+                    tracing::debug!("what is trimmed next may be counted with what was: {setback:?}");
                 }
             }
         }

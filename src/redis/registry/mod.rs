@@ -282,7 +282,7 @@ impl Registry {
     fn needs(&self) -> String {
         let input = &self.names.input;
         format!(
-            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +xrange +client|list +client|kill +zscore +zrange +zadd +zrem +set \
+            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +zscore +zrange +zadd +zrem +set \
              +exists +unlink ~{input} ~{}",
             beside(input, "*")
         )
