@@ -93,6 +93,11 @@ impl Estate {
         self.lock().left.front().cloned()
     }
 
+    /// The processes whose tenures are over, as far as they are known and not settled.
+    pub(crate) fn dead(&self) -> Vec<Uuid> {
+        self.lock().left.iter().filter_map(|left| left.process).collect()
+    }
+
     /// Nothing is left by it, or it lives.
     pub(crate) fn settled(&self, left: &Left) {
         self.lock().left.retain(|known| known.holder != left.holder);

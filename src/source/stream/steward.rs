@@ -140,6 +140,10 @@ impl Steward {
 
     /// Ends the tenure. What is still pending is for others to take over, at once.
     pub(crate) async fn leave(&mut self) -> Result<(), Setback> {
+        // Of the dead from whom nothing is left to take over, none stays for want of a last look.
+        for process in self.estate.dead() {
+            self.registry.bury(process).await?;
+        }
         let process = self.tenure.process;
         self.registry.expel(process, process, Why::Own).await?;
         self.registry.bury(process).await?;
