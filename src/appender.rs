@@ -11,9 +11,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
-use crate::sink::{Form, Lane, Records, Settled};
+use crate::sink::{Form, Lane, Records, Settled, Size};
 
-/// Records that wait for a lane. While one commit is under way the next one fills, so that what is ready at
+/// Records that wait for a lane: as many commits as their [`Size`](crate::sink::Size) says, and their bytes unless it is one.
+/// What does not fit stays with its consumer, which takes no further message meanwhile. While one commit is under way the next one fills, so that what is ready at
 /// the same time goes together, and a lone message waits for no company.
 pub(crate) struct Appender {
     /// What the records for its lanes are made of.
@@ -79,12 +80,6 @@ enum End {
 }
 
 impl Appender {
-    /// Commits that wait for the lanes, at most, and their bytes unless it is one. What does not fit stays with its
-    /// consumer, which takes no further message meanwhile: see [`Outbox`](crate::group::outbox::Outbox).
-    const MOST_COMMITS: usize = 4;
-    const MOST_BYTES: usize = Self::MOST_COMMITS * Records::MOST_BYTES;
-    /// With so many commits left the consumers are woken: before the lane runs out of work, and not for each one.
-    const FEW_COMMITS: usize = Self::MOST_COMMITS / 2;
     /// How long a commit may fill that nobody waits for.
     const SOON: Duration = Duration::from_millis(1);
 
@@ -151,7 +146,7 @@ impl Appender {
         let alike = state.commits.iter_mut().rev().find(|commit| commit.is_held_as(records));
         if let Some(last) = alike.filter(|last| last.has_room_for_all(records)) {
             last.append(records);
-        } else if state.has_room() {
+        } else if state.has_room(self.form.size()) {
             let mut next = state.spare.pop().unwrap_or_else(|| Records::new(self.form.clone()));
             next.append(records);
             state.commits.push_back(next);
@@ -241,7 +236,8 @@ impl Appender {
     fn pop(&self, mut state: MutexGuard<'_, State>) -> Option<Records> {
         let records = state.commits.pop_front()?;
         state.hurried &= !state.commits.is_empty();
-        let few = state.commits.len() <= Self::FEW_COMMITS;
+        // Before the lane runs out of work, and not for each commit.
+        let few = state.commits.len() <= self.form.size().most_commits() / 2;
         drop(state);
         if few {
             self.room.notify_waiters();
@@ -252,7 +248,7 @@ impl Appender {
     fn recycle(&self, mut records: Records) {
         records.clear();
         let mut state = self.lock();
-        if state.spare.len() < Self::MOST_COMMITS {
+        if state.spare.len() < Size::Small.most_commits() {
             state.spare.push(records);
         }
     }
@@ -288,8 +284,9 @@ impl State {
         self.is_heaped() && !self.commits.front().is_some_and(Records::is_split)
     }
 
-    fn has_room(&self) -> bool {
-        self.commits.len() < Appender::MOST_COMMITS
-            && self.commits.iter().map(Records::bytes).sum::<usize>() < Appender::MOST_BYTES
+    fn has_room(&self, size: Size) -> bool {
+        let most = size.most_commits();
+        self.commits.len() < most
+            && self.commits.iter().map(Records::bytes).sum::<usize>() < most * size.most_bytes()
     }
 }

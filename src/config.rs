@@ -38,7 +38,8 @@ pub struct Config {
     pub overflow: Overflow,
     /// The stream that [`Overflow::Spill`] spills into. Default: `spill` beside the output, `{messages:processed}:spill`.
     pub spill_key: Option<String>,
-    /// How many messages may be in the spill, about. Default: 1,000,000.
+    /// How many messages may be in the spill, about. Default: 1,000,000. On their way into it are 16 MiB at most, beside
+    /// the buffer.
     pub spill_max: u64,
     /// How records are appended. Default: [`Commit::Atomic`].
     pub commit: Commit,

@@ -25,7 +25,7 @@ use crate::redis::preflight;
 use crate::redis::registry::{self, Reader, Registry};
 use crate::redis::server::{PATIENCE, Server};
 use crate::redis::setback::Setback;
-use crate::sink::{Acknowledges, StreamLane, Target};
+use crate::sink::{Acknowledges, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::{AnySource, PubSub, Steward, Stream};
 
@@ -189,17 +189,19 @@ impl Parts {
             group: names.group.clone(),
             deletes: spill_key.is_some(),
         });
-        let lane_to = |stream: &String, option, maxlen, acknowledges, at: usize| {
+        let lane_to = |stream: &String, option, maxlen, size, acknowledges, at: usize| {
             let target =
-                Target { server: server.clone(), stream: stream.clone(), option, maxlen, acknowledges };
+                Target { server: server.clone(), stream: stream.clone(), option, maxlen, size, acknowledges };
             StreamLane::new(target, config.commit, beside(stream, &format!("lane:{process}:{at}")))
         };
-        let lane = |stream, option, maxlen, at| lane_to(stream, option, maxlen, acknowledges.clone(), at);
+        let lane = |stream, option, maxlen, at| {
+            lane_to(stream, option, maxlen, Size::Small, acknowledges.clone(), at)
+        };
         let output = |at| lane(&config.output, "output", config.maxlen, at);
         let first_lane = output(0);
         let second_lane = (config.consumers > 1).then(|| output(1));
         let rejected = lane(&config.rejected, "rejected", None, 0);
-        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, None, 0));
+        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None, 0));
         let about = About {
             source: match config.source {
                 SourceKind::PubSub => "pubsub".to_owned(),

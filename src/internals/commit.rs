@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
-use crate::sink::{Form, Lane, Records, Settled, StreamLane, Target};
+use crate::sink::{Form, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 
 /// Makes commits as a lane of the output does, but sends them nowhere.
@@ -30,7 +30,14 @@ impl Encoder {
         let server = Server::new(address, &Tls::default())
             .unwrap_or_else(|error| unreachable!("no file to be read: {error}"));
         let key = beside(&stream, &format!("lane:{}:0", Uuid::new_v4()));
-        let target = Target { server, stream, option: "output", maxlen: None, acknowledges: None };
+        let target = Target {
+            server,
+            stream,
+            option: "output",
+            maxlen: None,
+            size: Size::default(),
+            acknowledges: None,
+        };
         let lane = StreamLane::new(target, Commit::Atomic, key);
         Self { records: Records::new(lane.form()), lane }
     }

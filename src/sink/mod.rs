@@ -8,7 +8,7 @@ mod stream;
 mod target;
 mod transaction;
 
-pub(crate) use self::records::{Form, Records};
+pub(crate) use self::records::{Form, Records, Size};
 pub(crate) use self::stream::StreamLane;
 pub(crate) use self::target::{Acknowledges, Target};
 use crate::error::Error;

@@ -24,10 +24,48 @@ pub(crate) struct Records {
     split: bool,
 }
 
-/// What stands between the length of a command that appends a record and the record's fields: the same for all
-/// records of one stream.
+/// What the commits to one stream have in common.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Form(Arc<[u8]>);
+pub(crate) struct Form {
+    /// What stands between the length of a command that appends a record and the record's fields.
+    prefix: Arc<[u8]>,
+    size: Size,
+}
+
+/// How large commits are, and how many of them may wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// One holds the server for about half a millisecond, so that others do not notice.
+    #[default]
+    Small,
+    /// One holds it for some milliseconds, and many wait: for a lane that has to keep up with all that is published,
+    /// while the reader goes on.
+    Large,
+}
+
+impl Size {
+    pub(crate) fn most_records(self) -> usize {
+        match self {
+            Self::Small => 256,
+            Self::Large => 2048,
+        }
+    }
+
+    pub(crate) fn most_bytes(self) -> usize {
+        match self {
+            Self::Small => Records::MOST_BYTES,
+            Self::Large => 4 * Records::MOST_BYTES,
+        }
+    }
+
+    /// Commits that wait for the lanes, at most.
+    pub(crate) fn most_commits(self) -> usize {
+        match self {
+            Self::Small => 4,
+            Self::Large => 32,
+        }
+    }
+}
 
 /// One of the records.
 pub(crate) struct Entry<'a> {
@@ -54,7 +92,16 @@ impl Form {
         push_bulk(&mut form, b"XADD");
         push_bulk(&mut form, stream.as_bytes());
         push_bulk(&mut form, b"*");
-        Self(form.into())
+        Self { prefix: form.into(), size: Size::default() }
+    }
+
+    /// The same for commits of another size.
+    pub(crate) fn sized(self, size: Size) -> Self {
+        Self { size, ..self }
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.size
     }
 
     /// How many arguments it stands for.
@@ -62,9 +109,7 @@ impl Form {
 }
 
 impl Records {
-    /// A commit of this many small records holds the server for about half a millisecond.
-    const MOST_RECORDS: usize = 256;
-    /// And one of this many bytes for no longer.
+    /// A small commit has no more bytes.
     pub(crate) const MOST_BYTES: usize = 128 << 10;
 
     pub(crate) fn new(form: Form) -> Self {
@@ -86,7 +131,7 @@ impl Records {
         let mut bytes = 0;
         let fitting = records
             .iter()
-            .take(Self::MOST_RECORDS)
+            .take(Size::Small.most_records())
             .take_while(|record| {
                 bytes += record.encoded().len();
                 bytes <= Self::MOST_BYTES
@@ -97,7 +142,7 @@ impl Records {
 
     /// Whether these records of one message fit in beside what is there. Whatever is larger goes alone.
     pub(crate) fn has_room_for(&self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
-        let bytes: usize = records.iter().map(|record| self.form.0.len() + record.encoded().len()).sum();
+        let bytes: usize = records.iter().map(|record| self.form.prefix.len() + record.encoded().len()).sum();
         self.is_empty()
             || (self.is_held_by(receipt.map(|receipt| receipt.tenure))
                 && self.has_room(records.len(), 1, bytes))
@@ -132,9 +177,9 @@ impl Records {
         for record in records {
             let before = self.bytes.len();
             let encoded = record.encoded();
-            self.bytes.reserve(encoded.len() + self.form.0.len() + 16);
+            self.bytes.reserve(encoded.len() + self.form.prefix.len() + 16);
             array(&mut self.bytes, Form::ARGUMENTS + 2 * record.len());
-            self.bytes.extend_from_slice(&self.form.0);
+            self.bytes.extend_from_slice(&self.form.prefix);
             self.bytes.extend_from_slice(encoded);
             let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             self.entries.push(Extent {
@@ -237,7 +282,7 @@ impl Records {
         self.acks.clear();
         self.acknowledged = 0;
         self.split = false;
-        self.shrink_to(2 * Self::MOST_BYTES);
+        self.shrink_to(2 * self.form.size.most_bytes());
     }
 
     /// Gives back memory for more bytes than so many.
@@ -246,9 +291,10 @@ impl Records {
     }
 
     fn has_room(&self, records: usize, acknowledged: usize, bytes: usize) -> bool {
-        self.len() + records <= Self::MOST_RECORDS
-            && self.acknowledged + acknowledged <= Self::MOST_RECORDS
-            && self.bytes() + bytes <= Self::MOST_BYTES
+        let size = self.form.size;
+        self.len() + records <= size.most_records()
+            && self.acknowledged + acknowledged <= size.most_records()
+            && self.bytes() + bytes <= size.most_bytes()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Records;
-use super::records::{Entry, Form};
+use super::records::{Entry, Form, Size};
 use crate::error::Error;
 use crate::record::push_bulk;
 use crate::redis::connection::Connection;
@@ -22,6 +22,8 @@ pub(crate) struct Target {
     pub(crate) option: &'static str,
     /// Trims the stream to about this many entries.
     pub(crate) maxlen: Option<u64>,
+    /// How large the commits are.
+    pub(crate) size: Size,
     /// Where the messages that have receipts are acknowledged.
     pub(crate) acknowledges: Option<Acknowledges>,
 }
@@ -67,7 +69,7 @@ impl Target {
 
     /// What the records to this stream are made of.
     pub(crate) fn form(&self) -> Form {
-        Form::xadd(&self.stream)
+        Form::xadd(&self.stream).sized(self.size)
     }
 
     /// Writes the commands that append the records.

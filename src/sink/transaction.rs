@@ -64,7 +64,7 @@ impl Transaction {
         self.number += 1;
         let (out, key) = (&mut self.out, self.key.as_bytes());
         out.clear();
-        out.shrink_to(4 * Records::MOST_BYTES);
+        out.shrink_to(8 * Records::MOST_BYTES);
         command(out, &[b"MULTI"]);
         target.append(out, records);
         target.acknowledge(out, records);

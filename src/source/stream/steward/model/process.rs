@@ -25,7 +25,7 @@ use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
-use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
+use crate::sink::{Acknowledges, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::steward::Steward;
@@ -103,6 +103,7 @@ impl Process {
             stream: group.output.clone(),
             option: "output",
             maxlen: None,
+            size: Size::default(),
             acknowledges: Some(acknowledges),
         };
         let lanes = [0, 1].map(|at| {
