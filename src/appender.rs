@@ -13,9 +13,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::Error;
 use crate::sink::{Form, Lane, Records, Settled, Size};
 
-/// Records that wait for a lane: as many commits as their [`Size`](crate::sink::Size) says, and their bytes unless it is one.
-/// What does not fit stays with its consumer, which takes no further message meanwhile. While one commit is under way the next one fills, so that what is ready at
-/// the same time goes together, and a lone message waits for no company.
+/// Records that wait for a lane: as many commits as their [`Size`] says, and their bytes unless it is one.
+/// What does not fit stays with its consumer, which takes no further message meanwhile. While one commit is
+/// under way the next one fills, so that what is ready at the same time goes together, and a lone message
+/// waits for no company.
 pub(crate) struct Appender {
     /// What the records for its lanes are made of.
     form: Form,
