@@ -3,23 +3,24 @@
 //! ```text
 //!   steward   keeps the tenure, looks who is dead, counts        (source/stream/steward.rs)
 //!      │ estate: what the dead have left                         (source/stream/estate.rs)
-//!   reader    takes over, reads, hands to the intake             (here)
+//!   reader    reads, hands to the intake                         (here)
+//!      ├ inheritance: takes over                                 (source/stream/inheritance.rs)
 //!      └ flow: how much the consumers can begin with soon        (source/stream/flow.rs)
 //! ```
 
 mod estate;
 mod flow;
+mod inheritance;
 mod steward;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::estate::{Estate, Left};
+use self::estate::Estate;
 use self::flow::Flow;
 pub(crate) use self::steward::Steward;
 use super::Source;
@@ -27,9 +28,9 @@ use crate::config::Begin;
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::intake::Intake;
-use crate::message::{self, Entry, Origin, Span};
+use crate::message::{self, Origin};
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Entries, Figures, Former, Held, Inherited, Reader, Refusal, Registry, Unread};
+use crate::redis::registry::{Entries, Figures, Former, Reader, Registry, Unread};
 use crate::redis::setback::Setback;
 use crate::tenure::{Tenure, WENT_BACK};
 
@@ -37,8 +38,6 @@ use crate::tenure::{Tenure, WENT_BACK};
 const MOST_ENTRIES: usize = 256;
 /// Nor about so many bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// For so long, at most, nothing else is taken over beside an entry that may be what kills its processes.
-const SUSPECT: Duration = Duration::from_secs(1);
 /// After a stop an answer that is under way is waited for so long. What it hands to us stays pending, for others.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
@@ -376,122 +375,6 @@ impl Reading {
         }
     }
 
-    /// Whether an entry that may be what kills its processes is being processed, so that no others of those that were
-    /// taken over before are to be at stake.
-    async fn suspect_is_at_work(&mut self) -> bool {
-        let Some((id, since)) = self.life.suspect else { return false };
-        let consumer = &self.life.tenure.consumer;
-        // If it takes longer than that, or waits for its next attempt, others do not wait for it.
-        let over = since.elapsed() > SUSPECT || !self.registry.is_pending(id, consumer).await.unwrap_or(true);
-        if over {
-            self.life.suspect = None;
-        }
-        !over
-    }
-
-    /// Takes over some of what another consumer has left.
-    ///
-    /// Each time counts as an attempt. What is taken over for the second time was held by two processes that died, and
-    /// may be the cause: such entries come first, and one by one, so that the innocent ones beside them are not given
-    /// up with the one that kills.
-    async fn inherit(&mut self, left: Left, count: usize) -> Result<Step, Error> {
-        // Asked for here, and just before: what we have taken over already is not among them.
-        let held = Held { consumer: Some(&left.holder), idle: left.idle };
-        let pending = match self.registry.pending(held, left.from, MOST_ENTRIES).await {
-            Ok(pending) => pending,
-            Err(setback) => return self.put_off(left, setback).await,
-        };
-        let ids: Vec<_> = match pending.iter().find(|pending| pending.deliveries > 1) {
-            Some(suspect) if left.process.is_some() => {
-                self.life.suspect = Some((suspect.id, Instant::now()));
-                vec![suspect.id]
-            }
-            _ => pending.into_iter().take(count).map(|pending| pending.id).collect(),
-        };
-        if ids.is_empty() {
-            if let Some(process) = left.process
-                && let Err(setback) = self.registry.bury(process).await
-            {
-                return self.put_off(left, setback).await;
-            }
-            self.estate.settled(&left);
-            return Ok(Step::Done);
-        }
-        self.claim(left, &ids).await
-    }
-
-    /// Takes these entries over. Each of them until there is an answer: whether one that was lost on its way was carried
-    /// out is not known before. Fewer at a time then, for it may have been too long.
-    async fn claim(&mut self, left: Left, ids: &[EntryId]) -> Result<Step, Error> {
-        let (mut rest, mut most) = (ids, ids.len());
-        let mut backoff = Backoff::new();
-        while !rest.is_empty() && !self.life.tenure.is_over() {
-            let (next, others) = rest.split_at(most.min(rest.len()));
-            match self.registry.inherit(&self.life.tenure, &left.holder, left.idle, next).await {
-                Ok(inherited) => {
-                    rest = others;
-                    if !self.take_over(&left, inherited).await {
-                        break;
-                    }
-                    continue;
-                }
-                Err(Setback::Final(error)) => return Err(error),
-                Err(Setback::Passing(cause)) if cause.starts_with("NOGROUP") => {
-                    self.estate.settled(&left);
-                    break;
-                }
-                Err(Setback::Passing(cause)) => {
-                    tracing::debug!("cannot take over from {} yet: {cause}", left.holder);
-                    most = (next.len() / 2).max(1);
-                }
-            }
-            tokio::select! {
-                () = backoff.wait() => {}
-                () = self.stop.cancelled() => return Ok(Step::Over),
-            }
-        }
-        Ok(Step::Done)
-    }
-
-    /// Hands on what was taken over; false where it was refused.
-    async fn take_over(&mut self, left: &Left, inherited: Inherited) -> bool {
-        match inherited.refusal {
-            Some(Refusal::Expelled) => {
-                self.life.tenure.end("this process was taken for dead");
-                return false;
-            }
-            Some(Refusal::Lives) => {
-                self.estate.settled(left);
-                return false;
-            }
-            None => {}
-        }
-        self.intake.deleted(inherited.deleted);
-        if matches!(self.origin, Origin::Input(_)) {
-            self.intake.inherited(inherited.entries.len() as u64, &left.holder);
-        }
-        for entry in inherited.entries {
-            if entry.id > self.life.last {
-                self.life.ahead.insert(entry.id);
-            }
-            let entries = Entries::of_one(entry.id, entry.encoded, entry.fields, self.payload_field());
-            self.hand_over(entries, entry.attempt).await;
-        }
-        true
-    }
-
-    async fn put_off(&mut self, left: Left, setback: Setback) -> Result<Step, Error> {
-        match setback {
-            Setback::Final(error) => Err(error),
-            Setback::Passing(cause) => {
-                tracing::debug!("cannot take over from {} yet: {cause}", left.holder);
-                // The steward finds it again.
-                self.estate.settled(&left);
-                Ok(Step::Done)
-            }
-        }
-    }
-
     async fn deliver(&mut self, entries: Entries) {
         if !entries.list.is_empty() {
             self.hand_over(entries, 1).await;
@@ -513,21 +396,6 @@ impl Reading {
             Origin::Input(name) => Some(name.as_bytes()),
             Origin::Spill => None,
         }
-    }
-}
-
-impl Entries {
-    /// One entry, from its encoded fields.
-    fn of_one(id: EntryId, encoded: Vec<u8>, fields: u32, payload_field: Option<&[u8]>) -> Self {
-        let payload = match crate::record::fields(&encoded, fields as usize).next() {
-            Some((name, value)) if fields == 1 && payload_field.is_none_or(|field| field == name) => {
-                Some(Bytes::copy_from_slice(value))
-            }
-            _ => None,
-        };
-        let (bytes, fields) = payload.map_or((encoded.into(), fields), |payload| (payload, 0));
-        let spans = vec![Span { start: 0, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }];
-        Self { bytes, spans, list: vec![Entry { id, fields }], deleted: Vec::new() }
     }
 }
 

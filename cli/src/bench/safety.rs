@@ -43,8 +43,8 @@ pub(crate) async fn check(site: &mut Site, extent: Extent) -> anyhow::Result<()>
     }
     if site.info("cluster").await?.get::<u8>("cluster_enabled") == Some(1) {
         bail!(refuse(format!(
-            "the server at {at} is a node of a Redis Cluster, which the source pubsub does not work with yet: give \
-             one that is not part of a cluster"
+            "the server at {at} is a node of a Redis Cluster, which has no place for all of the bench's keys: give one \
+             that is not part of a cluster"
         )));
     }
     for key in KEYS {

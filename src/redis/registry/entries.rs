@@ -19,6 +19,21 @@ pub(crate) struct Entries {
     pub(crate) deleted: Vec<EntryId>,
 }
 
+impl Entries {
+    /// One entry, from its encoded fields.
+    pub(crate) fn of_one(id: EntryId, encoded: Vec<u8>, fields: u32, payload_field: Option<&[u8]>) -> Self {
+        let payload = match crate::record::fields(&encoded, fields as usize).next() {
+            Some((name, value)) if fields == 1 && payload_field.is_none_or(|field| field == name) => {
+                Some(Bytes::copy_from_slice(value))
+            }
+            _ => None,
+        };
+        let (bytes, fields) = payload.map_or((encoded.into(), fields), |payload| (payload, 0));
+        let spans = vec![Span { start: 0, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }];
+        Self { bytes, spans, list: vec![Entry { id, fields }], deleted: Vec::new() }
+    }
+}
+
 /// What was found, or the text of an error reply, and how many bytes it took.
 pub(super) type Answer = (Result<Parsed, String>, usize);
 

@@ -1,0 +1,137 @@
+//! What the server answers to a lane's transactions.
+
+use crate::redis::reply::{self, Reply};
+use crate::redis::resp::{self, FrameError, Head};
+
+/// What the hash says to a new connection.
+pub(super) struct Fence {
+    pub(super) number: u64,
+    pub(super) fence: i64,
+}
+
+impl Fence {
+    pub(super) fn read(reply: &Reply<'_>) -> Result<Self, String> {
+        match reply {
+            Reply::Array(Some(replies)) => match replies.as_slice() {
+                [Reply::Bulk(None), Reply::Int(fence)] => Ok(Self { number: 0, fence: *fence }),
+                [Reply::Bulk(Some(number)), Reply::Int(fence)] => {
+                    let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+                    let number = number.ok_or_else(|| "the lane's number is no number".to_owned())?;
+                    Ok(Self { number, fence: *fence })
+                }
+                replies => {
+                    Err(replies.iter().find_map(Reply::error).unwrap_or_else(|| format!("{replies:?}")))
+                }
+            },
+            other => Err(other.error().unwrap_or_else(|| format!("{other:?}"))),
+        }
+    }
+}
+
+/// What the server made of a transaction.
+pub(super) enum Executed {
+    /// All of it; so many entries were acknowledged that were not before.
+    All {
+        acknowledged: u64,
+    },
+    Nothing(String),
+    /// The first command that was refused, counted from 0.
+    InPart {
+        from: usize,
+        answer: String,
+    },
+}
+
+impl Executed {
+    /// Reads the reply to an `EXEC` at the front of `input`, and how many bytes it takes; `None` until it is
+    /// complete. Nearly all of it are the ids of the entries, which are only stepped over.
+    ///
+    /// `answers` are those of the commands before the last one.
+    pub(super) fn parse(input: &[u8], answers: usize) -> Result<Option<(Self, usize)>, FrameError> {
+        let Some((Head::Array(Some(len)), mut at)) = resp::head(input, 0)? else {
+            return Ok(reply::parse(input)?.map(|(reply, used)| (Self::of_none(&reply), used)));
+        };
+        if len > answers + 1 {
+            let (what, limit) = ("replies to a commit", answers + 1);
+            return Err(FrameError::TooLarge { what, size: len, limit });
+        }
+        let (mut error, mut acknowledged) = (None, None);
+        for index in 0..len {
+            if let Some(id) = reply::skip_short_bulk(&input[at..]) {
+                at += id;
+                continue;
+            }
+            let Some((reply, used)) = reply::parse(&input[at..])? else { return Ok(None) };
+            error = error.or_else(|| Some((index, reply.error()?)));
+            if let Reply::Int(count) = reply {
+                acknowledged = acknowledged.or(u64::try_from(count).ok());
+            }
+            at += used;
+        }
+        let executed = match error {
+            Some((from, answer)) => Self::InPart { from, answer },
+            None if len == answers + 1 => Self::All { acknowledged: acknowledged.unwrap_or(0) },
+            None => Self::InPart { from: len, answer: format!("{len} replies to {answers} commands") },
+        };
+        Ok(Some((executed, at)))
+    }
+
+    /// Reads a reply that has no replies of commands in it.
+    fn of_none(reply: &Reply<'_>) -> Self {
+        match reply {
+            Reply::Array(None) | Reply::Bulk(None) => {
+                Self::Nothing("the lane's number was changed by others".to_owned())
+            }
+            other => Self::Nothing(other.error().unwrap_or_else(|| format!("{other:?}"))),
+        }
+    }
+}
+
+/// How many entries an `XCLAIM JUSTID` made pending again.
+pub(super) fn pending_again(reply: &Reply<'_>) -> Result<usize, String> {
+    match reply {
+        Reply::Array(Some(ids)) => Ok(ids.len()),
+        other => Err(other.error().unwrap_or_else(|| format!("{other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(input: &str, appended: usize) -> Option<(Executed, usize)> {
+        Executed::parse(input.as_bytes(), appended).unwrap()
+    }
+
+    const TWO: &str = "*3\r\n$15\r\n1700000000000-0\r\n$16\r\n1700000000000-10\r\n:0\r\n";
+
+    #[test]
+    fn all_of_a_commit_was_made_when_each_record_has_its_entry() {
+        let (executed, used) = parse(&format!("{TWO}+OK\r\n"), 2).unwrap();
+        assert!(matches!(executed, Executed::All { .. }));
+        assert_eq!(used, TWO.len());
+    }
+
+    #[test]
+    fn an_incomplete_answer_is_waited_for_wherever_it_ends() {
+        assert!((0..TWO.len()).all(|end| parse(&TWO[..end], 2).is_none()));
+    }
+
+    #[test]
+    fn an_error_among_the_replies_is_a_commit_in_part() {
+        let reply = "*3\r\n$3\r\n1-0\r\n-WRONGTYPE no\r\n:0\r\n";
+        assert!(matches!(
+            parse(reply, 2),
+            Some((Executed::InPart { from: 1, answer }, _)) if answer == "WRONGTYPE no"
+        ));
+        assert!(matches!(parse(TWO, 3), Some((Executed::InPart { .. }, _))));
+    }
+
+    #[test]
+    fn nil_and_a_refusal_are_no_commit() {
+        assert!(matches!(parse("*-1\r\n", 2), Some((Executed::Nothing(_), 5))));
+        assert!(
+            matches!(parse("-EXECABORT x\r\n", 2), Some((Executed::Nothing(why), _)) if why == "EXECABORT x")
+        );
+    }
+}
