@@ -17,7 +17,7 @@ use crate::{
     Error, PrivateServer, binary,
     config::Config,
     launch::{Launch, Launched},
-    port,
+    port::Port,
 };
 
 /// How many ports are tried.
@@ -107,8 +107,8 @@ impl Builder {
 
         let mut launch = Launch::new(binary, folder.path(), config.secrets());
         for _ in 0..PORTS {
-            let Some(port) = port::probably_free() else { break };
-            config.write(&launch.config, folder.path(), &launch.socket, port)?;
+            let Some(port) = Port::probably_free() else { break };
+            config.write(&launch.config, folder.path(), &launch.socket, port.number)?;
             match launch.start(folder.path()).await? {
                 Launched::Running(process) => {
                     return Ok(PrivateServer {

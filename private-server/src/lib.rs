@@ -15,7 +15,7 @@
 //! ```text
 //!   Builder::start
 //!     binary      which server: REDIS_SERVER, else valkey-server, else redis-server
-//!     port        a loopback port below 22768, tried until one is free
+//!     port        a loopback port below 20000, tried until one is free
 //!     config      everything the server is told, in a file of mode 0600
 //!     launch      process   the child, in a process group of its own ──► watchdog
 //!                 ready     PING over the private Unix socket until it answers

@@ -10,6 +10,7 @@ use crate::tls::Certificates;
 use crate::{
     Builder, Error,
     launch::{Launch, Launched},
+    port::Port,
     process::Process,
 };
 
@@ -25,7 +26,7 @@ pub struct PrivateServer {
     /// None after `stop` and `kill`. Dropped before the folder it writes to.
     pub(crate) process: Option<Process>,
     pub(crate) launch: Launch,
-    pub(crate) port: u16,
+    pub(crate) port: Port,
     pub(crate) version: String,
     pub(crate) password: Option<String>,
     pub(crate) speaks_tls: bool,
@@ -56,12 +57,12 @@ impl PrivateServer {
 
     /// `127.0.0.1:PORT`.
     pub fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number)
     }
 
-    /// The port, 10000 to 22767. The same after each restart.
+    /// The port, 10000 to 19999. The same after each restart.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number
     }
 
     /// The Unix socket, which is always there and never speaks TLS.
