@@ -105,10 +105,14 @@ async fn a_burst_that_no_buffer_holds_is_processed_once_also_across_a_restart() 
     a_burst_and_a_restart(100_000, 1 << 20, Duration::from_secs(60)).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
-async fn long_a_million_at_once_are_processed_once_also_across_a_restart() {
-    a_burst_and_a_restart(1_000_000, 8 << 20, Duration::from_secs(600)).await;
+mod long {
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes more than a minute; scripts/test --long runs it"]
+    async fn a_million_at_once_are_processed_once_also_across_a_restart() {
+        super::a_burst_and_a_restart(1_000_000, 8 << 20, Duration::from_secs(600)).await;
+    }
 }
 
 #[tokio::test]
