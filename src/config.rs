@@ -47,7 +47,8 @@ pub struct Config {
     /// long: Redis has taken them.
     pub max_payload: usize,
     /// How often a message is tried before it is rejected, the first time included. Default: 5. Of an entry of a stream
-    /// the tries of all processes count, and those that ended with their process.
+    /// the tries of all processes count, and those that ended with their process, also of what that had fetched and not
+    /// begun: with 1, what a killed process held is rejected.
     pub max_attempts: u32,
     /// How long one attempt may take. Default: no limit.
     pub processor_timeout: Option<Duration>,

@@ -29,7 +29,7 @@ pub(crate) struct Intake {
 }
 
 /// What there is to say of a full buffer without a spill.
-const FULL: &str = "";
+const FULL: &str = "; raise --buffer";
 
 impl Intake {
     pub(crate) fn new(
@@ -150,6 +150,14 @@ impl Intake {
         self.counts.lose_group();
     }
 
+    /// The spill was deleted, and since then has been given so many messages.
+    pub(crate) fn spill_lost(&self, left: u64, spill: &str) {
+        let lost = self.counts.lose_spill(left);
+        if lost > 0 {
+            tracing::warn!("{lost} messages that were in {spill} were deleted with it, and are lost");
+        }
+    }
+
     /// Reports a span of time in which messages may have been published without reaching us.
     pub(crate) fn gap(&self, cause: String, duration: Duration) {
         tracing::warn!("gap of {duration:.1?}: {cause}; what was published meanwhile did not reach us");
@@ -195,10 +203,8 @@ impl Intake {
         self.counts.discard(messages);
         if let Some(dropped) = self.drops.add(messages) {
             let limit = self.buffer.limit();
-            let way_out =
-                if self.spill.is_some() { "raise --spill-max or --buffer" } else { "raise --buffer" };
             tracing::warn!(
-                "dropped {dropped} messages: the buffer of {limit} bytes is full{full}; {way_out}, or add consumers"
+                "dropped {dropped} messages: the buffer of {limit} bytes is full{full}, or add consumers"
             );
         }
     }

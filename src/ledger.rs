@@ -31,6 +31,8 @@ pub struct Ledger {
     pub spilled: u64,
     /// Messages that were read back from the spill: ours, and those that were left there before or by others.
     pub drained: u64,
+    /// Messages of ours that were in the spill when somebody deleted it.
+    pub spill_lost: u64,
     /// The part of `received` that we took over from processes that died, or were idle for too long.
     pub inherited: u64,
     /// Entries that somebody deleted while they were pending: there is nothing left of them to process.
@@ -76,11 +78,11 @@ impl Ledger {
         (self.received + self.drained).saturating_sub(settled + self.taken_over + self.spilled)
     }
 
-    /// Messages that this group has put into the spill and not read back; negative where it has read more, which
-    /// was left there before.
+    /// Messages that this group has put into the spill and not read back, as far as nobody deleted them there; negative
+    /// where it has read more, which was left there before.
     #[must_use]
     pub fn in_the_spill(&self) -> i64 {
-        self.spilled.cast_signed() - self.drained.cast_signed()
+        self.spilled.cast_signed() - self.drained.cast_signed() - self.spill_lost.cast_signed()
     }
 }
 
@@ -97,6 +99,7 @@ impl fmt::Display for Ledger {
             (self.abandoned, "abandoned"),
             (self.taken_over, "taken over"),
             (spill.max(0).unsigned_abs(), "in the spill"),
+            (self.spill_lost, "deleted with the spill"),
             (self.in_flight(), "in flight"),
         ];
         for (count, name) in rest.into_iter().filter(|(count, _)| *count > 0) {
@@ -107,11 +110,12 @@ impl fmt::Display for Ledger {
             (self.inherited, "of the received were inherited"),
             (self.deleted, "were deleted while they were pending"),
             (self.trimmed, "were trimmed before they were read"),
-            (self.trimmed_unknown, "times an unknown number was trimmed before it was read"),
-            (self.group_lost, "times the group was gone and made anew"),
+            (self.trimmed_unknown, "× an unknown number was trimmed before it was read"),
+            (self.group_lost, "× the group was gone and made anew"),
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "; {count} {note}")?;
+            let space = if note.starts_with('×') { "" } else { " " };
+            write!(f, "; {count}{space}{note}")?;
         }
         match self.gaps.count {
             0 => write!(f, "; no gaps"),
@@ -132,6 +136,7 @@ pub(crate) struct Counts {
     taken_over: AtomicU64,
     spilled: AtomicU64,
     drained: AtomicU64,
+    spill_lost: AtomicU64,
     inherited: AtomicU64,
     deleted: AtomicU64,
     trimmed: AtomicU64,
@@ -167,6 +172,14 @@ impl Counts {
 
     pub(crate) fn drain(&self, messages: u64) {
         self.drained.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    /// The spill was deleted; of what is in it now, so many messages may be ours. How many were lost.
+    pub(crate) fn lose_spill(&self, left: u64) -> u64 {
+        let ours = u64::try_from(self.read().in_the_spill()).unwrap_or(0);
+        let lost = ours.saturating_sub(left);
+        self.spill_lost.fetch_add(lost, Ordering::AcqRel);
+        lost
     }
 
     pub(crate) fn inherit(&self, messages: u64) {
@@ -230,6 +243,7 @@ impl Counts {
             taken_over,
             spilled,
             drained,
+            spill_lost: self.spill_lost.load(Ordering::Acquire),
             inherited: self.inherited.load(Ordering::Acquire),
             deleted: self.deleted.load(Ordering::Acquire),
             trimmed: self.trimmed.load(Ordering::Acquire),
@@ -310,7 +324,7 @@ mod tests {
         assert_eq!(
             counts.read().to_string(),
             "received 5 = processed 3 + rejected 0 + dropped 0 + taken over 2; 2 of the received were inherited; \
-             7 were trimmed before they were read; 1 times an unknown number was trimmed before it was read; no gaps"
+             7 were trimmed before they were read; 1× an unknown number was trimmed before it was read; no gaps"
         );
     }
 

@@ -50,6 +50,18 @@ impl Record {
         self.fields += 1;
     }
 
+    /// Adds a field, in the place of all that have its name.
+    pub(crate) fn set(&mut self, field: &str, value: impl AsRef<[u8]>) {
+        if self.get(field).is_some() {
+            let mut others = Self::with_capacity(self.encoded.len());
+            for (name, value) in self.iter().filter(|(name, _)| *name != field.as_bytes()) {
+                others.push(name, value);
+            }
+            *self = others;
+        }
+        self.push(field, value);
+    }
+
     /// How many fields it has.
     #[must_use]
     pub fn len(&self) -> usize {

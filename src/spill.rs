@@ -66,7 +66,7 @@ impl Spill {
         if !self.put(&mut records, &mut taken).await {
             return (taken, STUCK);
         }
-        (taken, if fitting < spans.len() { ", and so is the spill" } else { "" })
+        (taken, SPILL_IS_FULL)
     }
 
     async fn put(&self, records: &mut Records, taken: &mut usize) -> bool {
@@ -82,4 +82,6 @@ impl Spill {
     }
 }
 
-const STUCK: &str = ", and Redis takes nothing into the spill";
+const SPILL_IS_FULL: &str = ", and so is the spill; raise --spill-max or --buffer";
+const STUCK: &str =
+    ", and Redis takes nothing into the spill; see to its memory and its connections, raise --buffer";

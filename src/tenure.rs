@@ -94,6 +94,11 @@ impl Tenure {
         }
     }
 
+    /// Whether a commit of this lane was confirmed.
+    pub(crate) fn has_confirmed(&self, lane: &str) -> bool {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(lane)
+    }
+
     /// The last number of each lane that was confirmed. Redis knows no lower ones, unless it has gone back.
     pub(crate) fn confirmed(&self) -> BTreeMap<String, u64> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).clone()

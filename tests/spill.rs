@@ -213,6 +213,25 @@ async fn while_redis_has_no_memory_for_the_spill_messages_are_dropped_and_counte
     assert_eq!((judgement.doubled.len(), judgement.strange.len()), (0, 0));
 }
 
+#[tokio::test]
+async fn what_is_deleted_with_the_spill_is_counted_as_lost() {
+    let server = Server::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let group = spilling(behind_a_gate(&server, &gate), SMALL).start().await.unwrap();
+    let published = server.publish(5_000).await;
+    received(&group, published.len()).await;
+    eventually(LIMIT, "most of it is spilled", async || group.ledger().spilled > 4_000).await;
+    server.run::<()>(&format!("DEL {SPILL}")).await;
+    gate.add_permits(published.len());
+    eventually(LIMIT, "it is noticed", async || group.ledger().spill_lost > 0).await;
+    drained(&server, &group, LIMIT).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_adds_up(&ledger);
+    assert_eq!(ledger.in_the_spill(), 0, "{ledger}");
+    let judgement = judge(&published, &server.output().await);
+    assert_eq!(judgement.lost.len() as u64, ledger.spill_lost + ledger.taken_over, "{ledger}");
+}
+
 /// Where the other process finds its server.
 const URL: &str = "RCG_SPILL_SERVER";
 

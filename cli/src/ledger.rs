@@ -29,7 +29,7 @@ impl Form {
                 rejected: ledger.rejected,
                 dropped: ledger.dropped,
                 taken_over: ledger.taken_over,
-                in_the_spill: ledger.in_the_spill(),
+                in_the_spill: u64::try_from(ledger.in_the_spill()).unwrap_or(0),
                 in_flight: ledger.in_flight(),
                 gaps: ledger.gaps.count,
                 backlog: backlog.map(|backlog| Behind {
@@ -56,6 +56,7 @@ impl Form {
                 taken_over: ledger.taken_over,
                 spilled: ledger.spilled,
                 drained: ledger.drained,
+                spill_lost: ledger.spill_lost,
                 inherited: ledger.inherited,
                 deleted: ledger.deleted,
                 trimmed: ledger.trimmed,
@@ -86,7 +87,7 @@ enum Line<'a> {
         rejected: u64,
         dropped: u64,
         taken_over: u64,
-        in_the_spill: i64,
+        in_the_spill: u64,
         in_flight: u64,
         gaps: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +103,7 @@ enum Line<'a> {
         taken_over: u64,
         spilled: u64,
         drained: u64,
+        spill_lost: u64,
         inherited: u64,
         deleted: u64,
         trimmed: u64,
@@ -167,7 +169,7 @@ mod tests {
     fn a_ledger_as_json_has_every_column() {
         assert_eq!(
             Form::Json.ledger(&ledger()),
-            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"taken_over":0,"spilled":0,"drained":0,"inherited":0,"deleted":0,"trimmed":0,"trimmed_unknown":0,"group_lost":0,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
+            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"taken_over":0,"spilled":0,"drained":0,"spill_lost":0,"inherited":0,"deleted":0,"trimmed":0,"trimmed_unknown":0,"group_lost":0,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
         );
     }
 }

@@ -171,19 +171,12 @@ struct Parts {
     steward: Option<Steward>,
 }
 
-/// The name of the group that drains a spill.
-const DRAINERS: &str = "processors";
-
 impl Parts {
     fn new(config: &Config, ids: Vec<Uuid>, shared: &Shared) -> Result<Self, Error> {
         let server = Server::new(config.address.clone(), &config.tls)?;
         let process = Uuid::new_v4();
         let spill_key = config.spill();
-        let names = match (config.source, &spill_key) {
-            (SourceKind::Stream, _) => Some(registry::Names::new(&config.input, &config.stream.group)),
-            (SourceKind::PubSub, Some(spill)) => Some(registry::Names::new(spill, DRAINERS)),
-            (SourceKind::PubSub, None) => None,
-        };
+        let names = registry::Names::of(config);
         let acknowledges = names.as_ref().map(|names| Acknowledges {
             stream: names.input.clone(),
             group: names.group.clone(),
@@ -293,7 +286,7 @@ impl Parts {
             SourceKind::PubSub => {
                 let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
                 let source = PubSub::open(self.server.clone(), &config.input, config.max_payload).await?;
-                Ok((AnySource::PubSub(source), drain))
+                Ok((AnySource::PubSub(Box::new(source)), drain))
             }
         }
     }
@@ -309,7 +302,7 @@ impl Parts {
         steward.join(begin).await?;
         let mut reader = Reader::new(self.server.clone(), steward.names().clone(), origin.clone());
         reader.connect().await?;
-        Ok(Some(AnySource::Stream(Stream::new(reader, steward, begin, origin, channel))))
+        Ok(Some(AnySource::Stream(Box::new(Stream::new(reader, steward, begin, origin, channel)))))
     }
 
     async fn leave(mut self) {

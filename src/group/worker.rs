@@ -187,7 +187,7 @@ impl Desk {
             && let Some(id) = message.entry_id()
         {
             for record in records.iter_mut() {
-                record.push(SOURCE_ID, id.to_string());
+                record.set(SOURCE_ID, id.to_string());
             }
         }
         if records.is_empty() {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::control::Control;
 use super::ids::Names;
+use super::registry;
 use super::setback::Setback;
 use crate::config::{Commit, Config, SourceKind};
 use crate::error::Error;
@@ -28,7 +29,9 @@ pub(crate) async fn check(
         (&config.ids_key, "list", "ids-key"),
     ];
     let spill = spill.as_ref().map(|spill| (spill, "stream", "spill-key"));
-    for (key, needed, option) in input.into_iter().chain(others).chain(spill) {
+    let registry = registry::Names::of(config);
+    let leases = registry.as_ref().map(|names| (&names.leases, "zset", names.option_of_leases()));
+    for (key, needed, option) in input.into_iter().chain(others).chain(spill).chain(leases) {
         let found: String = cmd("TYPE")
             .arg(key)
             .query_async(connection)
@@ -70,6 +73,10 @@ async fn check_slots(
             .map_err(|error| control.setback("CLUSTER KEYSLOT", "+cluster|keyslot", &error))?;
         slots.push((option, key, slot));
     }
+    let way_out = match spill {
+        Some(_) => "--overflow drop",
+        None => "--commit at-least-once",
+    };
     match slots.iter().find(|(.., slot)| *slot != slots[0].2) {
         None => Ok(()),
         Some((option, key, _)) => Err(Setback::Final(Error::Config {
@@ -77,7 +84,7 @@ async fn check_slots(
             problem: format!(
                 "{key} and {} are in different slots of the cluster, so no commit can acknowledge in one and append to \
                  the other; give them names with one tag, as {{messages}}:published, {{messages}}:processed and \
-                 {{messages}}:rejected have, or take --commit at-least-once",
+                 {{messages}}:rejected have, or take {way_out}",
                 slots[0].1
             ),
         })),

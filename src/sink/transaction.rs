@@ -48,6 +48,8 @@ pub(super) struct Transaction {
     connection: Option<Connection>,
     /// The tenure whose permit the connection watches, and has seen since.
     watched: Option<Arc<Tenure>>,
+    /// Whether the commit under way was sent before.
+    sent: bool,
     /// Whether a connection has raised the fence before: then the hash must be there.
     fenced: bool,
     out: Vec<u8>,
@@ -55,7 +57,16 @@ pub(super) struct Transaction {
 
 impl Transaction {
     pub(super) fn new(key: String) -> Self {
-        Self { key, number: 0, confirmed: 0, connection: None, watched: None, fenced: false, out: Vec::new() }
+        Self {
+            key,
+            number: 0,
+            confirmed: 0,
+            connection: None,
+            watched: None,
+            sent: false,
+            fenced: false,
+            out: Vec::new(),
+        }
     }
 
     pub(super) fn key(&self) -> &str {
@@ -65,6 +76,7 @@ impl Transaction {
     /// Takes up the next commit.
     pub(super) fn begin(&mut self, target: &Target, records: &Records) {
         self.number += 1;
+        self.sent = false;
         let (out, key) = (&mut self.out, self.key.as_bytes());
         out.clear();
         out.shrink_to(8 * Records::MOST_BYTES);
@@ -92,8 +104,12 @@ impl Transaction {
                     self.confirmed = self.number;
                     return Ok(Made::Yes);
                 }
-                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
-                if let Some(tenure) = records.held().filter(|_| forgotten || made < self.confirmed) {
+                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one. What
+                // became of commits of an earlier tenure is no concern of this one: with that tenure the hash goes.
+                if let Some(tenure) = records.held()
+                    && (forgotten || made < self.confirmed)
+                    && (self.sent || tenure.has_confirmed(&self.key))
+                {
                     tenure.end(WENT_BACK);
                 }
                 connection
@@ -106,6 +122,7 @@ impl Transaction {
             self.connection = Some(connection);
             return Ok(Made::Never);
         }
+        self.sent = true;
         match connection.send(&self.out).await {
             Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
             // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.

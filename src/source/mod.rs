@@ -14,8 +14,8 @@ use crate::intake::Intake;
 
 /// A source of any kind.
 pub(crate) enum AnySource {
-    PubSub(PubSub),
-    Stream(Stream),
+    PubSub(Box<PubSub>),
+    Stream(Box<Stream>),
 }
 
 impl Source for AnySource {

@@ -12,6 +12,7 @@ mod estate;
 mod flow;
 mod inheritance;
 mod steward;
+mod trimmed;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::estate::Estate;
 use self::flow::Flow;
 pub(crate) use self::steward::Steward;
+use self::trimmed::Trimmed;
 use super::Source;
 use crate::config::Begin;
 use crate::entry_id::EntryId;
@@ -30,7 +32,7 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::{self, Origin};
 use crate::redis::backoff::Backoff;
-use crate::redis::registry::{Entries, Figures, Former, Reader, Registry, Unread};
+use crate::redis::registry::{Entries, Former, Reader, Registry, Unread};
 use crate::redis::setback::Setback;
 use crate::tenure::{Tenure, WENT_BACK};
 
@@ -51,6 +53,8 @@ pub(crate) struct Stream {
     stream: Arc<str>,
     /// Where messages say that they came from: of a spill, what they were published to.
     channel: Arc<str>,
+    /// Whether the stream is trimmed by us.
+    trims: bool,
 }
 
 impl Stream {
@@ -65,13 +69,14 @@ impl Stream {
     ) -> Self {
         let registry = steward.another_desk();
         let stream = registry.names.input.as_str().into();
-        Self { reader, registry, estate: steward.estate(), begin, origin, stream, channel: channel.into() }
+        let (estate, trims) = (steward.estate(), steward.trims());
+        Self { reader, registry, estate, begin, origin, stream, channel: channel.into(), trims }
     }
 }
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, estate, begin, origin, stream, channel } = self;
+        let Self { reader, registry, estate, begin, origin, stream, channel, trims } = self;
         let tenure = estate.tenure();
         let mut reading = Reading {
             reader,
@@ -85,7 +90,7 @@ impl Source for Stream {
             stop: stop.clone(),
             flow: Flow::new(),
             trouble: None,
-            figures: None,
+            trimmed: Trimmed::new(trims),
             life: Life::new(tenure),
         };
         while !stop.is_cancelled() {
@@ -110,8 +115,7 @@ struct Reading {
     flow: Flow,
     /// While nothing can be read: how long to wait before the next attempt.
     trouble: Option<Backoff>,
-    /// As they were with the last read.
-    figures: Option<Figures>,
+    trimmed: Trimmed,
     life: Life,
 }
 
@@ -181,6 +185,7 @@ impl Reading {
         if self.life.tenure.is_over() {
             return Ok(Some(Step::Done));
         }
+        self.look_at_the_count().await;
         if !self.life.in_doubt {
             return Ok(None);
         }
@@ -202,7 +207,12 @@ impl Reading {
     async fn connect(&mut self) -> Result<Step, Error> {
         loop {
             match self.reader.connect().await {
-                Ok(Former::Gone) => return Ok(Step::Done),
+                Ok(Former::Gone) => {
+                    // Whatever broke this connection has broken that one, as a rule.
+                    self.registry.disconnect();
+                    self.trimmed.doubt();
+                    return Ok(Step::Done);
+                }
                 Ok(Former::MayBeHeard) => {
                     // What is handed to this name from now on is left to those who take over.
                     self.life.tenure.end("a read was given up that Redis may still hear");
@@ -269,6 +279,9 @@ impl Reading {
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
+        if self.trouble.take().is_some() {
+            tracing::info!("{} is read again", self.stream);
+        }
         if figures.last_delivered < self.life.last {
             // What was handed to us since is handed out once more: here it has to be dropped.
             self.life.tenure.end(WENT_BACK);
@@ -306,52 +319,10 @@ impl Reading {
         self.deliver(entries).await;
     }
 
-    /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
-    async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
-        let earlier = self.figures.replace(figures);
-        // In a spill entries are deleted by nobody but us.
-        if matches!(self.origin, Origin::Spill) {
-            return Ok(());
-        }
-        if earlier.is_some_and(|earlier| figures.may_have_trimmed_unread_since(&earlier)) {
-            self.intake.trimmed(None, &self.stream);
-        }
-        let mut trimmed = figures.trimmed_unread();
-        match read.list.last() {
-            _ if trimmed == 0 => {}
-            // Whoever of us comes first moves the group behind it, so that it is counted once.
-            None => match self.registry.skip().await {
-                Ok(skipped) => trimmed = skipped,
-                Err(Setback::Final(error)) => return Err(error),
-                // It may have been done, and then nobody counts it again.
-                Err(Setback::Passing(_)) => {
-                    trimmed = 0;
-                    self.intake.trimmed(None, &self.stream);
-                }
-            },
-            Some(last) => {
-                let position = figures.removed() + read.list.len() as u64;
-                // Refused, it costs no more than that; the README says so.
-                if let Err(setback) = self.registry.mend(last.id, position).await {
-                    tracing::debug!("what is trimmed next may be counted with what was: {setback:?}");
-                }
-            }
-        }
-        if trimmed > 0 {
-            self.intake.trimmed(Some(trimmed), &self.stream);
-        }
-        Ok(())
-    }
-
     /// What an answer means; `None` when there was none that can be used.
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
-            Ok(answer) => {
-                if self.trouble.take().is_some() {
-                    tracing::info!("{} is read again", self.stream);
-                }
-                Ok(Some(answer))
-            }
+            Ok(answer) => Ok(Some(answer)),
             Err(Unread::Final(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
                 self.put_up_with(&cause).await;
@@ -359,7 +330,14 @@ impl Reading {
             }
             Err(Unread::NoGroup(answer)) => {
                 match self.registry.create_group(self.begin).await {
-                    Ok(true) => self.intake.group_lost(&answer, &self.registry.names.group, &self.stream),
+                    Ok(true) => {
+                        self.intake.group_lost(&answer, &self.registry.names.group, &self.stream);
+                        if matches!(self.origin, Origin::Spill) {
+                            // What was appended since it was deleted is there.
+                            let left = self.registry.length().await.unwrap_or(0);
+                            self.intake.spill_lost(left, &self.stream);
+                        }
+                    }
                     Ok(false) => {}
                     Err(Setback::Final(error)) => return Err(error),
                     Err(Setback::Passing(cause)) => {
@@ -367,7 +345,7 @@ impl Reading {
                         let _ = self.stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
                     }
                 }
-                self.figures = None;
+                self.trimmed.forget();
                 self.life.last = EntryId::default();
                 self.life.ahead.clear();
                 Ok(None)

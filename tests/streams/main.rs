@@ -14,6 +14,7 @@ mod scene;
 mod support;
 
 mod attempts;
+mod counts;
 mod killing;
 mod restarts;
 mod sharing;

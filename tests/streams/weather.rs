@@ -210,6 +210,10 @@ async fn an_input_that_is_no_stream_ends_the_start_and_nothing_is_read() {
     }
     let groups: Vec<redis::Value> = server.run(&format!("XINFO GROUPS {INPUT}")).await;
     assert_eq!(groups, [], "nothing was read");
+    let leases = format!("{{{INPUT}}}:leases:{GROUP}");
+    server.run::<()>(&format!("SET {leases} text")).await;
+    let refused = group_at(&server).start().await.err();
+    assert!(matches!(&refused, Some(Error::WrongType { key, .. }) if *key == leases), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,6 +238,16 @@ async fn an_input_or_output_that_becomes_another_type_ends_the_group_and_nothing
             assert_nothing_left_behind(&server).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_that_become_another_type_end_the_group() {
+    let server = Server::start().await;
+    let mut group = group_at(&server).start().await.unwrap();
+    let leases = format!("{{{INPUT}}}:leases:{GROUP}");
+    server.run::<()>(&format!("SET {leases} text")).await;
+    let end = timeout(LIMIT, group.join()).await.unwrap();
+    assert!(matches!(&end, Err(Error::WrongType { key, .. }) if *key == leases), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

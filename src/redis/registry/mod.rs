@@ -34,8 +34,9 @@ pub(crate) use self::read::{Former, Reader, Unread};
 pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
+use crate::error::Error;
 use crate::redis::control::{Control, connected};
-use crate::redis::setback::Setback;
+use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
 use crate::tenure::{Attempt, Tenure};
 
@@ -133,6 +134,31 @@ impl Registry {
     /// `last` is the last entry of that read, and `position` how many were ever added up to it.
     pub(crate) async fn mend(&mut self, last: EntryId, position: u64) -> Result<(), Setback> {
         self.call(&scripts::mend(&self.names, last, position)).await
+    }
+
+    /// Whether the group's count of what it has read can be relied on; it is mended where that can be.
+    pub(crate) async fn verify(&mut self) -> Result<bool, Setback> {
+        let verdict: String = self.call(&scripts::verify(&self.names)).await?;
+        Ok(verdict != "unknown")
+    }
+
+    /// Since when the server has counted itself, in milliseconds since 1970 by its own clock: since its start, if it was
+    /// never a replica. `None` where it does not tell.
+    pub(crate) async fn counting_since(&mut self) -> Result<Option<u64>, Setback> {
+        let mut ask = redis::cmd("INFO");
+        ask.arg("server").arg("replication");
+        // Not permitted to most users, and not needed by most.
+        let Ok(info) = self.call::<redis::InfoDict>(&ask).await else { return Ok(None) };
+        let number = |name| info.get::<u64>(name);
+        let was_replica =
+            info.get::<String>("master_replid2").is_none_or(|id| !id.trim_matches('0').is_empty());
+        let started = || number("server_time_usec")?.checked_sub(number("uptime_in_seconds")? * 1_000_000);
+        Ok(started().filter(|_| !was_replica).map(|micros| micros / 1000))
+    }
+
+    /// Gives up the connection: a new one is opened with the next call.
+    pub(crate) fn disconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Removes entries that all groups have acknowledged; how many.
@@ -271,6 +297,9 @@ impl Registry {
         .await;
         let setback = match answer {
             Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(Setback::Passing(answer))) if Kind::of(&answer) == Kind::WrongType => {
+                self.wrong_type(&answer).await
+            }
             Ok(Err(setback)) => setback,
             Err(_) => Setback::Passing(format!("no answer for {:?}", self.patience)),
         };
@@ -278,11 +307,28 @@ impl Registry {
         Err(setback)
     }
 
+    /// Which key it is that has another type: an error of a script does not say so.
+    async fn wrong_type(&mut self, answer: &str) -> Setback {
+        let Some(connection) = &mut self.connection else { return Setback::Passing(answer.to_owned()) };
+        let Names { input, leases, option, .. } = &self.names;
+        for (key, needed, option) in
+            [(input, "stream", *option), (leases, "zset", self.names.option_of_leases())]
+        {
+            let mut ask = redis::cmd("TYPE");
+            let asked = ask.arg(key).query_async::<String>(connection);
+            let found = timeout(self.patience, asked).await.ok().and_then(Result::ok);
+            if let Some(found) = found.filter(|found| found != "none" && found != needed) {
+                return Setback::Final(Error::WrongType { key: key.clone(), found, needed, option });
+            }
+        }
+        Setback::Passing(answer.to_owned())
+    }
+
     /// What an ACL rule must have.
     fn needs(&self) -> String {
         let input = &self.names.input;
         format!(
-            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xclaim +xack +xlen +xtrim +zscore +zrange +zadd +zrem +set \
+            "+eval +time +xgroup +xinfo +xpending +xreadgroup +xrange +xclaim +xack +xlen +xtrim +zscore +zrange +zadd +zrem +set \
              +exists +unlink ~{input} ~{}",
             beside(input, "*")
         )

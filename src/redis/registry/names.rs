@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::config::{Config, SourceKind};
 use crate::slot::beside;
 
 /// The stream, its consumer group, and the keys beside the stream, all in one slot.
@@ -13,18 +14,37 @@ pub(crate) struct Names {
     pub(crate) group: String,
     /// Sorted set: process → when its lease expires, in ms of the server's clock.
     pub(crate) leases: String,
+    /// The option that names the stream.
+    pub(crate) option: &'static str,
 }
+
+/// The name of the group that drains a spill.
+const DRAINERS: &str = "processors";
 
 /// What the names of our consumers in a group begin with.
 const OURS: &str = "redis-consumer-group:";
 
 impl Names {
-    pub(crate) fn new(input: &str, group: &str) -> Self {
+    /// Those of the stream that is read, or of the spill; `None` where there is neither.
+    pub(crate) fn of(config: &Config) -> Option<Self> {
+        match config.source {
+            SourceKind::Stream => Some(Self::new(&config.input, &config.stream.group, "input")),
+            SourceKind::PubSub => Some(Self::new(&config.spill()?, DRAINERS, "spill-key")),
+        }
+    }
+
+    pub(crate) fn new(input: &str, group: &str, option: &'static str) -> Self {
         Self {
+            option,
             input: input.to_owned(),
             group: group.to_owned(),
             leases: beside(input, &format!("leases:{group}")),
         }
+    }
+
+    /// The option that the name of the leases' key depends on.
+    pub(crate) fn option_of_leases(&self) -> &'static str {
+        if self.option == "input" { "group" } else { self.option }
     }
 
     /// String: there for as long as the process may commit what it holds.
@@ -50,7 +70,7 @@ mod tests {
 
     #[test]
     fn all_keys_stand_beside_the_stream() {
-        let names = Names::new("messages:published", "processors");
+        let names = Names::new("messages:published", "processors", "input");
         let nil = "00000000-0000-0000-0000-000000000000";
         assert_eq!(names.leases, "{messages:published}:leases:processors");
         assert_eq!(names.permit(Uuid::nil()), format!("{{messages:published}}:permit:{nil}"));

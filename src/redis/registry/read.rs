@@ -163,11 +163,9 @@ impl Reader {
         };
         connection.send(out).await.map_err(|error| Unread::Broken(error.to_string()))?;
         if matches!(form, Form::Sampled { .. }) {
-            // MULTI and what was queued. A refusal shows in the EXEC as well.
+            // MULTI and what was queued. The EXEC says no more than that something was refused.
             for _ in 0..4 {
-                if let Some(answer) = connection.receive(|reply| reply.error()).await.map_err(broken)?
-                    && Kind::of(&answer) == Kind::Refusal
-                {
+                if let Some(answer) = connection.receive(|reply| reply.error()).await.map_err(broken)? {
                     return Err(self.refused(&answer));
                 }
             }

@@ -19,7 +19,8 @@ const COUNT: &str = include_str!("lua/count.lua");
 const CREATE: &str = include_str!("lua/create.lua");
 const SKIP: &str = include_str!("lua/skip.lua");
 const MEND: &str = include_str!("lua/mend.lua");
-const TRIM: &str = include_str!("lua/trim.lua");
+const VERIFY: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/verify.lua"));
+const TRIM: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/trim.lua"));
 
 /// About how many entries are trimmed by one call.
 const TRIMMED_AT_ONCE: u32 = 10_000;
@@ -137,6 +138,12 @@ pub(super) fn create(names: &Names, begin: Begin) -> Cmd {
 
 pub(super) fn skip(names: &Names) -> Cmd {
     let mut call = call(SKIP, &[&names.input]);
+    call.arg(&names.group);
+    call
+}
+
+pub(super) fn verify(names: &Names) -> Cmd {
+    let mut call = call(VERIFY, &[&names.input]);
     call.arg(&names.group);
     call
 }

@@ -41,6 +41,8 @@ pub(crate) struct Steward {
     backlog: Arc<Mutex<Option<Backlog>>>,
     /// Of a spill: how full it is.
     level: Arc<Level>,
+    /// Whether something of it may be in Redis.
+    joining: bool,
 }
 
 /// The part of the lease after which a process counts as dead: so that its entries are taken over within the lease.
@@ -76,6 +78,7 @@ impl Steward {
             cursor: EntryId::default(),
             backlog,
             level,
+            joining: false,
         }
     }
 
@@ -87,12 +90,18 @@ impl Steward {
         self.estate.clone()
     }
 
+    /// Whether the stream is trimmed by us.
+    pub(crate) fn trims(&self) -> bool {
+        self.input.trim == Trim::Acknowledged
+    }
+
     pub(crate) fn another_desk(&self) -> Registry {
         self.registry.another()
     }
 
     /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
+        self.joining = true;
         self.registry.create_group(begin).await?;
         self.begin().await?;
         self.estate.begin(self.tenure.clone());
@@ -140,6 +149,9 @@ impl Steward {
 
     /// Ends the tenure. What is still pending is for others to take over, at once.
     pub(crate) async fn leave(&mut self) -> Result<(), Setback> {
+        if !self.joining {
+            return Ok(());
+        }
         // Of the dead from whom nothing is left to take over, none stays for want of a last look.
         for process in self.estate.dead() {
             self.registry.bury(process).await?;
@@ -251,7 +263,7 @@ impl Steward {
     }
 
     async fn look(&mut self) -> Result<(), Setback> {
-        if self.input.trim == Trim::Acknowledged {
+        if self.trims() {
             // Not for longer than a renewal can wait.
             let until = Instant::now() + self.timing.retry();
             while self.registry.trim().await? > 0 && Instant::now() < until {}

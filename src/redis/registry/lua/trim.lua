@@ -1,21 +1,7 @@
-#!lua flags=allow-oom
 -- Removes the entries that every group of the stream has acknowledged, some of them at a time.
 -- KEYS: input. ARGV: how many at most, about
 -- Returns: how many were removed.
 local input, most = KEYS[1], ARGV[1]
-
--- The numbers in ids have 64 bits, and Lua's have 53: they are compared as what they are written as.
-local function less(a, b)
-  if #a ~= #b then return #a < #b end
-  return a < b
-end
-
-local function before(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  if a_ms ~= b_ms then return less(a_ms, b_ms) end
-  return less(a_seq, b_seq)
-end
 
 -- The id after this one; itself if its number among those of its millisecond is the last one.
 local function after(id)

@@ -29,6 +29,7 @@ use crate::sink::{Acknowledges, Lane, Records, Settled, Size, StreamLane, Target
 use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::steward::Steward;
+use crate::source::stream::trimmed::Trimmed;
 use crate::source::stream::{Life, Reading};
 use crate::spill::Level;
 use crate::tenure::Tenure;
@@ -94,7 +95,7 @@ impl Process {
             stop,
             flow: Flow::new(),
             trouble: None,
-            figures: None,
+            trimmed: Trimmed::new(false),
             life: Life::new(steward.tenure.clone()),
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };

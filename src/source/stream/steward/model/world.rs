@@ -62,7 +62,7 @@ impl<'a> World<'a> {
         story: &Story,
         name: u32,
     ) -> Self {
-        let names = Names::new(&format!("in:{name}"), "processors");
+        let names = Names::new(&format!("in:{name}"), "processors", "input");
         let group = Group {
             names,
             output: format!("out:{name}"),
@@ -373,7 +373,7 @@ impl<'a> World<'a> {
     }
 
     async fn see(&mut self) -> Seen {
-        let Names { input, group, leases } = &self.group.names;
+        let Names { input, group, leases, .. } = &self.group.names;
         let mut ask = redis::cmd("EVAL");
         ask.arg(include_str!("seen.lua")).arg(3).arg(input).arg(&self.group.output).arg(leases);
         ask.arg(group).arg(format!("{{{input}}}:permit:*"));
