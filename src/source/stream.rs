@@ -185,7 +185,7 @@ impl Reading {
         if self.life.tenure.is_over() {
             return Ok(Some(Step::Done));
         }
-        self.look_at_the_count().await;
+        self.look_at_the_count().await?;
         if !self.life.in_doubt {
             return Ok(None);
         }

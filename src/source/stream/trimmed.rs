@@ -50,19 +50,20 @@ impl Trimmed {
 
 impl Reading {
     /// Makes sure of the server's count before something is read that may lie behind what was trimmed.
-    pub(super) async fn look_at_the_count(&mut self) {
+    pub(super) async fn look_at_the_count(&mut self) -> Result<(), Error> {
         // In a spill entries are deleted by nobody but us.
         if matches!(self.origin, Origin::Spill) || !self.trimmed.is_due() {
-            return;
+            return Ok(());
         }
         self.trimmed.asked = Some(Instant::now());
         match self.registry.verify().await {
             Ok(reliable) => self.trimmed.reliable = reliable,
-            // Refused, it costs no more than that.
-            Err(setback) => {
-                tracing::debug!("whether the count of what was read is right is not known: {setback:?}")
+            Err(Setback::Final(error)) => return Err(error),
+            Err(Setback::Passing(cause)) => {
+                tracing::debug!("the count of what was read is not known: {cause}")
             }
         }
+        Ok(())
     }
 
     /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
