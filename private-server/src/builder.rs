@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     launch::{Launch, Launched},
     port::Port,
+    process::Role,
 };
 
 /// How many ports are tried.
@@ -32,6 +33,7 @@ const SOCKET_PATH: usize = 103;
 pub struct Builder {
     binary: Option<PathBuf>,
     config: Config,
+    pub(crate) role: Role,
     #[cfg(feature = "tls")]
     tls: Option<ClientCertificates>,
 }
@@ -105,7 +107,7 @@ impl Builder {
             None => (config, None),
         };
 
-        let mut launch = Launch::new(binary, folder.path(), config.secrets());
+        let mut launch = Launch::new(binary, self.role, folder.path(), config.secrets());
         for _ in 0..PORTS {
             let Some(port) = Port::probably_free() else { break };
             config.write(&launch.config, folder.path(), &launch.socket, port.number)?;

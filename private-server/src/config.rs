@@ -53,6 +53,12 @@ impl Config {
         let is_secret = |name: &str| name.ends_with("auth") || name.ends_with("pass");
         let values = self.options.iter().filter(|(name, _)| is_secret(name));
         secrets.extend(values.map(|(_, value)| value.clone()));
+        // What a sentinel is told: "auth-pass mymaster PASSWORD".
+        let of_sentinels = self.options.iter().filter(|(name, _)| name == "sentinel");
+        secrets.extend(of_sentinels.filter_map(|(_, value)| {
+            let (_, password) = value.strip_prefix("auth-pass ")?.split_once(' ')?;
+            Some(password.trim_matches('"').to_owned())
+        }));
         for word in self.users.iter().flat_map(|user| user.split_whitespace()) {
             secrets.extend(word.strip_prefix(['>', '<', '#', '!']).map(str::to_owned));
         }

@@ -7,7 +7,12 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use crate::{Error, log::Log, process::Process, ready};
+use crate::{
+    Error,
+    log::Log,
+    process::{Process, Role},
+    ready,
+};
 
 /// How long a server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -27,6 +32,7 @@ pub(crate) enum Launched {
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
+    role: Role,
     pub(crate) config: PathBuf,
     pub(crate) socket: PathBuf,
     log: Log,
@@ -34,9 +40,10 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    pub(crate) fn new(binary: PathBuf, folder: &Path, secrets: Vec<String>) -> Self {
+    pub(crate) fn new(binary: PathBuf, role: Role, folder: &Path, secrets: Vec<String>) -> Self {
         Self {
             binary,
+            role,
             config: folder.join("server.conf"),
             socket: folder.join("server.sock"),
             log: Log::new(folder.join("server.log")),
@@ -47,7 +54,7 @@ impl Launch {
     /// Ends with a server that answers, or with none: when this future is dropped, the process goes with it.
     pub(crate) async fn start(&mut self, folder: &Path) -> Result<Launched, Error> {
         let deadline = Instant::now() + READY_LIMIT;
-        let mut process = Process::spawn(&self.binary, &self.config, folder, &mut self.log)
+        let mut process = Process::spawn(&self.binary, &self.config, self.role, folder, &mut self.log)
             .map_err(|source| Error::Run { path: self.binary.clone(), source })?;
         loop {
             if process.has_ended() {

@@ -22,6 +22,10 @@
 //!   PrivateServer
 //!     freeze, thaw, kill, stop, restart
 //!   drop          SIGKILL, wait, the folder is removed
+//!   PrivateCluster
+//!     several of them that know each other and share the slots
+//!   PrivateSentinels
+//!     several sentinels that watch one of them and its replicas
 //! ```
 //!
 //! Everything the server writes is in one temporary folder that only its owner can open. Nothing is kept
@@ -34,8 +38,10 @@
 //! pause that clock while a server starts or stops.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod binary;
 mod builder;
+mod cluster;
 mod config;
 mod error;
 mod install;
@@ -44,6 +50,7 @@ mod log;
 mod port;
 mod process;
 mod ready;
+mod sentinels;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
@@ -51,7 +58,9 @@ mod watchdog;
 
 pub use binary::{find_server, find_tls_capable, supports_tls};
 pub use builder::Builder;
+pub use cluster::PrivateCluster;
 pub use error::Error;
+pub use sentinels::PrivateSentinels;
 pub use server::PrivateServer;
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, ClientCertificates};

@@ -13,6 +13,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::{log::Log, watchdog::Watchdog};
 
+/// What the program is started as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Has data of its own.
+    #[default]
+    Server,
+    /// Watches servers.
+    Sentinel,
+}
+
 /// A running child in a process group of its own, together with what it forks (rewrites of its files).
 ///
 /// The child is waited for in [`Process::kill`] only. Until then its pid cannot be given to anyone else, so a
@@ -30,13 +40,19 @@ pub(crate) struct Process {
 impl Process {
     /// Everything else the server needs to know is in the file `config`: arguments are visible to every user
     /// of the machine, and passwords are among them.
-    pub(crate) fn spawn(binary: &Path, config: &Path, folder: &Path, log: &mut Log) -> io::Result<Self> {
-        let mut child = match spawn(waiting(binary), config, folder, log) {
+    pub(crate) fn spawn(
+        binary: &Path,
+        config: &Path,
+        role: Role,
+        folder: &Path,
+        log: &mut Log,
+    ) -> io::Result<Self> {
+        let mut child = match spawn(waiting(binary), config, role, folder, log) {
             // Without a shell there is no watchdog either.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut server = Command::new(binary);
                 server.stdin(Stdio::null());
-                spawn(server, config, folder, log)?
+                spawn(server, config, role, folder, log)?
             }
             spawned => spawned?,
         };
@@ -108,16 +124,19 @@ impl Process {
 /// Waits for a line on its stdin, and then becomes the server, with the same pid. Its owner writes the line once the
 /// watchdog watches: whoever is killed before that leaves no server behind.
 fn waiting(binary: &Path) -> Command {
-    const SCRIPT: &str = r#"read -r _ && exec "$0" "$1" < /dev/null"#;
+    const SCRIPT: &str = r#"read -r _ && exec "$0" "$@" < /dev/null"#;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", SCRIPT]).arg(binary).stdin(Stdio::piped());
     command
 }
 
-fn spawn(mut command: Command, config: &Path, folder: &Path, log: &mut Log) -> io::Result<Child> {
+fn spawn(mut command: Command, config: &Path, role: Role, folder: &Path, log: &mut Log) -> io::Result<Child> {
     let output = log.open()?;
+    command.arg(config);
+    if role == Role::Sentinel {
+        command.arg("--sentinel");
+    }
     command
-        .arg(config)
         .current_dir(folder)
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use crate::tls::Certificates;
 use crate::{
     Builder, Error,
+    ask::ask,
     launch::{Launch, Launched},
     port::Port,
     process::Process,
@@ -162,6 +163,11 @@ impl PrivateServer {
             }
         }
         Err(Error::NoFreePort { attempts: ATTEMPTS })
+    }
+
+    /// One command, written as in a terminal, and its answer.
+    pub(crate) async fn ask(&self, command: &str) -> io::Result<String> {
+        ask(self.socket(), self.password.as_deref(), command).await
     }
 
     fn running(&self) -> Result<&Process, Error> {

@@ -1,0 +1,211 @@
+//! Several private servers that form a cluster.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{Builder, Error, PrivateServer};
+
+/// How long the nodes may take to find each other.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often they are asked.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// A Redis or Valkey Cluster of private servers, ready about two seconds after its start. Dropped, all of them are
+/// killed and their folders removed.
+#[must_use = "the servers end when this is dropped"]
+#[derive(Debug)]
+pub struct PrivateCluster {
+    nodes: Vec<PrivateServer>,
+    primaries: usize,
+}
+
+impl PrivateCluster {
+    /// Starts primaries, which share all slots evenly, and for each so many replicas, and waits until every one of
+    /// them finds the cluster in order.
+    ///
+    /// `node` is asked for each node. A failed primary is replaced after `node_timeout` and about a second.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::start`]; [`Error::Io`] with what a node refused, or that they did not find each other.
+    pub async fn start(
+        node: impl Fn() -> Builder,
+        primaries: usize,
+        replicas: usize,
+        node_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let mut starting = JoinSet::new();
+        for _ in 0..primaries * (1 + replicas) {
+            let node = node()
+                .arg("cluster-enabled", "yes")
+                .arg("cluster-node-timeout", node_timeout.as_millis())
+                .arg("repl-diskless-sync-delay", 0)
+                .arg("repl-ping-replica-period", 1);
+            starting.spawn(node.start());
+        }
+        let mut nodes = Vec::new();
+        while let Some(node) = starting.join_next().await {
+            nodes.push(node.unwrap_or_else(|ended| Err(failed(io::Error::other(ended))))?);
+        }
+        let cluster = Self { nodes, primaries };
+        cluster.join().await.map_err(failed)?;
+        Ok(cluster)
+    }
+
+    /// The nodes: first those that began as primaries, in the order of their slots, then the replicas of the first
+    /// one, and so on by turns: node `primaries + n` is a replica of node `n % primaries`.
+    pub fn nodes(&self) -> &[PrivateServer] {
+        &self.nodes
+    }
+
+    /// One of the nodes, to kill, stop or restart it.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub fn node(&mut self, index: usize) -> &mut PrivateServer {
+        &mut self.nodes[index]
+    }
+
+    /// The address of the first node.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes[0].url()
+    }
+
+    /// The slot of a key or of a sharded channel.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] with what the node answered, here and below.
+    pub async fn slot_of(&self, key: &str) -> Result<u16, Error> {
+        let slot = self.running()?.ask(&format!("CLUSTER KEYSLOT {key}")).await.map_err(failed)?;
+        slot.parse().map_err(|error| failed(io::Error::other(error)))
+    }
+
+    /// Which of the nodes is the primary of a slot, as the first one that runs knows it.
+    ///
+    /// # Errors
+    ///
+    /// See [`PrivateCluster::slot_of`]; also when nobody serves the slot.
+    pub async fn primary_of(&self, slot: u16) -> Result<usize, Error> {
+        let nodes = self.running()?.ask("CLUSTER NODES").await.map_err(failed)?;
+        let serves = |line: &&str| {
+            let ranges = line.split(' ').skip(8).filter(|range| !range.starts_with('['));
+            line.contains("master")
+                && !line.contains("fail")
+                && ranges.into_iter().any(|range| holds(range, slot))
+        };
+        let line = nodes.lines().find(serves);
+        let at = line.and_then(|line| {
+            let (_, port) = line.split(' ').nth(1)?.split('@').next()?.rsplit_once(':')?;
+            let port = port.parse().ok()?;
+            self.nodes.iter().position(|node| node.port() == port)
+        });
+        at.ok_or_else(|| failed(io::Error::other(format!("nobody serves slot {slot}"))))
+    }
+
+    /// Moves a slot with its keys to another primary, as an administrator does it by hand.
+    ///
+    /// # Errors
+    ///
+    /// See [`PrivateCluster::slot_of`].
+    pub async fn move_slot(&self, slot: u16, to: usize) -> Result<(), Error> {
+        let from = self.primary_of(slot).await?;
+        self.hand_over(slot, from, to).await.map_err(failed)
+    }
+
+    async fn hand_over(&self, slot: u16, from: usize, to: usize) -> io::Result<()> {
+        let (from, to) = (&self.nodes[from], &self.nodes[to]);
+        let (from_id, to_id) = (from.ask("CLUSTER MYID").await?, to.ask("CLUSTER MYID").await?);
+        to.ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await?;
+        from.ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await?;
+        loop {
+            let keys = from.ask(&format!("CLUSTER GETKEYSINSLOT {slot} 10")).await?;
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys.lines() {
+                from.ask(&format!("MIGRATE 127.0.0.1 {} \"{key}\" 0 5000", to.port())).await?;
+            }
+        }
+        for node in [to, from] {
+            node.ask(&format!("CLUSTER SETSLOT {slot} NODE {to_id}")).await?;
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Result<&PrivateServer, Error> {
+        let running = self.nodes.iter().find(|node| node.pid().is_some());
+        running.ok_or_else(|| Error::NotRunning { addr: self.nodes[0].addr() })
+    }
+
+    async fn join(&self) -> io::Result<()> {
+        const SLOTS: usize = 16384;
+        let mut ids = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            ids.push(node.ask("CLUSTER MYID").await?);
+            node.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)).await?;
+            if at < self.primaries {
+                let (first, end) = (at * SLOTS / self.primaries, (at + 1) * SLOTS / self.primaries);
+                node.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {}", end - 1)).await?;
+            }
+        }
+        for (at, node) in self.nodes.iter().enumerate() {
+            for other in &self.nodes[..at] {
+                node.ask(&format!("CLUSTER MEET 127.0.0.1 {}", other.port())).await?;
+            }
+        }
+        let deadline = Instant::now() + READY_LIMIT;
+        for (at, node) in self.nodes.iter().enumerate().skip(self.primaries) {
+            let replicate = format!("CLUSTER REPLICATE {}", ids[at % self.primaries]);
+            // Until it has heard of its primary.
+            while let Err(error) = node.ask(&replicate).await {
+                if Instant::now() >= deadline {
+                    return Err(error);
+                }
+                sleep(ASK_EVERY).await;
+            }
+        }
+        for node in &self.nodes {
+            while !self.is_known_to(node).await? {
+                if Instant::now() >= deadline {
+                    return Err(io::Error::other(format!(
+                        "{} does not find the cluster in order",
+                        node.addr()
+                    )));
+                }
+                sleep(ASK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the node knows all others in their places, and has the data of its primary if it is a replica.
+    async fn is_known_to(&self, node: &PrivateServer) -> io::Result<bool> {
+        let (info, nodes) = (node.ask("CLUSTER INFO").await?, node.ask("CLUSTER NODES").await?);
+        let replicas = nodes.lines().filter(|line| line.contains("slave")).count();
+        let replication = node.ask("INFO replication").await?;
+        Ok(info.contains("cluster_state:ok")
+            && nodes.lines().count() == self.nodes.len()
+            && !nodes.contains("handshake")
+            && replicas == self.nodes.len() - self.primaries
+            && !replication.contains("master_link_status:down"))
+    }
+}
+
+/// Whether a range of `CLUSTER NODES`, such as `0-5460` or `7`, has this slot in it.
+fn holds(range: &str, slot: u16) -> bool {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let bounds = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());
+    bounds.is_some_and(|(first, last)| (first..=last).contains(&slot))
+}
+
+fn failed(error: io::Error) -> Error {
+    Error::io("form a cluster")(error)
+}
