@@ -1,5 +1,7 @@
 //! Where the server is and who we are to it. The one place that knows a password.
 
+mod sentinels;
+
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::str::FromStr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Host, Url};
 
+pub(crate) use self::sentinels::Sentinels;
+
 /// A server's address with the credentials for it, read from a URL.
 ///
 /// | URL | means |
@@ -15,9 +19,11 @@ use url::{Host, Url};
 /// | `redis://[user[:password]@]host[:port][/db]` | TCP |
 /// | `rediss://…` | TCP with TLS |
 /// | `unix:///path/to.sock[?db=N&user=U&pass=P]` | a unix socket |
+/// | `redis+sentinel://[user[:password]@]host[:port],…/service[/db][?sentinel_user=U&sentinel_password=P]` | the primary of the service, as the sentinels name it (port 26379) |
+/// | `rediss+sentinel://…` | the same, with TLS to the sentinels and to the server |
 ///
-/// `valkey://` and `valkeys://` mean the same as `redis://` and `rediss://`. Neither `Display` nor `Debug`
-/// shows the password.
+/// User and password before the `@` are those of the server; the sentinels have their own. `valkey` and `valkeys`
+/// mean the same as `redis` and `rediss`. Neither `Display` nor `Debug` shows a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     endpoint: Endpoint,
@@ -32,6 +38,7 @@ pub(crate) enum Endpoint {
     Tcp { host: String, port: u16 },
     Tls { host: String, port: u16 },
     Unix(PathBuf),
+    Sentinels(Sentinels),
 }
 
 /// A password. It is written to a socket and nowhere else.
@@ -83,11 +90,23 @@ impl Address {
     /// Whether the connection is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Tls { .. })
+        match &self.endpoint {
+            Endpoint::Tls { .. } => true,
+            Endpoint::Sentinels(sentinels) => sentinels.tls,
+            Endpoint::Tcp { .. } | Endpoint::Unix(_) => false,
+        }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The host, where it is one and that of the server.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match &self.endpoint {
+            Endpoint::Tcp { host, .. } | Endpoint::Tls { host, .. } => Some(host),
+            Endpoint::Unix(_) | Endpoint::Sentinels(_) => None,
+        }
     }
 
     pub(crate) fn password(&self) -> Option<&str> {
@@ -100,12 +119,16 @@ impl Address {
 
     /// The URL with everything in it.
     pub(crate) fn with_credentials(&self) -> String {
-        let encoded = |text: &str| percent_encoding::utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let user = self.user.as_deref().map(encoded).unwrap_or_default();
         let password = self.password().map(encoded);
-        let (scheme, place) = match &self.endpoint {
-            Endpoint::Tcp { host, port } => ("redis", format!("{}:{port}", bracketed(host))),
-            Endpoint::Tls { host, port } => ("rediss", format!("{}:{port}", bracketed(host))),
+        let (scheme, place, query) = match &self.endpoint {
+            Endpoint::Tcp { host, port } => ("redis", format!("{}:{port}", bracketed(host)), String::new()),
+            Endpoint::Tls { host, port } => ("rediss", format!("{}:{port}", bracketed(host)), String::new()),
+            Endpoint::Sentinels(sentinels) => (
+                sentinels.scheme(),
+                format!("{sentinels}/{}", sentinels.encoded_service()),
+                sentinels.query(),
+            ),
             Endpoint::Unix(path) => {
                 let path = percent_encoding::percent_encode(path.as_os_str().as_bytes(), PATH);
                 let password = password.map(|password| format!("&pass={password}")).unwrap_or_default();
@@ -118,7 +141,7 @@ impl Address {
             None if user.is_empty() => user,
             None => format!("{user}@"),
         };
-        format!("{scheme}://{login}{place}/{}", self.database)
+        format!("{scheme}://{login}{place}/{}{query}", self.database)
     }
 
     fn tcp(url: &Url, tls: bool) -> Result<Self, AddressError> {
@@ -129,24 +152,7 @@ impl Address {
                 try_next: "leave it out, and percent-encode these characters in the password",
             });
         }
-        let host = match url.host() {
-            Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            _ => {
-                return Err(AddressError {
-                    problem: "the URL names no host".to_owned(),
-                    try_next: "write it like redis://localhost:6379",
-                });
-            }
-        };
-        let port = url.port().unwrap_or(6379);
-        if port == 0 {
-            return Err(AddressError {
-                problem: "port 0 cannot be connected to".to_owned(),
-                try_next: "name the port that the server listens on, 6379 as a rule",
-            });
-        }
+        let (host, port) = (host(url)?, port(url, 6379)?);
         let database = match url.path().trim_matches('/') {
             "" => 0,
             path => database(path)?,
@@ -188,6 +194,9 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some((rest, tls)) = sentinels::rest_of(text) {
+            return sentinels::read(rest, tls);
+        }
         // The parser's error does not repeat the text, so a password in it cannot show.
         let url = Url::parse(text).map_err(|error| AddressError {
             problem: format!("the URL cannot be read ({error})"),
@@ -199,7 +208,7 @@ impl FromStr for Address {
             "unix" | "redis+unix" | "valkey+unix" => Self::unix(&url),
             other => Err(AddressError {
                 problem: format!("the URL's scheme {other:?} is not one of Redis"),
-                try_next: "use redis://, rediss:// (TLS) or unix://",
+                try_next: "use redis://, rediss:// (TLS), unix:// or redis+sentinel://",
             }),
         }
     }
@@ -211,6 +220,9 @@ impl fmt::Display for Address {
             Endpoint::Tcp { host, port } => write!(f, "redis://{}:{port}", bracketed(host))?,
             Endpoint::Tls { host, port } => write!(f, "rediss://{}:{port}", bracketed(host))?,
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display())?,
+            Endpoint::Sentinels(sentinels) => {
+                write!(f, "{}://{sentinels}/{}", sentinels.scheme(), sentinels.encoded_service())?;
+            }
         }
         match (&self.endpoint, self.database) {
             (_, 0) => Ok(()),
@@ -226,11 +238,39 @@ impl fmt::Debug for Address {
     }
 }
 
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
 /// All of a path but its slashes.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn host(url: &Url) -> Result<String, AddressError> {
+    match url.host() {
+        Some(Host::Domain(name)) if !name.is_empty() => Ok(name.to_owned()),
+        Some(Host::Ipv4(address)) => Ok(address.to_string()),
+        Some(Host::Ipv6(address)) => Ok(address.to_string()),
+        _ => Err(AddressError {
+            problem: "the URL names no host".to_owned(),
+            try_next: "write it like redis://localhost:6379",
+        }),
+    }
+}
+
+fn port(url: &Url, default: u16) -> Result<u16, AddressError> {
+    match url.port().unwrap_or(default) {
+        0 => Err(AddressError {
+            problem: "port 0 cannot be connected to".to_owned(),
+            try_next: "name the port that the server listens on, 6379 as a rule",
+        }),
+        port => Ok(port),
+    }
 }
 
 fn database(text: &str) -> Result<u32, AddressError> {
@@ -239,6 +279,10 @@ fn database(text: &str) -> Result<u32, AddressError> {
         problem: "what stands behind the host is no number of a database".to_owned(),
         try_next: "end the URL with /0, /1, …, and percent-encode special characters in the password",
     })
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 fn decoded(text: &str) -> Result<Option<String>, AddressError> {

@@ -106,7 +106,16 @@ impl Appender {
         turn: Turn,
         settle: impl Fn(&Records, Settled),
     ) -> Result<(), Error> {
-        while let Some(records) = self.next_commit(turn).await {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = self.next_commit(turn) => next,
+                () = lane.due() => {
+                    lane.tend().await;
+                    continue;
+                }
+            };
+            let Some(records) = next else { break };
             match lane.commit(&records).await {
                 Ok(settled) => settle(&records, settled),
                 Err(error) => {

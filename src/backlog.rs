@@ -1,5 +1,6 @@
 //! The backlog: how far behind the group of a stream is.
 
+use std::iter::Sum;
 use std::time::Duration;
 
 /// How far behind the group of a stream is, as it was when Redis last told it: a second ago, while it can be asked.
@@ -15,4 +16,17 @@ pub struct Backlog {
     pub oldest_pending: Option<Duration>,
     /// Entries of the stream, done or not. Of a spill: how many messages are in it.
     pub length: u64,
+}
+
+impl Sum for Backlog {
+    /// How far behind several groups are together.
+    fn sum<I: Iterator<Item = Self>>(backlogs: I) -> Self {
+        let none = Self { lag: Some(0), ..Self::default() };
+        backlogs.fold(none, |sum, backlog| Self {
+            lag: sum.lag.zip(backlog.lag).map(|(sum, lag)| sum + lag),
+            pending: sum.pending + backlog.pending,
+            oldest_pending: sum.oldest_pending.max(backlog.oldest_pending),
+            length: sum.length + backlog.length,
+        })
+    }
 }

@@ -1,14 +1,18 @@
-//! A connection for the program of this workspace, which loads and checks the servers that it runs a group
+//! Connections for the program of this workspace, which loads and checks the servers that it runs a group
 //! against. No part of the library's interface: it may change with any version.
 
+use std::sync::Arc;
+
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
 use crate::config::Tls;
 use crate::error::Error;
-use crate::redis::connection::Connection;
-use crate::redis::control::{Control, connected};
+use crate::redis::cluster::Node;
+use crate::redis::connection::{Connection, explore, locate};
+use crate::redis::control::{Control, answer, connected};
 use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
 
@@ -20,6 +24,72 @@ pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnecti
     let server = Server::new(address.clone(), tls)?;
     let mut control = Control(server.clone());
     patiently(&server, async || answered(connected(&mut control)).await).await
+}
+
+/// Tells who serves a key or sharded channel: the server of the address, or in a cluster the primary of its slot.
+#[derive(Clone)]
+pub struct Router(Arc<Server>);
+
+/// Whom a connection leads to. The default is the very address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place(Option<Node>);
+
+impl Router {
+    /// Finds out whether the address is one of a cluster.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn new(address: &Address, tls: &Tls) -> Result<Self, Error> {
+        let server = Server::new(address.clone(), tls)?;
+        patiently(&server, async || answered(explore(&server)).await).await?;
+        Ok(Self(server))
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.0.cluster().is_some()
+    }
+
+    /// Refuses sharded channels where it is not, as a group does.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::Refused`] by a server that does not let us ask.
+    pub fn must_be_a_cluster(&self) -> Result<(), Error> {
+        self.0.must_be_a_cluster()
+    }
+
+    /// Who serves this key. The nodes are asked unless they just were.
+    ///
+    /// # Errors
+    /// Where no node has served it for five seconds.
+    pub async fn place(&self, key: &str) -> Result<Place, Error> {
+        let server = self.0.of(key);
+        patiently(&server, async || answered(locate(&server)).await).await.map(Place)
+    }
+
+    /// Opens a connection to whoever serves this key: in each attempt to the one that does so then.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub async fn connect(&self, key: &str) -> Result<(Place, MultiplexedConnection), Error> {
+        let control = Control(self.0.of(key));
+        let attempt = async || {
+            let node = locate(&control.0).await?;
+            match control.open(node.as_ref()).await {
+                Ok(connection) => Ok((Place(node), connection)),
+                Err(error) => Err(control.setback("the connection", "+select", &error)),
+            }
+        };
+        patiently(&control.0, async || answered(attempt()).await).await
+    }
+
+    /// Learns from a node's refusal who serves a slot now, if it says so.
+    pub fn learn(&self, refusal: &RedisError) {
+        if let Some(cluster) = self.0.cluster() {
+            cluster.learn(&answer(refusal), self.0.address().host());
+        }
+    }
 }
 
 /// Opens a socket that has logged in and selected the database, with the same patience. What comes next on it

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::entry_id::EntryId;
-use crate::error::Error;
+use crate::error::{Error, check};
+use crate::shards::Shards;
 use crate::slot;
 
 /// Everything that can be set. [`Config::default`] has the documented defaults.
@@ -25,6 +26,8 @@ pub struct Config {
     pub input: String,
     /// What only concerns the source `stream`.
     pub stream: StreamInput,
+    /// Several inputs, each with an output and a group of its own. Default: none; with [`SourceKind::Sharded`], 16.
+    pub shards: Option<Shards>,
     /// The stream that records are appended to. Default: `messages:processed`.
     pub output: String,
     /// The stream for what could not be processed. Default: `messages:rejected`.
@@ -58,6 +61,9 @@ pub struct Config {
     pub max_messages: Option<u64>,
     /// How long a stop may take to finish what was received. Default: 10 s.
     pub drain_timeout: Duration,
+    /// How long commits are kept that no replica is known to have, to be made again where a node that was promoted in a
+    /// failover lacks them: at most as many bytes as the buffer may have, beside it. Only in a cluster. Default: 5 s.
+    pub keep: Duration,
     /// How long this process may show no sign of life before its ids are removed, and its entries are taken over.
     /// Default: 10 s.
     pub lease: Duration,
@@ -128,6 +134,9 @@ pub enum SourceKind {
     /// and the gap is reported.
     #[default]
     PubSub,
+    /// Sharded channels of a Redis Cluster, one of each of the [`Shards`]. For each of them the promise is that of
+    /// [`SourceKind::PubSub`]; slots may move and nodes may fail meanwhile, and that is a gap of their shards only.
+    Sharded,
     /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output
     /// once, whatever process dies when; nothing is lost as long as Redis itself keeps its data.
     Stream,
@@ -202,10 +211,12 @@ impl Config {
             format!("{} bytes cannot be a limit; take 1 to 512MiB", self.max_payload)
         })?;
         self.validate_stream()?;
-        check("max-payload", self.max_payload <= self.buffer, || {
+        self.validate_shards()?;
+        check("max-payload", self.max_payload <= self.buffer_of_shard(), || {
             format!(
                 "a payload of {} bytes would never find room in the buffer of {}; raise --buffer",
-                self.max_payload, self.buffer
+                self.max_payload,
+                self.buffer_of_shard()
             )
         })?;
         check("max-attempts", self.max_attempts >= 1, || {
@@ -240,8 +251,61 @@ impl Config {
 
     /// The stream that is spilled into, if the configuration spills.
     pub(crate) fn spill(&self) -> Option<String> {
-        let spills = self.source == SourceKind::PubSub && self.overflow == Overflow::Spill;
+        let spills = self.source != SourceKind::Stream && self.overflow == Overflow::Spill;
         spills.then(|| self.spill_key.clone().unwrap_or_else(|| slot::beside(&self.output, "spill")))
+    }
+
+    /// The shards, if the input has any: those that were set, and without them 16 with [`SourceKind::Sharded`].
+    #[must_use]
+    pub fn sharding(&self) -> Option<Shards> {
+        let default = (self.source == SourceKind::Sharded).then(Shards::default);
+        self.shards.clone().or(default)
+    }
+
+    /// The configurations of the groups that this one is made of, one for each shard that runs here, with its number;
+    /// without shards, this very one.
+    pub(crate) fn by_shard(&self) -> Vec<(Option<u32>, Self)> {
+        let Some(shards) = self.sharding() else { return vec![(None, self.clone())] };
+        let name = |name: &str, shard| shards.name(name, shard);
+        let of_shard = |shard| Self {
+            input: name(&self.input, shard),
+            output: name(&self.output, shard),
+            rejected: name(&self.rejected, shard),
+            ids_key: name(&self.ids_key, shard),
+            spill_key: self.spill_key.as_deref().map(|key| name(key, shard)),
+            buffer: self.buffer_of_shard(),
+            shards: None,
+            ..self.clone()
+        };
+        shards.here().map(|shard| (Some(shard), of_shard(shard))).collect()
+    }
+
+    /// The part of the buffer that one shard has.
+    fn buffer_of_shard(&self) -> usize {
+        let shards = self.sharding().map_or(1, |shards| shards.here().count());
+        self.buffer / shards.max(1)
+    }
+
+    fn validate_shards(&self) -> Result<(), Error> {
+        let Some(shards) = self.sharding() else { return Ok(()) };
+        check("shards", self.source != SourceKind::PubSub, || {
+            "one channel has no shards; take --source sharded or --source stream".into()
+        })?;
+        let names = [
+            ("input", Some(&self.input)),
+            ("output", Some(&self.output)),
+            ("rejected", Some(&self.rejected)),
+            ("ids-key", Some(&self.ids_key)),
+            ("spill-key", self.spill_key.as_ref()),
+        ];
+        shards.validate(names.into_iter().filter_map(|(option, name)| Some((option, name?.as_str()))))?;
+        check("buffer", self.buffer_of_shard() >= 64 << 10, || {
+            format!(
+                "{} bytes for each of {} shards hold no batch of messages; raise it to 64KiB a shard",
+                self.buffer_of_shard(),
+                shards.here().count()
+            )
+        })
     }
 
     fn validate_stream(&self) -> Result<(), Error> {
@@ -296,6 +360,7 @@ impl Default for Config {
                 .unwrap_or_else(|_| unreachable!("a constant")),
             tls: Tls::default(),
             source: SourceKind::default(),
+            shards: None,
             consumers: 3,
             input: "messages:published".to_owned(),
             stream: StreamInput::default(),
@@ -313,13 +378,10 @@ impl Default for Config {
             maxlen: None,
             max_messages: None,
             drain_timeout: Duration::from_secs(10),
+            keep: Duration::from_secs(5),
             lease: Duration::from_secs(10),
         }
     }
-}
-
-fn check(option: &'static str, holds: bool, problem: impl FnOnce() -> String) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::Config { option, problem: problem() }) }
 }
 
 #[cfg(test)]

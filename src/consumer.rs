@@ -13,12 +13,13 @@ pub struct Consumer {
 #[derive(Debug)]
 struct Inner {
     id: String,
+    shard: Option<u32>,
     index: usize,
 }
 
 impl Consumer {
-    pub(crate) fn new(index: usize, id: Uuid) -> Self {
-        Self { inner: Arc::new(Inner { id: id.to_string(), index }) }
+    pub(crate) fn new(shard: Option<u32>, index: usize, id: Uuid) -> Self {
+        Self { inner: Arc::new(Inner { id: id.to_string(), shard, index }) }
     }
 
     /// Its id, a UUID. It stands in the list of ids for as long as the consumer lives.
@@ -27,7 +28,13 @@ impl Consumer {
         &self.inner.id
     }
 
-    /// Its place in the group of this process, from 0.
+    /// The number of its shard, if the input has any.
+    #[must_use]
+    pub fn shard(&self) -> Option<u32> {
+        self.inner.shard
+    }
+
+    /// Its place in the group of this process, from 0; with shards, in that of its shard.
     #[must_use]
     pub fn index(&self) -> usize {
         self.inner.index

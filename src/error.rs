@@ -103,3 +103,12 @@ pub enum Error {
         source: io::Error,
     },
 }
+
+/// Refuses an option whose value does not hold what it must.
+pub(crate) fn check(
+    option: &'static str,
+    holds: bool,
+    problem: impl FnOnce() -> String,
+) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::Config { option, problem: problem() }) }
+}

@@ -5,7 +5,8 @@ use redis::aio::MultiplexedConnection;
 use crate::address::Address;
 use crate::config::Tls;
 use crate::error::Error;
-use crate::redis::control::{Control, connected};
+use crate::redis::connection::explore;
+use crate::redis::desk::Desk;
 use crate::redis::ids::{self as store, IdsError};
 use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
@@ -17,7 +18,19 @@ pub use crate::redis::ids::{Lease, ListedId};
 /// # Errors
 /// A server that is not reachable for five seconds, or refuses what is needed; a key that holds something else.
 pub async fn list(address: &Address, tls: &Tls, key: &str) -> Result<Vec<ListedId>, Error> {
-    at(address, tls, async |mut connection| store::list(&mut connection, key).await).await
+    list_each(address, tls, &[key]).await.map(|lists| lists.into_iter().flatten().collect())
+}
+
+/// The same of several lists, as shards have them, in the order of the keys.
+///
+/// # Errors
+/// As for [`list`].
+pub async fn list_each(
+    address: &Address,
+    tls: &Tls,
+    keys: &[impl AsRef<str>],
+) -> Result<Vec<Vec<ListedId>>, Error> {
+    at_each(address, tls, keys, async |mut connection, key| store::list(&mut connection, key).await).await
 }
 
 /// Empties the list at `key`, and tells how many ids it had. Living processes put theirs back within seconds.
@@ -25,22 +38,41 @@ pub async fn list(address: &Address, tls: &Tls, key: &str) -> Result<Vec<ListedI
 /// # Errors
 /// As for [`list`].
 pub async fn clear(address: &Address, tls: &Tls, key: &str) -> Result<u64, Error> {
-    at(address, tls, async |mut connection| store::clear(&mut connection, key).await).await
+    clear_each(address, tls, &[key]).await.map(|removed| removed.into_iter().sum())
 }
 
-async fn at<T>(
+/// The same with several lists, one after the other, and how many ids each had.
+///
+/// # Errors
+/// As for [`list`]. The lists before it are empty then.
+pub async fn clear_each(address: &Address, tls: &Tls, keys: &[impl AsRef<str>]) -> Result<Vec<u64>, Error> {
+    at_each(address, tls, keys, async |mut connection, key| store::clear(&mut connection, key).await).await
+}
+
+/// Asks whoever serves each key, over one connection to each node.
+async fn at_each<T>(
     address: &Address,
     tls: &Tls,
-    ask: impl AsyncFn(MultiplexedConnection) -> Result<T, IdsError>,
-) -> Result<T, Error> {
+    keys: &[impl AsRef<str>],
+    ask: impl AsyncFn(MultiplexedConnection, &str) -> Result<T, IdsError>,
+) -> Result<Vec<T>, Error> {
     let server = Server::new(address.clone(), tls)?;
-    let mut control = Control(server.clone());
-    patiently(&server, async || {
-        let asking = async {
-            let connection = connected(&mut control).await?;
-            ask(connection).await.map_err(|error| control.ids_setback(error))
-        };
-        answered(asking).await
-    })
-    .await
+    let mut open = Desk::new(server.clone());
+    let mut answers = Vec::with_capacity(keys.len());
+    for key in keys.iter().map(AsRef::as_ref) {
+        let answer = patiently(&server, async || {
+            // After a setback the connections may be broken: only those of a success are kept.
+            let mut desk = std::mem::replace(&mut open, Desk::new(server.clone()));
+            let asking = async {
+                explore(&server).await?;
+                let (control, connection) = desk.at(key).await?;
+                ask(connection.clone(), key).await.map_err(|error| control.ids_setback(error))
+            };
+            let answer = answered(asking).await?;
+            open = desk;
+            Ok(answer)
+        });
+        answers.push(answer.await?);
+    }
+    Ok(answers)
 }

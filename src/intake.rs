@@ -1,6 +1,7 @@
 //! The intake: what a source hands over becomes a batch in the queue, or is dropped and counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,10 +23,32 @@ pub(crate) struct Intake {
     overflow: Overflow,
     /// Where it goes that finds no room, with [`Overflow::Spill`].
     spill: Option<Spill>,
-    max_messages: Option<u64>,
-    /// Cancelled when `max_messages` were received.
+    limit: Option<Arc<Limit>>,
+    /// Cancelled when as many as the limit were received.
     stop: CancellationToken,
     drops: Throttle,
+}
+
+/// How many messages are received before the stop, by all shards together.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    most: u64,
+    received: AtomicU64,
+}
+
+impl Limit {
+    pub(crate) fn new(most: u64) -> Self {
+        Self { most, received: AtomicU64::new(0) }
+    }
+
+    /// Counts messages; whether these are as many as there may be.
+    fn receive(&self, messages: u64) -> bool {
+        self.received.fetch_add(messages, Ordering::AcqRel) + messages >= self.most
+    }
+
+    fn left(&self) -> u64 {
+        self.most.saturating_sub(self.received.load(Ordering::Acquire))
+    }
 }
 
 /// What there is to say of a full buffer without a spill.
@@ -38,16 +61,16 @@ impl Intake {
         counts: Arc<Counts>,
         overflow: Overflow,
         spill: Option<Spill>,
-        max_messages: Option<u64>,
+        limit: Option<Arc<Limit>>,
         stop: CancellationToken,
     ) -> Self {
-        Self { queue, buffer, counts, overflow, spill, max_messages, stop, drops: Throttle::default() }
+        Self { queue, buffer, counts, overflow, spill, limit, stop, drops: Throttle::default() }
     }
 
     /// Receives messages: from here on the ledger knows them. They are kept, or dropped, afterwards.
     pub(crate) fn receive(&self, messages: u64) {
-        let received = self.counts.receive(messages);
-        if self.max_messages.is_some_and(|limit| received >= limit) {
+        self.counts.receive(messages);
+        if self.limit.as_ref().is_some_and(|limit| limit.receive(messages)) {
             self.stop.cancel();
         }
     }
@@ -86,8 +109,7 @@ impl Intake {
 
     /// How many messages may still be received.
     pub(crate) fn left(&self) -> usize {
-        let left = self.max_messages.map(|limit| limit.saturating_sub(self.counts.read().received));
-        left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX))
+        self.limit.as_ref().map_or(usize::MAX, |limit| usize::try_from(limit.left()).unwrap_or(usize::MAX))
     }
 
     /// Receives entries that were handed to us, and keeps them. What has been tried before goes first.
@@ -159,8 +181,10 @@ impl Intake {
     }
 
     /// Reports a span of time in which messages may have been published without reaching us.
-    pub(crate) fn gap(&self, cause: String, duration: Duration) {
-        tracing::warn!("gap of {duration:.1?}: {cause}; what was published meanwhile did not reach us");
+    pub(crate) fn gap(&self, channel: &str, cause: String, duration: Duration) {
+        tracing::warn!(
+            "gap of {duration:.1?} in {channel}: {cause}; what was published meanwhile did not reach us"
+        );
         self.counts.gap(Gap { cause, duration });
     }
 
@@ -217,8 +241,9 @@ mod tests {
     fn intake(limit: usize, overflow: Overflow) -> (Intake, Arc<Queue>, Arc<Counts>) {
         let (queue, counts) = (Queue::new(), Arc::new(Counts::default()));
         let stop = CancellationToken::new();
+        let most = Some(Arc::new(Limit::new(100)));
         let intake =
-            Intake::new(queue.clone(), Buffer::new(limit), counts.clone(), overflow, None, Some(100), stop);
+            Intake::new(queue.clone(), Buffer::new(limit), counts.clone(), overflow, None, most, stop);
         (intake, queue, counts)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -44,6 +45,12 @@ pub struct Ledger {
     /// How often the stream's group was gone and made anew: its entries are read again from where the configuration
     /// says, so some may be in the output twice, or lost.
     pub group_lost: u64,
+    /// The part of `processed` whose records were appended again after a failover, because the node that was promoted
+    /// lacked them.
+    pub repeated: u64,
+    /// The part of `processed` whose records a failover has lost: Redis replicates after it has confirmed, and they were
+    /// not kept for so long.
+    pub lost: u64,
     /// Spans of time in which messages may have been published without reaching us.
     pub gaps: Gaps,
 }
@@ -86,6 +93,37 @@ impl Ledger {
     }
 }
 
+impl Sum for Ledger {
+    /// What became of the messages of several groups. Of their latest gaps it has the last ones of each, one group after
+    /// the other.
+    fn sum<I: Iterator<Item = Self>>(ledgers: I) -> Self {
+        ledgers.fold(Self::default(), |sum, ledger| {
+            let Gaps { count, total, mut latest } = sum.gaps;
+            latest.extend(ledger.gaps.latest);
+            Self {
+                received: sum.received + ledger.received,
+                processed: sum.processed + ledger.processed,
+                skipped: sum.skipped + ledger.skipped,
+                rejected: sum.rejected + ledger.rejected,
+                dropped: sum.dropped + ledger.dropped,
+                abandoned: sum.abandoned + ledger.abandoned,
+                taken_over: sum.taken_over + ledger.taken_over,
+                spilled: sum.spilled + ledger.spilled,
+                drained: sum.drained + ledger.drained,
+                spill_lost: sum.spill_lost + ledger.spill_lost,
+                inherited: sum.inherited + ledger.inherited,
+                deleted: sum.deleted + ledger.deleted,
+                trimmed: sum.trimmed + ledger.trimmed,
+                trimmed_unknown: sum.trimmed_unknown + ledger.trimmed_unknown,
+                group_lost: sum.group_lost + ledger.group_lost,
+                repeated: sum.repeated + ledger.repeated,
+                lost: sum.lost + ledger.lost,
+                gaps: Gaps { count: count + ledger.gaps.count, total: total + ledger.gaps.total, latest },
+            }
+        })
+    }
+}
+
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { received, processed, rejected, dropped, .. } = self;
@@ -112,6 +150,8 @@ impl fmt::Display for Ledger {
             (self.trimmed, "were trimmed before they were read"),
             (self.trimmed_unknown, "× an unknown number was trimmed before it was read"),
             (self.group_lost, "× the group was gone and made anew"),
+            (self.repeated, "of the processed were repeated after a failover"),
+            (self.lost, "of the processed were lost by a failover"),
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
             let space = if note.starts_with('×') { "" } else { " " };
@@ -142,12 +182,14 @@ pub(crate) struct Counts {
     trimmed: AtomicU64,
     trimmed_unknown: AtomicU64,
     group_lost: AtomicU64,
+    repeated: AtomicU64,
+    lost: AtomicU64,
     gaps: Mutex<Gaps>,
 }
 
 impl Counts {
-    pub(crate) fn receive(&self, messages: u64) -> u64 {
-        self.received.fetch_add(messages, Ordering::AcqRel) + messages
+    pub(crate) fn receive(&self, messages: u64) {
+        self.received.fetch_add(messages, Ordering::AcqRel);
     }
 
     /// Messages were processed; of so many of them nothing was to be appended.
@@ -202,6 +244,16 @@ impl Counts {
         self.group_lost.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Records of so many messages were appended again after a failover.
+    pub(crate) fn repeat(&self, messages: u64) {
+        self.repeated.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    /// Records of so many messages were lost by a failover.
+    pub(crate) fn lose(&self, messages: u64) {
+        self.lost.fetch_add(messages, Ordering::AcqRel);
+    }
+
     pub(crate) fn reject(&self, messages: u64) {
         self.rejected.fetch_add(messages, Ordering::AcqRel);
     }
@@ -249,6 +301,8 @@ impl Counts {
             trimmed: self.trimmed.load(Ordering::Acquire),
             trimmed_unknown: self.trimmed_unknown.load(Ordering::Acquire),
             group_lost: self.group_lost.load(Ordering::Acquire),
+            repeated: self.repeated.load(Ordering::Acquire),
+            lost: self.lost.load(Ordering::Acquire),
             gaps: self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

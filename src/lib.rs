@@ -77,6 +77,7 @@ mod queue;
 mod rate;
 mod record;
 mod redis;
+mod shards;
 mod sink;
 mod slot;
 mod source;
@@ -102,11 +103,12 @@ pub use config::{Begin, Commit, Config, Overflow, SourceKind, StreamInput, Tls, 
 pub use consumer::Consumer;
 pub use entry_id::EntryId;
 pub use error::Error;
-pub use group::{Builder, ConsumerGroup};
+pub use group::{Builder, ConsumerGroup, Shard};
 pub use ledger::{Gap, Gaps, Ledger};
 pub use message::Message;
 pub use processor::{Failure, JsonProcessor, Outcome, Processor};
 pub use record::Record;
+pub use shards::{ShardSet, ShardSetError, Shards};
 
 /// The examples of the README are compiled with the documentation's tests.
 #[cfg(doctest)]

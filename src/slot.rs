@@ -1,7 +1,18 @@
-//! Names of helper keys that live in the slot of a user's key.
+//! Slots of a cluster, and names of helper keys that live in the slot of a user's key.
 //!
 //! A Redis Cluster hashes what stands between the first `{` of a key and the first `}` after it, if that is
 //! not empty, and else the whole key (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
+
+use crc::{CRC_16_XMODEM, Crc};
+
+/// How many slots a cluster has.
+pub(crate) const SLOTS: u16 = 16384;
+
+/// The slot of a key, or of a sharded channel.
+pub(crate) fn of(key: &str) -> u16 {
+    const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+    CRC.checksum(tag(key).unwrap_or(key).as_bytes()) % SLOTS
+}
 
 /// The helper key `suffix` of `key`, in the same slot.
 ///
@@ -34,6 +45,15 @@ mod tests {
 
     fn hashed(key: &str) -> &str {
         tag(key).unwrap_or(key)
+    }
+
+    #[test]
+    fn slots_are_those_of_a_cluster() {
+        // As CLUSTER KEYSLOT tells them.
+        assert_eq!(of("123456789"), 12739);
+        assert_eq!(of("foo"), 12182);
+        assert_eq!(of("a{foo}b{c}"), 12182);
+        assert_eq!(of("foo{}"), 5542);
     }
 
     #[test]

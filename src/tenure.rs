@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ pub(crate) struct Tenure {
     pub(crate) consumer: String,
     /// The key that is there for as long as it lasts. Lanes watch it.
     pub(crate) permit: String,
+    /// The node that its entries are handed out by, where there are several.
+    place: OnceLock<String>,
     over: AtomicBool,
     ended: Notify,
     attempts: mpsc::UnboundedSender<Attempt>,
@@ -32,6 +34,9 @@ pub(crate) struct Tenure {
 
 /// Why a tenure ends when its server was replaced by one that knows less, or by an earlier state of itself.
 pub(crate) const WENT_BACK: &str = "Redis has gone back to what it knew earlier";
+
+/// Why a tenure ends when its stream is served by another node.
+const MOVED: &str = "the stream has moved to another node, which may know less";
 
 /// An attempt at an entry that begins again, for the entry's count in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +61,17 @@ impl Tenure {
         permit: String,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Attempt>) {
         let (attempts, receiver) = mpsc::unbounded_channel();
-        let (over, ended) = (AtomicBool::new(false), Notify::new());
-        (
-            Arc::new(Self { process, consumer, permit, over, ended, attempts, confirmed: Mutex::default() }),
-            receiver,
-        )
+        let tenure = Self {
+            process,
+            consumer,
+            permit,
+            place: OnceLock::new(),
+            over: AtomicBool::new(false),
+            ended: Notify::new(),
+            attempts,
+            confirmed: Mutex::default(),
+        };
+        (Arc::new(tenure), receiver)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -85,6 +96,19 @@ impl Tenure {
         }
     }
 
+    /// Ends it where the stream is at another node by now than where its entries were handed out:
+    ///
+    /// 1. a node hands an entry to us, and dies before its replica has heard of that;
+    /// 2. a lane commits the entry at the replica, which was promoted: nothing is pending there to be acknowledged;
+    /// 3. the promoted node hands the entry out as a new one, and it is processed a second time.
+    ///
+    /// So nobody commits at one node what another one has handed out. The reader says where it reads before it reads.
+    pub(crate) fn is_at(&self, node: &str) {
+        if self.place.get_or_init(|| node.to_owned()) != node {
+            self.end(MOVED);
+        }
+    }
+
     /// A lane had its commit of this number confirmed.
     pub(crate) fn confirm(&self, lane: &str, number: u64) {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,11 +116,6 @@ impl Tenure {
             Some(last) => *last = number,
             None => drop(confirmed.insert(lane.to_owned(), number)),
         }
-    }
-
-    /// Whether a commit of this lane was confirmed.
-    pub(crate) fn has_confirmed(&self, lane: &str) -> bool {
-        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(lane)
     }
 
     /// The last number of each lane that was confirmed. Redis knows no lower ones, unless it has gone back.
@@ -114,5 +133,20 @@ impl Tenure {
 impl fmt::Debug for Tenure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenure").field("consumer", &self.consumer).field("over", &self.is_over()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenure_ends_where_its_stream_is_at_another_node() {
+        let (tenure, _attempts) = Tenure::new(Uuid::nil(), "us".to_owned(), "permit".to_owned());
+        tenure.is_at("127.0.0.1:6379");
+        tenure.is_at("127.0.0.1:6379");
+        assert!(!tenure.is_over());
+        tenure.is_at("127.0.0.1:6380");
+        assert!(tenure.is_over());
     }
 }

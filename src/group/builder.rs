@@ -12,6 +12,7 @@ use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::message::Message;
 use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
+use crate::shards::Shards;
 
 /// Sets up a group. [`start`](Self::start) starts it.
 ///
@@ -106,6 +107,11 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.spill_max = messages)
     }
 
+    /// Several inputs, each with an output and a group of its own.
+    pub fn shards(self, shards: Shards) -> Self {
+        self.set(|config| config.shards = Some(shards))
+    }
+
     /// The stream that records are appended to.
     pub fn output(self, key: impl Into<String>) -> Self {
         self.set(|config| config.output = key.into())
@@ -174,6 +180,11 @@ impl<P: Processor> Builder<P> {
     /// How long a stop may take to finish what was received.
     pub fn drain_timeout(self, limit: Duration) -> Self {
         self.set(|config| config.drain_timeout = limit)
+    }
+
+    /// How long commits are kept that no replica is known to have.
+    pub fn keep(self, keep: Duration) -> Self {
+        self.set(|config| config.keep = keep)
     }
 
     /// How long the ids of this process stay after its last sign of life.

@@ -19,7 +19,7 @@ use crate::buffer::Buffer;
 use crate::config::{Config, Overflow, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
-use crate::intake::Intake;
+use crate::intake::{Intake, Limit};
 use crate::ledger::{Counts, Gap, Ledger};
 use crate::processor::Processor;
 use crate::queue::Queue;
@@ -34,7 +34,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     pub(crate) rate: Rate,
     pub(crate) began: Instant,
-    /// Cancelled to stop: unsubscribe, finish and commit what was received.
+    /// Cancelled to stop: unsubscribe, finish and commit what was received. Shared by all shards, so where one stops, all
+    /// do.
     pub(crate) stop: CancellationToken,
     /// Cancelled to end at once.
     pub(crate) abort: CancellationToken,
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) ended: AtomicBool,
     /// How far behind the stream's group is, or the spill's, once that is known.
     pub(crate) backlog: Arc<Mutex<Option<Backlog>>>,
+    /// How many messages may be received, by all shards together.
+    pub(crate) limit: Option<Arc<Limit>>,
     /// How full the spill is.
     pub(crate) level: Arc<Level>,
 }
@@ -74,15 +77,20 @@ pub(crate) struct Engine<P, S, L> {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(
+        stop: CancellationToken,
+        abort: CancellationToken,
+        limit: Option<Arc<Limit>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             counts: Arc::default(),
             rate: Rate::new(),
             began: Instant::now(),
-            stop: CancellationToken::new(),
-            abort: CancellationToken::new(),
+            stop,
+            abort,
             ended: AtomicBool::new(false),
             backlog: Arc::default(),
+            limit,
             level: Arc::default(),
         })
     }
@@ -204,7 +212,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             shared.counts.clone(),
             config.overflow,
             into_spill.clone().map(|appender| Spill::new(appender, shared.level.clone(), config.spill_max)),
-            config.max_messages,
+            shared.limit.clone(),
             shared.stop.clone(),
         );
         source_tasks.spawn(source.run(intake, shared.stop.clone()));
@@ -266,7 +274,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         if let Some(error) = lapse {
             failure.note(Ok(Err(error)));
         }
-        if !source_tasks.is_empty() && config.source == SourceKind::PubSub {
+        if !source_tasks.is_empty() && config.source != SourceKind::Stream {
             let cause = "the group was ended before the server had confirmed that it left".to_owned();
             shared.counts.gap(Gap { cause, duration: stopping.elapsed() });
         }
@@ -283,10 +291,10 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
 
 /// What went wrong first, unless something later tells somebody to act, as a refusal does.
 #[derive(Default)]
-struct Failure(Option<Error>);
+pub(super) struct Failure(pub(super) Option<Error>);
 
 impl Failure {
-    fn note(&mut self, end: Result<Result<(), Error>, JoinError>) {
+    pub(super) fn note(&mut self, end: Result<Result<(), Error>, JoinError>) {
         let error = match end {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,

@@ -3,20 +3,22 @@
 mod attempt;
 mod builder;
 pub(crate) mod engine;
+mod life;
 pub(crate) mod outbox;
 mod pace;
+mod parts;
 mod retries;
+mod shard;
 mod start;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::sync::{Arc, PoisonError};
-
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 pub use self::builder::Builder;
-use self::engine::Shared;
+pub use self::shard::Shard;
 use crate::backlog::Backlog;
 use crate::config::Config;
 use crate::consumer::Consumer;
@@ -30,7 +32,11 @@ use crate::processor::JsonProcessor;
 /// that, it ends at once, and what it had received and not committed is lost.
 pub struct ConsumerGroup {
     consumers: Vec<Consumer>,
-    shared: Arc<Shared>,
+    /// One without a number, or one for each shard.
+    shards: Vec<Shard>,
+    /// Of all of them: see [`Shared`](self::engine::Shared).
+    stop: CancellationToken,
+    abort: CancellationToken,
     ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
@@ -45,40 +51,46 @@ impl ConsumerGroup {
         Builder::from_config(config)
     }
 
-    /// The consumers, in the order of their ids in the list.
+    /// The consumers, in the order of their ids in the list; with shards, one shard after the other.
     #[must_use]
     pub fn consumers(&self) -> &[Consumer] {
         &self.consumers
     }
 
+    /// The shards that run here, each with figures of its own; without shards it is one, which has no number.
+    #[must_use]
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
     /// What became of the messages so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.shared.ledger()
+        self.shards.iter().map(Shard::ledger).sum()
     }
 
     /// How far behind the group of the stream is, and with [`Overflow::Spill`](crate::Overflow::Spill) what is in the
     /// spill: looked at once a second. `None` without a stream, and before the first look.
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
-        *self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.iter().map(Shard::backlog).sum()
     }
 
     /// Messages whose commit was confirmed in the last second.
     #[must_use]
     pub fn processed_last_second(&self) -> u64 {
-        self.shared.rate.last_second(self.shared.now())
+        self.shards.iter().map(Shard::processed_last_second).sum()
     }
 
     /// Begins to stop: unsubscribes, then finishes and commits what was received. [`join`](Self::join) tells
     /// when that is done.
     pub fn stop(&self) {
-        self.shared.stop.cancel();
+        self.stop.cancel();
     }
 
     /// Ends at once. What was received and not committed is abandoned.
     pub fn abort(&self) {
-        self.shared.abort.cancel();
+        self.abort.cancel();
     }
 
     /// Waits for the end, and returns the final ledger. May be dropped and called again.
@@ -94,7 +106,7 @@ impl ConsumerGroup {
             self.ended = None;
             end.unwrap_or_else(|_| Err(defect()))?;
         }
-        Ok(self.shared.ledger())
+        Ok(self.ledger())
     }
 
     /// Stops, and waits for the end: unsubscribes, finishes and commits what was received, takes the ids out of
@@ -110,7 +122,7 @@ impl ConsumerGroup {
 
 impl Drop for ConsumerGroup {
     fn drop(&mut self) {
-        self.shared.abort.cancel();
+        self.abort.cancel();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
-use crate::sink::{Form, Lane, Records, Settled, Size, StreamLane, Target};
+use crate::sink::{Form, Keep, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 
 /// Makes commits as a lane of the output does, but sends them nowhere.
@@ -36,6 +36,8 @@ impl Encoder {
             option: "output",
             maxlen: None,
             size: Size::default(),
+            keep: Keep::nothing(),
+            counts: Arc::default(),
             acknowledges: None,
         };
         let lane = StreamLane::new(target, Commit::Atomic, key);

@@ -35,7 +35,7 @@ const PREPARED: u64 = 64 << 10;
 /// When not every message was processed.
 pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
     let stopwatch = Arc::new(Stopwatch::default());
-    let shared = Shared::new();
+    let shared = Shared::new(CancellationToken::new(), CancellationToken::new(), None);
     // Whoever does not wait any more ends it.
     let _abort = shared.abort.clone().drop_guard();
     let confirmed = stopwatch.clone();

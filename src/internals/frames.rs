@@ -10,6 +10,7 @@ use super::CHANNEL;
 use crate::config::Config;
 use crate::message::Span;
 use crate::record::push_bulk;
+use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::frames::{Event, Scanner};
 use crate::redis::resp;
 use crate::redis::subscription::Subscription;
@@ -44,7 +45,7 @@ pub fn frames(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Bytes {
 /// # Panics
 /// When a payload is longer than the default configuration allows.
 pub fn runs(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Vec<Run> {
-    let mut scanner = Scanner::new(CHANNEL.as_bytes(), Config::default().max_payload);
+    let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL.as_bytes(), Config::default().max_payload);
     let mut input = BytesMut::from(frames(payloads));
     let mut runs = Vec::new();
     while let Some(event) = scanner.next(&mut input).expect("frames") {
@@ -61,8 +62,9 @@ pub fn runs(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Vec<Run> {
 /// When they are no frames.
 pub async fn scan(frames: Bytes) -> usize {
     let socket = Box::new(join(Cursor::new(frames), sink()));
+    let channel = Channel::new(CHANNEL, ChannelKind::Plain);
     let max_payload = Config::default().max_payload;
-    let mut subscription = Subscription::on(socket, BytesMut::new(), CHANNEL, max_payload);
+    let mut subscription = Subscription::on(socket, BytesMut::new(), &channel, max_payload);
     let mut messages = 0;
     // What one read brought is still waiting for consumers while the next one takes place. Without that, its
     // memory could be used again at once.

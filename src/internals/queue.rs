@@ -76,5 +76,5 @@ pub fn message(payload: &[u8]) -> Message {
 /// A consumer with an id of its own.
 #[must_use]
 pub fn consumer(index: usize) -> Consumer {
-    Consumer::new(index, Uuid::new_v4())
+    Consumer::new(None, index, Uuid::new_v4())
 }

@@ -3,6 +3,7 @@
 mod json;
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 pub use self::json::JsonProcessor;
 use crate::consumer::Consumer;
@@ -27,6 +28,16 @@ pub trait Processor: Send + Sync + 'static {
         consumer: &Consumer,
         message: Message,
     ) -> impl Future<Output = Result<Outcome, Failure>> + Send;
+}
+
+impl<P: Processor> Processor for Arc<P> {
+    fn process(
+        &self,
+        consumer: &Consumer,
+        message: Message,
+    ) -> impl Future<Output = Result<Outcome, Failure>> + Send {
+        P::process(self, consumer, message)
+    }
 }
 
 /// What a message became.

@@ -4,17 +4,29 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use super::server::Server;
+
 /// From 50 ms to 2 s, doubling, each with up to as much again at random: many clients of a server that comes
 /// back do not all knock at once.
 pub(crate) struct Backoff(ExponentialBackoff);
 
 impl Backoff {
     const LONGEST: Duration = Duration::from_secs(2);
+    const AMONG_SEVERAL: Duration = Duration::from_millis(100);
 
     pub(crate) fn new() -> Self {
+        Self::up_to(Self::LONGEST)
+    }
+
+    /// For connections to this server. Where another node may take over at any moment, the wait stays short.
+    pub(crate) fn at(server: &Server) -> Self {
+        Self::up_to(if server.has_successors() { Self::AMONG_SEVERAL } else { Self::LONGEST })
+    }
+
+    fn up_to(longest: Duration) -> Self {
         let builder = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Self::LONGEST)
+            .with_max_delay(longest)
             .without_max_times()
             .with_jitter();
         Self(builder.build())

@@ -1,5 +1,8 @@
 //! A connection that we speak RESP2 on ourselves: one for each lane, and the subscriber's before it subscribes.
 
+mod route;
+mod sentinels;
+
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -8,6 +11,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+pub(crate) use self::route::{explore, locate, refresh};
+pub(crate) use self::sentinels::listen;
+use super::cluster::Node;
 use super::reply::{self, Reply};
 use super::resp::{self, FrameError};
 use super::server::{PATIENCE, Server, Socket};
@@ -23,38 +29,53 @@ pub(crate) struct Connection {
     input: BytesMut,
     /// What the server calls it.
     id: u64,
+    /// The node that it leads to, where there are several.
+    node: Option<Node>,
 }
 
 impl Connection {
     /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
     pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Setback> {
-        let socket = server.socket().await?;
-        let mut connection = Self { socket, input: BytesMut::with_capacity(16 << 10), id: 0 };
-        let address = server.address();
-
-        let mut out = Vec::new();
-        // HELLO needs no permission, so the handshake works for a user with the least rule.
-        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
-        if let Some(password) = address.password() {
-            hello.extend([b"AUTH", address.user().as_bytes(), password.as_bytes()]);
+        let node = locate(server).await?;
+        let opened = Self::open_at(server, node.clone(), name).await;
+        if opened.is_err() {
+            server.failed_at(node.as_ref());
         }
-        hello.extend([&b"SETNAME"[..], name.as_bytes()]);
-        resp::command(&mut out, &hello);
+        opened
+    }
+
+    /// The same at this node, or at the very address.
+    async fn open_at(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Setback> {
+        let mut connection = Self::on(server.socket(node.as_ref()).await?, node);
+        let address = server.address();
+        let mut out = Vec::new();
+        hello(&mut out, address.password().map(|password| (address.user(), password)), name);
         let database = address.database().to_string();
         if address.database() != 0 {
             resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
         }
         connection.send(&out).await?;
-        connection.id = connection.expect_as(server, "HELLO", "", id).await?;
+        let (id, role) = connection.expect_as(server, "HELLO", "", id_and_role).await?;
+        connection.id = id;
+        server.must_be_primary(connection.node(), &role).map_err(Setback::Passing)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
         }
         Ok(connection)
     }
 
+    fn on(socket: Box<dyn Socket>, node: Option<Node>) -> Self {
+        Self { socket, input: BytesMut::with_capacity(16 << 10), id: 0, node }
+    }
+
     /// The id that the server knows it by, as in `CLIENT LIST`.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The node that it leads to, where there are several.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
     }
 
     /// Writes everything. Only a peer that takes nothing at all for too long is given up.
@@ -136,10 +157,13 @@ impl Connection {
     ) -> Result<T, Setback> {
         match self.receive(|reply| reply.error().map_or_else(|| Ok(look(&reply)), Err)).await? {
             Ok(seen) => Ok(seen),
-            Err(answer) if Kind::of(&answer) == Kind::Unknown => {
-                Err(Setback::Final(Error::Protocol { address: server.address().to_string(), what, answer }))
-            }
-            Err(answer) => Err(server.setback(what, needs, &answer)),
+            Err(answer) => match server.setback(what, needs, &answer) {
+                Setback::Passing(answer) if Kind::of(&answer) == Kind::Unknown => {
+                    let address = server.address().to_string();
+                    Err(Setback::Final(Error::Protocol { address, what, answer }))
+                }
+                setback => Err(setback),
+            },
         }
     }
 
@@ -149,14 +173,28 @@ impl Connection {
     }
 }
 
-/// The id in the answer to a `HELLO`; no connection has 0.
-fn id(hello: &Reply<'_>) -> u64 {
-    let Reply::Array(Some(pairs)) = hello else { return 0 };
-    let mut pairs = pairs.chunks_exact(2);
-    match pairs.find(|pair| pair[0] == Reply::Bulk(Some(b"id"))) {
-        Some([_, Reply::Int(id)]) => u64::try_from(*id).unwrap_or(0),
-        _ => 0,
+/// Writes the handshake. `HELLO` needs no permission, so it works for a user with the least rule.
+fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) {
+    let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
+    if let Some((user, password)) = login {
+        hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
     }
+    hello.extend([&b"SETNAME"[..], name.as_bytes()]);
+    resp::command(out, &hello);
+}
+
+/// The id in the answer to a `HELLO`, where no connection has 0; and the server's role.
+fn id_and_role(hello: &Reply<'_>) -> (u64, Vec<u8>) {
+    let Reply::Array(Some(pairs)) = hello else { return (0, Vec::new()) };
+    let (mut id, mut role) = (0, Vec::new());
+    for pair in pairs.chunks_exact(2) {
+        match pair {
+            [Reply::Bulk(Some(b"id")), Reply::Int(number)] => id = u64::try_from(*number).unwrap_or(0),
+            [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(text))] => role = text.to_vec(),
+            _ => {}
+        }
+    }
+    (id, role)
 }
 
 /// Waits for a peer, and gives up on one that does nothing.

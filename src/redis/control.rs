@@ -1,10 +1,14 @@
 //! Connections for everything but messages and commits: on these, the client crate speaks.
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, from_redis_value};
 
+use super::cluster::Node;
+use super::connection::locate;
 use super::ids::{Connect, IdsError};
 use super::server::Server;
 use super::setback::{Kind, Setback};
@@ -44,8 +48,9 @@ impl Control {
     }
 }
 
-impl Connect for Control {
-    async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
+impl Control {
+    /// Opens a connection to this node, or to the very address.
+    pub(crate) async fn open(&self, node: Option<&Node>) -> Result<MultiplexedConnection, RedisError> {
         let address = self.0.address();
         let mut info =
             RedisConnectionInfo::default().set_skip_set_lib_name().set_db(i64::from(address.database()));
@@ -54,16 +59,63 @@ impl Connect for Control {
         }
         // Whoever asks has a limit of their own.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let socket = self.0.socket().await?;
-        let (connection, driver) = MultiplexedConnection::new_with_config(&info, socket, config).await?;
-        // Ends with the last clone of the connection.
-        tokio::spawn(driver);
+        let opened = self.open_with(&info, config, node).await;
+        if opened.is_err() {
+            self.0.failed_at(node);
+        }
+        opened
+    }
+
+    async fn open_with(
+        &self,
+        info: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+        node: Option<&Node>,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let socket = self.0.socket(node).await?;
+        let (mut connection, driver) = MultiplexedConnection::new_with_config(info, socket, config).await?;
+        let (server, at) = (self.0.clone(), node.cloned());
+        tokio::spawn(async move {
+            // Ends with the last clone of the connection, or when its server was replaced: then whoever asks next opens
+            // another.
+            tokio::select! {
+                () = driver => {}
+                () = server.replaced(at.as_ref()) => {}
+            }
+        });
+        if self.0.service().is_some() {
+            // Needs no permission, unlike ROLE.
+            let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(&mut connection).await?;
+            let role = hello.get("role").cloned().map_or(Ok(Vec::new()), from_redis_value)?;
+            self.0.must_be_primary(node, &role).map_err(io::Error::other)?;
+        }
         Ok(connection)
     }
 }
 
+impl Connect for Control {
+    async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
+        let node = locate(&self.0).await.map_err(unlocated)?;
+        self.open(node.as_ref()).await
+    }
+
+    fn elsewhere(&self, key: &str) -> Option<Self> {
+        self.0.cluster().is_some().then(|| Self(self.0.of(key)))
+    }
+}
+
+fn unlocated(setback: Setback) -> RedisError {
+    let cause = match setback {
+        Setback::Passing(cause) => cause,
+        Setback::Final(error) => error.to_string(),
+    };
+    io::Error::new(io::ErrorKind::NotConnected, cause).into()
+}
+
 /// A connection, or what kept us from having one.
 pub(crate) async fn connected(control: &mut Control) -> Result<MultiplexedConnection, Setback> {
+    // What waiting does not mend is an error of the client crate no more, once it has come through there.
+    locate(&control.0).await?;
     control.connect().await.map_err(|error| control.setback("the connection", "+select", &error))
 }
 

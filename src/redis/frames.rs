@@ -13,6 +13,7 @@ mod walk;
 use bytes::{Bytes, BytesMut};
 
 use self::walk::Walk;
+use super::channel::ChannelKind;
 use super::resp::{self, FrameError};
 use crate::message::Span;
 use crate::record::push_bulk;
@@ -35,9 +36,10 @@ pub(crate) enum Event {
     Messages { bytes: Bytes, spans: Vec<Span> },
     /// A message longer than allowed, after its last byte: its length and first 4 KiB. Never held as a whole.
     Oversize { len: u64, head: Bytes },
-    /// The server confirmed `SUBSCRIBE`.
+    /// The server confirmed `SUBSCRIBE` or `SSUBSCRIBE`.
     Subscribed { channel: Bytes, count: i64 },
-    /// The server confirmed `UNSUBSCRIBE`; without a channel if there was none to leave.
+    /// The server confirmed `UNSUBSCRIBE` or `SUNSUBSCRIBE`, or ended the subscription by itself because the slot has
+    /// left it; without a channel if there was none to leave.
     Unsubscribed { channel: Option<Bytes>, count: i64 },
     /// An answer to `PING`, with whatever token.
     Pong,
@@ -60,10 +62,10 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// For the messages of `channel`, with payloads of at most `max_payload` bytes. A payload may never exceed
     /// [`resp::MAX_BULK`], whatever is allowed here.
-    pub(crate) fn new(channel: &[u8], max_payload: usize) -> Self {
+    pub(crate) fn new(kind: ChannelKind, channel: &[u8], max_payload: usize) -> Self {
         let mut prefix = Vec::new();
         resp::array(&mut prefix, 3);
-        push_bulk(&mut prefix, b"message");
+        push_bulk(&mut prefix, kind.message().as_bytes());
         push_bulk(&mut prefix, channel);
         prefix.push(b'$');
         Self { prefix: prefix.into(), max_payload: max_payload.min(resp::MAX_BULK), walk: None, wanted: 0 }

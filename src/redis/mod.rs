@@ -1,8 +1,11 @@
 //! Everything that speaks to a Redis server.
 
 pub(crate) mod backoff;
+pub(crate) mod channel;
+pub(crate) mod cluster;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod desk;
 pub(crate) mod frames;
 pub(crate) mod ids;
 pub(crate) mod patience;
@@ -10,6 +13,7 @@ pub(crate) mod preflight;
 pub(crate) mod registry;
 pub(crate) mod reply;
 pub(crate) mod resp;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod setback;
 pub(crate) mod subscription;

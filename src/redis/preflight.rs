@@ -5,22 +5,23 @@ use redis::{InfoDict, RedisResult, cmd, pipe};
 use uuid::Uuid;
 
 use super::control::Control;
+use super::desk::Desk;
 use super::ids::Names;
 use super::registry;
 use super::setback::Setback;
 use crate::config::{Commit, Config, SourceKind};
 use crate::error::Error;
-use crate::slot::beside;
+use crate::slot::{self, beside};
 
 /// Looks at the keys and the server.
 ///
 /// # Errors
-/// A key that holds something else than it must; a command that an ACL does not allow.
-pub(crate) async fn check(
-    control: &Control,
-    connection: &mut MultiplexedConnection,
-    config: &Config,
-) -> Result<(), Setback> {
+/// A key that holds something else than it must; a command that an ACL does not allow; what a cluster cannot do.
+pub(crate) async fn check(desk: &mut Desk, config: &Config) -> Result<(), Setback> {
+    let is_cluster = desk.server().cluster().is_some();
+    if config.source == SourceKind::Sharded {
+        desk.server().must_be_a_cluster().map_err(Setback::Final)?;
+    }
     let spill = config.spill();
     let input = (config.source == SourceKind::Stream).then_some((&config.input, "stream", "input"));
     let others = [
@@ -31,7 +32,13 @@ pub(crate) async fn check(
     let spill = spill.as_ref().map(|spill| (spill, "stream", "spill-key"));
     let registry = registry::Names::of(config);
     let leases = registry.as_ref().map(|names| (&names.leases, "zset", names.option_of_leases()));
-    for (key, needed, option) in input.into_iter().chain(others).chain(spill).chain(leases) {
+    let keys: Vec<_> = input.into_iter().chain(others).chain(spill).chain(leases).collect();
+    if is_cluster {
+        check_names(&keys)?;
+        check_slots(config)?;
+    }
+    for (key, needed, option) in keys {
+        let (control, connection) = desk.at(key).await?;
         let found: String = cmd("TYPE")
             .arg(key)
             .query_async(connection)
@@ -41,53 +48,55 @@ pub(crate) async fn check(
             return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
         }
     }
-    check_slots(control, connection, config).await?;
-    rehearse_leaving(control, connection, &config.ids_key).await
+    let (control, connection) = desk.at(&config.ids_key).await?;
+    rehearse_leaving(&control, connection, &config.ids_key).await
+}
+
+fn refused(option: &'static str, problem: String) -> Setback {
+    Setback::Final(Error::Config { option, problem })
+}
+
+/// On a cluster, what we keep beside a key has to live in its slot.
+fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Setback> {
+    match keys.iter().find(|(key, ..)| slot::of(&beside(key, "lane")) != slot::of(key)) {
+        None => Ok(()),
+        Some((key, _, option)) => Err(refused(
+            option,
+            format!(
+                "no name beside {key:?} can share its slot in a cluster, because of its braces; leave them out, or put \
+                 them around a part that is not empty, as in {{messages}}:processed"
+            ),
+        )),
+    }
 }
 
 /// On a cluster, what one commit touches has to live in one slot.
-async fn check_slots(
-    control: &Control,
-    connection: &mut MultiplexedConnection,
-    config: &Config,
-) -> Result<(), Setback> {
+fn check_slots(config: &Config) -> Result<(), Setback> {
     let spill = config.spill();
     let moved_from = match (config.source, &spill) {
         (SourceKind::Stream, _) => ("input", &config.input),
-        (SourceKind::PubSub, Some(spill)) => ("spill-key", spill),
-        (SourceKind::PubSub, None) => return Ok(()),
+        (SourceKind::PubSub | SourceKind::Sharded, Some(spill)) => ("spill-key", spill),
+        (SourceKind::PubSub | SourceKind::Sharded, None) => return Ok(()),
     };
-    // Who may not ask is told by the first commit.
-    let info: RedisResult<InfoDict> = cmd("INFO").arg("cluster").query_async(connection).await;
-    let is_cluster = info.is_ok_and(|info| info.get::<u8>("cluster_enabled") == Some(1));
-    if !is_cluster || config.commit == Commit::AtLeastOnce {
+    if config.commit == Commit::AtLeastOnce {
         return Ok(());
-    }
-    let mut slots = Vec::new();
-    for (option, key) in [moved_from, ("output", &config.output), ("rejected", &config.rejected)] {
-        let slot: u16 = cmd("CLUSTER")
-            .arg("KEYSLOT")
-            .arg(key)
-            .query_async(connection)
-            .await
-            .map_err(|error| control.setback("CLUSTER KEYSLOT", "+cluster|keyslot", &error))?;
-        slots.push((option, key, slot));
     }
     let way_out = match spill {
         Some(_) => "--overflow drop",
         None => "--commit at-least-once",
     };
-    match slots.iter().find(|(.., slot)| *slot != slots[0].2) {
+    let others = [("output", &config.output), ("rejected", &config.rejected)];
+    match others.into_iter().find(|(_, key)| slot::of(key) != slot::of(moved_from.1)) {
         None => Ok(()),
-        Some((option, key, _)) => Err(Setback::Final(Error::Config {
+        Some((option, key)) => Err(refused(
             option,
-            problem: format!(
+            format!(
                 "{key} and {} are in different slots of the cluster, so no commit can acknowledge in one and append to \
                  the other; give them names with one tag, as {{messages}}:published, {{messages}}:processed and \
-                 {{messages}}:rejected have, or take {way_out}",
-                slots[0].1
+                 {{messages}}:rejected have, or --shard-tags where there are shards, or take {way_out}",
+                moved_from.1
             ),
-        })),
+        )),
     }
 }
 
@@ -123,7 +132,8 @@ async fn rehearse_leaving(
 }
 
 /// Says what surprises people later. Nothing here keeps a group from starting.
-pub(crate) async fn warn(connection: &mut MultiplexedConnection, config: &Config) -> Result<(), Setback> {
+pub(crate) async fn warn(desk: &mut Desk, config: &Config) -> Result<(), Setback> {
+    let (_, connection) = desk.at(&config.output).await?;
     let info: RedisResult<InfoDict> = cmd("INFO").query_async(connection).await;
     match info {
         Ok(info) => {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,18 +13,35 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
+use super::channel::ChannelKind;
+use super::cluster::{Cluster, Node};
+use super::sentinel::Service;
 use super::setback::{Kind, Setback};
 use crate::address::{Address, Endpoint};
 use crate::config::Tls;
 use crate::error::Error;
+use crate::slot;
 
 /// How long opening a socket may take, and how long a command may stay without an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A server that connections are opened to.
+/// Whom connections are opened to: the server of the address; where that is a node of a cluster, the primary of the slot
+/// of what is asked for; where the address is one of sentinels, the primary that they name.
+#[derive(Clone)]
 pub(crate) struct Server {
+    access: Arc<Access>,
+    /// The slot of the key or channel.
+    slot: Option<u16>,
+}
+
+/// How to get at the address, and what was found there. One for everything that a group opens.
+struct Access {
     address: Address,
     tls: Option<TlsConnector>,
+    /// Once somebody has looked: the cluster that the server is a node of, or what it answered instead.
+    cluster: OnceLock<Result<Cluster, String>>,
+    /// What the sentinels of the address say.
+    service: Option<Service>,
 }
 
 /// A socket of any kind.
@@ -39,34 +56,167 @@ impl Server {
     /// A file that cannot be read, or holds no certificate or key.
     pub(crate) fn new(address: Address, tls: &Tls) -> Result<Arc<Self>, Error> {
         let tls = if address.is_tls() { Some(connector(tls)?) } else { None };
-        Ok(Arc::new(Self { address, tls }))
+        let (cluster, service) = match address.endpoint() {
+            Endpoint::Sentinels(sentinels) => {
+                (OnceLock::from(Err("sentinels watch no cluster".to_owned())), Some(Service::new(sentinels)))
+            }
+            Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => (OnceLock::new(), None),
+        };
+        Ok(Arc::new(Self { access: Arc::new(Access { address, tls, cluster, service }), slot: None }))
+    }
+
+    /// The one that serves this key or sharded channel.
+    pub(crate) fn of(&self, key: &str) -> Arc<Self> {
+        Arc::new(Self { access: self.access.clone(), slot: Some(slot::of(key)) })
     }
 
     pub(crate) fn address(&self) -> &Address {
-        &self.address
+        &self.access.address
     }
 
-    /// Opens a socket, encrypted if the address says so.
-    pub(crate) async fn socket(&self) -> io::Result<Box<dyn Socket>> {
-        timeout(PATIENCE, self.open()).await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {PATIENCE:?}")))
-        })
+    /// The cluster that the address belongs to, once that was found out.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.access.cluster.get()?.as_ref().ok()
     }
 
-    async fn open(&self) -> io::Result<Box<dyn Socket>> {
-        match self.address.endpoint() {
-            Endpoint::Tcp { host, port } => Ok(Box::new(tcp(host, *port).await?)),
-            Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-            Endpoint::Tls { host, port } => {
-                let connector = self.tls.as_ref().ok_or_else(|| io::Error::other("TLS was not set up"))?;
-                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                Ok(Box::new(connector.connect(name, tcp(host, *port).await?).await?))
-            }
+    /// The service that the sentinels of the address are asked for.
+    pub(crate) fn service(&self) -> Option<&Service> {
+        self.access.service.as_ref()
+    }
+
+    /// Whether another server may take its place, with less in it.
+    pub(crate) fn has_successors(&self) -> bool {
+        self.cluster().is_some() || self.service().is_some()
+    }
+
+    /// Whether it was looked at whether the address belongs to a cluster.
+    pub(crate) fn is_explored(&self) -> bool {
+        self.access.cluster.get().is_some()
+    }
+
+    /// Keeps what was found there.
+    pub(crate) fn explored(&self, cluster: Result<Cluster, String>) {
+        // Two may have looked, and have seen the same.
+        let _ = self.access.cluster.set(cluster);
+    }
+
+    /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that blames the source, or [`Error::Refused`] with what to grant.
+    pub(crate) fn must_be_a_cluster(&self) -> Result<(), Error> {
+        match self.access.cluster.get() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(answer)) if Kind::of(answer) == Kind::Refusal => Err(Error::Refused {
+                address: self.address().to_string(),
+                what: "CLUSTER SLOTS".to_owned(),
+                answer: answer.clone(),
+                try_next: self.what_to_grant("+cluster|slots", answer),
+            }),
+            _ => Err(Error::Config {
+                option: "source",
+                problem: format!(
+                    "{} is no node of a cluster, and sharded channels are for clusters; take --source pubsub there",
+                    self.address()
+                ),
+            }),
         }
+    }
+
+    /// The cluster, and the slot in it, of a server that is chosen by its slot.
+    pub(crate) fn slot_of_cluster(&self) -> Option<(&Cluster, u16)> {
+        self.cluster().zip(self.slot)
+    }
+
+    /// Comes back when this node delivers nothing more of a channel; never where there is only one server.
+    pub(crate) async fn left(&self, node: Option<&Node>, kind: ChannelKind) {
+        match (self.slot_of_cluster(), self.service(), node) {
+            (Some((cluster, slot)), _, Some(node)) => match kind {
+                ChannelKind::Sharded => cluster.left(slot, node).await,
+                // Any node delivers it, as long as it belongs to the others.
+                ChannelKind::Plain => cluster.gone(node).await,
+            },
+            (None, Some(service), Some(node)) => service.left(node).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Comes back when another server has taken the place of this node, and nothing that this one still answers counts.
+    /// Never in a cluster: a node that a slot has left says itself what became of the last commands.
+    pub(crate) async fn replaced(&self, node: Option<&Node>) {
+        match (self.service(), node) {
+            (Some(service), Some(node)) => service.left(node).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Why a connection is given up whose node was left.
+    pub(crate) fn why_left(&self) -> &'static str {
+        match self.service() {
+            Some(_) => "the service has another primary now",
+            None => "the slot has another primary now",
+        }
+    }
+
+    /// Whether a node has to say that it is a primary: whoever named it may not know yet that it is none any more.
+    pub(crate) fn must_be_primary(&self, node: Option<&Node>, role: &[u8]) -> Result<(), String> {
+        match (self.service(), node) {
+            (Some(service), Some(node)) if role != b"master" => {
+                Err(format!("{node} is not the primary of {} (any more)", service.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// No connection to this node came about.
+    pub(crate) fn failed_at(&self, node: Option<&Node>) {
+        if let (Some(service), Some(node)) = (self.service(), node) {
+            service.doubt(node);
+        }
+    }
+
+    /// Opens a socket to the address, or to a node beside it, encrypted if the address says so.
+    pub(crate) async fn socket(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
+        let socket = timeout(PATIENCE, self.open(node)).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {PATIENCE:?}")))
+        });
+        match node {
+            // The address, which everything else names, is that of another one.
+            Some(node) => {
+                socket.map_err(|error| io::Error::new(error.kind(), format!("node {node}: {error}")))
+            }
+            None => socket,
+        }
+    }
+
+    /// The same for as long as it takes, to a sentinel as well.
+    pub(crate) async fn open(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
+        let (host, port) = match (node, self.address().endpoint()) {
+            (Some(node), _) => (node.host.as_str(), node.port),
+            (None, Endpoint::Tcp { host, port } | Endpoint::Tls { host, port }) => (host.as_str(), *port),
+            (None, Endpoint::Unix(path)) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            (None, Endpoint::Sentinels(_)) => return Err(io::Error::other("no primary is known")),
+        };
+        match self.address().is_tls() {
+            true => self.encrypted(host, port).await,
+            false => Ok(Box::new(tcp(host, port).await?)),
+        }
+    }
+
+    async fn encrypted(&self, host: &str, port: u16) -> io::Result<Box<dyn Socket>> {
+        let connector = self.access.tls.as_ref().ok_or_else(|| io::Error::other("TLS was not set up"))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Box::new(connector.connect(name, tcp(host, port).await?).await?))
     }
 
     /// An error for a server that could not be reached in time.
     pub(crate) fn unreachable(&self, cause: String) -> Error {
+        let cause = match self.cluster().and_then(Cluster::unserved) {
+            Some(slots) if cause.starts_with("CLUSTERDOWN") => {
+                format!("{cause}; no node has the slots {slots}")
+            }
+            _ => cause,
+        };
         let try_next = if cause.contains("CertificateRequired") {
             "the server wants to see a certificate: name one with --tls-cert FILE and --tls-key FILE"
                 .to_owned()
@@ -76,10 +226,14 @@ impl Server {
             "this server is a read-only replica: connect to its primary".to_owned()
         } else if cause.starts_with("LOADING") {
             "the server is still loading its data: start the group again in a while".to_owned()
+        } else if cause.starts_with("CLUSTERDOWN") {
+            self.look_at_the_cluster()
         } else if Kind::of(&cause) == Kind::Weather {
             "see to that at the server, then start the group again".to_owned()
+        } else if self.cluster().is_some() {
+            self.look_at_the_cluster()
         } else {
-            match self.address.endpoint() {
+            match self.address().endpoint() {
                 Endpoint::Unix(path) => format!("check that the server listens on {}", path.display()),
                 Endpoint::Tcp { host, port } => {
                     format!("check that it runs (redis-cli -h {host} -p {port} ping) and that --url is right")
@@ -89,47 +243,88 @@ impl Server {
                         "check that it runs (redis-cli --tls -h {host} -p {port} ping) and that --url is right"
                     )
                 }
+                Endpoint::Sentinels(sentinels) => {
+                    let (service, tls) = (&sentinels.service, if sentinels.tls { "--tls " } else { "" });
+                    let (host, port) = sentinels.hosts.first().map_or(("", 0), |(host, port)| (host, *port));
+                    format!(
+                        "check what the sentinels say (redis-cli {tls}-h {host} -p {port} sentinel \
+                         get-master-addr-by-name {service}), that the server runs, and that --url is right"
+                    )
+                }
             }
         };
-        Error::Unreachable { address: self.address.to_string(), cause, try_next }
+        Error::Unreachable { address: self.address().to_string(), cause, try_next }
+    }
+
+    /// What to try where the address is right, and it is the cluster that lacks something.
+    fn look_at_the_cluster(&self) -> String {
+        let check = match self.address().endpoint() {
+            Endpoint::Tcp { host, port } => format!("redis-cli --cluster check {host}:{port}"),
+            Endpoint::Tls { host, port } => format!("redis-cli --tls --cluster check {host}:{port}"),
+            Endpoint::Unix(_) | Endpoint::Sentinels(_) => {
+                "redis-cli --cluster check HOST:PORT, with any node".to_owned()
+            }
+        };
+        format!("see what is missing with {check}, then start again")
     }
 
     /// What an error reply to this command means for us. `needs` is what an ACL rule must have for it.
     pub(crate) fn setback(&self, what: &str, needs: &str, answer: &str) -> Setback {
         match Kind::of(answer) {
             Kind::Refusal => Setback::Final(Error::Refused {
-                address: self.address.to_string(),
+                address: self.address().to_string(),
                 what: what.to_owned(),
                 answer: answer.to_owned(),
                 try_next: self.what_to_grant(needs, answer),
             }),
-            Kind::Cluster => Setback::Final(Error::Config {
-                option: "url",
-                problem: format!(
-                    "{} is a node of a Redis Cluster, and not all keys are there ({answer}), which does not work yet; \
-                     give it a server that is not part of one",
-                    self.address
-                ),
-            }),
-            Kind::Unknown if answer.contains("DB index") => Setback::Final(Error::Config {
-                option: "url",
-                problem: format!(
-                    "the server has no such database ({answer}): {}; name another one",
-                    self.address
-                ),
-            }),
+            Kind::Cluster => self.elsewhere(what, answer),
+            Kind::Unknown
+                if answer.contains("DB index")
+                    || answer.contains("SELECT is not allowed in cluster mode") =>
+            {
+                Setback::Final(Error::Config {
+                    option: "url",
+                    problem: format!(
+                        "the server has no such database ({answer}): {}; name another one",
+                        self.address()
+                    ),
+                })
+            }
             Kind::Weather | Kind::WrongType | Kind::Unknown => Setback::Passing(answer.to_owned()),
         }
     }
 
+    /// What it means that a node of a cluster sends us to another one.
+    fn elsewhere(&self, what: &str, answer: &str) -> Setback {
+        let problem = match self.cluster() {
+            Some(_) if answer.starts_with("CROSSSLOT") => format!(
+                "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
+                 {{messages}}:published and {{messages}}:processed have"
+            ),
+            // It is on its way, or has arrived: the next connection finds it.
+            Some(cluster) => {
+                cluster.learn(answer, self.address().host());
+                return Setback::Passing(answer.to_owned());
+            }
+            None => format!(
+                "{} is a node of a Redis Cluster, and not all keys are there ({answer}), and it does not tell where they \
+                 are: the user {:?} needs +cluster|slots (ACL SETUSER {2} +cluster|slots)",
+                self.address(),
+                self.address().user(),
+                self.address().user(),
+            ),
+        };
+        Setback::Final(Error::Config { option: "url", problem })
+    }
+
     fn what_to_grant(&self, needs: &str, answer: &str) -> String {
-        let user = self.address.user();
+        let user = self.address().user();
         // A refused login says it in other words.
         let permission =
             ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
         if permission.iter().any(|words| answer.contains(words)) {
             format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
-        } else if self.address.has_password() {
+        } else if self.address().has_password() {
             format!("check the user {user:?} and its password")
         } else {
             "give a password, in the URL or with --password-file".to_owned()

@@ -8,9 +8,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use super::channel::Channel;
+use super::cluster::Node;
 use super::connection::Connection;
 use super::frames::{Event, Scanner};
-use super::reply::Reply;
 use super::resp::{self, FrameError};
 use super::server::{PATIENCE, Server, Socket};
 use super::setback::{Kind, Setback};
@@ -22,6 +23,8 @@ pub(crate) struct Subscription {
     socket: Box<dyn Socket>,
     input: BytesMut,
     scanner: Scanner,
+    /// The node that it is at, where there are several.
+    node: Option<Node>,
     vitals: Vitals,
     /// The size of the memory that is read into. What is split off holds all of it.
     allocation: usize,
@@ -38,44 +41,64 @@ impl Subscription {
     const LEAST_READ: usize = 16 << 10;
 
     /// Connects, subscribes, and waits for the confirmation.
-    pub(crate) async fn open(server: &Server, channel: &str, max_payload: usize) -> Result<Self, Setback> {
+    pub(crate) async fn open(
+        server: &Server,
+        channel: &Channel,
+        max_payload: usize,
+    ) -> Result<Self, Setback> {
         let mut connection = Connection::open(server, "redis-consumer-group:subscriber").await?;
         let mut out = Vec::new();
         // In one write: asking first costs the subscription no time, and asking afterwards is not possible.
         resp::command(&mut out, &Vitals::COMMAND);
-        resp::command(&mut out, &[b"SUBSCRIBE", channel.as_bytes()]);
+        resp::command(&mut out, &[channel.kind.subscribe().as_bytes(), channel.name.as_bytes()]);
         connection.send(&out).await?;
-        let vitals = connection
-            .receive(|reply| match reply {
-                Reply::Bulk(Some(info)) => Vitals::read(&String::from_utf8_lossy(info)),
-                _ => Vitals::default(),
-            })
-            .await?;
+        let vitals = connection.receive(|reply| Vitals::of(&reply).unwrap_or_default()).await?;
+        let node = connection.node().cloned();
         let (socket, input) = connection.into_parts();
-        let mut subscription = Self { vitals, ..Self::on(socket, input, channel, max_payload) };
+        let mut subscription = Self { node, vitals, ..Self::on(socket, input, channel, max_payload) };
         subscription.confirmed(server, channel).await?;
         subscription.current = Instant::now();
         Ok(subscription)
     }
 
     /// On a socket that is about to deliver, or does already. `input` was read from it.
-    pub(crate) fn on(socket: Box<dyn Socket>, input: BytesMut, channel: &str, max_payload: usize) -> Self {
-        let scanner = Scanner::new(channel.as_bytes(), max_payload);
+    pub(crate) fn on(
+        socket: Box<dyn Socket>,
+        input: BytesMut,
+        channel: &Channel,
+        max_payload: usize,
+    ) -> Self {
+        let scanner = Scanner::new(channel.kind, channel.name.as_bytes(), max_payload);
         let (allocation, current) = (input.capacity(), Instant::now());
-        Self { socket, input, scanner, vitals: Vitals::default(), allocation, current, behind: false }
+        Self {
+            socket,
+            input,
+            scanner,
+            node: None,
+            vitals: Vitals::default(),
+            allocation,
+            current,
+            behind: false,
+        }
     }
 
-    async fn confirmed(&mut self, server: &Server, channel: &str) -> Result<(), Setback> {
+    async fn confirmed(&mut self, server: &Server, channel: &Channel) -> Result<(), Setback> {
+        let Channel { name, kind } = channel;
+        let command = kind.subscribe();
         loop {
             match self.next()? {
                 Some(Event::Subscribed { .. }) => return Ok(()),
                 Some(Event::Error(answer)) if Kind::of(&answer) == Kind::Unknown => {
                     let address = server.address().to_string();
-                    return Err(Setback::Final(Error::Protocol { address, what: "SUBSCRIBE", answer }));
+                    return Err(Setback::Final(Error::Protocol { address, what: command, answer }));
                 }
                 Some(Event::Error(answer)) => {
-                    let what = format!("SUBSCRIBE {channel}");
-                    return Err(server.setback(&what, &format!("+subscribe &{channel}"), &answer));
+                    let what = format!("{command} {name}");
+                    return Err(server.setback(
+                        &what,
+                        &format!("+{} &{name}", command.to_lowercase()),
+                        &answer,
+                    ));
                 }
                 Some(_) => {}
                 None => match timeout(PATIENCE, self.read()).await {
@@ -85,6 +108,11 @@ impl Subscription {
                 },
             }
         }
+    }
+
+    /// The node that it is at, where there are several.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
     }
 
     /// What the server said of itself just before the subscription.
@@ -136,8 +164,8 @@ impl Subscription {
     }
 
     /// Asks to be delivered nothing more. Everything before the confirmation is still delivered.
-    pub(crate) async fn unsubscribe(&mut self, channel: &str) -> io::Result<()> {
-        self.send(&[b"UNSUBSCRIBE", channel.as_bytes()]).await
+    pub(crate) async fn unsubscribe(&mut self, channel: &Channel) -> io::Result<()> {
+        self.send(&[channel.kind.unsubscribe().as_bytes(), channel.name.as_bytes()]).await
     }
 
     async fn send(&mut self, args: &[&[u8]]) -> io::Result<()> {

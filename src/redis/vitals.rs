@@ -1,5 +1,7 @@
 //! What a server says about itself: enough to tell, after a connection has ended, why.
 
+use super::reply::Reply;
+
 /// A reading of the server's `INFO`, taken with each subscription. Empty where `INFO` is not allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Vitals {
@@ -21,6 +23,19 @@ impl Vitals {
             run_id: value("run_id").map(str::to_owned),
             cut: value("client_output_buffer_limit_disconnections").and_then(|count| count.parse().ok()),
         }
+    }
+
+    /// Reads the answer to an `INFO`; `None` if that is not allowed.
+    pub(crate) fn of(reply: &Reply<'_>) -> Option<Self> {
+        match reply {
+            Reply::Bulk(Some(info)) => Some(Self::read(&String::from_utf8_lossy(info))),
+            _ => None,
+        }
+    }
+
+    /// What the server calls itself, until it is restarted.
+    pub(crate) fn run_id(&self) -> Option<&str> {
+        self.run_id.as_deref()
     }
 
     /// Why a connection ended, from the readings before and after.

@@ -10,7 +10,7 @@ mod transaction;
 
 pub(crate) use self::records::{Form, Records, Size};
 pub(crate) use self::stream::StreamLane;
-pub(crate) use self::target::{Acknowledges, Target};
+pub(crate) use self::target::{Acknowledges, Keep, Target};
 use crate::error::Error;
 
 /// What became of a commit.
@@ -33,6 +33,16 @@ pub(crate) trait Lane: Send + 'static {
     /// # Errors
     /// What waiting cannot mend. The lane is not used again.
     fn commit(&mut self, records: &Records) -> impl Future<Output = Result<Settled, Error>> + Send;
+
+    /// Comes back when the lane wants to be tended. May be dropped.
+    fn due(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Looks after what was committed.
+    fn tend(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Removes what the lane kept for itself. Called once, after the last commit.
     fn close(&mut self) -> impl Future<Output = ()> + Send;

@@ -2,6 +2,7 @@
 
 use super::Records;
 use super::target::{Made, Target};
+use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
 use crate::redis::resp::command;
 use crate::redis::setback::Setback;
@@ -55,6 +56,11 @@ impl Pipeline {
             Some(Setback::Passing(answer)) => Ok(Made::No(answer)),
             Some(refused) => Err(refused),
         }
+    }
+
+    /// The node that the connection leads to, where there are several.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.connection.as_ref()?.node()
     }
 
     /// Gives the connection up.

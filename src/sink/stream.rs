@@ -1,5 +1,9 @@
 //! A lane of the output: commits to one stream of a Redis server.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::pipeline::Pipeline;
 use super::target::{Made, Target};
 use super::transaction::Transaction;
@@ -7,6 +11,7 @@ use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
+use crate::redis::cluster::Node;
 use crate::redis::setback::Setback;
 
 /// A lane on a connection of its own.
@@ -15,9 +20,12 @@ pub(crate) struct StreamLane {
     way: Way,
 }
 
+/// How often a lane is tended that keeps commits.
+const TEND_EVERY: Duration = Duration::from_millis(250);
+
 /// How it appends.
 enum Way {
-    Transaction(Transaction),
+    Transaction(Box<Transaction>),
     Pipeline(Pipeline),
 }
 
@@ -26,7 +34,7 @@ impl StreamLane {
     /// is rehearsed.
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
         let way = match commit {
-            Commit::Atomic => Way::Transaction(Transaction::new(key)),
+            Commit::Atomic => Way::Transaction(Box::new(Transaction::new(key))),
             Commit::AtLeastOnce => Way::Pipeline(Pipeline::default()),
         };
         Self { target, way }
@@ -62,10 +70,37 @@ impl StreamLane {
         }
     }
 
+    /// Ends early when another server has taken the place of this one: what became of the commit shows there.
     async fn attempt(&mut self, records: &Records) -> Result<Made, Setback> {
+        let (server, node) = (self.target.server.clone(), self.node().cloned());
+        tokio::select! {
+            biased;
+            () = server.replaced(node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            made = self.make(records) => made,
+        }
+    }
+
+    async fn make(&mut self, records: &Records) -> Result<Made, Setback> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.attempt(&self.target, records).await,
             Way::Pipeline(pipeline) => pipeline.attempt(&self.target, records).await,
+        }
+    }
+
+    /// Whether commits of this lane may have to be made again.
+    fn is_keeping(&self) -> bool {
+        matches!(&self.way, Way::Transaction(transaction) if transaction.is_keeping())
+    }
+
+    /// Whether there is nobody who could take the server's place.
+    fn is_alone(&self) -> bool {
+        matches!(&self.way, Way::Transaction(transaction) if transaction.is_alone())
+    }
+
+    fn node(&self) -> Option<&Node> {
+        match &self.way {
+            Way::Transaction(transaction) => transaction.node(),
+            Way::Pipeline(pipeline) => pipeline.node(),
         }
     }
 
@@ -84,7 +119,7 @@ impl Lane for StreamLane {
 
     async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         self.begin(records);
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::at(&self.target.server);
         let (mut failures, mut told) = (0, None);
         loop {
             let why = match self.attempt(records).await {
@@ -117,7 +152,31 @@ impl Lane for StreamLane {
         }
     }
 
+    async fn due(&mut self) {
+        if self.is_keeping() {
+            sleep(TEND_EVERY).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    async fn tend(&mut self) {
+        if let Way::Transaction(transaction) = &mut self.way
+            && let Err(setback) = transaction.tend(&self.target).await
+        {
+            // It is tried again soon, and what is refused for good shows with the next commit.
+            tracing::debug!("{} cannot be looked after: {setback:?}", self.target.stream);
+            self.disconnect();
+        }
+    }
+
     async fn close(&mut self) {
+        // What nobody else has may be missing where this lane is not there any more to see it.
+        let until = Instant::now() + self.target.keep.time;
+        while self.is_keeping() && !self.is_alone() && Instant::now() < until {
+            sleep(TEND_EVERY).await;
+            self.tend().await;
+        }
         if let Way::Transaction(transaction) = &mut self.way
             && let Err(Setback::Passing(why)) = transaction.remove(&self.target).await
         {

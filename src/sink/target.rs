@@ -1,10 +1,13 @@
 //! The stream that lanes append to: how an append goes over the wire, and what a refusal of one means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Records;
 use super::records::{Entry, Form, Size};
+use crate::buffer::Buffer;
 use crate::error::Error;
+use crate::ledger::Counts;
 use crate::record::push_bulk;
 use crate::redis::connection::Connection;
 use crate::redis::resp::{array, command};
@@ -24,8 +27,27 @@ pub(crate) struct Target {
     pub(crate) maxlen: Option<u64>,
     /// How large the commits are.
     pub(crate) size: Size,
+    /// What is kept of commits after they were made.
+    pub(crate) keep: Keep,
+    /// Where it is told what became of them later.
+    pub(crate) counts: Arc<Counts>,
     /// Where the messages that have receipts are acknowledged.
     pub(crate) acknowledges: Option<Acknowledges>,
+}
+
+/// For how long commits are kept that may have to be made again: see [`Config::keep`](crate::Config::keep).
+#[derive(Debug, Clone)]
+pub(crate) struct Keep {
+    pub(crate) time: Duration,
+    /// The memory for it, shared by all lanes of the process.
+    pub(crate) memory: Arc<Buffer>,
+}
+
+impl Keep {
+    /// Nothing is kept.
+    pub(crate) fn nothing() -> Self {
+        Self { time: Duration::ZERO, memory: Buffer::new(0) }
+    }
 }
 
 /// A stream whose entries are acknowledged in its group, by the commit that appends what became of them.

@@ -1,18 +1,22 @@
 //! Appending in numbered transactions: after any break it is known which were made.
 
+mod kept;
 mod replies;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use self::kept::{Kept, Replication};
 use self::replies::{Executed, Fence, pending_again};
 use super::Records;
 use super::target::{Made, Target};
 use crate::error::Error;
+use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
 use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 use crate::redis::setback::{Kind, Setback};
+use crate::redis::vitals::Vitals;
 use crate::slot::beside;
 use crate::tenure::{Tenure, WENT_BACK};
 
@@ -38,6 +42,9 @@ use crate::tenure::{Tenure, WENT_BACK};
 ///
 /// Whoever takes them over deletes the permit before. So either the commit comes first, and what it acknowledged is not
 /// there to be taken over; or the deletion does, and the commit does nothing.
+///
+/// Where another server may take the place of the one that confirmed a commit, it may lack it: Redis replicates
+/// afterwards. Its number says so, and the commits that are missing are made again, as far as they are [`Kept`].
 pub(super) struct Transaction {
     /// The key of the hash.
     key: String,
@@ -52,7 +59,17 @@ pub(super) struct Transaction {
     sent: bool,
     /// Whether a connection has raised the fence before: then the hash must be there.
     fenced: bool,
+    /// The last commit of messages that are held, and by which tenure.
+    held: Option<(u64, Arc<Tenure>)>,
+    /// What the server calls itself that the connection leads to.
+    here: Option<Arc<str>>,
+    /// And the one that confirmed the last commit.
+    confirmed_by: Option<Arc<str>>,
+    kept: Kept,
+    /// The commands of the commit under way, and behind them what may be asked with them.
     out: Vec<u8>,
+    /// How much of that is the commit.
+    length: usize,
 }
 
 impl Transaction {
@@ -65,7 +82,12 @@ impl Transaction {
             watched: None,
             sent: false,
             fenced: false,
+            held: None,
+            here: None,
+            confirmed_by: None,
+            kept: Kept::default(),
             out: Vec::new(),
+            length: 0,
         }
     }
 
@@ -77,6 +99,9 @@ impl Transaction {
     pub(super) fn begin(&mut self, target: &Target, records: &Records) {
         self.number += 1;
         self.sent = false;
+        if self.out.capacity() == 0 {
+            self.out = self.kept.memory();
+        }
         let (out, key) = (&mut self.out, self.key.as_bytes());
         out.clear();
         out.shrink_to(8 * Records::MOST_BYTES);
@@ -92,23 +117,25 @@ impl Transaction {
                 command(out, &[b"EXISTS", tenure.permit.as_bytes()]);
             }
         }
+        self.length = out.len();
     }
 
+    /// May be dropped before it is done. Then it has no connection any more.
     pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
+        self.out.truncate(self.length);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let Connected { connection, made, forgotten } = self.connect(target).await?;
+                let Connected { connection, made, forgotten, .. } = self.reconnect(target).await?;
                 if made >= self.number {
                     self.connection = Some(connection);
-                    self.confirmed = self.number;
+                    self.confirm(target, records);
                     return Ok(Made::Yes);
                 }
-                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one. What
-                // became of commits of an earlier tenure is no concern of this one: with that tenure the hash goes.
+                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
                 if let Some(tenure) = records.held()
+                    && self.sent
                     && (forgotten || made < self.confirmed)
-                    && (self.sent || tenure.has_confirmed(&self.key))
                 {
                     tenure.end(WENT_BACK);
                 }
@@ -123,42 +150,25 @@ impl Transaction {
             return Ok(Made::Never);
         }
         self.sent = true;
-        match connection.send(&self.out).await {
-            Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
-            // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
-            Ok(()) | Err(_) => {}
-        }
-
-        // MULTI, each XADD, HSET: an error among them aborts the transaction.
-        let mut refusal = None;
+        let asks = self.keeps(target, records) && self.kept.ask(&mut self.out);
         let answers = records.len() + target.acknowledging(records);
-        let mut left = answers + 2;
-        loop {
-            left -= connection.skip(b"+QUEUED\r\n", left);
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            match connection.receive(|reply| reply.error()).await {
-                Ok(None) => {}
-                Ok(Some(answer)) => drop(refusal.get_or_insert(answer)),
-                Err(end) => {
-                    return Err(refusal.map_or(end, |answer| target.refused(&needs(target), &answer)));
-                }
-            }
-        }
-        let executed = connection.receive_as(|input| Executed::parse(input, answers)).await?;
-        let watched = connection.receive(|reply| reply.error()).await?;
+        let executed = exchange(&mut connection, target, &self.out, answers).await;
+        self.out.truncate(self.length);
+        let Exchanged { refusal, executed, watched } = executed?;
         let permitted = match records.held() {
             None => None,
             Some(tenure) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| tenure.clone()),
         };
+        let replication = if asks { connection.receive(|reply| replication(&reply)).await? } else { None };
         if let Some(answer) = refusal {
             return Err(target.refused(&needs(target), &answer));
         }
         match executed {
             Executed::All { acknowledged } => {
-                self.confirmed = self.number;
+                self.confirm(target, records);
+                if let Some(replication) = replication {
+                    self.kept.answered(self.number, replication);
+                }
                 if let Some(tenure) = records.held() {
                     tenure.confirm(&self.key, self.number);
                 }
@@ -189,6 +199,140 @@ impl Transaction {
         }
     }
 
+    /// The commit under way is made.
+    fn confirm(&mut self, target: &Target, records: &Records) {
+        self.confirmed = self.number;
+        self.confirmed_by.clone_from(&self.here);
+        match (records.held(), &mut self.held) {
+            (Some(tenure), Some((number, last))) if Arc::ptr_eq(tenure, last) => *number = self.number,
+            (Some(tenure), last) => *last = Some((self.number, tenure.clone())),
+            (None, _) => {}
+        }
+        if self.keeps(target, records) {
+            let commands = std::mem::take(&mut self.out);
+            self.kept.push(self.number, records.messages(), records.len(), commands, &target.keep);
+        }
+    }
+
+    /// Whether commits are kept after they were made. What came from a stream is pending again where its commit is
+    /// missing, and needs no repetition.
+    fn keeps(&self, target: &Target, records: &Records) -> bool {
+        target.server.has_successors() && !target.keep.time.is_zero() && records.held().is_none()
+    }
+
+    /// Looks how far the replicas are, on a new connection if there is none, so that what a node lacks is made again also
+    /// when nothing more is to be committed.
+    pub(super) async fn tend(&mut self, target: &Target) -> Result<(), Setback> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.reconnect(target).await?.connection,
+        };
+        let mut out = Vec::new();
+        self.kept.ask_now(&mut out);
+        connection.send(&out).await?;
+        let answer = connection.receive(|reply| replication(&reply)).await?;
+        self.connection = Some(connection);
+        self.kept.age(&target.keep);
+        match answer {
+            Some(Replication { is_primary: false, .. }) => {
+                self.disconnect();
+                Err(Setback::Passing("it is a replica now".to_owned()))
+            }
+            Some(replication) => {
+                self.kept.answered(self.confirmed, replication);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether commits are kept that may have to be made again.
+    pub(super) fn is_keeping(&self) -> bool {
+        self.kept.is_keeping()
+    }
+
+    /// Whether there is nobody who could take the server's place.
+    pub(super) fn is_alone(&self) -> bool {
+        self.kept.is_alone()
+    }
+
+    /// Opens a connection, and sees to what the server lacks that was confirmed.
+    async fn reconnect(&mut self, target: &Target) -> Result<Connected, Setback> {
+        let mut connected = self.connect(target).await?;
+        let Connected { made, forgotten, another, .. } = connected;
+        // What it lacks of these is pending again, for a name that others do not touch.
+        if let Some((number, tenure)) = &self.held
+            && (forgotten || made < *number)
+        {
+            tenure.end(WENT_BACK);
+        }
+        // A hash that replicas had, and that is gone, was deleted by somebody: the records are there.
+        let deleted = forgotten && self.kept.was_replicated();
+        if another && made < self.confirmed && !deleted {
+            self.repeat(&mut connected.connection, target, made).await?;
+        }
+        if another && made >= self.confirmed {
+            self.confirmed_by.clone_from(&self.here);
+        }
+        Ok(connected)
+    }
+
+    /// Makes the commits again that the server lacks.
+    async fn repeat(
+        &mut self,
+        connection: &mut Connection,
+        target: &Target,
+        mut made: u64,
+    ) -> Result<(), Setback> {
+        let (mut repeated, mut lost) = (0, 0);
+        loop {
+            let (gone, commit) = self.kept.after(made);
+            if gone > 0 {
+                target.counts.lose(gone);
+                lost += gone;
+            }
+            let Some(commit) = commit else { break };
+            let Exchanged { refusal, executed, watched } =
+                exchange(connection, target, &commit.commands, commit.answers).await?;
+            if let Some(answer) = refusal.or(watched) {
+                return Err(target.refused(&needs(target), &answer));
+            }
+            match executed {
+                Executed::All { .. } => {}
+                Executed::Nothing(why) => return Err(Setback::Passing(why)),
+                Executed::InPart { answer, .. } => {
+                    return Err(match target.refused(&needs(target), &answer) {
+                        Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                        refused => refused,
+                    });
+                }
+            }
+            target.counts.repeat(commit.messages);
+            repeated += commit.messages;
+            made = commit.number;
+        }
+        if repeated + lost > 0 {
+            tracing::warn!(
+                "{} is served by another node, which lacked commits that were confirmed: {repeated} messages of them are \
+                 appended again{}",
+                target.stream,
+                if lost > 0 {
+                    format!(", and {lost} are lost: they were too old for --keep")
+                } else {
+                    String::new()
+                }
+            );
+        }
+        self.kept.repeated();
+        self.confirmed_by.clone_from(&self.here);
+        Ok(())
+    }
+
+    /// The node that the connection leads to, where there are several.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.connection.as_ref()?.node()
+    }
+
     /// Gives the connection up.
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
@@ -203,6 +347,9 @@ impl Transaction {
     ) -> Result<bool, Setback> {
         if self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, tenure)) {
             return Ok(true);
+        }
+        if let Some(node) = connection.node() {
+            tenure.is_at(&node.to_string());
         }
         let mut out = Vec::new();
         command(&mut out, &[b"WATCH", tenure.permit.as_bytes()]);
@@ -273,6 +420,9 @@ impl Transaction {
         command(&mut out, &[b"EXEC"]);
         // Watched from after the fence. Confirmed before the first commit is sent.
         command(&mut out, &[b"WATCH", key]);
+        if target.server.has_successors() {
+            command(&mut out, &[b"INFO", b"server"]);
+        }
         connection.send(&out).await?;
 
         let mut refusal = None;
@@ -283,6 +433,10 @@ impl Transaction {
         }
         let fence = connection.receive(|reply| Fence::read(&reply)).await?;
         let watched = connection.receive(|reply| reply.error()).await?;
+        let run_id: Option<Arc<str>> = match target.server.has_successors() {
+            true => connection.receive(|reply| Some(Vitals::of(&reply)?.run_id()?.into())).await?,
+            false => None,
+        };
 
         let refused = |what, answer: &str| match Kind::of(answer) {
             Kind::WrongType => Setback::Final(Error::WrongType {
@@ -301,7 +455,11 @@ impl Transaction {
         // A message that has a receipt is not repeated then: see `attempt`.
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
         let forgotten = fence == 1 && self.fenced;
-        if forgotten && !all_have_receipts {
+        // Only one that says who it is can be told from the one before whose hash was deleted.
+        let another = run_id.is_some() && self.confirmed_by.is_some() && run_id != self.confirmed_by;
+        self.here = run_id;
+        self.kept.elsewhere();
+        if forgotten && !another && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
                  middle of a commit, its records may be in {} twice",
@@ -310,7 +468,7 @@ impl Transaction {
             );
         }
         self.fenced = true;
-        Ok(Connected { connection, made: number, forgotten })
+        Ok(Connected { connection, made: number, forgotten, another })
     }
 }
 
@@ -321,6 +479,59 @@ struct Connected {
     made: u64,
     /// Whether the hash had been there, and is gone.
     forgotten: bool,
+    /// Whether it is another server than the one before, or the same one that was started again.
+    another: bool,
+}
+
+/// What a transaction was answered.
+struct Exchanged {
+    /// The first refusal before it was executed.
+    refusal: Option<String>,
+    executed: Executed,
+    /// Why the hash is not watched any more.
+    watched: Option<String>,
+}
+
+/// Sends a transaction, and what stands behind it, and hears it out up to the `WATCH`.
+async fn exchange(
+    connection: &mut Connection,
+    target: &Target,
+    out: &[u8],
+    answers: usize,
+) -> Result<Exchanged, Setback> {
+    match connection.send(out).await {
+        Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
+        // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
+        Ok(()) | Err(_) => {}
+    }
+    // MULTI, each XADD, HSET: an error among them aborts the transaction.
+    let mut refusal = None;
+    let mut left = answers + 2;
+    loop {
+        left -= connection.skip(b"+QUEUED\r\n", left);
+        if left == 0 {
+            break;
+        }
+        left -= 1;
+        match connection.receive(|reply| reply.error()).await {
+            Ok(None) => {}
+            Ok(Some(answer)) => drop(refusal.get_or_insert(answer)),
+            Err(end) => {
+                return Err(refusal.map_or(end, |answer| target.refused(&needs(target), &answer)));
+            }
+        }
+    }
+    let executed = connection.receive_as(|input| Executed::parse(input, answers)).await?;
+    let watched = connection.receive(|reply| reply.error()).await?;
+    Ok(Exchanged { refusal, executed, watched })
+}
+
+/// Reads the answer to `INFO replication`; `None` where that is not allowed.
+fn replication(reply: &Reply<'_>) -> Option<Replication> {
+    match reply {
+        Reply::Bulk(Some(info)) => Replication::read(std::str::from_utf8(info).ok()?),
+        _ => None,
+    }
 }
 
 /// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become

@@ -1,4 +1,4 @@
-//! The source `pubsub`: one channel, read from a connection of its own.
+//! The sources `pubsub` and `sharded`: one channel, read from a connection of its own.
 
 mod doubt;
 
@@ -13,6 +13,7 @@ use super::Source;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::redis::backoff::Backoff;
+use crate::redis::channel::Channel;
 use crate::redis::frames::Event;
 use crate::redis::resp::FrameError;
 use crate::redis::server::Server;
@@ -29,7 +30,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// A subscribed channel.
 pub(crate) struct PubSub {
     server: Arc<Server>,
-    channel: Arc<str>,
+    channel: Channel,
     max_payload: usize,
     subscription: Subscription,
 }
@@ -37,11 +38,11 @@ pub(crate) struct PubSub {
 impl PubSub {
     pub(crate) async fn open(
         server: Arc<Server>,
-        channel: &str,
+        channel: Channel,
         max_payload: usize,
     ) -> Result<Self, Setback> {
-        let subscription = Subscription::open(&server, channel, max_payload).await?;
-        Ok(Self { server, channel: channel.into(), max_payload, subscription })
+        let subscription = Subscription::open(&server, &channel, max_payload).await?;
+        Ok(Self { server, channel, max_payload, subscription })
     }
 }
 
@@ -70,7 +71,7 @@ impl Source for PubSub {
 
 struct Reader {
     server: Arc<Server>,
-    channel: Arc<str>,
+    channel: Channel,
     max_payload: usize,
     subscription: Subscription,
     intake: Intake,
@@ -101,9 +102,12 @@ enum Answer {
 impl Reader {
     async fn listen(&mut self) -> Heard {
         // Messages may have come in one read with the confirmation of the subscription.
-        if let Err(error) = self.deliver().await {
-            return Heard::End(nonsense(&error));
+        match self.deliver().await {
+            Ok(Answer::Unsubscribed) => return Heard::End(self.server.why_left().to_owned()),
+            Ok(_) => {}
+            Err(error) => return Heard::End(nonsense(&error)),
         }
+        let node = self.subscription.node().cloned();
         let mut pinged = false;
         loop {
             // Reading goes first: a byte that is there is not overlooked in favour of a timer. While there is
@@ -111,8 +115,10 @@ impl Reader {
             tokio::select! {
                 biased;
                 read = self.subscription.read() => {
-                    if let Err(end) = self.take(read).await {
-                        return Heard::End(end);
+                    match self.take(read).await {
+                        Ok(Answer::Unsubscribed) => return Heard::End(self.server.why_left().to_owned()),
+                        Ok(_) => {}
+                        Err(end) => return Heard::End(end),
                     }
                     pinged = false;
                     if self.stop.is_cancelled() {
@@ -122,6 +128,7 @@ impl Reader {
                     tokio::task::yield_now().await;
                 }
                 () = self.stop.cancelled() => return Heard::Stop,
+                () = self.server.left(node.as_ref(), self.channel.kind) => return Heard::End(self.server.why_left().to_owned()),
                 () = sleep_until(self.heard + QUIET), if !pinged => {
                     pinged = true;
                     if let Err(error) = self.subscription.ping().await {
@@ -135,17 +142,20 @@ impl Reader {
 
     /// Subscribes again, and reports the gap. `false` when the group stops before that.
     async fn reconnect(&mut self, cause: String) -> Result<bool, Error> {
-        tracing::warn!("{cause}; connecting again, and what is published meanwhile does not reach us");
+        tracing::warn!(
+            "{}: {cause}; connecting again, and what is published meanwhile does not reach us",
+            self.channel.name
+        );
         let connected = tokio::select! {
             subscription = connect(&self.server, &self.channel, self.max_payload) => Some(subscription),
             () = self.stop.cancelled() => None,
         };
         let lasted = self.subscription.current().elapsed();
         let cause = match &connected {
-            Some(Ok(next)) => self.explained(cause, next),
+            Some(Ok(next)) if cause != self.server.why_left() => self.explained(cause, next),
             _ => cause,
         };
-        self.intake.gap(cause, lasted);
+        self.intake.gap(&self.channel.name, cause, lasted);
         let Some(subscription) = connected.transpose()? else { return Ok(false) };
         self.subscription = subscription;
         self.heard = Instant::now();
@@ -180,7 +190,11 @@ impl Reader {
                 () = sleep_until(self.heard.max(asked) + SILENT + LAST_CHANCE) => break "the server fell silent".to_owned(),
             }
         };
-        self.intake.gap(format!("{end} while the group stopped"), self.subscription.current().elapsed());
+        self.intake.gap(
+            &self.channel.name,
+            format!("{end} while the group stopped"),
+            self.subscription.current().elapsed(),
+        );
     }
 
     /// Looks at the result of a read and delivers what is complete. An error says why the connection has ended.
@@ -218,8 +232,10 @@ impl Reader {
         let mut answer = Answer::None;
         for event in events {
             match event {
-                Event::Messages { bytes, spans } => self.intake.keep(&self.channel, bytes, spans).await,
-                Event::Oversize { len, head } => self.intake.keep_oversize(&self.channel, head, len).await,
+                Event::Messages { bytes, spans } => self.intake.keep(&self.channel.name, bytes, spans).await,
+                Event::Oversize { len, head } => {
+                    self.intake.keep_oversize(&self.channel.name, head, len).await
+                }
                 Event::Unsubscribed { .. } => answer = Answer::Unsubscribed,
                 Event::Error(text) => {
                     tracing::debug!("the server answered {text:?} on the subscription");
@@ -255,8 +271,8 @@ fn nonsense(error: &FrameError) -> String {
 }
 
 /// Connects and subscribes, for as long as it takes.
-async fn connect(server: &Server, channel: &str, max_payload: usize) -> Result<Subscription, Error> {
-    let mut backoff = Backoff::new();
+async fn connect(server: &Server, channel: &Channel, max_payload: usize) -> Result<Subscription, Error> {
+    let mut backoff = Backoff::at(server);
     loop {
         match Subscription::open(server, channel, max_payload).await {
             Ok(subscription) => return Ok(subscription),

@@ -182,6 +182,9 @@ impl Reading {
                 return Ok(Some(Step::Over));
             }
         }
+        if let Some(node) = self.reader.node() {
+            self.life.tenure.is_at(&node.to_string());
+        }
         if self.life.tenure.is_over() {
             return Ok(Some(Step::Done));
         }
@@ -232,7 +235,7 @@ impl Reading {
         if self.trouble.is_none() {
             tracing::warn!("{} cannot be read now ({cause}); trying again until it can", self.stream);
         }
-        let backoff = self.trouble.get_or_insert_with(Backoff::new);
+        let backoff = self.trouble.get_or_insert_with(|| Backoff::at(self.reader.server()));
         let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 

@@ -12,12 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::engine::{Engine, Shared};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
+use crate::intake::Limit;
 use crate::ledger::Ledger;
 use crate::message::Message;
 use crate::processor::{Failure, FromFn, Outcome, Processor};
@@ -61,10 +63,11 @@ impl Default for Setup {
 impl Setup {
     fn start(&self, processor: impl Processor) -> Group {
         let (publisher, source) = Source::new(self.farewell);
-        let shared = Shared::new();
+        let limit = self.config.max_messages.map(|most| Arc::new(Limit::new(most)));
+        let shared = Shared::new(CancellationToken::new(), CancellationToken::new(), limit);
         let engine = Engine {
             config: self.config.clone(),
-            consumers: (0..self.config.consumers).map(|at| Consumer::new(at, Uuid::new_v4())).collect(),
+            consumers: (0..self.config.consumers).map(|at| Consumer::new(None, at, Uuid::new_v4())).collect(),
             processor,
             source,
             first_lane: self.lane.clone(),

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{Event, FrameError, MAX_RUN_BYTES, MAX_RUN_MESSAGES, Scanner};
+use crate::redis::channel::ChannelKind;
 use crate::redis::resp::MAX_LINE;
 
 /// What a scanner tells, independent of how messages were joined into runs.
@@ -21,7 +22,7 @@ pub(crate) fn feed<'a>(
     max_payload: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Vec<Told> {
-    let mut scanner = Scanner::new(channel, max_payload);
+    let mut scanner = Scanner::new(ChannelKind::Plain, channel, max_payload);
     let longest = (channel.len() + max_payload + 64).max(MAX_LINE + 2);
     let mut input = BytesMut::new();
     let mut told = Vec::new();

@@ -3,6 +3,7 @@ use redis::Value;
 
 use super::feed::{Told, feed, pieces};
 use super::*;
+use crate::redis::channel::ChannelKind;
 
 const CHANNEL: &[u8] = b"messages:published";
 const MAX_PAYLOAD: usize = 300;
@@ -58,10 +59,10 @@ impl Frame {
                     head: Bytes::copy_from_slice(&payload[..len.min(OVERSIZE_HEAD)]),
                 },
             },
-            Frame::Confirmed("subscribe", Some(channel), count) => {
+            Frame::Confirmed("subscribe" | "ssubscribe", Some(channel), count) => {
                 Event::Subscribed { channel: channel.clone().into(), count: *count }
             }
-            Frame::Confirmed("unsubscribe", channel, count) => {
+            Frame::Confirmed("unsubscribe" | "sunsubscribe", channel, count) => {
                 Event::Unsubscribed { channel: channel.clone().map(Bytes::from), count: *count }
             }
             Frame::Pong(_) | Frame::PlainPong => Event::Pong,
@@ -88,10 +89,14 @@ fn told_by_redis_rs(frame: &[u8]) -> Told {
             {
                 return Frame::Message(CHANNEL.to_vec(), payload.clone()).told();
             }
-            [Value::BulkString(kind), of, Value::Int(count)] if kind == b"subscribe" => {
+            [Value::BulkString(kind), of, Value::Int(count)]
+                if kind == b"subscribe" || kind == b"ssubscribe" =>
+            {
                 Event::Subscribed { channel: channel(of).unwrap(), count: *count }
             }
-            [Value::BulkString(kind), of, Value::Int(count)] if kind == b"unsubscribe" => {
+            [Value::BulkString(kind), of, Value::Int(count)]
+                if kind == b"unsubscribe" || kind == b"sunsubscribe" =>
+            {
                 Event::Unsubscribed { channel: channel(of), count: *count }
             }
             [Value::BulkString(kind), _] if kind == b"pong" => Event::Pong,
@@ -120,7 +125,13 @@ fn channel() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let kinds = proptest::sample::select(vec!["subscribe", "unsubscribe", "psubscribe", "ssubscribe"]);
+    let kinds = proptest::sample::select(vec![
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+    ]);
     prop_oneof![
         12 => payload().prop_map(|payload| Frame::Message(CHANNEL.to_vec(), payload)),
         2 => (channel(), payload()).prop_map(|(channel, payload)| Frame::Message(channel, payload)),
@@ -165,7 +176,7 @@ fn encoded(frames: &[Frame]) -> Vec<u8> {
 
 fn one_event(bytes: &[u8]) -> Event {
     let mut input = BytesMut::from(bytes);
-    let event = Scanner::new(CHANNEL, MAX_PAYLOAD).next(&mut input).unwrap().unwrap();
+    let event = Scanner::new(ChannelKind::Plain, CHANNEL, MAX_PAYLOAD).next(&mut input).unwrap().unwrap();
     assert!(input.is_empty());
     event
 }
@@ -198,7 +209,9 @@ proptest! {
 fn a_run_shares_the_memory_that_the_socket_was_read_into() {
     let mut input = BytesMut::from(&*encoded(&vec![Frame::Message(CHANNEL.to_vec(), b"{}".to_vec()); 3]));
     let memory = input.as_ptr();
-    let Ok(Some(Event::Messages { bytes, spans })) = Scanner::new(CHANNEL, 10).next(&mut input) else {
+    let Ok(Some(Event::Messages { bytes, spans })) =
+        Scanner::new(ChannelKind::Plain, CHANNEL, 10).next(&mut input)
+    else {
         panic!()
     };
     assert_eq!((bytes.as_ptr(), spans.len()), (memory, 3));
@@ -206,7 +219,7 @@ fn a_run_shares_the_memory_that_the_socket_was_read_into() {
 
 #[test]
 fn a_run_ends_at_its_limits() {
-    let mut scanner = Scanner::new(CHANNEL, MAX_RUN_BYTES * 2);
+    let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, MAX_RUN_BYTES * 2);
     let mut lens = |frames: &[Frame]| {
         let mut input = BytesMut::from(&*encoded(frames));
         let mut lens = Vec::new();
@@ -227,7 +240,7 @@ fn the_missing_bytes_of_a_long_message_are_told_once_its_length_is_known() {
     let whole = encoded(&[Frame::Message(CHANNEL.to_vec(), vec![b'x'; 200])]);
     let header = whole.len() - 202;
     for cut in 0..whole.len() {
-        let mut scanner = Scanner::new(CHANNEL, 200);
+        let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, 200);
         assert_eq!(scanner.next(&mut BytesMut::from(&whole[..cut])), Ok(None));
         assert_eq!(scanner.wanted(), if cut < header { 0 } else { whole.len() - cut }, "cut at {cut}");
     }
@@ -236,7 +249,7 @@ fn the_missing_bytes_of_a_long_message_are_told_once_its_length_is_known() {
 #[test]
 fn a_message_that_is_too_long_is_dropped_as_it_arrives_and_counts_when_it_is_whole() {
     const LEN: usize = 10_000_000;
-    let mut scanner = Scanner::new(CHANNEL, 1000);
+    let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, 1000);
     let mut input =
         BytesMut::from(&*format!("*3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n${LEN}\r\n"));
     for _ in 0..LEN / 1000 {
@@ -254,7 +267,7 @@ fn a_message_that_is_too_long_is_dropped_as_it_arrives_and_counts_when_it_is_who
 
 #[test]
 fn a_huge_reply_of_another_kind_is_never_held() {
-    let mut scanner = Scanner::new(CHANNEL, 1000);
+    let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, 1000);
     let mut input = BytesMut::from("*1000000\r\n");
     for _ in 0..999_999 {
         input.extend_from_slice(b"$3\r\nabc\r\n");

@@ -163,15 +163,17 @@ impl Walk {
                 if *len == channel.len() =>
             {
                 let channel = channel.split().freeze();
-                if kind.is(b"subscribe") {
+                if kind.is(b"subscribe") || kind.is(b"ssubscribe") {
                     Event::Subscribed { channel, count: *count }
-                } else if kind.is(b"unsubscribe") {
+                } else if kind.is(b"unsubscribe") || kind.is(b"sunsubscribe") {
                     Event::Unsubscribed { channel: Some(channel), count: *count }
                 } else {
                     Event::Other
                 }
             }
-            (Some(3), [kind, Part::Nil, Part::Int(count)]) if kind.is(b"unsubscribe") => {
+            (Some(3), [kind, Part::Nil, Part::Int(count)])
+                if kind.is(b"unsubscribe") || kind.is(b"sunsubscribe") =>
+            {
                 Event::Unsubscribed { channel: None, count: *count }
             }
             _ => Event::Other,

@@ -132,7 +132,19 @@ impl<C: Connect> Membership<C> {
     pub(super) async fn delete_lanes(&mut self, about: &About, process: Uuid) -> Result<(), IdsError> {
         // One by one: the lanes of several outputs may live in several slots.
         for lane in about.lanes_of(process) {
-            self.call::<()>(cmd("UNLINK").arg(lane)).await?;
+            match self.connector.elsewhere(lane) {
+                None => self.call::<()>(cmd("UNLINK").arg(lane)).await?,
+                Some(mut connector) => {
+                    let deletion = async {
+                        let mut connection = connector.connect().await?;
+                        cmd("UNLINK").arg(lane).query_async::<()>(&mut connection).await
+                    };
+                    let waited = self.timing.interval();
+                    let silent = || IdsError::Silent { key: lane.to_owned(), waited };
+                    let deleted = timeout(waited, deletion).await.map_err(|_| silent())?;
+                    deleted.map_err(|source| IdsError::new(lane, Purpose::Keep, source))?;
+                }
+            }
         }
         Ok(())
     }

@@ -41,6 +41,15 @@ pub(crate) use names::Names;
 /// The future may be dropped before it is done.
 pub(crate) trait Connect {
     fn connect(&mut self) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send;
+
+    /// The one that connects to whoever serves this key, where that may be somebody else: in a cluster.
+    fn elsewhere(&self, key: &str) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = key;
+        None
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
 use crate::error::Error;
+use crate::redis::backoff::Backoff;
 use crate::redis::control::{Control, connected};
 use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
@@ -61,6 +62,11 @@ pub(crate) struct Pending {
 impl Registry {
     pub(crate) fn new(control: Control, names: Names, patience: Duration) -> Self {
         Self { control, connection: None, names, patience }
+    }
+
+    /// How long to wait before something is tried again.
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::at(&self.control.0)
     }
 
     /// A second desk, with a connection of its own.

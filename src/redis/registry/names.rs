@@ -29,7 +29,9 @@ impl Names {
     pub(crate) fn of(config: &Config) -> Option<Self> {
         match config.source {
             SourceKind::Stream => Some(Self::new(&config.input, &config.stream.group, "input")),
-            SourceKind::PubSub => Some(Self::new(&config.spill()?, DRAINERS, "spill-key")),
+            SourceKind::PubSub | SourceKind::Sharded => {
+                Some(Self::new(&config.spill()?, DRAINERS, "spill-key"))
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::message::Origin;
 use crate::record::push_bulk;
+use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
 use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
@@ -76,6 +77,15 @@ impl Reader {
     /// Whether the connection is there. When it is not, something may have been handed out and not have reached us.
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The node that it is connected to, where there are several.
+    pub(crate) fn node(&self) -> Option<&Node> {
+        self.connection.as_ref()?.node()
     }
 
     pub(crate) async fn connect(&mut self) -> Result<Former, Setback> {
@@ -147,7 +157,12 @@ impl Reader {
     }
 
     async fn ask(&mut self, out: &[u8], form: Form<'_>) -> Result<(Figures, Entries), Unread> {
-        let answer = self.exchange(out, form).await;
+        let (server, node) = (self.server.clone(), self.node().cloned());
+        let answer = tokio::select! {
+            biased;
+            () = server.replaced(node.as_ref()) => Err(Unread::Broken(server.why_left().to_owned())),
+            answer = self.exchange(out, form) => answer,
+        };
         self.broken |= matches!(answer, Err(Unread::Broken(_)));
         answer
     }

@@ -52,7 +52,7 @@ impl Reader {
                 subscription = &mut second, if candidate.is_none() => match subscription {
                     Ok(subscription) => candidate = Some(Candidate::new(subscription)),
                     Err(error) => {
-                        self.intake.gap(self.silence(), self.subscription.current().elapsed());
+                        self.intake.gap(&self.channel.name, self.silence(), self.subscription.current().elapsed());
                         return Err(error);
                     }
                 },
@@ -67,7 +67,7 @@ impl Reader {
 
     async fn replace(&mut self, candidate: Candidate, cause: &str) -> Verdict {
         let cause = self.explained(cause.to_owned(), &candidate.subscription);
-        self.intake.gap(cause, candidate.since - self.subscription.current());
+        self.intake.gap(&self.channel.name, cause, candidate.since - self.subscription.current());
         self.subscription = candidate.subscription;
         self.receive(candidate.held).await;
         self.heard = Instant::now();

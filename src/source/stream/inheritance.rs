@@ -9,7 +9,6 @@ use super::{MOST_ENTRIES, Reading, Step};
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::message::Origin;
-use crate::redis::backoff::Backoff;
 use crate::redis::registry::{Entries, Held, Inherited, Refusal};
 use crate::redis::setback::Setback;
 
@@ -65,7 +64,7 @@ impl Reading {
     /// out is not known before. Fewer at a time then, for it may have been too long.
     async fn claim(&mut self, left: Left, ids: &[EntryId]) -> Result<Step, Error> {
         let (mut rest, mut most) = (ids, ids.len());
-        let mut backoff = Backoff::new();
+        let mut backoff = self.registry.backoff();
         while !rest.is_empty() && !self.life.tenure.is_over() {
             let (next, others) = rest.split_at(most.min(rest.len()));
             match self.registry.inherit(&self.life.tenure, &left.holder, left.idle, next).await {

@@ -16,7 +16,6 @@ use crate::backlog::Backlog;
 use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
 use crate::error::Error;
-use crate::redis::backoff::Backoff;
 use crate::redis::registry::{Expelled, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
@@ -194,7 +193,7 @@ impl Steward {
     /// Begins another tenure after one that is over, and takes over from that one like from any.
     async fn begin_anew(&mut self) -> Result<(), Setback> {
         let former = self.tenure.process;
-        let mut backoff = Backoff::new();
+        let mut backoff = self.registry.backoff();
         loop {
             let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.

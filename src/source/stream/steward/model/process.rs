@@ -25,7 +25,7 @@ use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
-use crate::sink::{Acknowledges, Lane, Records, Settled, Size, StreamLane, Target};
+use crate::sink::{Acknowledges, Keep, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::steward::Steward;
@@ -105,6 +105,8 @@ impl Process {
             option: "output",
             maxlen: None,
             size: Size::default(),
+            keep: Keep::nothing(),
+            counts: Arc::default(),
             acknowledges: Some(acknowledges),
         };
         let lanes = [0, 1].map(|at| {

@@ -1,0 +1,204 @@
+//! What a group is made of: its lanes, its ids, its source.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::engine::Shared;
+use crate::config::{Begin, Config, SourceKind};
+use crate::error::Error;
+use crate::message::Origin;
+use crate::redis::channel::{Channel, ChannelKind};
+use crate::redis::connection::explore;
+use crate::redis::control::Control;
+use crate::redis::desk::Desk;
+use crate::redis::ids::{About, Membership, Names};
+use crate::redis::patience::{answered, patiently};
+use crate::redis::preflight;
+use crate::redis::registry::{self, Reader, Registry};
+use crate::redis::server::{PATIENCE, Server};
+use crate::redis::setback::Setback;
+use crate::sink::{Acknowledges, Keep, Size, StreamLane, Target};
+use crate::slot::beside;
+use crate::source::{AnySource, PubSub, Steward, Stream};
+
+/// What a group is made of, before its source is open.
+pub(super) struct Parts {
+    server: Arc<Server>,
+    /// For the ids.
+    pub(super) control: Control,
+    pub(super) membership: Membership<Control>,
+    /// How many ids the membership has.
+    pub(super) count: u32,
+    /// Whether some of them may be in their list.
+    pub(super) registering: bool,
+    pub(super) first_lane: StreamLane,
+    /// While the first one waits for its confirmation, the server works for this one.
+    pub(super) second_lane: Option<StreamLane>,
+    pub(super) rejected: StreamLane,
+    /// The lane into the spill, if there is one.
+    pub(super) spill: Option<StreamLane>,
+    /// Of the stream that is the input, or of the spill.
+    pub(super) steward: Option<Steward>,
+}
+
+/// Where messages come from.
+pub(super) struct Sources {
+    pub(super) input: AnySource,
+    /// The spill, if there is one.
+    pub(super) drain: Option<AnySource>,
+}
+
+impl Parts {
+    pub(super) fn new(
+        config: &Config,
+        server: &Arc<Server>,
+        keep: &Keep,
+        ids: Vec<Uuid>,
+        shared: &Shared,
+    ) -> Self {
+        let process = Uuid::new_v4();
+        let spill_key = config.spill();
+        let names = registry::Names::of(config);
+        let acknowledges = names.as_ref().map(|names| Acknowledges {
+            stream: names.input.clone(),
+            group: names.group.clone(),
+            deletes: spill_key.is_some(),
+        });
+        let lane_to = |stream: &String, option, maxlen, size, acknowledges, at: usize| {
+            let target = Target {
+                server: server.of(stream),
+                stream: stream.clone(),
+                option,
+                maxlen,
+                size,
+                keep: keep.clone(),
+                counts: shared.counts.clone(),
+                acknowledges,
+            };
+            StreamLane::new(target, config.commit, beside(stream, &format!("lane:{process}:{at}")))
+        };
+        let lane = |stream, option, maxlen, at| {
+            lane_to(stream, option, maxlen, Size::Small, acknowledges.clone(), at)
+        };
+        let output = |at| lane(&config.output, "output", config.maxlen, at);
+        let first_lane = output(0);
+        let second_lane = (config.consumers > 1).then(|| output(1));
+        let rejected = lane(&config.rejected, "rejected", None, 0);
+        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None, 0));
+        let about = About {
+            source: match config.source {
+                SourceKind::PubSub => "pubsub".to_owned(),
+                SourceKind::Sharded => "sharded".to_owned(),
+                SourceKind::Stream => "stream".to_owned(),
+            },
+            input: config.input.clone(),
+            output: config.output.clone(),
+            host: std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .ok()
+                .map(|name| name.trim().to_owned()),
+            pid: std::process::id(),
+            started: SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            lease: config.lease,
+            lanes: [Some(&first_lane), second_lane.as_ref(), Some(&rejected), spill.as_ref()]
+                .into_iter()
+                .filter_map(|lane| lane?.key().map(str::to_owned))
+                .collect(),
+        };
+        let control = Control(server.of(&config.ids_key));
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let membership = Membership::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
+        let steward = names.map(|names| {
+            let control = Control(server.of(&names.input));
+            let registry = Registry::new(control, names, PATIENCE.min(config.lease / 4));
+            Steward::new(
+                registry,
+                config.stream.clone(),
+                config.lease,
+                shared.backlog.clone(),
+                shared.level.clone(),
+            )
+        });
+        Self {
+            server: server.clone(),
+            control,
+            membership,
+            count,
+            registering: false,
+            first_lane,
+            second_lane,
+            rejected,
+            spill,
+            steward,
+        }
+    }
+
+    /// Connects everything, in this order: look at the keys, put the ids into their list, look at the
+    /// permissions to append, subscribe.
+    pub(super) async fn connect(&mut self, config: &Config) -> Result<Sources, Error> {
+        let server = self.server.clone();
+        patiently(&server, async || self.try_connect(config).await).await
+    }
+
+    async fn try_connect(&mut self, config: &Config) -> Result<Sources, Setback> {
+        explore(&self.server).await?;
+        let mut desk = Desk::new(self.server.clone());
+        answered(preflight::check(&mut desk, config)).await?;
+        self.registering = true;
+        self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
+        let lanes = [
+            Some(&mut self.first_lane),
+            self.second_lane.as_mut(),
+            Some(&mut self.rejected),
+            self.spill.as_mut(),
+        ];
+        for lane in lanes.into_iter().flatten() {
+            if let Err(setback) = lane.rehearse().await {
+                match setback {
+                    Setback::Final(error) => return Err(Setback::Final(error)),
+                    // It takes no records now. Messages can be received and wait.
+                    Setback::Passing(cause) => {
+                        tracing::warn!("{} takes no records now: {cause}", lane.stream())
+                    }
+                }
+            }
+        }
+        answered(preflight::warn(&mut desk, config)).await?;
+        match config.source {
+            SourceKind::Stream => {
+                let origin = Origin::Input(config.stream.payload_field.as_str().into());
+                let stream = self.join(config.stream.from, origin, &config.input).await?;
+                let input = stream.ok_or_else(|| Setback::Final(super::defect()))?;
+                Ok(Sources { input, drain: None })
+            }
+            SourceKind::PubSub | SourceKind::Sharded => {
+                let kind = match config.source {
+                    SourceKind::Sharded => ChannelKind::Sharded,
+                    _ => ChannelKind::Plain,
+                };
+                let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
+                let channel = Channel::new(&config.input, kind);
+                let source = PubSub::open(self.server.of(&config.input), channel, config.max_payload).await?;
+                Ok(Sources { input: AnySource::PubSub(Box::new(source)), drain })
+            }
+        }
+    }
+
+    /// Joins the group of the stream that there is a steward for.
+    async fn join(
+        &mut self,
+        begin: Begin,
+        origin: Origin,
+        channel: &str,
+    ) -> Result<Option<AnySource>, Setback> {
+        let Some(steward) = &mut self.steward else { return Ok(None) };
+        steward.join(begin).await?;
+        let mut reader =
+            Reader::new(self.server.of(&steward.names().input), steward.names().clone(), origin.clone());
+        reader.connect().await?;
+        Ok(Some(AnySource::Stream(Box::new(Stream::new(reader, steward, begin, origin, channel)))))
+    }
+}

@@ -1,0 +1,52 @@
+//! The figures of one shard of a group.
+
+use std::sync::{Arc, PoisonError};
+
+use super::engine::Shared;
+use crate::backlog::Backlog;
+use crate::consumer::Consumer;
+use crate::ledger::Ledger;
+
+/// One shard of a running group, or all of a group that has none.
+pub struct Shard {
+    number: Option<u32>,
+    consumers: Vec<Consumer>,
+    shared: Arc<Shared>,
+}
+
+impl Shard {
+    pub(super) fn new(number: Option<u32>, consumers: Vec<Consumer>, shared: Arc<Shared>) -> Self {
+        Self { number, consumers, shared }
+    }
+
+    /// Its number, from 0. `None` when the group has no shards.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.number
+    }
+
+    /// Its consumers, in the order of their ids in the list.
+    #[must_use]
+    pub fn consumers(&self) -> &[Consumer] {
+        &self.consumers
+    }
+
+    /// What became of its messages so far.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.shared.ledger()
+    }
+
+    /// How far behind its stream's group is, or what is in its spill: see
+    /// [`ConsumerGroup::backlog`](super::ConsumerGroup::backlog).
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        *self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages whose commit was confirmed in the last second.
+    #[must_use]
+    pub fn processed_last_second(&self) -> u64 {
+        self.shared.rate.last_second(self.shared.now())
+    }
+}

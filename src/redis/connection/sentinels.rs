@@ -1,0 +1,176 @@
+//! Asking the sentinels of a service for its primary, and hearing from them when it changes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{Connection, hello};
+use crate::address::Endpoint;
+use crate::error::Error;
+use crate::redis::cluster::{Cluster, Node};
+use crate::redis::resp::command;
+use crate::redis::sentinel::{Service, Told, primary_in, switched};
+use crate::redis::server::Server;
+use crate::redis::setback::{Kind, Setback};
+
+/// What `CLIENT LIST` of a sentinel shows of us.
+const NAME: &str = "redis-consumer-group:explorer";
+/// How long one sentinel may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two attempts to subscribe at a sentinel.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What a sentinel publishes when a service has another primary.
+const SWITCHED: &[u8] = b"+switch-master";
+/// Where to look when a sentinel does not let us in.
+const LOGIN: &str = "check sentinel_user and sentinel_password in --url; user and password before the @ are those of \
+                     the server";
+
+/// The primary of the service, as one of the sentinels names it.
+pub(super) async fn primary(server: &Server, service: &Service, fresh: Duration) -> Result<Node, Setback> {
+    service.primary(fresh, async || ask_in_turn(server, service).await).await
+}
+
+async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Setback> {
+    let sentinels = service.sentinels();
+    let (mut refusals, mut strangers, mut causes) = (Vec::new(), 0, Vec::new());
+    for sentinel in &sentinels {
+        let silence = || Err(Setback::Passing(format!("no answer for {PATIENCE:?} at {sentinel}")));
+        match timeout(PATIENCE, ask(server, service, sentinel)).await.unwrap_or_else(|_| silence()) {
+            Ok(Some(primary)) => return Ok(Told { primary, sentinel: sentinel.clone() }),
+            Ok(None) => {
+                strangers += 1;
+                causes.push(format!("{sentinel} does not know it"));
+            }
+            Err(Setback::Final(refusal)) => {
+                causes.push(refusal.to_string());
+                refusals.push(refusal);
+            }
+            Err(Setback::Passing(cause)) => causes.push(cause),
+        }
+    }
+    // Of a service that was there, a sentinel that was set up anew will know again.
+    let all_refuse = refusals.len() == sentinels.len();
+    if let Some(refusal) = refusals.into_iter().next().filter(|_| all_refuse || !service.is_known()) {
+        return Err(Setback::Final(refusal));
+    }
+    if strangers == sentinels.len() && !service.is_known() {
+        return Err(Setback::Final(Error::Config { option: "url", problem: unknown(server, service) }));
+    }
+    let name = service.name();
+    Err(Setback::Passing(format!("no sentinel names the primary of {name:?} ({})", causes.join("; "))))
+}
+
+fn unknown(server: &Server, service: &Service) -> String {
+    format!(
+        "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists those that one knows: put the right name behind \
+         the hosts in --url",
+        server.address(),
+        service.name()
+    )
+}
+
+/// What one sentinel says; `None` when it does not know the service.
+async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Option<Node>, Setback> {
+    let mut connection = open(server, sentinel).await?;
+    let mut out = Vec::new();
+    command(&mut out, &[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.name().as_bytes()]);
+    let asking = async {
+        connection.send(&out).await?;
+        connection.receive(|reply| reply.error().map_or_else(|| Ok(primary_in(&reply)), Err)).await
+    };
+    match asking.await.map_err(|setback| at(setback, sentinel))? {
+        Ok(Some(primary)) => Ok(primary),
+        Ok(None) => Err(Setback::Passing(format!("an answer that makes no sense at {sentinel}"))),
+        Err(answer) => Err(refused(
+            sentinel,
+            "SENTINEL GET-MASTER-ADDR-BY-NAME",
+            answer,
+            "grant it: ACL SETUSER user +sentinel|get-master-addr-by-name, at each sentinel",
+        )),
+    }
+}
+
+/// A connection to a sentinel, which has its own users and passwords.
+async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Setback> {
+    let socket = server.open(Some(sentinel)).await.map_err(|error| at(error.into(), sentinel))?;
+    let mut connection = Connection::on(socket, Some(sentinel.clone()));
+    let mut out = Vec::new();
+    let login = match server.address().endpoint() {
+        Endpoint::Sentinels(sentinels) => sentinels.password().map(|password| (sentinels.user(), password)),
+        Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => None,
+    };
+    hello(&mut out, login, NAME);
+    let greeting = async {
+        connection.send(&out).await?;
+        connection.receive(|reply| reply.error()).await
+    };
+    match greeting.await.map_err(|setback| at(setback, sentinel))? {
+        None => Ok(connection),
+        Some(answer) => Err(refused(sentinel, "the login at this sentinel", answer, LOGIN)),
+    }
+}
+
+fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Setback {
+    match Kind::of(&answer) {
+        Kind::Refusal => Setback::Final(Error::Refused {
+            address: sentinel.to_string(),
+            what: what.to_owned(),
+            answer,
+            try_next: try_next.to_owned(),
+        }),
+        _ => at(Setback::Passing(answer), sentinel),
+    }
+}
+
+fn at(setback: Setback, sentinel: &Node) -> Setback {
+    match setback {
+        Setback::Passing(cause) => Setback::Passing(format!("{cause} at {sentinel}")),
+        refusal @ Setback::Final(_) => refusal,
+    }
+}
+
+/// Hears from the sentinels, one at a time, which server has become the primary. Comes back at once where there are none.
+///
+/// Whatever is missed is noticed all the same, when they are asked the next time.
+pub(crate) async fn listen(server: &Server) {
+    let Some(service) = server.service() else { return };
+    loop {
+        for sentinel in service.sentinels() {
+            if let Err(setback) = listen_at(server, service, &sentinel).await {
+                tracing::debug!("cannot hear from the sentinel {sentinel}: {setback:?}");
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Comes back with what has ended it. A sentinel that does not answer to a PING is given up.
+async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Result<(), Setback> {
+    let silence = || Setback::Passing("it is silent".to_owned());
+    let mut connection = timeout(PATIENCE, open(server, sentinel)).await.map_err(|_| silence())??;
+    let mut out = Vec::new();
+    command(&mut out, &[b"SUBSCRIBE", SWITCHED]);
+    loop {
+        connection.send(&out).await?;
+        let (until, mut heard) = (Instant::now() + Cluster::REFRESH, false);
+        while let Ok(answer) =
+            timeout_at(until, connection.receive(|reply| (reply.error(), switched(&reply, service.name()))))
+                .await
+        {
+            heard = true;
+            match answer? {
+                (Some(refusal), _) => return Err(Setback::Passing(refusal)),
+                (None, Some(primary)) => {
+                    tracing::info!("{} has another primary now: {primary}", service.name());
+                    service.learn(Told { primary, sentinel: sentinel.clone() });
+                }
+                (None, None) => {}
+            }
+        }
+        if !heard {
+            return Err(silence());
+        }
+        out.clear();
+        command(&mut out, &[b"PING"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Whom questions about keys are put to: one connection to each node that is asked.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+
+use super::cluster::Node;
+use super::connection::locate;
+use super::control::{Control, connected};
+use super::server::Server;
+use super::setback::Setback;
+
+/// The connections that are open. They end with this.
+pub(crate) struct Desk {
+    server: Arc<Server>,
+    connections: HashMap<Option<Node>, MultiplexedConnection>,
+}
+
+impl Desk {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self { server, connections: HashMap::new() }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The connection to whoever serves the key.
+    pub(crate) async fn at(&mut self, key: &str) -> Result<(Control, &mut MultiplexedConnection), Setback> {
+        let mut control = Control(self.server.of(key));
+        let connection = match self.connections.entry(locate(&control.0).await?) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(none) => none.insert(connected(&mut control).await?),
+        };
+        Ok((control, connection))
+    }
+}

@@ -1,0 +1,258 @@
+//! The sentinels of a service: which server is its primary, as far as they say.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::cluster::Node;
+use super::reply::Reply;
+use super::setback::Setback;
+use crate::address::Sentinels;
+
+/// What is known of a service. Shared by everything of a group that opens connections.
+///
+/// The sentinels are asked again whenever a connection is opened and what they said is not of this moment, and every few
+/// seconds beside that; what they announce by themselves counts at once. What they say is not taken on trust: whoever
+/// they name is asked whether it is a primary.
+pub(crate) struct Service {
+    name: String,
+    /// The sentinels, the one to be asked next first.
+    sentinels: Mutex<Vec<Node>>,
+    /// Who is the primary, and which sentinel said so.
+    primary: watch::Sender<Option<Told>>,
+    /// Held by whoever asks the sentinels.
+    asked: tokio::sync::Mutex<Option<Asked>>,
+}
+
+/// What a sentinel said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) primary: Node,
+    pub(crate) sentinel: Node,
+}
+
+/// The last time that the sentinels were asked.
+struct Asked {
+    at: Instant,
+    /// Why none of them had an answer.
+    failure: Option<String>,
+}
+
+impl Service {
+    pub(crate) fn new(sentinels: &Sentinels) -> Self {
+        let hosts = sentinels.hosts.iter();
+        let sentinels_of_it = hosts.map(|(host, port)| Node { host: host.clone(), port: *port }).collect();
+        Self {
+            name: sentinels.service.clone(),
+            sentinels: Mutex::new(sentinels_of_it),
+            primary: watch::Sender::new(None),
+            asked: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The name that the sentinels know it by.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whom to ask, best first.
+    pub(crate) fn sentinels(&self) -> Vec<Node> {
+        self.lock().clone()
+    }
+
+    /// Whether a sentinel has ever named a primary.
+    pub(crate) fn is_known(&self) -> bool {
+        self.primary.borrow().is_some()
+    }
+
+    /// The primary by what was said within `fresh`, or else by what `ask` finds out: one asks for all who want to know.
+    pub(crate) async fn primary(
+        &self,
+        fresh: Duration,
+        ask: impl AsyncFnOnce() -> Result<Told, Setback>,
+    ) -> Result<Node, Setback> {
+        let mut asked = self.asked.lock().await;
+        if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < fresh) {
+            if let Some(cause) = &asked.failure {
+                return Err(Setback::Passing(cause.clone()));
+            }
+            if let Some(told) = self.primary.borrow().clone() {
+                return Ok(told.primary);
+            }
+        }
+        let answer = ask().await;
+        let failure = match &answer {
+            Err(Setback::Passing(cause)) => Some(cause.clone()),
+            Ok(_) | Err(Setback::Final(_)) => None,
+        };
+        *asked = Some(Asked { at: Instant::now(), failure });
+        let told = answer?;
+        self.learn(told.clone());
+        Ok(told.primary)
+    }
+
+    /// Takes what a sentinel said, and asks that one first from now on.
+    pub(crate) fn learn(&self, told: Told) {
+        let mut sentinels = self.lock();
+        if let Some(at) = sentinels.iter().position(|sentinel| *sentinel == told.sentinel) {
+            sentinels[..=at].rotate_right(1);
+        }
+        drop(sentinels);
+        self.primary.send_if_modified(|known| {
+            let changed = known.as_ref().is_none_or(|known| known.primary != told.primary);
+            *known = Some(told);
+            changed
+        });
+    }
+
+    /// Whoever was named cannot be worked with: the sentinel that said so may know less than the others, and is asked
+    /// last the next time.
+    pub(crate) fn doubt(&self, primary: &Node) {
+        let told = self.primary.borrow().clone();
+        let Some(told) = told.filter(|told| told.primary == *primary) else { return };
+        let mut sentinels = self.lock();
+        // Of many who doubt, the first one is enough.
+        if sentinels.first() == Some(&told.sentinel) {
+            sentinels.rotate_left(1);
+        }
+    }
+
+    /// Comes back when the primary is not this node any more.
+    pub(crate) async fn left(&self, node: &Node) {
+        let mut primary = self.primary.subscribe();
+        let is_another = |told: &Option<Told>| told.as_ref().is_some_and(|told| told.primary != *node);
+        if primary.wait_for(is_another).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.sentinels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the answer to `SENTINEL GET-MASTER-ADDR-BY-NAME`: `Some(None)` where the service is not known, `None` where the
+/// answer makes no sense.
+pub(crate) fn primary_in(reply: &Reply<'_>) -> Option<Option<Node>> {
+    match reply {
+        Reply::Array(None) | Reply::Bulk(None) => Some(None),
+        Reply::Array(Some(parts)) => match parts.as_slice() {
+            [Reply::Bulk(Some(host)), Reply::Bulk(Some(port))] => node(host, port).map(Some),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Reads a message of `+switch-master`: `service old-host old-port new-host new-port`. The new primary, if it is one of
+/// this service.
+pub(crate) fn switched(reply: &Reply<'_>, service: &str) -> Option<Node> {
+    let Reply::Array(Some(parts)) = reply else { return None };
+    let [Reply::Bulk(Some(b"message")), _, Reply::Bulk(Some(message))] = parts.as_slice() else {
+        return None;
+    };
+    let message = std::str::from_utf8(message).ok()?.strip_prefix(service)?.strip_prefix(' ')?;
+    match message.split(' ').collect::<Vec<_>>().as_slice() {
+        [_, _, host, port] => node(host.as_bytes(), port.as_bytes()),
+        _ => None,
+    }
+}
+
+fn node(host: &[u8], port: &[u8]) -> Option<Node> {
+    let port = std::str::from_utf8(port).ok()?.parse().ok().filter(|port| *port > 0)?;
+    let host = std::str::from_utf8(host).ok().filter(|host| !host.is_empty())?.to_owned();
+    Some(Node { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reply::parse;
+    use super::*;
+    use crate::address::{Address, Endpoint};
+
+    fn service() -> Service {
+        let address: Address = "redis+sentinel://a:1,b:2,c:3/mymaster".parse().unwrap();
+        match address.endpoint() {
+            Endpoint::Sentinels(sentinels) => Service::new(sentinels),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn at(host: &str, port: u16) -> Node {
+        Node { host: host.to_owned(), port }
+    }
+
+    fn order(service: &Service) -> String {
+        service.sentinels().into_iter().map(|sentinel| sentinel.host).collect()
+    }
+
+    fn told(sentinel: Node, primary: u16) -> Told {
+        Told { primary: at("p", primary), sentinel }
+    }
+
+    #[test]
+    fn the_sentinel_that_answered_is_asked_first_and_one_that_was_wrong_last() {
+        let service = service();
+        service.learn(told(at("b", 2), 1));
+        assert_eq!(order(&service), "bac");
+        service.doubt(&at("p", 1));
+        assert_eq!(order(&service), "acb");
+        service.doubt(&at("p", 1));
+        assert_eq!(order(&service), "acb");
+        service.learn(told(at("a", 1), 2));
+        service.doubt(&at("p", 1));
+        assert_eq!(order(&service), "acb");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_asks_for_all() {
+        let service = service();
+        let fresh = Duration::from_millis(50);
+        let first = service.primary(fresh, async || Ok(told(at("a", 1), 7))).await.unwrap();
+        let second = service.primary(fresh, async || Ok(told(at("a", 1), 8))).await.unwrap();
+        assert_eq!((first.port, second.port), (7, 7));
+        tokio::time::advance(fresh).await;
+        let silent = service.primary(fresh, async || Err(Setback::Passing("silence".to_owned()))).await;
+        assert!(matches!(silent, Err(Setback::Passing(_))));
+        let silent = service.primary(fresh, async || Ok(told(at("a", 1), 9))).await;
+        assert!(matches!(silent, Err(Setback::Passing(cause)) if cause == "silence"));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_at_another_node_than_the_primary_is_told_to_leave() {
+        let service = service();
+        let node = at("p", 1);
+        let has_left = async || {
+            tokio::select! {
+                biased;
+                () = service.left(&node) => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        assert!(!has_left().await);
+        service.learn(told(at("a", 1), 1));
+        assert!(!has_left().await);
+        service.learn(told(at("b", 2), 2));
+        assert!(has_left().await);
+    }
+
+    #[test]
+    fn what_sentinels_say_is_read() {
+        let read = |text: &str| primary_in(&parse(text.as_bytes()).unwrap().unwrap().0);
+        assert_eq!(read("*2\r\n$7\r\n1.2.3.4\r\n$4\r\n6379\r\n"), Some(Some(at("1.2.3.4", 6379))));
+        assert_eq!(read("*-1\r\n"), Some(None));
+        assert_eq!(read("*2\r\n$7\r\n1.2.3.4\r\n$1\r\n0\r\n"), None);
+        let switch = |message: &str| {
+            let text = format!(
+                "*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n${}\r\n{message}\r\n",
+                message.len()
+            );
+            switched(&parse(text.as_bytes()).unwrap().unwrap().0, "mymaster")
+        };
+        assert_eq!(switch("mymaster 1.2.3.4 6379 1.2.3.5 6380"), Some(at("1.2.3.5", 6380)));
+        assert_eq!(switch("mymaster2 1.2.3.4 6379 1.2.3.5 6380"), None);
+        assert_eq!(switch("mymaster 1.2.3.4"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Nodes that die, freeze and come back.
+
+use std::time::Duration;
+
+use redis_private_server::PrivateServer;
+use tokio::time::sleep;
+
+use crate::load::{Load, Witness};
+use crate::proxy::Proxy;
+use crate::scene::{Cluster, input, output, settled};
+use crate::support::{LIMIT, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_dies_is_replaced_and_other_shards_never_stop() {
+    let mut cluster = Cluster::start(1).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    let dead = cluster.primary_of(&input(0, true)).await;
+    cluster.cluster.node(dead).kill().unwrap();
+    sleep(Duration::from_millis(500)).await;
+    load.reaches_all(&group).await;
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[0].gaps.count > 0, "{ledgers:?}");
+    assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_are_restarted_and_what_was_received_is_appended_once() {
+    let mut cluster = Cluster::start_with(|| PrivateServer::builder().appendonly_always(), 0).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    for node in 0..3 {
+        cluster.cluster.node(node).kill().unwrap();
+    }
+    for node in 0..3 {
+        cluster.cluster.node(node).restart().await.unwrap();
+    }
+    load.reaches_all(&group).await;
+    load.end(&cluster, group, &witness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_by_hand_is_followed() {
+    let cluster = Cluster::start(1).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    let primary = cluster.primary_of(&input(0, true)).await;
+    cluster.at::<()>(primary + 3, "CLUSTER FAILOVER").await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.primary_of(&input(0, true)).await, primary + 3);
+    load.reaches_all(&group).await;
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back() {
+    let cluster = Cluster::start(1).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    let frozen = cluster.primary_of(&input(0, true)).await;
+    cluster.cluster.nodes()[frozen].freeze().unwrap();
+    // What is tested: a node that is silent for this long.
+    sleep(Duration::from_secs(10)).await;
+    load.reaches_all(&group).await;
+    cluster.cluster.nodes()[frozen].thaw().unwrap();
+    sleep(Duration::from_secs(2)).await;
+    load.reaches_all(&group).await;
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_out() {
+    let cluster = Cluster::start(0).await;
+    let node = cluster.primary_of(&input(0, true)).await;
+    let proxy = Proxy::before(cluster.cluster.nodes()[node].addr()).await;
+    cluster.at::<()>(node, &format!("CONFIG SET cluster-announce-port {}", proxy.port)).await;
+    for other in 0..3 {
+        eventually(LIMIT, "all nodes send clients to the proxy", async || {
+            let nodes: String = cluster.at(other, "CLUSTER NODES").await;
+            nodes.contains(&format!("127.0.0.1:{}@", proxy.port))
+        })
+        .await;
+    }
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    // Whoever connects through the proxy from now on is the group: the load has no business there.
+    let load = Load::start(&cluster, 1..3, true, 1_000);
+    for shard in &group.shards()[1..] {
+        load.reaches(shard).await;
+    }
+    let before = proxy.connections();
+    proxy.close();
+    eventually(Duration::from_secs(6), "the silence is noticed", async || proxy.connections() > before).await;
+    for shard in &group.shards()[1..] {
+        load.reaches(shard).await;
+    }
+    proxy.open();
+    let shard = &group.shards()[0];
+    eventually(LIMIT, "what is published behind the proxy is received", async || {
+        let node = &mut cluster.node(node).await;
+        redis::cmd("SPUBLISH").arg(input(0, true)).arg(0).exec_async(node).await.unwrap();
+        shard.ledger().received > 0
+    })
+    .await;
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
+    let mut cluster = Cluster::start(1).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    let primary = cluster.primary_of(&input(0, true)).await;
+    cut_off_from_its_primary(&cluster, primary).await;
+    // What is tested: commits that nobody else has.
+    sleep(Duration::from_millis(300)).await;
+    cluster.cluster.node(primary).kill().unwrap();
+    sleep(Duration::from_millis(500)).await;
+    load.reaches_all(&group).await;
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[0].repeated > 0, "{ledgers:?}");
+    assert_eq!(ledgers.iter().map(|ledger| ledger.lost).sum::<u64>(), 0, "{ledgers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_are_repeated_also_when_nothing_more_is_published() {
+    for stops in [false, true] {
+        let mut cluster = Cluster::start(1).await;
+        let group = cluster.group(1, true).start().await.unwrap();
+        let channel = input(0, true);
+        let primary = cluster.primary_of(&channel).await;
+        let mut published = cluster.publish(&channel, 100).await;
+        settled(&group, published.len()).await;
+        cut_off_from_its_primary(&cluster, primary).await;
+        published.extend(cluster.publish(&channel, 100).await);
+        settled(&group, published.len()).await;
+        cluster.cluster.node(primary).kill().unwrap();
+        let stopping = if stops {
+            // Nobody who stops before a replica has them leaves them behind.
+            Some(group.shutdown().await.unwrap())
+        } else {
+            None
+        };
+        cluster.is_replaced(primary).await;
+        eventually(LIMIT, "all of it is in the output", async || {
+            cluster.ids_in(&output(0, true)).await.len() == published.len()
+        })
+        .await;
+        if let Some(ledger) = stopping {
+            assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_kept_is_lost_by_a_failover_and_counted() {
+    let mut cluster = Cluster::start(1).await;
+    let group = cluster.group(1, true).keep(Duration::from_millis(1)).start().await.unwrap();
+    let channel = input(0, true);
+    let primary = cluster.primary_of(&channel).await;
+    let mut published = cluster.publish(&channel, 100).await;
+    settled(&group, published.len()).await;
+    cut_off_from_its_primary(&cluster, primary).await;
+    for _ in 0..10 {
+        published.extend(cluster.publish(&channel, 10).await);
+        settled(&group, published.len()).await;
+    }
+    cluster.cluster.node(primary).kill().unwrap();
+    cluster.is_replaced(primary).await;
+    eventually(LIMIT, "the channel is subscribed at the promoted node", async || {
+        let heard: Vec<String> = cluster.at(primary + 3, "PUBSUB SHARDCHANNELS").await;
+        !heard.is_empty()
+    })
+    .await;
+    published.extend(cluster.publish(&channel, 10).await);
+    settled(&group, published.len()).await;
+    let ledger = group.shutdown().await.unwrap();
+    let appended = cluster.ids_in(&output(0, true)).await.len() as u64;
+    assert!(ledger.lost > 0, "{ledger}");
+    assert_eq!(appended, ledger.processed - ledger.lost, "{ledger}");
+}
+
+/// Keeps the replica of a primary from hearing what happens from now on: it has another password than its primary.
+async fn cut_off_from_its_primary(cluster: &Cluster, primary: usize) {
+    cluster.at::<()>(primary + 3, "CONFIG SET masterauth another").await;
+    cluster.at::<()>(primary, "CLIENT KILL TYPE replica").await;
+    eventually(LIMIT, "the primary has no replica", async || {
+        cluster.at::<String>(primary, "INFO replication").await.contains("connected_slaves:0")
+    })
+    .await;
+}

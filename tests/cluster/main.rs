@@ -1,0 +1,17 @@
+//! Groups on a cluster, with real servers: slots move, nodes die and come back, and no shard waits for another.
+//!
+//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=8`. Those in a module
+//! `long` are ignored, and run by `scripts/test --long`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod load;
+mod proxy;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failures;
+mod moves;
+mod refusals;
+mod shards;
+mod sources;

@@ -1,0 +1,92 @@
+//! Slots that move from node to node while messages flow.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::load::{Load, Witness};
+use crate::scene::{Cluster, input, output, publish, settled};
+use crate::support::{LIMIT, eventually};
+
+#[tokio::test]
+async fn a_slot_that_moves_is_followed_within_a_moment_and_only_its_shard_has_a_gap() {
+    let cluster = Cluster::start(0).await;
+    let group = cluster.group(3, true).start().await.unwrap();
+    let mut published = Vec::new();
+    for shard in 0..3 {
+        published.push(cluster.publish(&input(shard, true), 1_000).await);
+    }
+    let moved = input(0, true);
+    let slot: u16 = cluster.at(0, &format!("CLUSTER KEYSLOT {moved}")).await;
+    let from = cluster.primary_of(&moved).await;
+    let to = (from + 1) % 3;
+    settled(&group, 3_000).await;
+    cluster.move_slot(slot, from, to).await;
+    eventually(LIMIT, "the channel is subscribed at its new node", async || {
+        let (_, heard): (String, u64) = cluster.at(to, &format!("PUBSUB SHARDNUMSUB {moved}")).await;
+        heard == 1
+    })
+    .await;
+    let mut connection = cluster.connection().await;
+    for shard in 0..3 {
+        published[shard as usize].extend(publish(&mut connection, &input(shard, true), 1_000).await);
+    }
+    settled(&group, 6_000).await;
+    let gaps: Vec<_> = group.shards().iter().map(|shard| shard.ledger().gaps).collect();
+    assert_eq!(gaps.iter().map(|gaps| gaps.count).collect::<Vec<_>>(), [1, 0, 0], "{gaps:?}");
+    assert!(gaps[0].total < Duration::from_secs(1), "{gaps:?}");
+    assert!(gaps[0].latest[0].cause.contains("slot"), "{gaps:?}");
+    group.shutdown().await.unwrap();
+    for (shard, published) in published.into_iter().enumerate() {
+        let appended = cluster.ids_in(&output(shard as u32, true)).await;
+        assert_eq!(appended.len(), 2_000);
+        assert_eq!(HashSet::<String>::from_iter(appended), HashSet::from_iter(published));
+    }
+}
+
+/// Moves the slot of the first shard on, again and again, while messages flow to all of them.
+async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
+    let cluster = Cluster::start(0).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, a_second);
+    load.reaches_all(&group).await;
+    let moved = input(0, true);
+    let slot: u16 = cluster.at(0, &format!("CLUSTER KEYSLOT {moved}")).await;
+    let (end, mut moves) = (Instant::now() + for_so_long, 0);
+    while Instant::now() < end {
+        let from = cluster.primary_of(&moved).await;
+        let to = (from + 1) % 3;
+        // Both ways, where there are two.
+        if moves % 2 == 1 && cluster.migrates_slots() {
+            cluster.migrate_slot(slot, from, to).await;
+        } else {
+            cluster.move_slot(slot, from, to).await;
+        }
+        moves += 1;
+        sleep(Duration::from_millis(300)).await;
+        load.reaches_all(&group).await;
+    }
+    let ledgers = load.end(&cluster, group, &witness).await;
+    assert!(ledgers[0].gaps.count >= moves, "{ledgers:?}");
+    assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
+    // All of one resubscription: the loss of one node's word that the slot has left, and another's that it is there.
+    let longest = ledgers[0].gaps.latest.iter().map(|gap| gap.duration).max().unwrap();
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_received_while_a_slot_moves_to_and_fro_is_appended_once() {
+    a_slot_moves_under_load(Duration::from_secs(5), 2_000).await;
+}
+
+mod long {
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "takes more than a minute; scripts/test --long runs it"]
+    async fn for_a_minute_a_slot_moves_to_and_fro_and_what_is_received_is_appended_once() {
+        super::a_slot_moves_under_load(Duration::from_secs(60), 7_000).await;
+    }
+}

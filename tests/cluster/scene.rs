@@ -1,0 +1,230 @@
+//! What the tests begin with: a cluster, and messages for its shards.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::{FromRedisValue, cmd, pipe};
+use redis_consumer_group::{Builder, ConsumerGroup, JsonProcessor, Shards, SourceKind};
+use redis_private_server::{PrivateCluster, PrivateServer};
+use uuid::Uuid;
+
+use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
+
+/// A private cluster, and a look at what is in it.
+pub(crate) struct Cluster {
+    pub(crate) cluster: PrivateCluster,
+    client: ClusterClient,
+}
+
+impl Cluster {
+    /// Three primaries, each with so many replicas.
+    pub(crate) async fn start(replicas: usize) -> Self {
+        Self::start_with(PrivateServer::builder, replicas).await
+    }
+
+    pub(crate) async fn start_with(
+        node: impl Fn() -> redis_private_server::Builder,
+        replicas: usize,
+    ) -> Self {
+        let cluster = match PrivateCluster::start(node, 3, replicas, Duration::from_millis(1000)).await {
+            Ok(cluster) => cluster,
+            Err(error) => panic!("{error}"),
+        };
+        let nodes = cluster.nodes().iter().map(|node| node.url()).collect::<Vec<_>>();
+        let client = ClusterClientBuilder::new(nodes)
+            .response_timeout(Duration::from_secs(2))
+            .connection_timeout(Duration::from_secs(1))
+            .retries(0)
+            .build()
+            .unwrap();
+        Self { cluster, client }
+    }
+
+    /// A group of so many shards at this cluster, which every test sets up further.
+    pub(crate) fn group(&self, shards: u32, tags: bool) -> Builder<JsonProcessor> {
+        let mut sharding = Shards::new(shards);
+        sharding.tags = tags;
+        ConsumerGroup::builder(self.cluster.url())
+            .source(SourceKind::Sharded)
+            .shards(sharding)
+            .consumers(2)
+            .lease(Duration::from_secs(2))
+    }
+
+    /// What opens connections that follow what moves.
+    pub(crate) fn client(&self) -> ClusterClient {
+        self.client.clone()
+    }
+
+    /// A connection that follows what moves.
+    pub(crate) async fn connection(&self) -> ClusterConnection {
+        let mut last = None;
+        for _ in 0..100 {
+            match self.client.get_async_connection().await {
+                Ok(connection) => return connection,
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no connection to the cluster: {last:?}");
+    }
+
+    /// A connection to one of the nodes, for what is asked of it alone.
+    pub(crate) async fn node(&self, at: usize) -> MultiplexedConnection {
+        let client = redis::Client::open(self.cluster.nodes()[at].unix_url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// Runs a command given as words at one of the nodes.
+    pub(crate) async fn at<T: FromRedisValue>(&self, node: usize, words: &str) -> T {
+        let mut split = words.split(' ');
+        let mut command = cmd(split.next().unwrap());
+        for word in split {
+            command.arg(word);
+        }
+        match command.query_async(&mut self.node(node).await).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{words}: {error}"),
+        }
+    }
+
+    /// Publishes so many messages to the channel of a shard, and returns their ids.
+    pub(crate) async fn publish(&self, channel: &str, count: usize) -> Vec<String> {
+        publish(&mut self.connection().await, channel, count).await
+    }
+
+    /// The `message_id`s in a stream, in order.
+    pub(crate) async fn ids_in(&self, stream: &str) -> Vec<String> {
+        type Entries = Vec<(String, Vec<(String, String)>)>;
+        let mut connection = self.connection().await;
+        let entries: Entries =
+            cmd("XRANGE").arg(stream).arg("-").arg("+").query_async(&mut connection).await.unwrap();
+        entries
+            .into_iter()
+            .map(|(_, fields)| fields.into_iter().find(|(name, _)| name == "message_id").unwrap().1)
+            .collect()
+    }
+
+    /// Which of the nodes serves a key now.
+    pub(crate) async fn primary_of(&self, key: &str) -> usize {
+        let slot: u16 = self.at_any(&format!("CLUSTER KEYSLOT {key}")).await;
+        type Node = (String, u16, redis::Value, redis::Value);
+        let slots: Vec<(u16, u16, Node)> = self
+            .at_any::<Vec<Vec<redis::Value>>>("CLUSTER SLOTS")
+            .await
+            .into_iter()
+            .map(|range| {
+                redis::from_redis_value(redis::Value::Array(range.into_iter().take(3).collect())).unwrap()
+            })
+            .collect();
+        let (.., node) = slots.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).unwrap();
+        self.cluster.nodes().iter().position(|one| one.port() == node.1).unwrap()
+    }
+
+    /// Runs a command at the first node that runs.
+    async fn at_any<T: FromRedisValue>(&self, words: &str) -> T {
+        let running = self.cluster.nodes().iter().position(|node| node.pid().is_some()).unwrap();
+        self.at(running, words).await
+    }
+
+    /// Waits until the replica of a primary that was killed has taken its place, and all nodes know it.
+    pub(crate) async fn is_replaced(&self, primary: usize) {
+        let running = self.cluster.nodes().iter().enumerate().filter(|(_, node)| node.pid().is_some());
+        for (node, _) in running {
+            eventually(LIMIT, "all nodes find the cluster in order", async || {
+                let nodes: String = self.at(node, "CLUSTER NODES").await;
+                let port = format!(":{}@", self.cluster.nodes()[primary].port());
+                let dead = nodes.lines().find(|line| line.contains(&port));
+                let info: String = self.at(node, "CLUSTER INFO").await;
+                info.contains("cluster_state:ok") && dead.is_none_or(|dead| dead.contains(",fail "))
+            })
+            .await;
+        }
+    }
+
+    /// Moves a slot with its keys to another node, as an administrator would by hand.
+    pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        let (from_id, to_id): (String, String) =
+            (self.at(from, "CLUSTER MYID").await, self.at(to, "CLUSTER MYID").await);
+        self.at::<()>(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
+        self.at::<()>(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
+        let port = self.cluster.nodes()[to].port();
+        loop {
+            let keys: Vec<String> = self.at(from, &format!("CLUSTER GETKEYSINSLOT {slot} 10")).await;
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                self.at::<()>(from, &format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")).await;
+            }
+        }
+        for node in [to, from] {
+            self.at::<()>(node, &format!("CLUSTER SETSLOT {slot} NODE {to_id}")).await;
+        }
+    }
+
+    /// Moves a slot with its keys to another node as the cluster does it by itself, where it can: all at once.
+    pub(crate) async fn migrate_slot(&self, slot: u16, from: usize, to: usize) {
+        let to_id: String = self.at(to, "CLUSTER MYID").await;
+        self.at::<()>(from, &format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {to_id}")).await;
+        eventually(LIMIT, "the slot has moved", async || {
+            let mine: String = self.at(to, "CLUSTER NODES").await;
+            let slots = mine.lines().find(|line| line.contains("myself")).unwrap().split(' ').skip(8);
+            slots
+                .filter_map(|range| {
+                    let (first, last) = range.split_once('-').unwrap_or((range, range));
+                    Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?))
+                })
+                .any(|(first, last)| (first..=last).contains(&slot))
+        })
+        .await;
+    }
+
+    /// Whether the nodes can move slots by themselves: Valkey 9 can.
+    pub(crate) fn migrates_slots(&self) -> bool {
+        let version = self.cluster.nodes()[0].version();
+        let major = version
+            .strip_prefix("Valkey ")
+            .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        major.is_some_and(|major| major >= 9)
+    }
+}
+
+/// Publishes so many messages to a sharded channel, each of which must reach a subscriber, and returns their ids.
+pub(crate) async fn publish(connection: &mut ClusterConnection, channel: &str, count: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..count).map(|_| Uuid::new_v4().to_string()).collect();
+    for chunk in ids.chunks(1000) {
+        let mut pipeline = pipe();
+        for id in chunk {
+            pipeline.cmd("SPUBLISH").arg(channel).arg(payload(id));
+        }
+        let heard: Vec<u64> = pipeline.query_async(connection).await.unwrap();
+        assert!(heard.iter().all(|heard| *heard == 1), "nobody is subscribed to {channel}");
+    }
+    ids
+}
+
+/// The channel of a shard.
+pub(crate) fn input(shard: u32, tags: bool) -> String {
+    named(INPUT, shard, tags)
+}
+
+/// The stream of a shard.
+pub(crate) fn output(shard: u32, tags: bool) -> String {
+    named(OUTPUT, shard, tags)
+}
+
+fn named(name: &str, shard: u32, tags: bool) -> String {
+    if tags { format!("{name}:{{{shard}}}") } else { format!("{name}:{shard}") }
+}
+
+/// Waits until everything that was received is settled.
+pub(crate) async fn settled(group: &ConsumerGroup, messages: usize) {
+    eventually(LIMIT, &format!("{messages} messages are settled"), async || {
+        let ledger = group.ledger();
+        ledger.received >= messages as u64 && ledger.in_flight() == 0
+    })
+    .await;
+}

@@ -1,0 +1,96 @@
+//! Other sources than sharded channels, on a cluster.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use redis::{cmd, pipe};
+use redis_consumer_group::{ConsumerGroup, Error, Shards, SourceKind};
+
+use crate::scene::{Cluster, input, output, settled};
+use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
+
+#[tokio::test]
+async fn a_plain_channel_is_read_and_its_output_is_wherever_its_slot_is() {
+    let cluster = Cluster::start(1).await;
+    let group = ConsumerGroup::builder(cluster.cluster.url()).start().await.unwrap();
+    let ids: Vec<String> = (0..1_000).map(|id| id.to_string()).collect();
+    // To whichever node: plain messages cross the cluster.
+    for (node, ids) in ids.chunks(334).enumerate() {
+        let mut pipeline = pipe();
+        for id in ids {
+            pipeline.cmd("PUBLISH").arg(INPUT).arg(payload(id)).ignore();
+        }
+        pipeline.exec_async(&mut cluster.node(node).await).await.unwrap();
+    }
+    settled(&group, 1_000).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.gaps.count), (1_000, 0), "{ledger}");
+    assert_eq!(HashSet::<String>::from_iter(cluster.ids_in(OUTPUT).await), HashSet::from_iter(ids));
+}
+
+#[tokio::test]
+async fn the_shards_of_a_stream_are_moved_each_on_its_node_also_when_that_is_replaced() {
+    let mut cluster = Cluster::start(1).await;
+    let mut shards = Shards::new(3);
+    shards.tags = true;
+    let group = cluster.group(3, true).source(SourceKind::Stream).shards(shards).start().await.unwrap();
+    let mut sent: Vec<HashSet<String>> = vec![HashSet::new(); 3];
+    for round in 0..2 {
+        for (shard, sent) in sent.iter_mut().enumerate() {
+            let ids: Vec<_> = (0..1_000).map(|id| (round * 1_000 + id).to_string()).collect();
+            let mut pipeline = pipe();
+            for id in &ids {
+                pipeline
+                    .cmd("XADD")
+                    .arg(input(shard as u32, true))
+                    .arg("*")
+                    .arg("message_id")
+                    .arg(id)
+                    .ignore();
+            }
+            let appended: Vec<()> = pipeline.query_async(&mut cluster.connection().await).await.unwrap();
+            drop(appended);
+            sent.extend(ids);
+        }
+        eventually(LIMIT, "all entries are in the outputs", async || {
+            let mut in_all = 0;
+            for shard in 0..3 {
+                in_all += cluster.ids_in(&output(shard, true)).await.len();
+            }
+            in_all == (round + 1) * 3_000
+        })
+        .await;
+        if round == 0 {
+            // Its replica has everything by now, and takes over.
+            let primary = cluster.primary_of(&input(0, true)).await;
+            let mut wait = cmd("WAIT");
+            wait.arg(1).arg(1000);
+            let mut connection = cluster.node(primary).await;
+            cmd("SET").arg(format!("{{{}}}", 0)).arg(1).exec_async(&mut connection).await.unwrap();
+            assert_eq!(wait.query_async::<u64>(&mut connection).await.unwrap(), 1);
+            cluster.cluster.node(primary).kill().unwrap();
+            cluster.is_replaced(primary).await;
+        }
+    }
+    group.shutdown().await.unwrap();
+    for (shard, sent) in sent.into_iter().enumerate() {
+        let appended = cluster.ids_in(&output(shard as u32, true)).await;
+        assert_eq!(appended.len(), sent.len(), "shard {shard}");
+        assert_eq!(HashSet::from_iter(appended), sent, "shard {shard}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_output_is_in_another_slot_is_refused_unless_it_is_moved_in_two_steps() {
+    let cluster = Cluster::start(0).await;
+    let group = || ConsumerGroup::builder(cluster.cluster.url()).source(SourceKind::Stream);
+    let error = group().start().await.err().unwrap();
+    assert!(matches!(error, Error::Config { option: "output", .. }), "{error}");
+    let group = group().commit(redis_consumer_group::Commit::AtLeastOnce).start().await.unwrap();
+    let mut add = cmd("XADD");
+    add.arg(INPUT).arg("*").arg("message_id").arg("1");
+    add.exec_async(&mut cluster.connection().await).await.unwrap();
+    eventually(Duration::from_secs(10), "it is moved", async || cluster.ids_in(OUTPUT).await.len() == 1)
+        .await;
+    group.shutdown().await.unwrap();
+}

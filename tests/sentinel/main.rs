@@ -1,0 +1,14 @@
+//! Groups at a service that sentinels watch, with real servers: primaries die, and groups follow.
+//!
+//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=8`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "a test that failed says what the sentinels did")]
+
+mod load;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failovers;
+mod passwords;
+mod refusals;

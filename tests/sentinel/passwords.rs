@@ -1,0 +1,65 @@
+//! Servers and sentinels with passwords of their own.
+
+use redis_consumer_group::{ConsumerGroup, Error};
+use redis_private_server::PrivateServer;
+
+use crate::load::publish;
+use crate::scene::{SERVICE, Service};
+use crate::support::{LIMIT, eventually, settled};
+
+async fn service() -> Service {
+    let node = || {
+        let node = PrivateServer::builder().password("servers@").arg("masterauth", "servers@");
+        node.acl_user("group on >groups ~* &* +@all")
+    };
+    let sentinel = || {
+        let rules = "asker on >askers ~* &* +@all";
+        PrivateServer::builder().password("sentinels/").acl_user(rules)
+    };
+    Service::start_with(node, sentinel).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_and_sentinels_are_given_the_passwords_that_are_theirs() {
+    let mut service = service().await;
+    let sentinels = service.sentinels.addrs();
+    for url in [
+        format!("redis+sentinel://:servers%40@{sentinels}/{SERVICE}?sentinel_password=sentinels%2F"),
+        format!(
+            "redis+sentinel://group:groups@{sentinels}/{SERVICE}?sentinel_user=asker&sentinel_password=askers"
+        ),
+    ] {
+        let group = ConsumerGroup::builder(url).start().await.unwrap();
+        publish(&service, 0, 10).await;
+        settled(&group, 10).await;
+        assert_eq!(group.shutdown().await.unwrap().processed, 10);
+    }
+    let url = format!("redis+sentinel://{sentinels}/{SERVICE}?sentinel_password=sentinels%2F");
+    let group = ConsumerGroup::builder(url).password("servers@").start().await.unwrap();
+    service.nodes[0].kill().unwrap();
+    service.has_primary(1).await;
+    eventually(LIMIT, "the group is at the promoted server", async || {
+        !service.connections_of_groups(1).await.is_empty()
+    })
+    .await;
+    group.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_login_says_whose_it_is() {
+    let service = service().await;
+    let sentinels = service.sentinels.addrs();
+    for query in ["?sentinel_password=hush", "?sentinel_user=nobody&sentinel_password=hush", ""] {
+        let url = format!("redis+sentinel://:servers%40@{sentinels}/{SERVICE}{query}");
+        let error = ConsumerGroup::builder(url).start().await.err().unwrap();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("sentinel") && text.contains("sentinel_password"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+    let url = format!("redis+sentinel://:hush@{sentinels}/{SERVICE}?sentinel_password=sentinels%2F");
+    let error = ConsumerGroup::builder(url).start().await.err().unwrap();
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    let text = error.to_string();
+    assert!(!text.contains("sentinel_password") && !text.contains("hush"), "{text}");
+}
