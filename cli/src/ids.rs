@@ -22,26 +22,35 @@ pub(crate) struct IdsArgs {
     flags: Flags<Ids>,
 }
 
-/// Lists the ids, oldest first and each with the state of its lease, or empties the list.
+/// Lists the ids, oldest first and each with the state of its lease, or empties the list. With shards, each shard's, and
+/// the key goes before the id.
 pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
     let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
     talk::warn(&layers.warnings());
     let config = Settings::read(&layers, IDS)?.config;
+    let keys = match &config.shards {
+        Some(shards) => shards.here().map(|shard| shards.name(&config.ids_key, shard)).collect(),
+        None => vec![config.ids_key.clone()],
+    };
     let mut text = String::new();
     match args.action {
         Action::List => {
-            for listed in ids::list(&config.address, &config.tls, &config.ids_key).await? {
+            let lists = ids::list_each(&config.address, &config.tls, &keys).await?;
+            for (key, listed) in
+                keys.iter().zip(lists).flat_map(|(key, ids)| ids.into_iter().map(move |id| (key, id)))
+            {
+                if config.shards.is_some() {
+                    write!(text, "{key}  ")?;
+                }
                 // Anybody may have put anything there.
                 writeln!(text, "{}  {}", printable(&listed.id), listed.lease)?;
             }
         }
         Action::Clear => {
-            let removed = ids::clear(&config.address, &config.tls, &config.ids_key).await?;
-            writeln!(
-                text,
-                "Removed {removed} ids from {}. Living processes put theirs back.",
-                config.ids_key
-            )?;
+            let removed = ids::clear_each(&config.address, &config.tls, &keys).await?;
+            for (key, removed) in keys.iter().zip(removed) {
+                writeln!(text, "Removed {removed} ids from {key}. Living processes put theirs back.")?;
+            }
         }
     }
     match io::stdout().write_all(text.as_bytes()) {

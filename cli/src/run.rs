@@ -1,15 +1,16 @@
 //! `run`: the group, from its start to the ledger.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use redis_consumer_group::{Config, ConsumerGroup, Error, Ledger};
+use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Ledger, ShardSet, Shards};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::exit;
-use crate::ledger::Form;
+use crate::ledger::{Figures, Form};
 use crate::log;
 use crate::options::{Flags, Group, Layers, RUN, Selection, Settings, Variables};
 use crate::reports::Reports;
@@ -37,7 +38,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(log::fail(&settings.log, written, &error.into())),
     };
     let Some(mut group) = group else {
-        finish(stdout, form.ledger(&Ledger::default()), &mut signals).await;
+        finish(stdout, form.ledger(&Figures::default(), &[]), &mut signals).await;
         return Ok(ExitCode::SUCCESS);
     };
     announce(&group, &settings.config);
@@ -58,7 +59,11 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         None if end.forced || ledger.abandoned > 0 => exit::FAILED.into(),
         None => ExitCode::SUCCESS,
     };
-    finish(stdout, form.ledger(&ledger), &mut signals).await;
+    let shards = Figures::of_shards(&group);
+    for Figures { shard, ledger, .. } in &shards {
+        info!("shard {}: {ledger}", shard.unwrap_or_default());
+    }
+    finish(stdout, form.ledger(&Figures::of(&group), &shards), &mut signals).await;
     Ok(code)
 }
 
@@ -114,22 +119,52 @@ fn announce(group: &ConsumerGroup, config: &Config) {
     /// More ids than this are not worth a line each, but for those who want to know everything.
     const ALL: usize = 20;
     const SOME: usize = 3;
-    info!("reading {} at {}, appending to {}", config.input, config.address, config.output);
+    match config.sharding() {
+        None => info!("reading {} at {}, appending to {}", config.input, config.address, config.output),
+        Some(shards) => info!(
+            "reading {} of {} shards ({}): {} at {}, appending to {}",
+            shards.here().count(),
+            shards.count,
+            shards.here().collect::<ShardSet>(),
+            of_each(&shards, &config.input),
+            config.address,
+            of_each(&shards, &config.output)
+        ),
+    }
     let consumers = group.consumers();
     let shown = if consumers.len() > ALL { SOME } else { consumers.len() };
     for consumer in &consumers[..shown] {
-        info!("consumer {} started", consumer.id());
+        info!("consumer {} started", Who(consumer));
     }
     if shown < consumers.len() {
         info!(
             "and {} more consumers, {} in all; their ids are in {}",
             consumers.len() - shown,
             consumers.len(),
-            config.ids_key
+            config
+                .sharding()
+                .map_or_else(|| config.ids_key.clone(), |shards| of_each(&shards, &config.ids_key))
         );
     }
     for consumer in &consumers[shown..] {
-        debug!("consumer {} started", consumer.id());
+        debug!("consumer {} started", Who(consumer));
+    }
+}
+
+/// What a name becomes for the shards: the first one, and the last one if there are several.
+fn of_each(shards: &Shards, name: &str) -> String {
+    let (first, last) = (shards.here().next(), shards.here().last());
+    let names = [first, last.filter(|_| first != last)].into_iter().flatten();
+    names.map(|shard| shards.name(name, shard)).collect::<Vec<_>>().join(" … ")
+}
+
+/// A consumer, and its shard if there are shards.
+struct Who<'a>(&'a Consumer);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.id())?;
+        self.0.shard().map_or(Ok(()), |shard| write!(f, " of shard {shard}"))
     }
 }
 
@@ -161,7 +196,9 @@ async fn until_the_end(
                 reader_gone = true;
                 group.stop();
             },
-            () = reports.due() => stdout.line(form.report(group.processed_last_second(), &group.ledger(), group.backlog())),
+            () = reports.due() => {
+                stdout.line(form.report(&Figures::of(group), &Figures::of_shards(group)));
+            }
         }
     }
 }

@@ -133,6 +133,22 @@ async fn a_demo_that_is_killed_takes_its_processes_along() {
 }
 
 #[tokio::test]
+async fn a_slot_that_moves_and_a_node_that_dies_cost_a_cluster_nothing_that_was_received() {
+    let (mut program, folder) = demo_of("sharded", "6s");
+    program.hears("Shard 0 has moved from ").await;
+    program.hears("is killed").await;
+    let output = program.end().await;
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("Everything that was received is in the outputs, once."), "{stdout}");
+    let shards = stdout.lines().skip_while(|line| !line.contains("Received  In the output")).skip(1).take(6);
+    let with_gaps = shards.filter(|line| !line.ends_with("none")).count();
+    assert!((2..6).contains(&with_gaps), "{stdout}");
+    assert!(stderr.contains("--source sharded --shards 6 --shard-tags"), "{stderr}");
+    assert_nothing_is_left(folder.path());
+}
+
+#[tokio::test]
 async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind() {
     for (source, signal) in [("pubsub", Signal::INT), ("pubsub", Signal::TERM), ("stream", Signal::INT)] {
         let (mut program, folder) = demo_of(source, "10m");
@@ -146,9 +162,14 @@ async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind
 
 #[tokio::test]
 async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
-    for (source, after) in
-        [("pubsub", "Starting"), ("pubsub", " runs at "), ("stream", " runs at "), ("stream", "nobody reads")]
-    {
+    for (source, after) in [
+        ("pubsub", "Starting"),
+        ("pubsub", " runs at "),
+        ("stream", " runs at "),
+        ("stream", "nobody reads"),
+        ("sharded", "Starting"),
+        ("sharded", "first at "),
+    ] {
         let (mut program, folder) = demo_of(source, "10m");
         program.hears(after).await;
         program.signal(Signal::TERM);

@@ -15,6 +15,10 @@ const URLS: &[&str] = &[
     "unix:///s?pass=a&hush",
     "unix://?pass=hush",
     "u:hush@h:6379",
+    "redis+sentinel://u:hush@h",
+    "redis+sentinel://u:hush@h:port/s",
+    "redis+sentinel://u:12/hush@h/s",
+    "redis+sentinel://h/s?sentinel_password=a&hush",
 ];
 
 fn is_kept(end: &Said, codes: &[i32], place: &str) {

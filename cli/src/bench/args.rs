@@ -1,5 +1,7 @@
 //! The options of `bench`.
 
+mod sharded;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
+use self::sharded::ShardedArgs;
 use super::overflow::Overflow;
 use super::part::protocol::Work;
 use super::plan::{Plan, Section};
@@ -29,6 +32,9 @@ use crate::publish::{Payload, payload_bytes, some_time};
 /// With --source stream a run moves a backlog: the stream is filled first, and the group is measured from its first
 /// read on, against one connection that moves the same number of entries and processes nothing (bare).
 ///
+/// With --source sharded a group reads the shards of private clusters, one after another, for each number of --nodes.
+/// Measured is what a message costs as nodes are added: the group's CPU, and that of all nodes together.
+///
 /// With --overflow spill all messages are published at once to a group whose buffer does not hold them. Measured is
 /// how long it takes until the spill is empty again and everything is in the output.
 #[derive(Debug, Clone, Args)]
@@ -39,9 +45,12 @@ pub(crate) struct BenchArgs {
     /// What becomes of a message that finds the buffer full
     #[arg(long, value_name = "WORD", value_enum, default_value = "drop")]
     overflow: Overflow,
-    /// Measure with each of these numbers of consumers [default: 1,2,4,8; with --overflow spill, 64]
+    /// Measure with each of these numbers of consumers [default: 1,2,4,8; with --overflow spill, 64; with --source
+    /// sharded, 1 for each shard]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = consumers)]
     consumers: Vec<usize>,
+    #[command(flatten)]
+    sharded: ShardedArgs,
     /// Messages of a run
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     messages: u64,
@@ -113,7 +122,7 @@ impl BenchArgs {
     /// Where two of them do not fit together.
     pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
         let payload_bytes = self.payload_bytes.unwrap_or(Payload::SHORTEST);
-        let usual = Usual::of(self.overflow);
+        let usual = Usual::of(self.source, self.overflow);
         let buffer = self.buffer.unwrap_or(usual.buffer);
         if payload_bytes > buffer {
             let text = format!(
@@ -136,6 +145,9 @@ impl BenchArgs {
             overflow: self.overflow,
             latency_consumers: self.latency_consumers.unwrap_or_else(|| for_latency(&consumers)),
             consumers,
+            nodes: self.sharded.nodes(),
+            shards: self.sharded.shards,
+            rate: self.sharded.rate,
             messages: self.messages,
             runs: self.runs,
             payload_bytes,
@@ -167,6 +179,10 @@ impl BenchArgs {
                     (Section::Stuck, "a group that is stuck reads nothing more of a stream"),
                 ],
             ),
+            (Source::Sharded, _) => {
+                self.check_sharded()?;
+                (&[Section::Throughput], &[])
+            }
             (Source::Pubsub, Overflow::Spill) => (&[Section::Burst], &[]),
             (Source::Pubsub, Overflow::Drop) => {
                 (&[Section::Throughput, Section::Latency, Section::Burst], &[])
@@ -198,9 +214,12 @@ struct Usual {
 }
 
 impl Usual {
-    const fn of(overflow: Overflow) -> Self {
+    const fn of(source: Source, overflow: Overflow) -> Self {
         let nothing = Work { wait_us: None, compute_us: None };
         match overflow {
+            Overflow::Drop if matches!(source, Source::Sharded) => {
+                Self { consumers: &[1], work: nothing, buffer: 256 << 20 }
+            }
             Overflow::Drop => Self { consumers: &[1, 2, 4, 8], work: nothing, buffer: 256 << 20 },
             // Slower than the load, so that the buffer is full and the spill fills.
             Overflow::Spill => {
@@ -270,13 +289,13 @@ mod tests {
         bench: BenchArgs,
     }
 
-    fn args(options: &str) -> Result<BenchArgs, String> {
+    pub(super) fn args(options: &str) -> Result<BenchArgs, String> {
         Program::try_parse_from([&["bench"], &options.split_whitespace().collect::<Vec<_>>()[..]].concat())
             .map(|program| program.bench)
             .map_err(|error| error.to_string())
     }
 
-    fn plan(options: &str) -> Plan {
+    pub(super) fn plan(options: &str) -> Plan {
         args(options).unwrap().plan().unwrap()
     }
 

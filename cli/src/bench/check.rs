@@ -6,7 +6,7 @@ use anyhow::bail;
 use redis::{FromRedisValue, Value, cmd};
 
 use super::numbering::Numbering;
-use super::part::protocol::{INPUT, OUTPUT, SPILL};
+use super::part::protocol::{INPUT, SPILL};
 use super::site::Site;
 
 /// What the stream says. Nothing here comes from the group.
@@ -18,30 +18,35 @@ pub(crate) struct Found {
     pub(crate) duplicated: u64,
 }
 
-/// Reads the whole stream, page by page.
+/// Reads a whole stream, page by page. `is_here` says of a message whether it belongs there.
 ///
 /// # Errors
 /// When there is an entry in it that this run has not made, or the server cannot be read.
-pub(crate) async fn stream(site: &mut Site, numbering: Numbering, published: u64) -> anyhow::Result<Found> {
+pub(crate) async fn stream(
+    site: &mut Site,
+    stream: &str,
+    numbering: Numbering,
+    seen: &mut Seen,
+    is_here: impl Fn(u64) -> bool,
+) -> anyhow::Result<()> {
     const PAGE: usize = 2000;
-    let mut seen = Seen::new(published);
     let mut from = "-".to_owned();
     loop {
         let mut page = cmd("XRANGE");
-        page.arg(OUTPUT).arg(&from).arg("+").arg("COUNT").arg(PAGE);
+        page.arg(stream).arg(&from).arg("+").arg("COUNT").arg(PAGE);
         let entries: Vec<(String, HashMap<String, Vec<u8>>)> = site.ask(&page).await?;
         for (id, fields) in &entries {
             let number = fields.get("message_id").and_then(|id| numbering.number(id));
-            if !number.is_some_and(|number| seen.see(number)) {
+            if !number.is_some_and(|number| is_here(number) && seen.see(number)) {
                 bail!(
-                    "the entry {id} of {OUTPUT} is none of this run: somebody else publishes to the bench's \
+                    "the entry {id} of {stream} is none of this run: somebody else publishes to the bench's \
                      channel or appends to its stream; run one bench at a time"
                 );
             }
         }
         match entries.last() {
             Some((last, _)) if entries.len() == PAGE => from = format!("({last}"),
-            _ => return Ok(seen.found()),
+            _ => return Ok(()),
         }
     }
 }
@@ -63,7 +68,7 @@ pub(crate) async fn spilled(site: &mut Site) -> anyhow::Result<u64> {
 }
 
 /// A bit for each message that was published.
-struct Seen {
+pub(crate) struct Seen {
     bits: Vec<u64>,
     published: u64,
     distinct: u64,
@@ -71,7 +76,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(published: u64) -> Self {
+    pub(crate) fn new(published: u64) -> Self {
         let bits = vec![0; usize::try_from(published.div_ceil(64)).unwrap_or(usize::MAX)];
         Self { bits, published, distinct: 0, duplicated: 0 }
     }
@@ -91,7 +96,7 @@ impl Seen {
         true
     }
 
-    fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> Found {
         Found { lost: self.published - self.distinct, duplicated: self.duplicated }
     }
 }

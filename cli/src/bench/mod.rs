@@ -14,6 +14,7 @@ mod args;
 mod baseline;
 mod check;
 mod clock;
+mod cluster;
 mod crew;
 mod distribution;
 mod files;
@@ -40,7 +41,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::task::spawn_blocking;
 
 pub(crate) use args::BenchArgs;
@@ -154,6 +155,11 @@ async fn site(args: &BenchArgs, plan: &Plan) -> anyhow::Result<Site> {
     let Some((address, tls)) = args.connection.resolve_if_given()? else {
         return Site::private().await;
     };
+    if plan.source == Source::Sharded {
+        let text = "--source sharded starts clusters of its own, one for each number of --nodes, and cannot use a server \
+                    that is given: leave out --url, and unset RCG_URL and REDIS_URL";
+        bail!(Coded { code: exit::USAGE, text: text.to_owned() });
+    }
     let mut site = Site::given(address, &tls).await?;
     let extent = extent(plan);
     safety::check(&mut site, extent).await?;
@@ -197,7 +203,7 @@ fn extent(plan: &Plan) -> Extent {
         all += plan.messages;
     }
     let entries = match (plan.source, plan.overflow) {
-        (Source::Pubsub, Overflow::Drop) => most,
+        (Source::Pubsub | Source::Sharded, Overflow::Drop) => most,
         // A message is there twice: as it was read, or spilled, and as it was appended.
         (Source::Stream, _) | (_, Overflow::Spill) => 2 * most,
     };
@@ -226,6 +232,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
             latency_seconds: plan.latency_time.as_secs_f64(),
             latency_consumers: plan.latency_consumers,
             buffer: plan.buffer as u64,
+            rate: plan.rate,
         },
         server_limit: Vec::new(),
         bare: Vec::new(),
@@ -237,6 +244,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         idle: Vec::new(),
         stuck: Vec::new(),
         spill: Vec::new(),
+        scaling: Vec::new(),
     }
 }
 

@@ -29,6 +29,12 @@ pub(crate) struct Plan {
     pub(crate) source: Source,
     pub(crate) overflow: Overflow,
     pub(crate) consumers: Vec<usize>,
+    /// Of a sharded source: clusters of so many primaries.
+    pub(crate) nodes: Vec<usize>,
+    /// Shards for each of them.
+    pub(crate) shards: usize,
+    /// Messages a second for each of them. Without it, as fast as they can be published.
+    pub(crate) rate: Option<f64>,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
     pub(crate) payload_bytes: usize,
@@ -89,6 +95,9 @@ pub(crate) mod tests {
             source: Source::Pubsub,
             overflow: Overflow::Drop,
             consumers: vec![1, 4],
+            nodes: vec![1, 2, 3],
+            shards: 4,
+            rate: None,
             messages: 1_000_000,
             runs: 3,
             payload_bytes: 53,

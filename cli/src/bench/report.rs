@@ -4,6 +4,7 @@
 
 mod bare;
 mod idle;
+mod scaling;
 mod spill;
 mod stuck;
 
@@ -14,6 +15,7 @@ use crate::bench::source::Source;
 
 pub(crate) use self::bare::Bare;
 pub(crate) use self::idle::Idle;
+pub(crate) use self::scaling::{Scaled, Scaling};
 pub(crate) use self::spill::Spill;
 pub(crate) use self::stuck::Stuck;
 
@@ -51,6 +53,9 @@ pub(crate) struct Report {
     /// All messages at once, with a buffer that does not hold them. Not in older reports.
     #[serde(default)]
     pub(crate) spill: Vec<Spill>,
+    /// For each number of nodes of a cluster. Not in older reports.
+    #[serde(default)]
+    pub(crate) scaling: Vec<Scaling>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +99,9 @@ pub(crate) struct Parameters {
     pub(crate) latency_seconds: f64,
     pub(crate) latency_consumers: usize,
     pub(crate) buffer: u64,
+    /// Messages a second for each node of a cluster, if not as many as can be. Not in older reports.
+    #[serde(default)]
+    pub(crate) rate: Option<f64>,
 }
 
 /// One run without a group: PUBLISH to one idle subscriber, then XADD, each pipelined.
@@ -233,6 +241,11 @@ impl Fate {
 }
 
 impl Report {
+    /// All runs over clusters.
+    pub(crate) fn scaled(&self) -> impl Iterator<Item = &Scaled> {
+        self.scaling.iter().flat_map(|scaling| &scaling.runs)
+    }
+
     /// Whether each message of each run is in the stream, once; of a group that is stuck, in its ledger. A rate that
     /// was not reached is no flaw of that kind.
     pub(crate) fn is_flawless(&self) -> bool {
@@ -242,6 +255,7 @@ impl Report {
             .all(Fate::is_flawless)
             && self.stuck.iter().all(Stuck::adds_up)
             && self.spill.iter().all(Spill::is_flawless)
+            && self.scaled().all(|scaled| scaled.run.fate.is_flawless())
     }
 }
 

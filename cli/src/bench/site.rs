@@ -37,7 +37,7 @@ pub(crate) struct Usage {
 }
 
 /// Between two moments.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Used {
     /// µs of all threads.
     pub(crate) cpu_us: f64,

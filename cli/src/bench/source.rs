@@ -13,6 +13,8 @@ pub(crate) enum Source {
     ///
     /// So a run shows what a move takes, whatever the load could do beside it.
     Stream,
+    /// Sharded channels of a private cluster, for each number of --nodes: what a message costs as nodes are added
+    Sharded,
 }
 
 impl Source {
@@ -21,6 +23,7 @@ impl Source {
         match self {
             Self::Pubsub => "pubsub",
             Self::Stream => "stream",
+            Self::Sharded => "sharded",
         }
     }
 }

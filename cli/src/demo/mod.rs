@@ -3,6 +3,8 @@
 //! ```text
 //!   show      the private server, and what both kinds of demo have in common
 //!     ├─ pubsub    one group in this process ◄── the publisher
+//!     ├─ sharded   one group in this process, on a private cluster of six nodes ◄── the publisher; a slot moves, and
+//!     │            a primary is killed
 //!     └─ stream    two processes of this program ◄── the publisher; one of them is killed
 //!          │          (crew: the processes that run; process: one of them)
 //!   tally     what is in the output, compared with what was published
@@ -13,6 +15,7 @@
 mod crew;
 mod process;
 mod pubsub;
+mod sharded;
 mod show;
 mod stream;
 mod tally;
@@ -24,6 +27,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use self::verdict::Verdict;
 use crate::options::{Log, LogFormat};
 use crate::publish::some_time;
 use crate::stdout::Stdout;
@@ -35,8 +39,9 @@ use crate::{exit, log};
 ///
 /// Starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as a private process, a
 /// group of 3 consumers and a publisher, and counts at the end what is in the output. With --source stream the
-/// group has two processes, one of which is killed in the middle. The exit code is 0 if nothing was lost and nothing
-/// is there twice.
+/// group has two processes, one of which is killed in the middle. With --source sharded there are three nodes of a
+/// cluster with a replica each; a slot moves, and a node is killed. The exit code is 0 if nothing was lost and nothing is
+/// there twice; of sharded channels, nothing that was received.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
     /// Where the messages come from
@@ -47,11 +52,21 @@ pub(crate) struct DemoArgs {
     duration: Duration,
 }
 
+/// How a demo ends.
+struct End {
+    /// The last thing on stdout.
+    verdict: String,
+    next_steps: String,
+    is_flawless: bool,
+}
+
 /// What is shown. The first line of each is the help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Source {
     /// A channel, read by one process
     Pubsub,
+    /// Sharded channels of a cluster, of which a slot moves and a node is killed
+    Sharded,
     /// A stream, shared by two processes, one of which is killed and replaced
     Stream,
 }
@@ -62,19 +77,32 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let _written = log::start(&Log { filter, format: LogFormat::Text, quiet: false }, &[]);
     let stop = Stop::on_signals()?;
     let stdout = Stdout::new();
+    let showing = async {
+        Ok::<_, anyhow::Error>(match args.source {
+            Source::Sharded => sharded::show(args.duration, &stop, &stdout).await?.map(sharded::Verdict::end),
+            source => {
+                let Some(stage) = show::set(args.duration, &stop, &stdout).await? else { return Ok(None) };
+                let verdict = match source {
+                    Source::Stream => stream::show(stage).await?,
+                    _ => pubsub::show(stage).await?,
+                };
+                verdict.map(Verdict::end)
+            }
+        })
+    };
     let shown = tokio::select! {
-        shown = show::show(args.source, args.duration, &stop, &stdout) => shown?,
+        shown = showing => shown?,
         // Dropping the show ends everything in it.
         () = stop.insisted() => {
             say("Stopped at once: nothing was counted.");
             return Ok(exit::FAILED.into());
         }
     };
-    let Some(verdict) = shown else {
+    let Some(End { verdict, next_steps, is_flawless }) = shown else {
         say("Stopped before the first message.");
         return Ok(ExitCode::SUCCESS);
     };
-    finish(stdout, verdict.to_string(), &stop).await;
-    say(verdict.next_steps());
-    Ok(if verdict.tally.is_flawless() { ExitCode::SUCCESS } else { exit::FAILED.into() })
+    finish(stdout, verdict, &stop).await;
+    say(next_steps);
+    Ok(if is_flawless { ExitCode::SUCCESS } else { exit::FAILED.into() })
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::show::{CONSUMERS, Stage, unless_asked};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
-use crate::ledger::Form;
+use crate::ledger::{Figures, Form};
 use crate::publish::Target;
 use crate::talk::say;
 
@@ -45,7 +45,7 @@ async fn load(stage: &Stage<'_>, group: &mut ConsumerGroup) -> anyhow::Result<Ve
                     bail!("the group ended in the middle of the demo; please report that");
                 }
                 _ = reports.tick() => {
-                    stage.stdout.line(Form::Text.report(group.processed_last_second(), &group.ledger(), None));
+                    stage.stdout.line(Form::Text.report(&Figures::of(group), &[]));
                 }
             }
         }

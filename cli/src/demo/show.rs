@@ -12,9 +12,7 @@ use redis_private_server::PrivateServer;
 use tokio::time::{Instant, Interval, interval_at};
 use uuid::Uuid;
 
-use super::verdict::Verdict;
-use super::{Source, pubsub, stream};
-use crate::publish::{Failure, Load, Pace, Payload, Rate, Target, explain, publish};
+use crate::publish::{Connections, Load, Pace, Payload, Rate, Target, explain, publish};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
@@ -36,16 +34,12 @@ pub(super) struct Stage<'a> {
     pub(super) stdout: &'a Stdout,
 }
 
-/// Publishes and processes for so long, or until a stop is asked for, and counts what came of it. `None` when
-/// the stop came before the first message.
-///
-/// Owns the server and the group: when this future is dropped, both end.
-pub(super) async fn show(
-    source: Source,
+/// Starts the private server. `None` when a stop was asked for before it ran.
+pub(super) async fn set<'a>(
     duration: Duration,
-    stop: &Stop,
-    stdout: &Stdout,
-) -> anyhow::Result<Option<Verdict>> {
+    stop: &'a Stop,
+    stdout: &'a Stdout,
+) -> anyhow::Result<Option<Stage<'a>>> {
     say("Starting a private server …");
     let Some(server) = unless_asked(stop, PrivateServer::builder().start()).await else { return Ok(None) };
     let server = server?;
@@ -57,11 +51,7 @@ pub(super) async fn show(
     let Some(connection) = unless_asked(stop, connect(&config.address, &config.tls)).await else {
         return Ok(None);
     };
-    let stage = Stage { server, config, connection: connection?, duration, stop, stdout };
-    match source {
-        Source::Pubsub => pubsub::show(stage).await,
-        Source::Stream => stream::show(stage).await,
-    }
+    Ok(Some(Stage { server, config, connection: connection?, duration, stop, stdout }))
 }
 
 impl Stage<'_> {
@@ -88,20 +78,23 @@ impl Stage<'_> {
         self.publish(&load(to, pace, Some(messages), None), sent).await
     }
 
-    /// As often as `run` reports, but a few times in a short demo too.
+    /// When to report.
     pub(super) fn reports(&self) -> Interval {
-        let every = (self.duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));
-        interval_at(Instant::now() + every, every)
+        reports(self.duration)
     }
 
     async fn publish(&self, load: &Load, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
         let confirmed = AtomicU64::new(0);
-        let published = publish(self.connection.clone(), load, self.stop, &confirmed, sent).await;
+        let published = publish(
+            Connections::single(self.connection.clone(), &load.target),
+            load,
+            self.stop,
+            &confirmed,
+            sent,
+        )
+        .await;
         match published.failure {
-            Some(Failure::Redis(error)) => {
-                Err(explain(&self.config.address.to_string(), &load.target, &error))
-            }
-            Some(failure) => Err(failure.into()),
+            Some(failure) => Err(explain(&self.config.address.to_string(), &load.target, failure)),
             None if published.unanswered > 0 => bail!(
                 "the server did not answer {} messages; try again when the machine is less busy",
                 published.unanswered
@@ -109,6 +102,12 @@ impl Stage<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// As often as `run` reports, but a few times in a short demo too.
+pub(super) fn reports(duration: Duration) -> Interval {
+    let every = (duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));
+    interval_at(Instant::now() + every, every)
 }
 
 /// `None` when a stop is asked for first.
@@ -120,6 +119,6 @@ pub(super) async fn unless_asked<T>(stop: &Stop, work: impl Future<Output = T>) 
     }
 }
 
-fn load(target: Target, pace: Pace, count: Option<u64>, duration: Option<Duration>) -> Load {
+pub(super) fn load(target: Target, pace: Pace, count: Option<u64>, duration: Option<Duration>) -> Load {
     Load { target, payload_bytes: Payload::SHORTEST, pace, count, duration }
 }

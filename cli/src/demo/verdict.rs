@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redis_consumer_group::Ledger;
 
+use super::End;
 use super::tally::Tally;
 
 /// What came of the demo.
@@ -36,8 +37,13 @@ pub(super) struct Account {
 }
 
 impl Verdict {
+    pub(super) fn end(self) -> End {
+        let is_flawless = self.tally.is_flawless();
+        End { verdict: self.to_string(), next_steps: self.next_steps(), is_flawless }
+    }
+
     /// What to type to do the same with a server of one's own.
-    pub(super) fn next_steps(&self) -> String {
+    fn next_steps(&self) -> String {
         let server = self.server.file_name().map_or("redis-server".into(), |name| name.to_string_lossy());
         let client = if server.contains("valkey") { "valkey-cli" } else { "redis-cli" };
         // As it was called, so that it can be called again.

@@ -20,7 +20,7 @@ mod table;
 mod value;
 mod variables;
 
-pub(crate) use error::OptionError;
+pub(crate) use error::{OptionError, Origin};
 pub(crate) use flags::{Flags, Selection};
 pub(crate) use layers::Layers;
 pub(crate) use option::Group;

@@ -49,8 +49,8 @@ impl Settings {
     pub(crate) fn read(layers: &Layers, groups: &'static [Group]) -> anyhow::Result<Self> {
         let given = layers.given(groups)?;
         let mut settings = Self::set(&given)?;
-        if let Err(error) = settings.config.validate() {
-            return Err(blame(&given, error));
+        if let Err(error) = check(&settings.config, groups) {
+            return Err(blame(&given, groups, error));
         }
         if let Some(path) = &settings.password_file {
             let password = password(path)?;
@@ -92,13 +92,27 @@ impl Default for Settings {
     }
 }
 
+/// Checks the values together. Where there is no source to choose, shards are those of any, and share out no buffer.
+fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
+    let has_source = groups.iter().flat_map(|group| group.options).any(|option| option.name == "source");
+    match &config.shards {
+        Some(shards) if !has_source => {
+            shards.validate([("ids-key", config.ids_key.as_str())])?;
+            let mut config = config.clone();
+            config.shards = None;
+            config.validate()
+        }
+        _ => config.validate(),
+    }
+}
+
 /// Where a refusal of the library comes from: the option that it names, or, if that one has its default, the
 /// option without which it would say something else.
-fn blame(given: &[Given], error: Error) -> anyhow::Error {
+fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
     let Error::Config { option: named, problem } = &error else { return error.into() };
     let without = |left_out: &&Given| {
         let others = given.iter().filter(|other| other.option.name != left_out.option.name);
-        let outcome = Settings::set(others).map(|settings| settings.config.validate());
+        let outcome = Settings::set(others).map(|settings| check(&settings.config, groups));
         !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
     };
     match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().find(without)) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis_consumer_group::{Address, Commit, Overflow, SourceKind, Trim};
+use redis_consumer_group::{Address, Commit, Overflow, ShardSetError, SourceKind, Trim};
 
 use super::option::{Group, Kind, Opt};
 use super::settings::LogFormat;
@@ -12,13 +12,15 @@ use super::value::{begin, duration, filter, foreign_filter, number, optional, pu
 pub(crate) const CONNECTION: &[Group] = &[CONNECT];
 
 /// The options of `ids`.
-pub(crate) const IDS: &[Group] = &[CONNECT, Group { heading: NAMES, options: &[IDS_KEY] }];
+pub(crate) const IDS: &[Group] =
+    &[CONNECT, Group { heading: NAMES, options: &[IDS_KEY] }, Group { heading: "Shards", options: SHARDS }];
 
 /// The options of `run`.
 pub(crate) const RUN: &[Group] = &[
     CONNECT,
     Group { heading: "Group", options: GROUP },
     Group { heading: NAMES, options: KEYS },
+    Group { heading: "Shards", options: SHARDS },
     Group { heading: "Stream as the source", options: STREAM },
     Group { heading: "Buffer", options: BUFFER },
     Group { heading: "Reports and log", options: REPORTS },
@@ -33,7 +35,7 @@ const CONNECT: Group = Group {
             "url",
             Kind::Value("URL"),
             "redis://localhost:6379",
-            "The server: redis://, rediss:// (TLS) or unix://, with user, password and database. Others on this machine can read a password given here: prefer --password-file or RCG_URL. The variable is RCG_URL, else REDIS_URL",
+            "The server: redis://, rediss:// (TLS) or unix://, with user, password and database; or the primary that sentinels name: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE, their own login behind it as ?sentinel_user=U&sentinel_password=P. Others on this machine can read a password given here: prefer --password-file or RCG_URL. The variable is RCG_URL, else REDIS_URL",
             |s, text| put(&mut s.config.address, text.parse().map_err(|e| format!("{e}"))),
         )
         .short('u')
@@ -72,12 +74,16 @@ const GROUP: &[Opt] = &[
     }),
     Opt::new(
         "source",
-        Kind::Choice(&["pubsub", "stream"]),
+        Kind::Choice(&["pubsub", "sharded", "stream"]),
         "pubsub",
-        "Where messages come from: a channel, or a stream that any number of processes share through its consumer group",
+        "Where messages come from: a channel, sharded channels of a cluster, or a stream that any number of processes share through its consumer group",
         |s, text| {
-            let stream = text == "stream";
-            put(&mut s.config.source, Ok(if stream { SourceKind::Stream } else { SourceKind::PubSub }))
+            let source = match text {
+                "sharded" => SourceKind::Sharded,
+                "stream" => SourceKind::Stream,
+                _ => SourceKind::PubSub,
+            };
+            put(&mut s.config.source, Ok(source))
         },
     ),
     Opt::new(
@@ -113,6 +119,13 @@ const GROUP: &[Opt] = &[
         "10s",
         "How long a stop may take to finish what was received",
         |s, text| put(&mut s.config.drain_timeout, duration(text)),
+    ),
+    Opt::new(
+        "keep",
+        Kind::Value("TIME"),
+        "5s",
+        "In a cluster: how long records are kept that no replica is known to have, to be appended again after a failover",
+        |s, text| put(&mut s.config.keep, duration(text)),
     ),
     Opt::new(
         "lease",
@@ -162,6 +175,36 @@ const IDS_KEY: Opt = Opt::new(
     "The list of the living consumers' ids",
     |s, text| put(&mut s.config.ids_key, Ok(text.to_owned())),
 );
+
+const SHARDS: &[Opt] = &[
+    Opt::new(
+        "shards",
+        Kind::Value("N"),
+        "",
+        "How many shards the input has: messages:published:0 and so on, each with its output, ids and --consumers of its own [default: 16 with --source sharded, else none]",
+        |s, text| put(&mut s.config.shards.get_or_insert_default().count, number(text)),
+    ),
+    Opt::new(
+        "shard-tags",
+        Kind::Switch,
+        "false",
+        "Name them messages:published:{0} instead: then everything of a shard is on one node of a cluster, and moves together",
+        |s, text| match switch(text)? {
+            false if s.config.shards.is_none() => Ok(()),
+            tags => put(&mut s.config.shards.get_or_insert_default().tags, Ok(tags)),
+        },
+    ),
+    Opt::new(
+        "only-shards",
+        Kind::Value("SHARDS"),
+        "",
+        "The shards that run here, as in 0-7 or 0,2,5-9; the others run elsewhere [default: all]",
+        |s, text| {
+            let only = text.parse().map(Some).map_err(|problem: ShardSetError| problem.to_string());
+            put(&mut s.config.shards.get_or_insert_default().only, only)
+        },
+    ),
+];
 
 const STREAM: &[Opt] = &[
     Opt::new(
@@ -333,7 +376,8 @@ mod tests {
         let more = ["max-attempts", "maxlen", "max-messages", "processor-timeout", "tls-cert", "tls-ca"];
         let stream =
             ["group", "payload-field", "claim-foreign-after", "spill-key", "spill-max", "commit", "from"];
-        for name in blamed.iter().chain(&more).chain(&stream) {
+        let shards = ["source", "shards", "only-shards"];
+        for name in blamed.iter().chain(&more).chain(&stream).chain(&shards) {
             assert!(options().any(|option| option.name == *name), "no option is called {name}");
         }
     }

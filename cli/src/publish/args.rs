@@ -4,12 +4,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
+use redis_consumer_group::{Error, ShardSet, Shards};
+use uuid::Uuid;
 
 use super::load::Load;
 use super::pace::{Pace, Rate};
 use super::payload::Payload;
-use super::target::{Target, To};
+use super::target::{Sharding, Target, To};
 use crate::connection::ConnectionArgs;
+use crate::options::{OptionError, Origin};
 
 /// Publish messages with unique ids: a load generator
 ///
@@ -30,6 +33,19 @@ pub(crate) struct PublishArgs {
         value_parser = name
     )]
     channel: String,
+    /// Publish to so many shards by turns, NAME:0 and so on: sharded channels of a cluster, or with --to stream streams
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// Name them NAME:{0} and so on instead
+    #[arg(long, requires = "shards")]
+    shard_tags: bool,
+    /// Publish to these of the shards, as in 0-7 or 0,2,5-9 [default: all]
+    #[arg(long, value_name = "SHARDS", requires = "shards")]
+    only_shards: Option<ShardSet>,
+    /// Choose the shard by this member of a message, message_id or padding, so that equal values come to the same one:
+    /// their slot (CLUSTER KEYSLOT) modulo --shards
+    #[arg(long, value_name = "MEMBER", requires = "shards", conflicts_with = "only_shards")]
+    shard_by: Option<String>,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -57,20 +73,45 @@ pub(crate) struct PublishArgs {
 }
 
 impl PublishArgs {
-    /// The plan that the options describe. They were checked when they were read.
-    pub(crate) fn load(&self) -> Load {
+    /// The plan that the options describe. Each was checked when it was read.
+    ///
+    /// # Errors
+    /// Shards that cannot be, or a member that no message has.
+    pub(crate) fn load(&self) -> Result<Load, OptionError> {
         const DURATION: Duration = Duration::from_secs(600);
         let pace = match self.rate {
             Some(rate) => Pace::Even(rate),
             None => Pace::Bursts { batch: self.batch, pause: self.pause.clone() },
         };
-        Load {
-            target: Target { to: self.to, name: self.channel.clone() },
-            payload_bytes: self.payload_bytes.unwrap_or(Payload::SHORTEST),
+        let payload_bytes = self.payload_bytes.unwrap_or(Payload::SHORTEST);
+        let sharding = self.sharding(payload_bytes)?;
+        Ok(Load {
+            target: Target { to: self.to, name: self.channel.clone(), sharding },
+            payload_bytes,
             pace,
             count: self.count,
             duration: self.duration.or(self.count.is_none().then_some(DURATION)),
+        })
+    }
+
+    fn sharding(&self, payload_bytes: usize) -> Result<Option<Sharding>, OptionError> {
+        let Some(count) = self.shards else { return Ok(None) };
+        let wrong = |option, problem| OptionError { origin: Origin::Flag(option), problem };
+        let mut shards = Shards::new(count);
+        (shards.tags, shards.only) = (self.shard_tags, self.only_shards.clone());
+        shards.validate([("channel", self.channel.as_str())]).map_err(|error| match error {
+            Error::Config { option, problem } => wrong(option, problem),
+            error => wrong("shards", error.to_string()),
+        })?;
+        if let Some(by) = &self.shard_by
+            && Payload::new(payload_bytes).member(by, Uuid::nil()).is_none()
+        {
+            let problem = format!(
+                "the messages have no member {by:?}; take message_id, or padding together with --payload-bytes"
+            );
+            return Err(wrong("shard-by", problem));
         }
+        Ok(Some(Sharding { shards, by: self.shard_by.clone() }))
     }
 }
 
@@ -133,8 +174,8 @@ mod tests {
 
     fn load(options: &str) -> Result<Load, String> {
         Program::try_parse_from([&["publish"], &options.split_whitespace().collect::<Vec<_>>()[..]].concat())
-            .map(|program| program.publish.load())
             .map_err(|error| error.to_string())
+            .and_then(|program| program.publish.load().map_err(|error| error.to_string()))
     }
 
     #[test]
@@ -180,8 +221,19 @@ mod tests {
     fn the_name_is_the_same_for_a_channel_and_a_stream() {
         let target = |options| load(options).unwrap().target;
         assert_eq!(target("--to channel"), Target::channel("messages:published"));
-        assert_eq!(target("--to stream"), Target { to: To::Stream, name: "messages:published".to_owned() });
-        assert_eq!(target("--to stream --input a:b"), Target { to: To::Stream, name: "a:b".to_owned() });
+        assert_eq!(target("--to stream"), Target::stream("messages:published"));
+        assert_eq!(target("--to stream --input a:b"), Target::stream("a:b"));
+    }
+
+    #[test]
+    fn shards_have_their_names_and_a_command_of_their_own() {
+        let target = |options| load(options).unwrap().target;
+        let shards = target("--shards 3");
+        assert_eq!((shards.names().len(), shards.command()), (3, "SPUBLISH"));
+        let some = target("--to stream --input a --shards 9 --shard-tags --only-shards 0,8");
+        assert_eq!((some.names(), some.command()), (vec!["a:{0}".into(), "a:{8}".into()], "XADD"));
+        let by = target("--shards 2 --shard-by padding --payload-bytes 100").sharding.unwrap().by;
+        assert_eq!(by.as_deref(), Some("padding"));
     }
 
     #[test]
@@ -199,6 +251,14 @@ mod tests {
             ("--duration 300y", "longer than a year"),
             ("--payload-bytes 7", "53 to"),
             ("--channel=", "the name is empty"),
+            ("--shards 0", "take 1 to 16384"),
+            ("--shards 4 --only-shards 9", "numbered 0 to 3"),
+            ("--shards 4 --only-shards x", "write them like 0-7"),
+            ("--shards 4 --shard-tags --input {a}", "name it without"),
+            ("--shards 4 --shard-by user_id", "take message_id"),
+            ("--shards 4 --shard-by padding", "together with --payload-bytes"),
+            ("--shards 4 --only-shards 1 --shard-by message_id", "cannot be used with"),
+            ("--shard-tags", "--shards <N>"),
             ("--to list", "possible values: channel, stream"),
         ] {
             let error = load(options).unwrap_err();

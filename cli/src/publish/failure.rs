@@ -4,18 +4,29 @@ use anyhow::anyhow;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use redis_consumer_group::Error;
 
+use super::publisher::Failure;
 use super::target::{Target, To};
 
-/// The error in the words of the program: who refused what, and what to try next. Its kind decides the exit
+/// The failure in the words of the program: who refused what, and what to try next. Its kind decides the exit
 /// code.
-pub(crate) fn explain(address: &str, target: &Target, error: &RedisError) -> anyhow::Error {
+pub(crate) fn explain(address: &str, target: &Target, failure: Failure) -> anyhow::Error {
+    match failure {
+        Failure::Redis { name, error } => refusal(address, target, name, &error),
+        Failure::Lost(error) => error.into(),
+        failure @ Failure::Thread(_) => failure.into(),
+    }
+}
+
+/// What an error means for a message to this name.
+fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> anyhow::Error {
     let address = address.to_owned();
     let answer = answer(error);
     if let Some(try_next) = error.code().and_then(writes_again_when) {
-        return anyhow!("Redis at {address} did not append to {}: {answer}; {try_next}", target.name);
+        let what = if target.to == To::Stream { "append" } else { "publish" };
+        return anyhow!("Redis at {address} did not {what} to {name}: {answer}; {try_next}");
     }
     let explained = match error.kind() {
-        ErrorKind::Server(ServerErrorKind::NoPerm) => not_permitted(address, target, answer),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => not_permitted(address, target, &name, answer),
         ErrorKind::AuthenticationFailed => Error::Refused {
             address,
             what: "the login".to_owned(),
@@ -30,10 +41,16 @@ pub(crate) fn explain(address: &str, target: &Target, error: &RedisError) -> any
         },
         // Only an append is answered so: a channel is no key, and has no type.
         _ if error.code() == Some("WRONGTYPE") => Error::WrongType {
-            key: target.name.clone(),
+            key: name,
             found: format!("value of another type ({answer})"),
             needed: "stream",
             option: "channel",
+        },
+        _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING")) => Error::Unreachable {
+            address,
+            cause: format!("{answer} (for {name})"),
+            try_next: "see which nodes are missing with redis-cli --cluster check and the address of one"
+                .to_owned(),
         },
         ErrorKind::Io => Error::Unreachable {
             address,
@@ -42,17 +59,18 @@ pub(crate) fn explain(address: &str, target: &Target, error: &RedisError) -> any
                 "check that the server runs there, and that it did not cut the connection (its log says so)"
                     .to_owned(),
         },
-        _ => Error::Protocol { address, what: target.to.command(), answer },
+        _ => Error::Protocol { address, what: target.command(), answer },
     };
     explained.into()
 }
 
-fn not_permitted(address: String, target: &Target, answer: String) -> Error {
-    let name = &target.name;
-    let (what, rule) = match target.to {
-        To::Channel => (format!("to publish to the channel {name}"), format!("+publish &{name}")),
-        To::Stream => (format!("to append to the stream {name}"), format!("+xadd ~{name}")),
+fn not_permitted(address: String, target: &Target, name: &str, answer: String) -> Error {
+    let what = match target.to {
+        To::Channel => format!("to publish to the channel {name}"),
+        To::Stream => format!("to append to the stream {name}"),
     };
+    let sign = if target.to == To::Channel { '&' } else { '~' };
+    let rule = format!("+{} {sign}{name}", target.command().to_lowercase());
     Error::Refused { address, what, answer, try_next: format!("give the user the rule `{rule}`") }
 }
 
@@ -64,7 +82,9 @@ fn writes_again_when(code: &str) -> Option<&'static str> {
             Some("raise its maxmemory, or publish fewer messages with --count (the stream keeps them all)")
         }
         "READONLY" => Some("it is a replica; give the address of its primary"),
-        "MOVED" | "ASK" => Some("the key is at another node of the cluster; give the address of that one"),
+        "MOVED" | "ASK" => Some(
+            "it is at another node of the cluster; give the address of that one, or the user the rule `+cluster|slots`",
+        ),
         "MISCONF" | "NOREPLICAS" => Some("mend what it names; its log says more"),
         _ => None,
     }

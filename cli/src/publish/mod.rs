@@ -3,15 +3,18 @@
 //! ```text
 //!   args ──► load      what to publish, and when to end
 //!              │
-//!   pace ──► publisher ──► window ──► the connection
-//!   (bursts,   │  packs       (pipelines without an answer yet,
-//!    even:     │  payloads     each reply is looked at)
-//!    metronome)│  for its target: a channel or a stream
+//!   pace ──► publisher ──► window ──► connections
+//!   (bursts,   │  packs       (pipelines    (one to each node that serves
+//!    even:     │  payloads     without an    a shard; what moved is sent
+//!    metronome)│  for its      answer yet)   again to where it went)
+//!              │  target: a channel, a stream, or their shards (deal)
 //!              ▼
 //!            summary    what the server confirmed
 //! ```
 
 mod args;
+mod connections;
+mod deal;
 mod failure;
 mod load;
 mod metronome;
@@ -28,15 +31,15 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub(crate) use args::{PublishArgs, payload_bytes, some_time};
+pub(crate) use connections::Connections;
 pub(crate) use failure::explain;
 pub(crate) use load::Load;
 pub(crate) use pace::{Pace, Rate};
 pub(crate) use payload::Payload;
-pub(crate) use publisher::{Failure, publish};
-pub(crate) use target::Target;
+pub(crate) use publisher::publish;
+pub(crate) use target::{Sharding, Target};
 
 use progress::Progress;
-use redis_consumer_group::client::connect;
 use summary::Summary;
 
 use crate::exit;
@@ -46,14 +49,13 @@ use crate::talk::{finish, say};
 
 /// Publishes, and prints how many messages the server confirmed: also after a signal or an error.
 ///
-/// Exit code 1 if messages were sent and never answered.
+/// Exit code 1 if messages were sent and never answered, or could not be published.
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let (address, tls) = args.connection.resolve()?;
-    let load = args.load();
+    let load = args.load()?;
     let stop = Stop::on_signals()?;
-    let refused = |error| explain(&address.to_string(), &load.target, &error);
-    let connection = tokio::select! {
-        connection = connect(&address, &tls) => connection?,
+    let connections = tokio::select! {
+        connections = Connections::open(&address, &tls, &load.target) => connections?,
         () = stop.asked() => {
             let nothing = Summary { messages: 0, elapsed: Duration::ZERO };
             finish(Stdout::new(), line(nothing, args.json), &stop).await;
@@ -63,7 +65,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let confirmed = AtomicU64::new(0);
     let progress = Progress::new(load.total());
     let published = tokio::select! {
-        published = publish(connection, &load, &stop, &confirmed, |_| ()) => published,
+        published = publish(connections, &load, &stop, &confirmed, |_| ()) => published,
         never = progress.follow(&confirmed) => match never {},
     };
     drop(progress);
@@ -76,10 +78,15 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
             published.unanswered
         ));
     }
+    if published.refused > 0 {
+        say(format_args!(
+            "{} more are not published: no node of the cluster took them while their shards were on the move.",
+            published.refused
+        ));
+    }
     match published.failure {
-        Some(Failure::Redis(error)) => Err(refused(error)),
-        Some(failure) => Err(failure.into()),
-        None if published.unanswered > 0 => Ok(exit::FAILED.into()),
+        Some(failure) => Err(explain(&address.to_string(), &load.target, failure)),
+        None if published.unanswered + published.refused > 0 => Ok(exit::FAILED.into()),
         None => Ok(ExitCode::SUCCESS),
     }
 }

@@ -47,6 +47,13 @@ impl Payload {
         fields
     }
 
+    /// The text of a member of the object with this id, if it has that one.
+    pub(crate) fn member(&mut self, name: &str, id: Uuid) -> Option<String> {
+        let fields = self.fields_with_id(id);
+        let value = fields.chunks_exact(2).find(|member| member[0] == name.as_bytes())?[1];
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -98,6 +105,14 @@ mod tests {
             let less = if about > Payload::SHORTEST { 13 } else { 7 };
             assert_eq!(fields.concat().len(), bytes - less);
         }
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_name() {
+        let (id, mut payload) = (Uuid::new_v4(), Payload::new(0));
+        assert_eq!(payload.member("message_id", id), Some(id.to_string()));
+        assert_eq!(payload.member("padding", id), None);
+        assert!(Payload::new(200).member("padding", id).unwrap().starts_with("...."));
     }
 
     #[test]

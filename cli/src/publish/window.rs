@@ -1,59 +1,86 @@
-//! What was sent and not answered yet: a bounded number of pipelines on one connection.
+//! What was sent and not answered yet: a bounded number of pipelines to each node.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-/// Pipelines on their way, oldest first. The connection's own task writes and reads at the same time, so
-/// neither side waits for the other with full buffers.
+/// Pipelines on their way, for each node the oldest first. A connection's own task writes and reads at the same
+/// time, so neither side waits for the other with full buffers.
 ///
-/// One connection answers in order: only the oldest pipeline is ever waited for.
+/// One connection answers in order: of each node only the oldest pipeline is ever waited for.
 pub(crate) struct Window<'a> {
-    connection: MultiplexedConnection,
+    /// Pipelines on their way to one node.
     limit: usize,
-    on_their_way: VecDeque<OnItsWay>,
-    /// Messages that the server confirmed. Others read it while we count.
+    /// By the numbers of the nodes.
+    on_their_way: Vec<VecDeque<OnItsWay>>,
+    /// Messages that a server confirmed. Others read it while we count.
     confirmed: &'a AtomicU64,
-    /// Messages that were sent when the connection broke: nobody knows.
+    /// Messages that were sent when a connection broke: nobody knows.
     unanswered: u64,
 }
 
+/// A message that can be sent again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message {
+    /// Its place among the names of the target.
+    pub(crate) name: usize,
+    pub(crate) id: Uuid,
+    /// When it was refused for the first time.
+    pub(crate) refused: Option<Instant>,
+}
+
+/// What was not confirmed of a pipeline.
+pub(crate) enum Trouble {
+    /// The server refused these.
+    Refused(Vec<(Message, RedisError)>),
+    /// The connection to this node ended before it answered; one of the messages that were sent.
+    Broken { node: usize, message: Message, error: RedisError },
+}
+
 struct OnItsWay {
-    messages: u64,
+    messages: Vec<Message>,
     replies: Replies,
 }
 
 type Replies = Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>;
 
 impl<'a> Window<'a> {
-    /// A window for this many pipelines.
-    pub(crate) fn new(connection: MultiplexedConnection, limit: usize, confirmed: &'a AtomicU64) -> Self {
-        Self { connection, limit, on_their_way: VecDeque::new(), confirmed, unanswered: 0 }
+    /// A window for this many pipelines to each node.
+    pub(crate) fn new(limit: usize, confirmed: &'a AtomicU64) -> Self {
+        Self { limit, on_their_way: Vec::new(), confirmed, unanswered: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.on_their_way.is_empty()
+        self.on_their_way.iter().all(VecDeque::is_empty)
     }
 
+    /// Whether a node has as much to answer as it may have.
     pub(crate) fn is_full(&self) -> bool {
-        self.on_their_way.len() >= self.limit
+        self.on_their_way.iter().any(|pipelines| pipelines.len() >= self.limit)
     }
 
     /// Messages that were sent and have not been answered.
     pub(crate) fn unanswered(&self) -> u64 {
-        self.unanswered + self.on_their_way.iter().map(|pipeline| pipeline.messages).sum::<u64>()
+        let pipelines = self.on_their_way.iter().flatten();
+        self.unanswered + pipelines.map(|pipeline| pipeline.messages.len() as u64).sum::<u64>()
     }
 
-    /// Hands a pipeline to the connection. The caller looked for room.
-    pub(crate) async fn send(&mut self, pipeline: Pipeline) {
-        let mut connection = self.connection.clone();
-        let messages = pipeline.len() as u64;
+    /// Hands a pipeline of these messages to the connection of a node. The caller looked for room.
+    pub(crate) async fn send(
+        &mut self,
+        node: usize,
+        mut connection: MultiplexedConnection,
+        pipeline: Pipeline,
+        messages: Vec<Message>,
+    ) {
         let mut replies: Replies = Box::pin(unconstrained(async move {
             connection.req_packed_commands(&pipeline, 0, pipeline.len()).await
         }));
@@ -62,38 +89,57 @@ impl<'a> Window<'a> {
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(replies.as_mut().poll(context))).await {
             replies = Box::pin(ready(answer));
         }
-        self.on_their_way.push_back(OnItsWay { messages, replies });
+        if self.on_their_way.len() <= node {
+            self.on_their_way.resize_with(node + 1, VecDeque::new);
+        }
+        self.on_their_way[node].push_back(OnItsWay { messages, replies });
     }
 
-    /// Waits for the replies to the oldest pipeline and looks at each. Returns at once when there is none; can
-    /// be cancelled.
+    /// Waits until a node has answered its oldest pipeline, and looks at each reply. Returns at once when there is
+    /// nothing on its way; can be cancelled.
     ///
     /// # Errors
-    /// The first error among the replies, or what ended the connection.
-    pub(crate) async fn settle_one(&mut self) -> Result<(), RedisError> {
-        let Some(oldest) = self.on_their_way.front_mut() else { return Ok(()) };
-        let answer = oldest.replies.as_mut().await;
-        let messages = self.on_their_way.pop_front().map_or(0, |oldest| oldest.messages);
-        let replies = answer.inspect_err(|_| self.unanswered += messages)?;
-        let mut failure = None;
+    /// What was not confirmed.
+    pub(crate) async fn settle_one(&mut self) -> Result<(), Trouble> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let (node, messages, answer) = poll_fn(|context| self.poll_answer(context)).await;
+        match answer {
+            Ok(replies) => self.look_at(messages, replies),
+            Err(error) => {
+                self.unanswered += messages.len() as u64;
+                messages
+                    .first()
+                    .map_or(Ok(()), |message| Err(Trouble::Broken { node, message: *message, error }))
+            }
+        }
+    }
+
+    fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<(usize, Vec<Message>, RedisResult<Vec<Value>>)> {
+        for (node, pipelines) in self.on_their_way.iter_mut().enumerate() {
+            let Some(oldest) = pipelines.front_mut() else { continue };
+            if let Poll::Ready(answer) = oldest.replies.as_mut().poll(context) {
+                let messages = pipelines.pop_front().map(|oldest| oldest.messages).unwrap_or_default();
+                return Poll::Ready((node, messages, answer));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn look_at(&self, messages: Vec<Message>, replies: Vec<Value>) -> Result<(), Trouble> {
+        let mut refused = Vec::new();
         let mut confirmed = 0;
-        for reply in replies {
+        for (message, reply) in messages.into_iter().zip(replies) {
             match reply.extract_error() {
                 Ok(_) => confirmed += 1,
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => refused.push((message, error)),
             }
         }
         self.confirmed.fetch_add(confirmed, Ordering::AcqRel);
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// Waits for everything that is on its way. Further errors tell nothing new and are not kept.
-    pub(crate) async fn settle_all(&mut self) -> Result<(), RedisError> {
-        let mut outcome = Ok(());
-        while !self.is_empty() {
-            let settled = self.settle_one().await;
-            outcome = outcome.and(settled);
-        }
-        outcome
+        if refused.is_empty() { Ok(()) } else { Err(Trouble::Refused(refused)) }
     }
 }

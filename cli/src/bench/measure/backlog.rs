@@ -72,7 +72,8 @@ impl Bench<'_> {
     }
 
     async fn fill(&mut self, exercise: Exercise<'_>, numbering: Numbering) -> anyhow::Result<Loaded> {
-        let mut load = self.crew.start("the load", &self.load(exercise, numbering, Command::Fill)).await?;
+        let load = Task::Load(self.load(exercise, numbering, Command::Fill));
+        let mut load = self.crew.start("the load", &load).await?;
         load.ready().await?;
         load.order(Order::Go { at: soon() }).await?;
         loaded(&mut load).await

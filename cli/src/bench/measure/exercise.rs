@@ -1,18 +1,20 @@
 //! One exercise: a group in one process, its load from another one, and the check of what came of it.
 
+use std::pin::pin;
+use std::slice::from_mut;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep_until};
 
 use super::Bench;
-use crate::bench::check;
+use crate::bench::check::{self, Found, Seen};
 use crate::bench::clock;
 use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
 use crate::bench::part::protocol::{
-    Appended, Command, Duty, Event, Finished, Group, Load, Loaded, Order, Start, Task,
+    Appended, Command, Duty, Event, Finished, Group, Load, Loaded, OUTPUT, Order, Start, Task,
 };
 use crate::bench::report::Fate;
 use crate::bench::site::Used;
@@ -75,10 +77,12 @@ impl Bench<'_> {
         let command = match self.plan.source {
             Source::Pubsub => Command::Publish,
             Source::Stream => Command::Fill,
+            Source::Sharded => Command::ShardedPublish,
         };
         let mut group = self.crew.start("the group", &Task::Group(self.group(exercise, numbering))).await?;
         group.ready().await?;
-        let mut load = self.crew.start("the load", &self.load(exercise, numbering, command)).await?;
+        let load = Task::Load(self.load(exercise, numbering, command));
+        let mut load = self.crew.start("the load", &load).await?;
         load.ready().await?;
 
         let before = self.site.usage().await?;
@@ -86,7 +90,7 @@ impl Bench<'_> {
         group.order(Order::Go { at: begin }).await?;
         let (_, cpu_before) = begun(&mut group).await?;
         load.order(Order::Go { at: begin }).await?;
-        let (loaded, appended) = self.until_done(&mut group, &mut load).await?;
+        let (loaded, appended) = self.until_done(&mut group, from_mut(&mut load)).await?;
         let after = self.site.usage().await?;
         let (first, used) = (loaded.first, before.until(&after));
         Ok((group, Course { begin, first, loaded, appended, cpu_before, used }))
@@ -104,42 +108,32 @@ impl Bench<'_> {
         group.order(Order::Finish).await?;
         let finished = finished(&mut group).await?;
         self.progress.check();
-        let found = check::stream(self.site, numbering, exercise.messages).await?;
+        let mut seen = Seen::new(exercise.messages);
+        check::stream(self.site, OUTPUT, numbering, &mut seen, |_| true).await?;
         let pending = match (self.plan.source, self.plan.overflow) {
             (Source::Stream, _) => check::pending(self.site).await?,
-            (Source::Pubsub, Overflow::Spill) => check::spilled(self.site).await?,
-            (Source::Pubsub, Overflow::Drop) => 0,
+            (_, Overflow::Spill) => check::spilled(self.site).await?,
+            (_, Overflow::Drop) => 0,
         };
         self.site.clear().await?;
 
-        let fate = Fate {
-            received: finished.received,
-            processed: finished.processed,
-            rejected: finished.rejected,
-            dropped: finished.dropped,
-            abandoned: finished.abandoned,
-            gaps: finished.gaps,
-            lost: found.lost,
-            duplicated: found.duplicated,
-            pending,
-        };
+        let fate = fate(&finished, seen.found(), pending);
         self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
-        let last = appended.or(finished.last).context(
-            "nothing was appended: either the server takes no records (is it out of memory, or read-only?), or the \
-             group heard none of the messages; the server's log may say why",
-        )?;
+        let last = last_append(appended, &finished)?;
         Ok(Exercised { begin, first, loaded, last, cpu_before, used, finished, fate })
     }
 
-    pub(super) fn load(&self, exercise: Exercise<'_>, numbering: Numbering, command: Command) -> Task {
-        Task::Load(Load {
+    pub(super) fn load(&self, exercise: Exercise<'_>, numbering: Numbering, command: Command) -> Load {
+        Load {
             place: self.site.place.clone(),
             command,
+            shards: Vec::new(),
             run: numbering.id(0),
+            first: 0,
             messages: exercise.messages,
             payload_bytes: self.plan.payload_bytes,
             rate: exercise.rate,
-        })
+        }
     }
 
     pub(super) fn group(&self, exercise: Exercise<'_>, numbering: Numbering) -> Group {
@@ -148,6 +142,7 @@ impl Bench<'_> {
         Group {
             place: self.site.place.clone(),
             source: self.plan.source,
+            shards: Vec::new(),
             overflow: self.plan.overflow,
             start: Start::AtOnce,
             consumers: exercise.consumers,
@@ -160,21 +155,19 @@ impl Bench<'_> {
         }
     }
 
-    /// Until the load is done and everything is appended, or nothing more comes.
-    async fn until_done(
+    /// Until all loads are done and everything is appended, or nothing more comes.
+    pub(super) async fn until_done(
         &self,
         group: &mut Part,
-        load: &mut Part,
+        loads: &mut [Part],
     ) -> anyhow::Result<(Loaded, Option<Appended>)> {
         const STANDSTILL: Duration = Duration::from_secs(60);
+        let mut loading = pin!(all_loaded(loads));
         let (mut loaded, mut appended) = (None, None);
         let mut heard = Instant::now();
         loop {
             tokio::select! {
-                event = load.event(), if loaded.is_none() => match event? {
-                    Event::Loaded(done) => (loaded, heard) = (Some(done), Instant::now()),
-                    other => return Err(load.unexpected(&other)),
-                },
+                done = &mut loading, if loaded.is_none() => (loaded, heard) = (Some(done?), Instant::now()),
                 event = group.event() => match event? {
                     Event::Progress { messages } => {
                         heard = Instant::now();
@@ -196,7 +189,7 @@ impl Bench<'_> {
         }
     }
 
-    fn say_what_was_lost(&self, name: &str, fate: &Fate, loaded: &Loaded, finished: &Finished) {
+    pub(super) fn say_what_was_lost(&self, name: &str, fate: &Fate, loaded: &Loaded, finished: &Finished) {
         if fate.is_flawless() {
             return;
         }
@@ -242,6 +235,39 @@ pub(super) fn cut_off(cause: &str) -> String {
         "the connection of the group broke ({cause}): if the server cut it off, raise its \
          client-output-buffer-limit pubsub, or take fewer --messages"
     )
+}
+
+/// What the ledger says, and what the streams do.
+pub(super) fn fate(finished: &Finished, found: Found, pending: u64) -> Fate {
+    Fate {
+        received: finished.received,
+        processed: finished.processed,
+        rejected: finished.rejected,
+        dropped: finished.dropped,
+        abandoned: finished.abandoned,
+        gaps: finished.gaps,
+        lost: found.lost,
+        duplicated: found.duplicated,
+        pending,
+    }
+}
+
+/// The last append, of whatever came through.
+pub(super) fn last_append(all: Option<Appended>, finished: &Finished) -> anyhow::Result<Appended> {
+    all.or(finished.last).context(
+        "nothing was appended: either the server takes no records (is it out of memory, or read-only?), or the \
+         group heard none of the messages; the server's log may say why",
+    )
+}
+
+/// Waits until all loads are done, and tells of them as of one.
+async fn all_loaded(loads: &mut [Part]) -> anyhow::Result<Loaded> {
+    let mut all: Option<Loaded> = None;
+    for load in loads {
+        let one = loaded(load).await?;
+        all = Some(all.map_or(one.clone(), |all| all.and(&one)));
+    }
+    all.context("there is no load; please report it")
 }
 
 /// Waits until a load is done.

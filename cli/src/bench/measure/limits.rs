@@ -40,7 +40,7 @@ impl Bench<'_> {
         let task = Task::Listen { place: self.site.place.clone(), bytes };
         let mut listener = self.crew.start("the subscriber", &task).await?;
         listener.ready().await?;
-        let load = self.load(exercise, Numbering::new(), Command::Publish);
+        let load = Task::Load(self.load(exercise, Numbering::new(), Command::Publish));
         let mut load = self.crew.start("the load", &load).await?;
         load.ready().await?;
         let before = self.site.usage().await?;
@@ -57,7 +57,7 @@ impl Bench<'_> {
     }
 
     async fn append(&mut self, exercise: Exercise<'_>) -> anyhow::Result<(f64, Used)> {
-        let load = self.load(exercise, Numbering::new(), Command::Append);
+        let load = Task::Load(self.load(exercise, Numbering::new(), Command::Append));
         let mut load = self.crew.start("the load", &load).await?;
         load.ready().await?;
         let before = self.site.usage().await?;

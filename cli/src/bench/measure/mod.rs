@@ -5,6 +5,7 @@
 //!   backlog     a stream that is full before anyone reads it
 //!   throughput  ┐
 //!   latency     ┴─► exercise   a group, a load, the check of the stream
+//!   scaling     the same over clusters, for each number of nodes
 //!   spill       a burst that the buffer does not hold
 //!   idle        a group without a load
 //!   stuck       a group and a load, and the group's ledger in place of the stream
@@ -15,6 +16,7 @@ mod exercise;
 mod idle;
 mod latency;
 mod limits;
+mod scaling;
 mod spill;
 mod stuck;
 mod throughput;
@@ -23,7 +25,7 @@ use super::crew::Crew;
 use super::overflow::Overflow;
 use super::plan::{Plan, Section};
 use super::progress::Progress;
-use super::report::{Report, Run, Spread, Throughput};
+use super::report::{Report, Run, Scaling, Spread, Throughput};
 use super::site::Site;
 use super::source::Source;
 
@@ -43,7 +45,10 @@ impl Bench<'_> {
     /// When a part of the bench fails, or the server does. A run that lost messages is none: it is in the report.
     pub(crate) async fn measure(mut self, report: &mut Report) -> anyhow::Result<()> {
         if self.plan.has(Section::Throughput) {
-            self.throughput(report).await?;
+            match self.plan.source {
+                Source::Sharded => self.scaling(report).await?,
+                Source::Pubsub | Source::Stream => self.throughput(report).await?,
+            }
         }
         if self.plan.has(Section::Latency) {
             self.latencies(report).await?;
@@ -69,12 +74,12 @@ impl Bench<'_> {
         // A machine that is slow for a while is so for all of them.
         for run in 1..=*runs {
             match self.plan.source {
-                Source::Pubsub => {
-                    let name = format!("the server alone, run {run} of {runs}");
-                    report.server_limit.push(self.server_limit(&name).await?);
-                }
                 Source::Stream => {
                     report.bare.push(self.bare(&format!("bare, run {run} of {runs}")).await?);
+                }
+                Source::Pubsub | Source::Sharded => {
+                    let name = format!("the server alone, run {run} of {runs}");
+                    report.server_limit.push(self.server_limit(&name).await?);
                 }
             }
             for throughput in &mut report.throughput {
@@ -90,6 +95,23 @@ impl Bench<'_> {
             }
             if !self.plan.work.is_none() {
                 report.work_limit.push(self.work_limit(*consumers).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn scaling(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let Plan { nodes, shards, runs, .. } = self.plan;
+        let of_size = |nodes: &usize| Scaling { nodes: *nodes, shards: nodes * shards, runs: Vec::new() };
+        report.scaling = nodes.iter().map(of_size).collect();
+        // A machine that is slow for a while is so for all of them.
+        for run in 1..=*runs {
+            let name = format!("the server alone, run {run} of {runs}");
+            report.server_limit.push(self.server_limit(&name).await?);
+            for scaling in &mut report.scaling {
+                let nodes = scaling.nodes;
+                let name = format!("scaling {nodes} nodes, run {run} of {runs}");
+                scaling.runs.push(self.scaled(&name, nodes).await?);
             }
         }
         Ok(())

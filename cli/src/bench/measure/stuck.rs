@@ -26,7 +26,8 @@ impl Bench<'_> {
         let task = Group { duty: Duty::Never, ..self.group(exercise, numbering) };
         let mut group = self.crew.start("the group", &Task::Group(task)).await?;
         group.ready().await?;
-        let mut load = self.crew.start("the load", &self.load(exercise, numbering, Command::Publish)).await?;
+        let load = Task::Load(self.load(exercise, numbering, Command::Publish));
+        let mut load = self.crew.start("the load", &load).await?;
         load.ready().await?;
         load.order(Order::Go { at: soon() }).await?;
         let loaded = self.until_received(&mut group, &mut load, exercise.messages).await?;

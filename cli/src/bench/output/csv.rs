@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Spill, Stuck};
+use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Scaled, Scaling, Spill, Stuck};
 
 /// The rows of all runs, under one header.
 pub(crate) fn csv(report: &Report) -> String {
@@ -14,12 +14,14 @@ pub(crate) fn csv(report: &Report) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| unreachable!("made of text"))
 }
 
-/// CPU is in µs a message; `server_busy` is from 0 to 1, `group_busy` counts cores; `run` counts from 1 within its kind and its number of
+/// CPU is in µs a message, of a cluster that of all nodes; `server_busy` is from 0 to 1, `group_busy` counts cores; `run` counts from 1 within its kind and its number of
 /// consumers.
 #[derive(Debug, Default, Serialize)]
 struct Row<'a> {
     kind: &'static str,
     run: usize,
+    nodes: Option<usize>,
+    shards: Option<usize>,
     consumers: Option<usize>,
     /// As asked for.
     rate: Option<f64>,
@@ -29,6 +31,7 @@ struct Row<'a> {
     xadd_seconds: Option<f64>,
     messages_per_second: Option<f64>,
     group_cpu_us: Option<f64>,
+    thread_cpu_us: Option<f64>,
     server_cpu_us: Option<f64>,
     load_cpu_us: Option<f64>,
     mover_cpu_us: Option<f64>,
@@ -36,6 +39,7 @@ struct Row<'a> {
     xadd_cpu_us: Option<f64>,
     server_busy: Option<f64>,
     group_busy: Option<f64>,
+    commits: Option<u64>,
     buffer_bytes: Option<u64>,
     peak_memory_bytes: Option<u64>,
     received: Option<u64>,
@@ -98,6 +102,15 @@ fn rows(report: &Report) -> Vec<Row<'_>> {
     for throughput in &report.throughput {
         rows.extend(throughput.runs.iter().zip(1..).map(|(run, number)| of_run("throughput", number, run)));
     }
+    for scaling in &report.scaling {
+        rows.extend(
+            scaling
+                .runs
+                .iter()
+                .zip(1..)
+                .map(|(run, number)| Row { rate: report.parameters.rate, ..of_scaled(number, scaling, run) }),
+        );
+    }
     rows.extend(report.burst.iter().zip(1..).map(|(run, number)| of_run("burst", number, run)));
     rows.extend(report.latency.iter().map(of_latency));
     rows.extend(report.idle.iter().zip(1..).map(|(idle, run)| of_idle(run, idle)));
@@ -135,6 +148,16 @@ fn of_run<'a>(kind: &'static str, number: usize, run: &Run) -> Row<'a> {
         server_busy: Some(run.busy),
         peak_memory_bytes: run.peak_memory,
         ..of_fate(&run.fate)
+    }
+}
+
+fn of_scaled<'a>(number: usize, scaling: &Scaling, scaled: &Scaled) -> Row<'a> {
+    Row {
+        nodes: Some(scaling.nodes),
+        shards: Some(scaling.shards),
+        thread_cpu_us: scaled.thread_cpu_us,
+        commits: Some(scaled.commits),
+        ..of_run("scaling", number, &scaled.run)
     }
 }
 
@@ -249,6 +272,10 @@ mod tests {
         let csv = super::csv(&stream);
         let rows = |kind: &str| csv.lines().filter(|line| line.starts_with(&format!("{kind},"))).count();
         assert_eq!((rows("bare"), rows("spill")), (stream.bare.len(), stream.spill.len()));
+        let cluster = sample::of_a_cluster();
+        let csv = super::csv(&cluster);
+        let rows = csv.lines().filter(|line| line.starts_with("scaling,")).count();
+        assert_eq!(rows, cluster.scaled().count());
     }
 
     #[test]

@@ -14,7 +14,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_the_same() {
-        for mut report in [sample::report(), sample::with_work(), sample::of_a_stream(), sample::empty()] {
+        for mut report in [
+            sample::report(),
+            sample::with_work(),
+            sample::of_a_stream(),
+            sample::of_a_cluster(),
+            sample::empty(),
+        ] {
             // A number that takes all its digits.
             report.parameters.latency_seconds = 0.1 + 0.2;
             let read: Report = serde_json::from_str(&json(&report)).expect("our own report");
@@ -25,10 +31,10 @@ mod tests {
     #[test]
     fn a_report_from_before_a_section_was_there_is_read() {
         let mut older = serde_json::to_value(sample::report()).expect("our own report");
-        for section in ["idle", "stuck", "bare", "spill"] {
+        for section in ["idle", "stuck", "bare", "spill", "scaling"] {
             older.as_object_mut().and_then(|report| report.remove(section)).expect(section);
         }
-        for parameter in ["source", "overflow"] {
+        for parameter in ["source", "overflow", "rate"] {
             older["parameters"].as_object_mut().and_then(|all| all.remove(parameter)).expect(parameter);
         }
         let fate = older["burst"][0]["fate"].as_object_mut().expect("a fate");

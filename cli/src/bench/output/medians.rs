@@ -16,7 +16,7 @@ pub(crate) fn bare_rates(report: &Report) -> Spread {
 /// What the group is measured by.
 pub(crate) fn floor_name(report: &Report) -> &'static str {
     match report.parameters.source {
-        Source::Pubsub => "server's limit",
+        Source::Pubsub | Source::Sharded => "server's limit",
         Source::Stream => "bare move",
     }
 }
@@ -24,7 +24,7 @@ pub(crate) fn floor_name(report: &Report) -> &'static str {
 /// Messages a second without a group: what the group is measured by.
 pub(crate) fn floor_rate(report: &Report) -> f64 {
     match report.parameters.source {
-        Source::Pubsub => server_rates(report).median,
+        Source::Pubsub | Source::Sharded => server_rates(report).median,
         Source::Stream => bare_rates(report).median,
     }
 }
@@ -32,7 +32,9 @@ pub(crate) fn floor_rate(report: &Report) -> f64 {
 /// The server's CPU without a group, in µs a message: for PUBLISH and XADD alone, or for moving alone.
 pub(crate) fn floor_cpu(report: &Report) -> f64 {
     match report.parameters.source {
-        Source::Pubsub => Spread::of(report.server_limit.iter().map(ServerLimit::cpu_us)).median,
+        Source::Pubsub | Source::Sharded => {
+            Spread::of(report.server_limit.iter().map(ServerLimit::cpu_us)).median
+        }
         Source::Stream => Spread::of(report.bare.iter().map(|bare| bare.server_cpu_us)).median,
     }
 }

@@ -37,6 +37,7 @@ pub(in crate::bench) fn report() -> Report {
             latency_seconds: 10.0,
             latency_consumers: 4,
             buffer: 256 << 20,
+            rate: None,
         },
         server_limit: [1.0, 1.04, 0.98].map(server_limit).into(),
         bare: Vec::new(),
@@ -65,6 +66,7 @@ pub(in crate::bench) fn report() -> Report {
         idle: vec![Idle { consumers: 1000, seconds: 10.0, cpu_seconds: 0.037, peak_memory: Some(14 << 20) }],
         stuck: vec![stuck(), cut_off()],
         spill: Vec::new(),
+        scaling: Vec::new(),
     }
 }
 
@@ -131,6 +133,21 @@ pub(in crate::bench) fn of_a_stream() -> Report {
     }
 }
 
+/// Clusters of one to three nodes, one of which was cut off once.
+pub(in crate::bench) fn of_a_cluster() -> Report {
+    let report = report();
+    let mut scaling: Vec<_> = [1, 2, 3].map(scaling).into();
+    scaling[1].runs[2].run.fate = Fate { lost: 7, processed: 999_993, gaps: 1, ..fate(1_000_000) };
+    scaling[1].runs[2].thread_cpu_us = None;
+    let parameters = Parameters {
+        source: Source::Sharded,
+        consumers: vec![1],
+        rate: Some(50_000.0),
+        ..report.parameters.clone()
+    };
+    Report { parameters, server_limit: report.server_limit, scaling, ..empty() }
+}
+
 /// Nothing measured.
 pub(in crate::bench) fn empty() -> Report {
     Report {
@@ -144,6 +161,7 @@ pub(in crate::bench) fn empty() -> Report {
         idle: Vec::new(),
         stuck: Vec::new(),
         spill: Vec::new(),
+        scaling: Vec::new(),
         ..report()
     }
 }
@@ -184,6 +202,16 @@ pub(in crate::bench) fn broken() -> Report {
 
 fn throughput(consumers: usize, seconds: f64) -> Throughput {
     Throughput { consumers, runs: [1.0, 1.05, 0.98].map(|factor| run(consumers, seconds * factor)).into() }
+}
+
+fn scaling(nodes: usize) -> Scaling {
+    let scaled = |factor: f64| Scaled {
+        run: run(1, 20.0 * factor / nodes as f64),
+        busy: (0..nodes).map(|node| 0.15 + 0.01 * node as f64).collect(),
+        thread_cpu_us: Some(0.91 * factor),
+        commits: 412_345,
+    };
+    Scaling { nodes, shards: 4 * nodes, runs: [1.0, 1.05, 0.98].map(scaled).into() }
 }
 
 fn run(consumers: usize, seconds: f64) -> Run {

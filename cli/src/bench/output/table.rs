@@ -59,9 +59,14 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_a_cluster_is_as_reviewed() {
+        insta::assert_snapshot!(table(&sample::of_a_cluster()));
+    }
+
+    #[test]
     fn no_line_is_wider_than_100_columns() {
         let failed = Report { throughput: sample::report().throughput, ..sample::with_work() };
-        for report in [sample::report(), failed, sample::of_a_stream()] {
+        for report in [sample::report(), failed, sample::of_a_stream(), sample::of_a_cluster()] {
             for line in table(&report).lines() {
                 assert!(line.chars().count() <= 100, "{line}");
             }

@@ -2,45 +2,76 @@
 
 use uuid::Uuid;
 
-use super::protocol::{Command, INPUT, OUTPUT};
+use super::protocol::{Command, INPUT, OUTPUT, of_shard};
 use crate::bench::numbering::{Numbering, write_number};
 use crate::publish::Payload;
 
-/// A buffer full of commands that differ in the number of their message only.
+/// A buffer full of commands that differ in the number of their message, and in the shard that it is for.
 pub(crate) struct Commands {
+    /// Once around more than it holds, so that it can be read from any shard on.
     buffer: Vec<u8>,
-    /// The length of one command.
-    length: usize,
-    /// Where in a command the id ends, and the number with it.
+    /// Of each command in the buffer.
+    places: Vec<Place>,
+    /// How many shards take turns; without shards, 1.
+    turn: usize,
+}
+
+/// Where a command stands in the buffer.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    /// Where the id ends, and the number with it.
     id_end: usize,
+    end: usize,
 }
 
 impl Commands {
     /// A buffer for so many commands, or as many as fit into 64 KiB.
-    pub(crate) fn new(command: Command, run: Uuid, payload_bytes: usize, most: usize) -> Self {
+    pub(crate) fn new(
+        command: Command,
+        shards: &[u32],
+        run: Uuid,
+        payload_bytes: usize,
+        most: usize,
+    ) -> Self {
         const BYTES: usize = 64 << 10;
         let id = Numbering::of(run).id(0);
-        let mut payload = Payload::new(payload_bytes);
-        let one = encoded(command, &mut payload, id);
         let text = id.to_string();
-        let id_end =
-            one.windows(text.len()).position(|window| window == text.as_bytes()).unwrap_or(0) + text.len();
-        let count = (BYTES / one.len()).clamp(1, most);
-        Self { length: one.len(), id_end, buffer: one.repeat(count) }
-    }
-
-    /// How many commands it holds.
-    pub(crate) fn capacity(&self) -> u64 {
-        (self.buffer.len() / self.length) as u64
-    }
-
-    /// The commands for so many messages from this number on; no more than there is room for.
-    pub(crate) fn numbered(&mut self, from: u64, count: u64) -> &[u8] {
-        let count = count.min(self.capacity());
-        for (command, number) in self.buffer.chunks_exact_mut(self.length).zip(from..from + count) {
-            write_number(&mut command[..self.id_end], number);
+        let mut payload = Payload::new(payload_bytes);
+        let inputs = match shards {
+            [] => vec![INPUT.to_owned()],
+            shards => shards.iter().map(|shard| of_shard(INPUT, *shard)).collect(),
+        };
+        let ones: Vec<_> = inputs.iter().map(|input| encoded(command, input, &mut payload, id)).collect();
+        let longest = ones.iter().map(Vec::len).max().unwrap_or(1);
+        let count = (BYTES / longest).clamp(1, most);
+        let (mut buffer, mut places) = (Vec::new(), Vec::new());
+        for one in ones.iter().cycle().take(count + ones.len() - 1) {
+            let id_at = one.windows(text.len()).position(|window| window == text.as_bytes()).unwrap_or(0);
+            let start = buffer.len();
+            places.push(Place { start, id_end: start + id_at + text.len(), end: start + one.len() });
+            buffer.extend_from_slice(one);
         }
-        &self.buffer[..count as usize * self.length]
+        Self { buffer, places, turn: ones.len() }
+    }
+
+    /// How many commands are taken out of it at once.
+    pub(crate) fn capacity(&self) -> u64 {
+        (self.places.len() + 1 - self.turn) as u64
+    }
+
+    /// The commands for so many messages from the `from`th one of this load on, which has this number; no more than
+    /// there is room for.
+    pub(crate) fn numbered(&mut self, from: u64, number: u64, count: u64) -> &[u8] {
+        let first = (from % self.turn as u64) as usize;
+        let places = &self.places[first..first + count.min(self.capacity()) as usize];
+        for (place, number) in places.iter().zip(number..) {
+            write_number(&mut self.buffer[place.start..place.id_end], number);
+        }
+        match places {
+            [] => &[],
+            [first, ..] => &self.buffer[first.start..places[places.len() - 1].end],
+        }
     }
 }
 
@@ -64,11 +95,12 @@ pub(crate) fn push_bulk(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn encoded(kind: Command, payload: &mut Payload, id: Uuid) -> Vec<u8> {
+fn encoded(kind: Command, input: &str, payload: &mut Payload, id: Uuid) -> Vec<u8> {
     let consumer = Uuid::nil().to_string();
     let mut arguments: Vec<&[u8]> = vec![b"XADD"];
     match kind {
-        Command::Publish => return command(&[b"PUBLISH", INPUT.as_bytes(), payload.with_id(id)]),
+        Command::Publish => return command(&[b"PUBLISH", input.as_bytes(), payload.with_id(id)]),
+        Command::ShardedPublish => return command(&[b"SPUBLISH", input.as_bytes(), payload.with_id(id)]),
         // What the default processor makes of it.
         Command::Append => {
             arguments.extend([OUTPUT.as_bytes(), b"*"]);
@@ -76,7 +108,7 @@ fn encoded(kind: Command, payload: &mut Payload, id: Uuid) -> Vec<u8> {
             arguments.extend([&b"consumer_id"[..], consumer.as_bytes()]);
         }
         Command::Fill => {
-            arguments.extend([INPUT.as_bytes(), b"*"]);
+            arguments.extend([input.as_bytes(), b"*"]);
             arguments.extend(payload.fields_with_id(id));
         }
     }
@@ -90,9 +122,9 @@ mod tests {
     #[test]
     fn each_command_bears_the_id_of_its_message() {
         let numbering = Numbering::new();
-        let mut commands = Commands::new(Command::Publish, numbering.id(9), 0, 512);
-        commands.numbered(5000, 300);
-        let bytes = commands.numbered(7, 2).to_vec();
+        let mut commands = Commands::new(Command::Publish, &[], numbering.id(9), 0, 512);
+        commands.numbered(5000, 5000, 300);
+        let bytes = commands.numbered(7, 7, 2).to_vec();
         let one = |number| {
             let payload = format!(r#"{{"message_id":"{}"}}"#, numbering.id(number));
             command(&[b"PUBLISH", INPUT.as_bytes(), payload.as_bytes()])
@@ -101,10 +133,29 @@ mod tests {
     }
 
     #[test]
+    fn messages_go_to_the_shards_in_turn_wherever_a_pipeline_begins() {
+        let numbering = Numbering::new();
+        let mut commands = Commands::new(Command::ShardedPublish, &[7, 12, 3], numbering.id(0), 0, 4);
+        assert_eq!(commands.capacity(), 4);
+        for (from, shards) in [(0, [7, 12, 3, 7]), (4, [12, 3, 7, 12]), (8, [3, 7, 12, 3])] {
+            let expected: Vec<_> = (100 + from..)
+                .zip(shards)
+                .map(|(number, shard)| {
+                    let payload = format!(r#"{{"message_id":"{}"}}"#, numbering.id(number));
+                    command(&[b"SPUBLISH", of_shard(INPUT, shard).as_bytes(), payload.as_bytes()])
+                })
+                .collect();
+            assert_eq!(commands.numbered(from, 100 + from, 99), expected.concat(), "{from}");
+            assert_eq!(commands.numbered(from, 100 + from, 1), expected[0], "{from}");
+        }
+        assert_eq!(commands.numbered(0, 0, 0), b"");
+    }
+
+    #[test]
     fn an_append_has_the_fields_that_a_consumer_would_append() {
         let numbering = Numbering::new();
-        let mut commands = Commands::new(Command::Append, numbering.id(0), 200, 256);
-        let text = String::from_utf8(commands.numbered(3, 1).to_vec()).unwrap();
+        let mut commands = Commands::new(Command::Append, &[], numbering.id(0), 200, 256);
+        let text = String::from_utf8(commands.numbered(3, 3, 1).to_vec()).unwrap();
         let words: Vec<_> = text.split("\r\n").filter(|word| !word.starts_with(['$', '.'])).collect();
         assert_eq!(words[..4], ["*9", "XADD", OUTPUT, "*"]);
         assert_eq!(words[4..7], ["message_id", &numbering.id(3).to_string(), "padding"]);
@@ -114,18 +165,18 @@ mod tests {
     #[test]
     fn an_entry_of_the_input_has_the_members_of_the_message_as_fields() {
         let numbering = Numbering::new();
-        let mut commands = Commands::new(Command::Fill, numbering.id(0), 0, 256);
+        let mut commands = Commands::new(Command::Fill, &[], numbering.id(0), 0, 256);
         let id = numbering.id(3).to_string();
         assert_eq!(
-            commands.numbered(3, 1),
+            commands.numbered(3, 3, 1),
             command(&[b"XADD", INPUT.as_bytes(), b"*", b"message_id", id.as_bytes()])
         );
     }
 
     #[test]
     fn a_long_message_is_sent_alone() {
-        let mut commands = Commands::new(Command::Publish, Uuid::new_v4(), 1 << 20, 512);
+        let mut commands = Commands::new(Command::Publish, &[], Uuid::new_v4(), 1 << 20, 512);
         assert_eq!(commands.capacity(), 1);
-        assert!(commands.numbered(0, 9).len() > 1 << 20);
+        assert!(commands.numbered(0, 0, 9).len() > 1 << 20);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use redis_consumer_group::{
-    self as library, Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor, SourceKind,
+    self as library, Builder, Config, ConsumerGroup, JsonProcessor, Ledger, Processor, Shards, SourceKind,
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -76,7 +76,9 @@ fn config(task: &Group) -> anyhow::Result<Config> {
     config.source = match task.source {
         Source::Pubsub => SourceKind::PubSub,
         Source::Stream => SourceKind::Stream,
+        Source::Sharded => SourceKind::Sharded,
     };
+    config.shards = (task.source == Source::Sharded).then(|| shards(&task.shards));
     config.input = INPUT.to_owned();
     config.stream.group = GROUP.to_owned();
     if task.overflow == Overflow::Spill {
@@ -94,6 +96,14 @@ fn config(task: &Group) -> anyhow::Result<Config> {
         config.drain_timeout = DRAIN;
     }
     Ok(config)
+}
+
+/// These shards, whatever others there could be.
+fn shards(numbers: &[u32]) -> Shards {
+    let mut shards = Shards::new(numbers.iter().max().map_or(0, |last| last + 1));
+    shards.tags = true;
+    shards.only = Some(numbers.iter().copied().collect());
+    shards
 }
 
 /// Tells how far the group is. Whether it shall finish: otherwise the bench is gone.

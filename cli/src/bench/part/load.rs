@@ -23,16 +23,17 @@ use crate::exit::{self, Coded};
 pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
     let (address, tls) = task.place.open()?;
     let wire = Wire::new(open_socket(&address, &tls, "redis-consumer-group:bench").await?);
-    let commands = Commands::new(task.command, task.run, task.payload_bytes, pipeline(task.command));
+    let most = pipeline(task.command);
+    let commands = Commands::new(task.command, &task.shards, task.run, task.payload_bytes, most);
     precise_sleep();
     tell(&Event::Ready);
     // Without it, the bench is gone.
     let Ok(at) = begin.await else { return Ok(()) };
-    let mut sender =
-        Sender { wire, commands, address, command: task.command, sent: 0, messages: task.messages };
+    let Load { command, first, messages, .. } = task;
+    let mut sender = Sender { wire, commands, address, command, first, sent: 0, messages };
     wait_until(at);
     let cpu = clock::process_cpu();
-    let first = clock::now();
+    let first_sent = clock::now();
     let late = match task.rate {
         None => {
             sender.at_full_speed().await?;
@@ -43,7 +44,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
     let written = clock::now();
     sender.settle(0).await?;
     tell(&Event::Loaded(Loaded {
-        first,
+        first: first_sent,
         written,
         answered: clock::now(),
         unheard: sender.wire.replies().unheard(),
@@ -57,7 +58,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
 /// How many commands are written at once.
 fn pipeline(command: Command) -> usize {
     match command {
-        Command::Publish => 512,
+        Command::Publish | Command::ShardedPublish => 512,
         // As many as the group puts into one commit.
         Command::Append | Command::Fill => 256,
     }
@@ -68,6 +69,8 @@ struct Sender<S> {
     commands: Commands,
     command: Command,
     address: Address,
+    /// The number of the first message.
+    first: u64,
     sent: u64,
     messages: u64,
 }
@@ -77,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         /// Pipelines of XADD on their way: a few, so that the server never waits for the next one.
         const WINDOW: u64 = 4;
         while self.sent < self.messages {
-            if self.command != Command::Publish {
+            if !matches!(self.command, Command::Publish | Command::ShardedPublish) {
                 self.settle((WINDOW - 1) * self.commands.capacity()).await?;
             }
             self.send(self.commands.capacity()).await?;
@@ -108,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
 
     async fn send(&mut self, count: u64) -> anyhow::Result<()> {
         let count = count.min(self.messages - self.sent);
-        let bytes = self.commands.numbered(self.sent, count);
+        let bytes = self.commands.numbered(self.sent, self.first + self.sent, count);
         let sent = self.wire.send(count, bytes).await;
         self.sent += count;
         self.looked_at(sent)
@@ -123,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     fn looked_at(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
         let (name, acl) = match self.command {
             Command::Publish => ("PUBLISH", "+publish &bench:*"),
+            Command::ShardedPublish => ("SPUBLISH", "+spublish &bench:*"),
             Command::Append | Command::Fill => ("XADD", "+xadd ~bench:*"),
         };
         let address = self.address.to_string();

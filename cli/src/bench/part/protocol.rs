@@ -27,6 +27,11 @@ pub(crate) const GROUP: &str = "processors";
 /// The list of the consumers' ids.
 pub(crate) const IDS: &str = "bench:ids";
 
+/// What a channel or a key is called for one of the shards: as the library names it, with a tag.
+pub(crate) fn of_shard(name: &str, shard: u32) -> String {
+    format!("{name}:{{{shard}}}")
+}
+
 /// What a part is for: its first line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,8 +61,12 @@ pub(crate) struct Place {
 pub(crate) struct Load {
     pub(crate) place: Place,
     pub(crate) command: Command,
+    /// Whose messages these are, in turn. Without any, there are no shards.
+    pub(crate) shards: Vec<u32>,
     /// Any id of the run.
     pub(crate) run: Uuid,
+    /// The number of the first message.
+    pub(crate) first: u64,
     pub(crate) messages: u64,
     pub(crate) payload_bytes: usize,
     /// Messages a second. Without it, as fast as the server takes them.
@@ -70,6 +79,8 @@ pub(crate) struct Load {
 pub(crate) enum Command {
     /// PUBLISH, of what a consumer processes.
     Publish,
+    /// SPUBLISH of the same, to the shards that one node serves.
+    ShardedPublish,
     /// XADD to the output, of what a consumer appends.
     Append,
     /// XADD to the input, of what a consumer processes.
@@ -80,6 +91,8 @@ pub(crate) enum Command {
 pub(crate) struct Group {
     pub(crate) place: Place,
     pub(crate) source: Source,
+    /// Of a sharded source.
+    pub(crate) shards: Vec<u32>,
     pub(crate) overflow: Overflow,
     pub(crate) start: Start,
     pub(crate) consumers: usize,
@@ -200,6 +213,10 @@ pub(crate) struct Appended {
     pub(crate) at: u64,
     /// CPU of the process since the beginning.
     pub(crate) cpu: u64,
+    /// CPU that the thread which reads and commits has had since the first append, where all are appended.
+    pub(crate) thread: Option<u64>,
+    /// How many commits there were.
+    pub(crate) commits: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -222,6 +239,21 @@ pub(crate) struct Finished {
     pub(crate) peak_memory: Option<u64>,
     /// From the moment a message was due to its append being confirmed.
     pub(crate) latency: Option<Distribution>,
+}
+
+impl Loaded {
+    /// What two loads came to that ran at the same time. How late each message was is told of one load only.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            written: self.written.max(other.written),
+            answered: self.answered.max(other.answered),
+            unheard: self.unheard + other.unheard,
+            stalled: self.stalled.max(other.stalled),
+            cpu: self.cpu + other.cpu,
+            late: None,
+        }
+    }
 }
 
 impl Place {

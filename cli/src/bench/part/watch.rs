@@ -22,6 +22,9 @@ pub(super) struct Watch {
     expected: u64,
     confirmed: AtomicU64,
     last: AtomicU64,
+    commits: AtomicU64,
+    /// CPU that the group's thread had had by the first commit.
+    thread_before: OnceLock<u64>,
     all: OnceLock<Appended>,
     complete: Notify,
     latency: Option<Latency>,
@@ -43,8 +46,16 @@ impl Watch {
             schedule: OnceLock::new(),
             times: Mutex::new(Times::new()),
         });
-        let (confirmed, last) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { expected, confirmed, last, all: OnceLock::new(), complete: Notify::new(), latency }
+        Self {
+            expected,
+            confirmed: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            thread_before: OnceLock::new(),
+            all: OnceLock::new(),
+            complete: Notify::new(),
+            latency,
+        }
     }
 
     /// The load begins at this moment.
@@ -65,11 +76,14 @@ impl Watch {
                 records.filter_map(|mut fields| fields.find(|(name, _)| *name == b"message_id")),
             );
         }
+        let thread_before = *self.thread_before.get_or_init(clock::thread_cpu);
+        let commits = self.commits.fetch_add(1, Ordering::AcqRel) + 1;
         let added = commit.len() as u64;
         let before = self.confirmed.fetch_add(added, Ordering::AcqRel);
         self.last.store(now, Ordering::Release);
         if before < self.expected && before + added >= self.expected {
-            let _ = self.all.set(Appended { at: now, cpu: clock::process_cpu() });
+            let thread = Some(clock::thread_cpu() - thread_before);
+            let _ = self.all.set(Appended { at: now, cpu: clock::process_cpu(), thread, commits });
             self.complete.notify_one();
         }
     }
@@ -89,7 +103,10 @@ impl Watch {
         let all = self.all.get().copied();
         all.or_else(|| match self.last.load(Ordering::Acquire) {
             0 => None,
-            at => Some(Appended { at, cpu: clock::process_cpu() }),
+            at => {
+                let commits = self.commits.load(Ordering::Acquire);
+                Some(Appended { at, cpu: clock::process_cpu(), thread: None, commits })
+            }
         })
     }
 

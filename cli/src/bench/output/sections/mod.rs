@@ -4,6 +4,7 @@ mod bare;
 mod burst;
 mod idle;
 mod latency;
+mod scaling;
 mod server_limit;
 mod spill;
 mod stuck;
@@ -19,6 +20,7 @@ use crate::printable::printable;
 pub(super) fn sections(report: &Report) -> Vec<Section> {
     let mut sections = vec![server_limit::section(report), bare::section(report)];
     sections.extend(throughput::sections(report));
+    sections.extend(scaling::sections(report));
     sections.push(latency::section(report));
     sections.push(burst::section(report));
     sections.extend(spill::sections(report));
@@ -49,11 +51,16 @@ pub(super) fn machine(report: &Report) -> String {
 
 /// What was asked for: `1,000,000 messages of 128 bytes, 5 runs`.
 pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
-    let Parameters { source, messages, payload_bytes, runs, work_us, work_cpu_us, .. } = parameters;
+    let Parameters { source, consumers, messages, payload_bytes, runs, work_us, work_cpu_us, .. } =
+        parameters;
     let mut text =
         format!("{} messages of {} bytes", numbers::count(*messages), numbers::count(*payload_bytes as u64));
     if *source == Source::Stream {
         text.push_str(" in a stream");
+    }
+    if *source == Source::Sharded {
+        let consumers = consumers.first().copied().unwrap_or(0);
+        text.push_str(&format!(" in shards of {} each", count_of(consumers, "consumer")));
     }
     text.push_str(&if *runs == 1 { ", 1 run".to_owned() } else { format!(", {runs} runs") });
     if let Some(work) = work_us {
@@ -65,10 +72,16 @@ pub(in crate::bench) fn parameters(parameters: &Parameters) -> String {
     text
 }
 
+/// `1 consumer`, `3 consumers`.
+fn count_of(count: usize, name: &str) -> String {
+    if count == 1 { format!("1 {name}") } else { format!("{count} {name}s") }
+}
+
 /// What to say under everything if a message was lost or is there twice, or a ledger does not add up.
 pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
     let runs = runs.chain(report.spill.iter().map(|spill| &spill.run));
+    let runs = runs.chain(report.scaled().map(|scaled| &scaled.run));
     let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
     let (mut lost, mut duplicated, mut pending) = (0, 0, 0);
     for fate in fates {

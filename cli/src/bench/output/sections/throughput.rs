@@ -14,7 +14,9 @@ fn speed(report: &Report) -> Section {
     let with_work = !report.work_limit.is_empty();
     let with_engine = report.parameters.source == Source::Pubsub;
     let (title, floor) = match report.parameters.source {
-        Source::Pubsub => ("Throughput: median, and spread from least to most", "of\nserver's\nlimit"),
+        Source::Pubsub | Source::Sharded => {
+            ("Throughput: median, and spread from least to most", "of\nserver's\nlimit")
+        }
         Source::Stream => (
             "Throughput of a backlog, from its first read: median, and spread from least to most",
             "of\nbare\nmove",
@@ -64,7 +66,9 @@ fn costs(report: &Report) -> Section {
         "group's\npeak memory",
     ];
     let title = match report.parameters.source {
-        Source::Pubsub => "CPU of a message, and its ratio to the bare server's (PUBLISH and XADD alone)",
+        Source::Pubsub | Source::Sharded => {
+            "CPU of a message, and its ratio to the bare server's (PUBLISH and XADD alone)"
+        }
         Source::Stream => "CPU of a message, and its ratio to the server's in the bare move",
     };
     let mut section = Section::new(title, columns);

@@ -1,0 +1,109 @@
+//! The options of `bench --source sharded`.
+
+use clap::Args;
+
+use super::{BenchArgs, refuse, within};
+use crate::bench::overflow::Overflow;
+use crate::bench::plan::Section;
+use crate::bench::rate::Rate;
+
+/// Clusters, and what is published to each of their nodes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShardedArgs {
+    /// With --source sharded, measure clusters of so many primaries
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,3", value_parser = nodes)]
+    nodes: Vec<usize>,
+    /// With --source sharded, shards for each node
+    #[arg(long, value_name = "N", default_value = "4", value_parser = shards)]
+    pub(super) shards: usize,
+    /// With --source sharded, publish so many messages a second to each node [default: as many as they take]
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(super) rate: Option<f64>,
+}
+
+impl ShardedArgs {
+    /// From the smallest cluster on.
+    pub(super) fn nodes(&self) -> Vec<usize> {
+        let mut nodes = self.nodes.clone();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+impl BenchArgs {
+    /// # Errors
+    /// What makes no sense of shards.
+    pub(super) fn check_sharded(&self) -> anyhow::Result<()> {
+        if self.overflow == Overflow::Spill {
+            refuse(
+                "--overflow spill: of shards no spill is measured; leave it out, or take --source pubsub",
+            )?;
+        }
+        if self.only.iter().any(|section| *section != Section::Throughput) {
+            refuse("--only: of shards there is throughput only; leave it out, or take --source pubsub")?;
+        }
+        if self.consumers.len() > 1 {
+            refuse("--consumers: take one number, how many each shard has; what varies is --nodes")?;
+        }
+        if self.baseline.is_some() || self.plot.is_some() {
+            refuse(
+                "--baseline and --plot go by the number of consumers, and --source sharded by that of nodes; leave \
+                 them out",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn nodes(text: &str) -> Result<usize, String> {
+    within(text, 1..=100)
+}
+
+fn shards(text: &str) -> Result<usize, String> {
+    within(text, 1..=1000)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(Rate::Number(rate)) => Ok(rate),
+        _ => Err(format!("{text:?} is no rate from 1 to 10000000 messages a second; write it like 50000")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bench::args::tests::{args, plan};
+    use crate::bench::plan::Section;
+
+    #[test]
+    fn of_shards_it_is_measured_what_nodes_cost() {
+        let usual = plan("--source sharded");
+        assert_eq!((&usual.sections[..], &usual.consumers[..]), (&[Section::Throughput][..], &[1][..]));
+        assert_eq!((&usual.nodes[..], usual.shards, usual.rate), (&[1, 2, 3][..], 4, None));
+        let given = plan("--source sharded --nodes 6,3,3 --shards 1 --rate 5000 --consumers 2");
+        assert_eq!((&given.nodes[..], given.shards, given.rate), (&[3, 6][..], 1, Some(5000.0)));
+        assert_eq!(given.consumers, [2]);
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_write_instead() {
+        for (options, hint) in [
+            ("--nodes 0", "from 1 to 100"),
+            ("--shards 0", "from 1 to 1000"),
+            ("--rate max", "write it like 50000"),
+        ] {
+            let error = args(options).unwrap_err();
+            assert!(error.contains(hint), "{options}: {error}");
+        }
+        for (options, hint) in [
+            ("--source sharded --overflow spill", "no spill"),
+            ("--source sharded --only latency", "--source pubsub"),
+            ("--source sharded --consumers 1,2", "take one number"),
+            ("--source sharded --baseline a.json", "leave them out"),
+        ] {
+            let error = args(options).unwrap().plan().unwrap_err().to_string();
+            assert!(error.contains(hint), "{options}: {error}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The demo of sharded channels: a private cluster, of which a slot moves and a node dies.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use redis_consumer_group::client::Router;
+use redis_consumer_group::{Config, ConsumerGroup, Ledger, Shards, SourceKind, Tls};
+use redis_private_server::{PrivateCluster, PrivateServer};
+use tokio::time::{Instant, interval, sleep, timeout};
+use uuid::Uuid;
+
+use super::End;
+use super::show::{CONSUMERS, RATE, load, reports, unless_asked};
+use super::tally::Tally;
+use crate::ledger::{Figures, Form};
+use crate::publish::{Connections, Pace, Rate, Sharding, Target, explain, publish};
+use crate::stdout::Stdout;
+use crate::stop::Stop;
+use crate::talk::say;
+
+/// Primaries, each with a replica.
+const NODES: usize = 3;
+const SHARDS: u32 = 6;
+/// After this long a primary that is silent is replaced.
+const NODE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the group may take for what is left at the end.
+const REST: Duration = Duration::from_secs(20);
+
+/// What came of it.
+pub(super) struct Verdict {
+    /// Messages that the cluster confirmed.
+    published: u64,
+    /// Messages that were sent, and of which nobody knows whether they were published: their node died.
+    unknown: u64,
+    shards: Vec<Account>,
+    server: PathBuf,
+}
+
+/// What became of a shard's messages.
+struct Account {
+    number: u32,
+    /// What the group says.
+    ledger: Ledger,
+    /// Counted from the output.
+    tally: Tally,
+}
+
+/// Shows it. `None` when a stop was asked for before the first message.
+pub(super) async fn show(
+    duration: Duration,
+    stop: &Stop,
+    stdout: &Stdout,
+) -> anyhow::Result<Option<Verdict>> {
+    say("Starting a private cluster of three nodes, with a replica each …");
+    let starting = PrivateCluster::start(PrivateServer::builder, NODES, 1, NODE_TIMEOUT);
+    let Some(cluster) = unless_asked(stop, starting).await else { return Ok(None) };
+    let mut cluster = cluster?;
+    let first = &cluster.nodes()[0];
+    let server = first.binary().to_owned();
+    say(format_args!(
+        "{} ({}) runs six times, first at {}.",
+        first.version(),
+        server.display(),
+        first.addr()
+    ));
+
+    let config = config(&cluster)?;
+    let target = target(&config);
+    let starting = async {
+        let group = ConsumerGroup::from_config(config.clone()).start().await?;
+        let connections = Connections::open(&config.address, &Tls::default(), &target).await?;
+        anyhow::Ok((group, connections))
+    };
+    let Some(started) = unless_asked(stop, starting).await else { return Ok(None) };
+    let (mut group, connections) = started?;
+    say(format_args!(
+        "A group of {SHARDS} shards with {CONSUMERS} consumers each reads {0}:{{0}} and so on, and appends to {1}:{{0}} …",
+        config.input, config.output
+    ));
+    say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
+
+    let (mut ids, confirmed) = (Vec::new(), AtomicU64::new(0));
+    let load = load(target.clone(), Pace::Even(Rate::from(RATE)), None, Some(duration));
+    let published = {
+        let mut publishing = pin!(publish(connections, &load, stop, &confirmed, |id| ids.push(id)));
+        let mut accidents = pin!(accidents(&mut cluster, &config, duration, stop));
+        let (mut reports, mut happened) = (reports(duration), false);
+        loop {
+            tokio::select! {
+                published = &mut publishing => break published,
+                accident = &mut accidents, if !happened => {
+                    accident?;
+                    happened = true;
+                }
+                ended = group.join() => {
+                    ended.context("the group ended in the middle of the demo")?;
+                    bail!("the group ended in the middle of the demo; please report that");
+                }
+                _ = reports.tick() => stdout.line(Form::Text.report(&Figures::of(&group), &[])),
+            }
+        }
+    };
+    if let Some(failure) = published.failure {
+        return Err(explain(&config.address.to_string(), &target, failure));
+    }
+    // Who is away now is back in a moment, or has been replaced.
+    let _ = timeout(REST, all_settled(&group)).await;
+    group.stop();
+    group.join().await.context("the group could not finish")?;
+    let mut accounts = Vec::new();
+    for shard in group.shards() {
+        let number = shard.number().context("a shard without a number")?;
+        let tally = tally(&config, number, &ids).await?;
+        accounts.push(Account { number, ledger: shard.ledger(), tally });
+    }
+    let unknown = published.unanswered + published.refused;
+    Ok(Some(Verdict { published: published.messages, unknown, shards: accounts, server }))
+}
+
+fn sharding() -> Shards {
+    let mut shards = Shards::new(SHARDS);
+    shards.tags = true;
+    shards
+}
+
+fn config(cluster: &PrivateCluster) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    config.address = cluster.url().parse()?;
+    config.source = SourceKind::Sharded;
+    config.shards = Some(sharding());
+    config.consumers = CONSUMERS;
+    Ok(config)
+}
+
+fn target(config: &Config) -> Target {
+    let mut target = Target::channel(&config.input);
+    target.sharding = Some(Sharding { shards: sharding(), by: None });
+    target
+}
+
+/// What happens to a cluster: a slot moves, and a primary dies.
+async fn accidents(
+    cluster: &mut PrivateCluster,
+    config: &Config,
+    duration: Duration,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let channel = |shard: u32| format!("{}:{{{shard}}}", config.input);
+    if unless_asked(stop, sleep(duration / 4)).await.is_none() {
+        return Ok(());
+    }
+    let slot = cluster.slot_of(&channel(0)).await?;
+    let from = cluster.primary_of(slot).await?;
+    let to = (from + 1) % NODES;
+    cluster.move_slot(slot, to).await?;
+    say(format_args!(
+        "Shard 0 has moved from {} to {}, with all of its keys.",
+        cluster.nodes()[from].addr(),
+        cluster.nodes()[to].addr()
+    ));
+    if unless_asked(stop, sleep(duration / 4)).await.is_none() {
+        return Ok(());
+    }
+    // One that has a shard which did not move.
+    let slot = cluster.slot_of(&channel(1)).await?;
+    let doomed = cluster.primary_of(slot).await?;
+    let address = cluster.nodes()[doomed].addr();
+    cluster.node(doomed).kill()?;
+    say(format_args!("The node {address}, which has shard 1, is killed. Its replica will take its place."));
+    Ok(())
+}
+
+/// Waits until nothing is in flight, and nothing has come for a moment.
+async fn all_settled(group: &ConsumerGroup) {
+    const QUIET: Duration = Duration::from_millis(300);
+    let mut looks = interval(Duration::from_millis(20));
+    let (mut received, mut since) = (0, Instant::now());
+    loop {
+        looks.tick().await;
+        let ledger = group.ledger();
+        if ledger.received != received || ledger.in_flight() > 0 {
+            (received, since) = (ledger.received, Instant::now());
+        } else if since.elapsed() >= QUIET {
+            return;
+        }
+    }
+}
+
+async fn tally(config: &Config, shard: u32, ids: &[Uuid]) -> anyhow::Result<Tally> {
+    let output = format!("{}:{{{shard}}}", config.output);
+    let router = Router::new(&config.address, &config.tls).await?;
+    let (_, mut connection) = router.connect(&output).await?;
+    Ok(Tally::of_stream(&mut connection, &output, ids, &[]).await?)
+}
+
+impl Account {
+    /// Whether everything that was received is in the output, once, but for what a failover has lost.
+    fn is_flawless(&self) -> bool {
+        let Self { ledger, tally, .. } = self;
+        let kept = ledger.processed - ledger.lost;
+        let settled = ledger.received == ledger.processed;
+        settled && tally.processed == kept && tally.duplicated == 0 && tally.foreign == 0
+    }
+}
+
+impl Verdict {
+    pub(super) fn end(self) -> End {
+        let is_flawless = self.shards.iter().all(Account::is_flawless);
+        End { verdict: self.to_string(), next_steps: self.next_steps(), is_flawless }
+    }
+
+    fn next_steps(&self) -> String {
+        let client =
+            if self.server.to_string_lossy().contains("valkey") { "valkey-cli" } else { "redis-cli" };
+        let program = std::env::args().next().unwrap_or_else(|| "redis-consumer-group".to_owned());
+        let at = "--url redis://any-node:6379";
+        format!(
+            "
+Everything that was started is gone. Next, with a cluster of your own, each in a terminal of its own:
+
+  {program} {at} --source sharded --shards {SHARDS} --shard-tags
+  {program} publish {at} --shards {SHARDS} --shard-tags --rate 2000 --duration 10s
+  {client} -c -h any-node XRANGE 'messages:processed:{{0}}' - + COUNT 3"
+        )
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nCounted from the streams messages:processed:{{0}} and so on:\n")?;
+        writeln!(f, "  Shard  Received  In the output  Twice  Repeated  Lost  Gaps")?;
+        for Account { number, ledger, tally } in &self.shards {
+            let gaps = match ledger.gaps.count {
+                0 => "none".to_owned(),
+                count => format!("{count}, {:.2?} together", ledger.gaps.total),
+            };
+            writeln!(
+                f,
+                "  {number:>5}  {:>8}  {:>13}  {:>5}  {:>8}  {:>4}  {gaps}",
+                ledger.received, tally.processed, tally.duplicated, ledger.repeated, ledger.lost
+            )?;
+        }
+        let received: u64 = self.shards.iter().map(|account| account.ledger.received).sum();
+        writeln!(f, "\n  Published   {}", self.published)?;
+        writeln!(f, "  Received    {received}; what was published during a gap of its shard reached nobody")?;
+        if self.unknown > 0 {
+            writeln!(
+                f,
+                "  Not known   {}: sent to a node that died, or while nobody served the shard",
+                self.unknown
+            )?;
+        }
+        let lost: u64 = self.shards.iter().map(|account| account.ledger.lost).sum();
+        if lost > 0 {
+            writeln!(f, "  Lost        {lost} by the failover: too old to be repeated")?;
+        }
+        let flawed = self.shards.iter().filter(|account| !account.is_flawless()).count();
+        match flawed {
+            0 => write!(f, "\nEverything that was received is in the outputs, once."),
+            flawed => {
+                write!(f, "\nOf {flawed} shards the output is not what was received. Please report that.")
+            }
+        }
+    }
+}

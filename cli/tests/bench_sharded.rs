@@ -1,0 +1,105 @@
+//! `bench` of shards, on private clusters: what it measures is checked for sense, never for speed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod benching;
+mod process;
+
+use std::time::Duration;
+
+use benching::{Bench, assert_has_memory, json, marked, server};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+const SHARDED: &str = "--source sharded --messages 3000 --runs 1 --nodes 1,3 --shards 2";
+
+fn words(options: &str) -> Vec<&str> {
+    options.split(' ').collect()
+}
+
+fn count(of: &Value, name: &str) -> u64 {
+    of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))
+}
+
+#[tokio::test]
+async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_are() {
+    let (code, stdout, stderr) = Bench::start(&words(&format!("{SHARDED} --json"))).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    let report = json(&stdout);
+    assert_eq!(report["parameters"]["source"], "sharded");
+    assert_eq!(report["server_limit"].as_array().unwrap().len(), 1);
+    assert!(report["throughput"].as_array().unwrap().is_empty(), "{report}");
+    let scaling = report["scaling"].as_array().unwrap();
+    let sizes: Vec<_> = scaling.iter().map(|one| [count(one, "nodes"), count(one, "shards")]).collect();
+    assert_eq!(sizes, [[1, 2], [3, 6]]);
+    for one in scaling {
+        let scaled = &one["runs"][0];
+        let run = &scaled["run"];
+        let counts = ["received", "processed", "dropped", "gaps", "lost", "duplicated"];
+        assert_eq!(counts.map(|name| count(&run["fate"], name)), [3000, 3000, 0, 0, 0, 0], "{run}");
+        for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
+            assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
+        }
+        let thread = scaled["thread_cpu_us"].as_f64().unwrap();
+        assert!((0.0..run["group_cpu_us"].as_f64().unwrap()).contains(&thread), "{scaled}");
+        assert!((1..=3000).contains(&count(scaled, "commits")), "{scaled}");
+        let busy = scaled["busy"].as_array().unwrap();
+        assert_eq!(busy.len() as u64, count(one, "nodes"));
+        assert!(busy.iter().all(|busy| (0.0..=1.0).contains(&busy.as_f64().unwrap())), "{scaled}");
+        assert_has_memory(run);
+    }
+    for line in ["scaling 1 nodes, run 1 of 1: ", "scaling 3 nodes, run 1 of 1: "] {
+        assert!(stderr.contains(line), "{line}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn at_a_rate_every_node_is_given_as_much_and_what_is_printed_says_so() {
+    let options = format!("{SHARDED} --rate 5000 --consumers 2");
+    let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
+    assert_eq!(code, 0, "{stderr}");
+    for text in
+        ["in shards of 2 consumers each", "5,000 messages/s for each node", "CPU of a message, of all nodes"]
+    {
+        assert!(stdout.contains(text), "{text}: {stdout}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_ends_the_nodes_of_a_cluster_too() {
+    let bench = Bench::start(&words("--source sharded --messages 1000 --nodes 3 --rate 100"));
+    let folder = bench.folder.path().to_owned();
+    let all_at_work = async {
+        // The bench, a server, three nodes, a group and three loads.
+        while marked(&folder).iter().filter(|process| process.contains("bench-part")).count() < 4 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), all_at_work).await.expect("the group and three loads");
+    bench.program.signal(Signal::INT);
+    let (code, stdout, stderr) = bench.end().await;
+    assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+    assert!(stderr.contains("nothing is left"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_given_is_refused_because_it_takes_clusters() {
+    let server = server().await;
+    let (code, stdout, stderr) = Bench::on(&server, &words("--source sharded")).end().await;
+    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
+    assert!(stderr.contains("clusters of its own") && stderr.contains("leave out --url"), "{stderr}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_of_shards_is_a_wrong_call() {
+    for (options, said) in [
+        ("--source sharded --overflow spill", "no spill"),
+        ("--source sharded --only burst", "take --source pubsub"),
+        ("--source sharded --consumers 1,2", "take one number"),
+        ("--source sharded --nodes 0", "from 1 to 100"),
+    ] {
+        let end = Bench::start(&words(options)).end().await;
+        assert_eq!((end.0, &*end.1), (2, ""), "{options}: {}", end.2);
+        assert!(end.2.contains(said), "{options}: {}", end.2);
+    }
+}

@@ -1,0 +1,56 @@
+//! The program at a service that sentinels watch.
+
+mod support;
+
+use redis_private_server::{PrivateSentinels, PrivateServer};
+use rustix::process::Signal;
+use support::{Running, program, run};
+
+#[tokio::test]
+async fn every_subcommand_finds_the_primary_through_its_sentinels() {
+    let primary = PrivateServer::builder().start().await.unwrap();
+    let sentinel = || PrivateServer::builder().password("asks");
+    let sentinels = PrivateSentinels::start(sentinel, 3, "mymaster", &primary, 0).await.unwrap();
+    let url = format!("redis+sentinel://{}/mymaster?sentinel_password=asks", sentinels.addrs());
+    let mut group = Running::start(&mut program(&["--url", &url, "--consumers", "2"]));
+    group.wait_for_consumers(2);
+
+    let published = run(&mut program(&["publish", "--url", &url, "--count", "100"]));
+    assert_eq!(published.code, 0, "{}", published.stderr);
+    let listed = run(program(&["ids"]).env("RCG_URL", &url));
+    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 2), "{}{}", listed.stdout, listed.stderr);
+
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stdout.contains("received 100 = processed 100"), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_sentinels_has_its_exit_code() {
+    let primary = PrivateServer::builder().start().await.unwrap();
+    let sentinel = || PrivateServer::builder().password("asks");
+    let mut sentinels = PrivateSentinels::start(sentinel, 1, "mymaster", &primary, 0).await.unwrap();
+    let url = |service: &str, password: &str| {
+        format!("redis+sentinel://{}/{service}?sentinel_password={password}", sentinels.addrs())
+    };
+    let (wrong, unknown, right) = (url("mymaster", "hush"), url("another", "asks"), url("mymaster", "asks"));
+    for subcommand in ["run", "ids", "publish"] {
+        for (url, code, says) in [
+            (&wrong, 77, "refused the login at this sentinel"),
+            (&unknown, 78, "knows a service \"another\""),
+        ] {
+            let end = run(&mut program(&[subcommand, "--url", url]));
+            assert_eq!(end.code, code, "{subcommand}: {}", end.stderr);
+            assert!(
+                end.stderr.contains(says) && !end.stderr.contains("hush"),
+                "{subcommand}: {}",
+                end.stderr
+            );
+        }
+    }
+    sentinels.sentinel(0).kill().unwrap();
+    let end = run(&mut program(&["ids", "--url", &right]));
+    assert_eq!(end.code, 69, "{}", end.stderr);
+    assert!(end.stderr.contains(&sentinels.addrs()), "{}", end.stderr);
+}
