@@ -1,0 +1,207 @@
+//! A new connection: what the server says of the commits before, and what it lacks of them.
+
+use std::sync::Arc;
+
+use super::kept::Replication;
+use super::replies::{Executed, Fence};
+use super::{Exchanged, Transaction, exchange, needs};
+use crate::error::Error;
+use crate::redis::connection::Connection;
+use crate::redis::reply::Reply;
+use crate::redis::resp::command;
+use crate::redis::setback::{Kind, Setback};
+use crate::redis::vitals::Vitals;
+use crate::sink::target::Target;
+use crate::tenure::WENT_BACK;
+
+/// A new connection, and what the hash said to it.
+pub(super) struct Connected {
+    pub(super) connection: Connection,
+    /// The number of the last commit that was made.
+    pub(super) made: u64,
+    /// Whether the hash had been there, and is gone.
+    pub(super) forgotten: bool,
+    /// Whether it is another server than the one before, or the same one that was started again.
+    another: bool,
+}
+
+impl Transaction {
+    /// Looks how far the replicas are, on a new connection if there is none, so that what a node lacks is made again also
+    /// when nothing more is to be committed.
+    pub(in crate::sink) async fn tend(&mut self, target: &Target) -> Result<(), Setback> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.reconnect(target).await?.connection,
+        };
+        let mut out = Vec::new();
+        self.kept.ask_now(&mut out);
+        connection.send(&out).await?;
+        let answer = connection.receive(|reply| replication(&reply)).await?;
+        self.connection = Some(connection);
+        self.kept.age(&target.keep);
+        match answer {
+            Some(Replication { is_primary: false, .. }) => {
+                self.disconnect();
+                Err(Setback::Passing("it is a replica now".to_owned()))
+            }
+            Some(replication) => {
+                self.kept.answered(self.confirmed, replication);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether commits are kept that may have to be made again.
+    pub(in crate::sink) fn is_keeping(&self) -> bool {
+        self.kept.is_keeping()
+    }
+
+    /// Whether there is nobody who could take the server's place.
+    pub(in crate::sink) fn is_alone(&self) -> bool {
+        self.kept.is_alone()
+    }
+
+    /// Opens a connection, and sees to what the server lacks that was confirmed.
+    pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Setback> {
+        let mut connected = self.connect(target).await?;
+        let Connected { made, forgotten, another, .. } = connected;
+        // What it lacks of these is pending again, for a name that others do not touch.
+        if let Some((number, tenure)) = &self.held
+            && (forgotten || made < *number)
+        {
+            tenure.end(WENT_BACK);
+        }
+        // A hash that replicas had, and that is gone, was deleted by somebody: the records are there.
+        let deleted = forgotten && self.kept.was_replicated();
+        if another && made < self.confirmed && !deleted {
+            self.repeat(&mut connected.connection, target, made).await?;
+        }
+        if another && made >= self.confirmed {
+            self.confirmed_by.clone_from(&self.here);
+        }
+        Ok(connected)
+    }
+
+    /// Makes the commits again that the server lacks.
+    async fn repeat(
+        &mut self,
+        connection: &mut Connection,
+        target: &Target,
+        mut made: u64,
+    ) -> Result<(), Setback> {
+        let (mut repeated, mut lost) = (0, 0);
+        loop {
+            let (gone, commit) = self.kept.after(made);
+            if gone > 0 {
+                target.counts.lose(gone);
+                lost += gone;
+            }
+            let Some(commit) = commit else { break };
+            let Exchanged { refusal, executed, watched } =
+                exchange(connection, target, &commit.commands, commit.answers).await?;
+            if let Some(answer) = refusal.or(watched) {
+                return Err(target.refused(&needs(target), &answer));
+            }
+            match executed {
+                Executed::All { .. } => {}
+                Executed::Nothing(why) => return Err(Setback::Passing(why)),
+                Executed::InPart { answer, .. } => {
+                    return Err(match target.refused(&needs(target), &answer) {
+                        Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                        refused => refused,
+                    });
+                }
+            }
+            target.counts.repeat(commit.messages);
+            repeated += commit.messages;
+            made = commit.number;
+        }
+        if repeated + lost > 0 {
+            tracing::warn!(
+                "{} is served by another node, which lacked commits that were confirmed: {repeated} messages of them are \
+                 appended again{}",
+                target.stream,
+                if lost > 0 {
+                    format!(", and {lost} are lost: they were too old for --keep")
+                } else {
+                    String::new()
+                }
+            );
+        }
+        self.kept.repeated();
+        self.confirmed_by.clone_from(&self.here);
+        Ok(())
+    }
+
+    /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
+    pub(super) async fn connect(&mut self, target: &Target) -> Result<Connected, Setback> {
+        let mut connection = target.connect().await?;
+        self.watched = None;
+        let key = self.key.as_bytes();
+        let mut out = Vec::new();
+        command(&mut out, &[b"MULTI"]);
+        command(&mut out, &[b"HGET", key, b"number"]);
+        command(&mut out, &[b"HINCRBY", key, b"fence", b"1"]);
+        command(&mut out, &[b"EXEC"]);
+        // Watched from after the fence. Confirmed before the first commit is sent.
+        command(&mut out, &[b"WATCH", key]);
+        if target.server.has_successors() {
+            command(&mut out, &[b"INFO", b"server"]);
+        }
+        connection.send(&out).await?;
+
+        let mut refusal = None;
+        for what in ["MULTI", "HGET", "HINCRBY"] {
+            if let Some(answer) = connection.receive(|reply| reply.error()).await? {
+                refusal.get_or_insert((what, answer));
+            }
+        }
+        let fence = connection.receive(|reply| Fence::read(&reply)).await?;
+        let watched = connection.receive(|reply| reply.error()).await?;
+        let run_id: Option<Arc<str>> = match target.server.has_successors() {
+            true => connection.receive(|reply| Some(Vitals::of(&reply)?.run_id()?.into())).await?,
+            false => None,
+        };
+
+        let refused = |what, answer: &str| match Kind::of(answer) {
+            Kind::WrongType => Setback::Final(Error::WrongType {
+                key: self.key.clone(),
+                found: format!("key of another type ({answer})"),
+                needed: "hash",
+                option: target.option,
+            }),
+            Kind::Unknown => Setback::Final(target.nonsense(answer)),
+            _ => target.server.setback(&format!("{what} {}", self.key), &needs(target), answer),
+        };
+        if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
+            return Err(refused(what, &answer));
+        }
+        let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
+        // A message that has a receipt is not repeated then: see `attempt`.
+        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
+        let forgotten = fence == 1 && self.fenced;
+        // Only one that says who it is can be told from the one before whose hash was deleted.
+        let another = run_id.is_some() && self.confirmed_by.is_some() && run_id != self.confirmed_by;
+        self.here = run_id;
+        self.kept.elsewhere();
+        if forgotten && !another && !all_have_receipts {
+            tracing::warn!(
+                "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
+                 middle of a commit, its records may be in {} twice",
+                self.key,
+                target.stream
+            );
+        }
+        self.fenced = true;
+        Ok(Connected { connection, made: number, forgotten, another })
+    }
+}
+
+/// Reads the answer to `INFO replication`; `None` where that is not allowed.
+pub(super) fn replication(reply: &Reply<'_>) -> Option<Replication> {
+    match reply {
+        Reply::Bulk(Some(info)) => Replication::read(std::str::from_utf8(info).ok()?),
+        _ => None,
+    }
+}
