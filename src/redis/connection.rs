@@ -27,8 +27,8 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Connection {
     socket: Box<dyn Socket>,
     input: BytesMut,
-    /// What the server calls it.
-    id: u64,
+    /// What the server has said of it and of itself.
+    greeting: Greeting,
     /// The node that it leads to, where there are several.
     node: Option<Node>,
 }
@@ -55,9 +55,8 @@ impl Connection {
             resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
         }
         connection.send(&out).await?;
-        let (id, role) = connection.expect_as(server, "HELLO", "", id_and_role).await?;
-        connection.id = id;
-        server.must_be_primary(connection.node(), &role).map_err(Setback::Passing)?;
+        connection.greeting = connection.expect_as(server, "HELLO", "", Greeting::read).await?;
+        server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Setback::Passing)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
         }
@@ -65,12 +64,17 @@ impl Connection {
     }
 
     fn on(socket: Box<dyn Socket>, node: Option<Node>) -> Self {
-        Self { socket, input: BytesMut::with_capacity(16 << 10), id: 0, node }
+        Self { socket, input: BytesMut::with_capacity(16 << 10), greeting: Greeting::default(), node }
     }
 
     /// The id that the server knows it by, as in `CLIENT LIST`.
     pub(crate) fn id(&self) -> u64 {
-        self.id
+        self.greeting.id
+    }
+
+    /// Whether the server says that it is a node of a cluster.
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.greeting.is_clustered
     }
 
     /// The node that it leads to, where there are several.
@@ -183,18 +187,33 @@ fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) {
     resp::command(out, &hello);
 }
 
-/// The id in the answer to a `HELLO`, where no connection has 0; and the server's role.
-fn id_and_role(hello: &Reply<'_>) -> (u64, Vec<u8>) {
-    let Reply::Array(Some(pairs)) = hello else { return (0, Vec::new()) };
-    let (mut id, mut role) = (0, Vec::new());
-    for pair in pairs.chunks_exact(2) {
-        match pair {
-            [Reply::Bulk(Some(b"id")), Reply::Int(number)] => id = u64::try_from(*number).unwrap_or(0),
-            [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(text))] => role = text.to_vec(),
-            _ => {}
+/// What the answer to a `HELLO` says.
+#[derive(Default)]
+struct Greeting {
+    /// The connection's; none has 0.
+    id: u64,
+    /// The server's.
+    role: Vec<u8>,
+    /// Whether it is a node of a cluster.
+    is_clustered: bool,
+}
+
+impl Greeting {
+    fn read(hello: &Reply<'_>) -> Self {
+        let mut greeting = Self::default();
+        let Reply::Array(Some(pairs)) = hello else { return greeting };
+        for pair in pairs.chunks_exact(2) {
+            match pair {
+                [Reply::Bulk(Some(b"id")), Reply::Int(id)] => greeting.id = u64::try_from(*id).unwrap_or(0),
+                [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(role))] => greeting.role = role.to_vec(),
+                [Reply::Bulk(Some(b"mode")), Reply::Bulk(Some(mode))] => {
+                    greeting.is_clustered = *mode == b"cluster";
+                }
+                _ => {}
+            }
         }
+        greeting
     }
-    (id, role)
 }
 
 /// Waits for a peer, and gives up on one that does nothing.

@@ -22,7 +22,7 @@ async fn a_slot_that_moves_is_followed_within_a_moment_and_only_its_shard_has_a_
     let from = cluster.primary_of(&moved).await;
     let to = (from + 1) % 3;
     settled(&group, 3_000).await;
-    cluster.move_slot(slot, from, to).await;
+    cluster.cluster.move_slot(slot, to).await.unwrap();
     eventually(LIMIT, "the channel is subscribed at its new node", async || {
         let (_, heard): (String, u64) = cluster.at(to, &format!("PUBSUB SHARDNUMSUB {moved}")).await;
         heard == 1
@@ -62,7 +62,7 @@ async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
         if moves % 2 == 1 && cluster.migrates_slots() {
             cluster.migrate_slot(slot, from, to).await;
         } else {
-            cluster.move_slot(slot, from, to).await;
+            cluster.cluster.move_slot(slot, to).await.unwrap();
         }
         moves += 1;
         sleep(Duration::from_millis(300)).await;

@@ -109,24 +109,8 @@ impl Cluster {
 
     /// Which of the nodes serves a key now.
     pub(crate) async fn primary_of(&self, key: &str) -> usize {
-        let slot: u16 = self.at_any(&format!("CLUSTER KEYSLOT {key}")).await;
-        type Node = (String, u16, redis::Value, redis::Value);
-        let slots: Vec<(u16, u16, Node)> = self
-            .at_any::<Vec<Vec<redis::Value>>>("CLUSTER SLOTS")
-            .await
-            .into_iter()
-            .map(|range| {
-                redis::from_redis_value(redis::Value::Array(range.into_iter().take(3).collect())).unwrap()
-            })
-            .collect();
-        let (.., node) = slots.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).unwrap();
-        self.cluster.nodes().iter().position(|one| one.port() == node.1).unwrap()
-    }
-
-    /// Runs a command at the first node that runs.
-    async fn at_any<T: FromRedisValue>(&self, words: &str) -> T {
-        let running = self.cluster.nodes().iter().position(|node| node.pid().is_some()).unwrap();
-        self.at(running, words).await
+        let slot = self.cluster.slot_of(key).await.unwrap();
+        self.cluster.primary_of(slot).await.unwrap()
     }
 
     /// Waits until the replica of a primary that was killed has taken its place, and all nodes know it.
@@ -141,27 +125,6 @@ impl Cluster {
                 info.contains("cluster_state:ok") && dead.is_none_or(|dead| dead.contains(",fail "))
             })
             .await;
-        }
-    }
-
-    /// Moves a slot with its keys to another node, as an administrator would by hand.
-    pub(crate) async fn move_slot(&self, slot: u16, from: usize, to: usize) {
-        let (from_id, to_id): (String, String) =
-            (self.at(from, "CLUSTER MYID").await, self.at(to, "CLUSTER MYID").await);
-        self.at::<()>(to, &format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await;
-        self.at::<()>(from, &format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await;
-        let port = self.cluster.nodes()[to].port();
-        loop {
-            let keys: Vec<String> = self.at(from, &format!("CLUSTER GETKEYSINSLOT {slot} 10")).await;
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                self.at::<()>(from, &format!("MIGRATE 127.0.0.1 {port} {key} 0 5000")).await;
-            }
-        }
-        for node in [to, from] {
-            self.at::<()>(node, &format!("CLUSTER SETSLOT {slot} NODE {to_id}")).await;
         }
     }
 

@@ -22,6 +22,11 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
         return Ok(());
     }
     let mut connection = Connection::open_at(server, None, NAME).await?;
+    if !connection.is_clustered() {
+        // Not asked where it is not needed: it takes a permission.
+        server.explored(Err("it is no node of a cluster".to_owned()));
+        return Ok(());
+    }
     let asked = server.address().host().unwrap_or("127.0.0.1");
     match slots(&mut connection, asked).await? {
         Ok(map) => server.explored(Ok(Cluster::new(map))),
