@@ -148,6 +148,12 @@ pub(crate) async fn warn(desk: &mut Desk, config: &Config) -> Result<(), Setback
         }
         Err(error) => {
             tracing::debug!("INFO is not allowed, so the server's eviction policy is not known: {error}");
+            if desk.server().has_successors() && !config.keep.is_zero() {
+                tracing::warn!(
+                    "INFO is not allowed, so commits that a promoted node lacks are not made again; grant +info, or \
+                     say --keep 0s"
+                );
+            }
         }
     }
     if config.maxlen.is_none() {

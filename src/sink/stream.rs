@@ -11,6 +11,7 @@ use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
+use crate::redis::channel::ChannelKind;
 use crate::redis::cluster::Node;
 use crate::redis::setback::Setback;
 
@@ -161,6 +162,13 @@ impl Lane for StreamLane {
     }
 
     async fn tend(&mut self) {
+        let (server, node) = (self.target.server.clone(), self.node().cloned());
+        tokio::select! {
+            biased;
+            // One that has been replaced, and does not know it yet, has nothing to say.
+            () = server.left(node.as_ref(), ChannelKind::Sharded) => self.disconnect(),
+            () = std::future::ready(()) => {}
+        }
         if let Way::Transaction(transaction) = &mut self.way
             && let Err(setback) = transaction.tend(&self.target).await
         {

@@ -27,6 +27,25 @@ async fn a_primary_that_dies_is_replaced_and_other_shards_never_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_primary_is_killed_in_turn_and_comes_back() {
+    let mut cluster = Cluster::start(1).await;
+    let witness = Witness::default();
+    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let load = Load::start(&cluster, 0..3, true, 1_000);
+    load.reaches_all(&group).await;
+    for primary in 0..3 {
+        cluster.cluster.node(primary).kill().unwrap();
+        cluster.is_replaced(primary).await;
+        load.reaches_all(&group).await;
+        // Empty, and the replica of the one that took its place.
+        cluster.cluster.node(primary).restart().await.unwrap();
+        cluster.is_in_order().await;
+        load.reaches_all(&group).await;
+    }
+    load.end(&cluster, group, &witness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_nodes_are_restarted_and_what_was_received_is_appended_once() {
     let mut cluster = Cluster::start_with(|| PrivateServer::builder().appendonly_always(), 0).await;
     let witness = Witness::default();

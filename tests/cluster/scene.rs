@@ -128,6 +128,21 @@ impl Cluster {
         }
     }
 
+    /// Waits until all nodes run, know each other, and every replica has the data of its primary.
+    pub(crate) async fn is_in_order(&self) {
+        for node in 0..self.cluster.nodes().len() {
+            eventually(LIMIT, "all nodes find the cluster in order", async || {
+                let nodes: String = self.at(node, "CLUSTER NODES").await;
+                let info: String = self.at(node, "CLUSTER INFO").await;
+                let replication: String = self.at(node, "INFO replication").await;
+                info.contains("cluster_state:ok")
+                    && !nodes.contains("fail")
+                    && !replication.contains("master_link_status:down")
+            })
+            .await;
+        }
+    }
+
     /// Moves a slot with its keys to another node as the cluster does it by itself, where it can: all at once.
     pub(crate) async fn migrate_slot(&self, slot: u16, from: usize, to: usize) {
         let to_id: String = self.at(to, "CLUSTER MYID").await;

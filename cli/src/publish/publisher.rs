@@ -203,18 +203,18 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
         if self.refused.is_empty() || Instant::now() < self.again {
             return Ok(());
         }
+        // They stay where they are counted, also if this is cancelled.
+        let names: Vec<_> = self.refused.iter().map(|message| message.name).collect();
+        self.find_homes(&names).await?;
         let refused = std::mem::take(&mut self.refused);
-        if let Err(failure) = self.find_homes(&refused).await {
-            self.refused = refused;
-            return Err(failure);
-        }
         self.dispatch(refused).await
     }
 
     /// Sends messages, each to the node that serves its shard. When a stop comes while that is looked for, they are not
     /// sent.
     async fn dispatch(&mut self, messages: Vec<Message>) -> Result<(), Failure> {
-        self.find_homes(&messages).await?;
+        let names: Vec<_> = messages.iter().map(|message| message.name).collect();
+        self.find_homes(&names).await?;
         let mut pipelines: Vec<(Pipeline, Vec<Message>)> = Vec::new();
         pipelines.resize_with(self.connections.nodes(), Default::default);
         for message in messages {
@@ -234,16 +234,16 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
         Ok(())
     }
 
-    async fn find_homes(&mut self, messages: &[Message]) -> Result<(), Failure> {
-        for message in messages {
-            if self.connections.home(message.name).is_some() {
+    async fn find_homes(&mut self, names: &[usize]) -> Result<(), Failure> {
+        for name in names {
+            if self.connections.home(*name).is_some() {
                 continue;
             }
             let stop = self.stop;
             // What is sent again after a stop has its limit there.
             let is_last = stop.is_asked();
             tokio::select! {
-                found = self.connections.find(message.name) => found?,
+                found = self.connections.find(*name) => found?,
                 () = stop.asked(), if !is_last => return Ok(()),
             }
         }
