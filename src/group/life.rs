@@ -103,7 +103,7 @@ impl<P: Processor> Ready<P> {
         };
         let keeper = async {
             tokio::select! {
-                error = keep(&control, &mut membership) => error,
+                error = hold_the_ids(&control, &mut membership) => error,
                 error = look_after(&mut steward) => error,
             }
         };
@@ -147,8 +147,8 @@ async fn dismiss(steward: &mut Option<Steward>) {
     tracing::warn!("what is still pending for this process stays so until its lease is over: {cause}");
 }
 
-/// Keeps the lease for as long as it is asked to. Comes back only when that is refused for good.
-async fn keep(control: &Control, membership: &mut Membership<Control>) -> Error {
+/// Holds the ids by their lease, for as long as it is asked to. Comes back only when that is refused for good.
+async fn hold_the_ids(control: &Control, membership: &mut Membership<Control>) -> Error {
     let forever = CancellationToken::new();
     loop {
         match membership.keep(&forever).await {
