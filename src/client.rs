@@ -87,7 +87,7 @@ impl Router {
     /// Learns from a node's refusal who serves a slot now, if it says so.
     pub fn learn(&self, refusal: &RedisError) {
         if let Some(cluster) = self.0.cluster() {
-            cluster.learn(&answer(refusal), self.0.address().host());
+            cluster.learn(&answer(refusal));
         }
     }
 }

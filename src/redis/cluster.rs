@@ -1,14 +1,15 @@
 //! The nodes of a cluster: which of them is the primary of a slot.
 
+mod map;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::reply::Reply;
+pub(crate) use self::map::{Map, Node};
 use crate::shards::ShardSet;
 use crate::slot::SLOTS;
 
@@ -17,32 +18,16 @@ use crate::slot::SLOTS;
 /// It is asked for again whenever a connection is opened and what is known is not of this moment, and every
 /// [`Cluster::REFRESH`] beside that; what a node says in a `MOVED` counts at once.
 pub(crate) struct Cluster {
-    map: Mutex<Map>,
+    known: Mutex<Known>,
     /// The number of the last change.
     changes: watch::Sender<u64>,
     /// Held by whoever asks the nodes; when they were last asked.
     asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// The right to ask the nodes, for all who want to know.
-pub(crate) struct Turn<'a> {
-    cluster: &'a Cluster,
-    asked: tokio::sync::MutexGuard<'a, Option<Instant>>,
-}
-
-/// The address of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Node {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-/// Which node serves what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Map {
-    ranges: Vec<Range>,
-    /// All nodes that were told of, primaries first.
-    nodes: Vec<Node>,
+#[derive(Default)]
+struct Known {
+    map: Map,
     /// What nodes have said of single slots, and when. It counts for [`Cluster::HEARSAY`], whatever others say that have
     /// not heard of it yet.
     moved: HashMap<u16, (Node, Instant)>,
@@ -50,12 +35,10 @@ pub(crate) struct Map {
     former: Vec<Node>,
 }
 
-/// Neighbouring slots of one primary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Range {
-    first: u16,
-    last: u16,
-    primary: Node,
+/// The right to ask the nodes, for all who want to know.
+pub(crate) struct Turn<'a> {
+    cluster: &'a Cluster,
+    asked: tokio::sync::MutexGuard<'a, Option<Instant>>,
 }
 
 impl Cluster {
@@ -69,7 +52,7 @@ impl Cluster {
 
     pub(crate) fn new(map: Map) -> Self {
         Self {
-            map: Mutex::new(map),
+            known: Mutex::new(Known { map, ..Known::default() }),
             changes: watch::Sender::new(0),
             asked: tokio::sync::Mutex::new(Some(Instant::now())),
         }
@@ -82,22 +65,24 @@ impl Cluster {
 
     /// The slots that no node has, as in `5461-10922`, if there are any.
     pub(crate) fn unserved(&self) -> Option<String> {
-        let map = self.lock();
-        let slots: ShardSet = (0..SLOTS).filter(|slot| map.primary(*slot).is_none()).map(u32::from).collect();
+        let known = self.lock();
+        let slots: ShardSet =
+            (0..SLOTS).filter(|slot| known.primary(*slot).is_none()).map(u32::from).collect();
         (!slots.is_empty()).then(|| slots.to_string())
     }
 
-    /// Learns from a refusal like `MOVED 3999 127.0.0.1:6381`. Where it names no host, that is `host`.
-    pub(crate) fn learn(&self, answer: &str, host: Option<&str>) {
+    /// Learns from a refusal like `MOVED 3999 127.0.0.1:6381`. One that names no host says nothing: the nodes are asked
+    /// before the next connection is opened.
+    pub(crate) fn learn(&self, answer: &str) {
         let mut words = answer.split_whitespace();
         let (Some("MOVED"), Some(slot), Some(to)) = (words.next(), words.next(), words.next()) else {
             return;
         };
-        let (Ok(slot), Some(node)) = (slot.parse(), Node::read(to, host)) else { return };
-        let mut map = self.lock();
-        if map.primary(slot) != Some(&node) {
-            map.moved.insert(slot, (node, Instant::now()));
-            drop(map);
+        let (Ok(slot), Some(node)) = (slot.parse(), Node::read(to)) else { return };
+        let mut known = self.lock();
+        if known.primary(slot) != Some(&node) {
+            known.moved.insert(slot, (node, Instant::now()));
+            drop(known);
             self.changes.send_modify(|change| *change += 1);
         }
     }
@@ -125,23 +110,33 @@ impl Cluster {
     /// Comes back when the node is no part of the cluster any more.
     pub(crate) async fn gone(&self, node: &Node) {
         let mut changes = self.changes.subscribe();
-        while self.lock().nodes.contains(node) {
+        while self.lock().map.nodes().contains(node) {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Map> {
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn primary(&self, slot: u16) -> Option<&Node> {
+        let moved = self.moved.get(&slot).map(|(node, _)| node);
+        moved.or_else(|| self.map.primary(slot))
     }
 }
 
 impl Turn<'_> {
+    /// Nodes of earlier maps that are remembered: the cluster's own limit.
+    const MOST_FORMER: usize = 1000;
+
     /// Whom to ask, best first.
     pub(crate) fn nodes(&self) -> Vec<Node> {
-        let map = self.cluster.lock();
-        map.nodes.iter().chain(&map.former).cloned().collect()
+        let known = self.cluster.lock();
+        known.map.nodes().iter().chain(&known.former).cloned().collect()
     }
 
     /// Ends with what a node has told, if one did.
@@ -150,16 +145,16 @@ impl Turn<'_> {
         let Some((node, mut map)) = told else { return };
         let mut known = self.cluster.lock();
         // Who is not told of now may be the only one to know, later.
-        let others = known.nodes.iter().chain(&known.former).filter(|node| !map.nodes.contains(node));
-        map.former = others.take(Map::MOST_NODES).cloned().collect();
+        let others = known.map.nodes().iter().chain(&known.former).filter(|node| !map.nodes().contains(node));
+        let former = others.take(Self::MOST_FORMER).cloned().collect();
         // Whoever does not answer is not asked first the next time, nor is a node that is no part of what it tells.
-        if let Some(at) = map.nodes.iter().position(|other| Some(other) == node.as_ref()) {
-            map.nodes.swap(0, at);
+        if let Some(node) = node {
+            map.prefer(&node);
         }
-        map.moved = std::mem::take(&mut known.moved);
-        map.moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
-        let changed = (&known.ranges, &known.nodes) != (&map.ranges, &map.nodes) || !map.moved.is_empty();
-        *known = map;
+        let mut moved = known.moved.clone();
+        moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
+        let changed = known.map != map || known.moved != moved;
+        *known = Known { map, moved, former };
         drop(known);
         if changed {
             self.cluster.changes.send_modify(|change| *change += 1);
@@ -167,88 +162,121 @@ impl Turn<'_> {
     }
 }
 
-impl Map {
-    /// The cluster's own limit.
-    const MOST_NODES: usize = 1000;
+#[cfg(test)]
+mod tests {
+    use super::map::tests::{map, node};
+    use super::*;
 
-    /// Reads the answer to `CLUSTER SLOTS`. A node that does not say its host is meant by the one that was asked.
-    pub(crate) fn read(reply: &Reply<'_>, asked: &str) -> Option<Self> {
-        let Reply::Array(Some(entries)) = reply else { return None };
-        let mut map = Self::default();
-        let mut replicas = Vec::new();
-        for entry in entries {
-            let Reply::Array(Some(parts)) = entry else { return None };
-            let [Reply::Int(first), Reply::Int(last), primary, others @ ..] = parts.as_slice() else {
-                return None;
-            };
-            // A node without an address serves nobody.
-            let Some(primary) = Node::of_slots(primary, asked) else { continue };
-            let slot = |slot: i64| u16::try_from(slot).ok().filter(|slot| *slot < SLOTS);
-            if !map.nodes.contains(&primary) {
-                map.nodes.push(primary.clone());
-            }
-            map.ranges.push(Range { first: slot(*first)?, last: slot(*last)?, primary });
-            replicas.extend(others.iter().filter_map(|other| Node::of_slots(other, asked)));
-        }
-        for replica in replicas {
-            if !map.nodes.contains(&replica) {
-                map.nodes.push(replica);
-            }
-        }
-        map.ranges.sort_by_key(|range| range.first);
-        Some(map)
+    /// Node 1 has the lower half of the slots, node 2 the upper one.
+    const HALVES: [(u16, u16, u16); 2] = [(0, 8191, 1), (8192, 16_383, 2)];
+
+    fn cluster() -> Cluster {
+        Cluster::new(map(&HALVES))
     }
 
-    /// Whether every slot has a node.
-    pub(crate) fn is_whole(&self) -> bool {
-        let mut next = 0;
-        for range in &self.ranges {
-            if range.first != next {
-                return false;
-            }
-            next = range.last + 1;
+    async fn told(cluster: &Cluster, by: u16, ranges: &[(u16, u16, u16)]) {
+        let turn = cluster.turn(Duration::ZERO).await.unwrap();
+        turn.end(Some((Some(node(by)), map(ranges))));
+    }
+
+    async fn asked_next(cluster: &Cluster) -> Vec<u16> {
+        let turn = cluster.turn(Duration::ZERO).await.unwrap();
+        turn.nodes().iter().map(|node| node.port).collect()
+    }
+
+    async fn is_over(waiting: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = waiting => true,
+            () = std::future::ready(()) => false,
         }
-        next == SLOTS
     }
 
-    fn primary(&self, slot: u16) -> Option<&Node> {
-        if let Some((node, _)) = self.moved.get(&slot) {
-            return Some(node);
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_sends_us_elsewhere_is_believed_for_two_seconds_whatever_others_say() {
+        let cluster = cluster();
+        cluster.learn("MOVED 7 127.0.0.1:2");
+        assert_eq!(cluster.primary(7), Some(node(2)));
+        assert_eq!(cluster.primary(8), Some(node(1)));
+        told(&cluster, 1, &HALVES).await;
+        assert_eq!(cluster.primary(7), Some(node(2)), "node 1 has not heard of it yet");
+        tokio::time::advance(Cluster::HEARSAY).await;
+        told(&cluster, 1, &HALVES).await;
+        assert_eq!(cluster.primary(7), Some(node(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_where_a_slot_has_left_is_told_also_when_it_was_hearsay() {
+        let cluster = cluster();
+        let (one, two) = (node(1), node(2));
+        assert!(!is_over(cluster.left(7, &one)).await);
+        cluster.learn("MOVED 7 127.0.0.1:2");
+        assert!(is_over(cluster.left(7, &one)).await);
+        let at_two = cluster.left(7, &two);
+        let mut at_two = std::pin::pin!(at_two);
+        assert!(!is_over(at_two.as_mut()).await);
+        tokio::time::advance(Cluster::HEARSAY).await;
+        told(&cluster, 1, &HALVES).await;
+        assert!(is_over(at_two).await, "what was heard has turned out to be wrong");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_word_of_another_node_is_not_learnt() {
+        let cluster = cluster();
+        for answer in [
+            "ASK 7 127.0.0.1:2",
+            "MOVED",
+            "MOVED 7",
+            "MOVED x 127.0.0.1:2",
+            "MOVED 7 127.0.0.1",
+            "MOVED 7 :2",
+            "MOVED 7 ?:2",
+        ] {
+            cluster.learn(answer);
+            assert_eq!(cluster.primary(7), Some(node(1)), "{answer}");
         }
-        let after = self.ranges.partition_point(|range| range.first <= slot);
-        let range = self.ranges.get(after.checked_sub(1)?)?;
-        (slot <= range.last).then_some(&range.primary)
-    }
-}
-
-impl Node {
-    /// Reads `host:port`, where an empty host is the one that was asked.
-    fn read(text: &str, asked: Option<&str>) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        // A node of Redis 7 tells its hostname in brackets behind the port, and it is the same node.
-        let port = port.split(',').next()?.parse().ok()?;
-        let host = if host.is_empty() || host == "?" { asked? } else { host };
-        Some(Self { host: host.to_owned(), port })
+        cluster.learn("MOVED 7 ::1:2");
+        assert_eq!(cluster.primary(7), Some(Node { host: "::1".to_owned(), port: 2 }));
     }
 
-    /// Reads a node of `CLUSTER SLOTS`: host, port, id, and more in later versions.
-    fn of_slots(reply: &Reply<'_>, asked: &str) -> Option<Self> {
-        let Reply::Array(Some(parts)) = reply else { return None };
-        let [host, Reply::Int(port), ..] = parts.as_slice() else { return None };
-        let host = match host {
-            Reply::Bulk(Some(host)) if !host.is_empty() && *host != b"?" => std::str::from_utf8(host).ok()?,
-            Reply::Bulk(_) => asked,
-            _ => return None,
-        };
-        Some(Self { host: host.to_owned(), port: u16::try_from(*port).ok().filter(|port| *port > 0)? })
+    #[tokio::test(start_paused = true)]
+    async fn one_asks_for_all_and_the_one_who_answered_is_asked_first_the_next_time() {
+        let cluster = cluster();
+        assert!(cluster.turn(Cluster::FRESH).await.is_none(), "it was just made");
+        tokio::time::advance(Cluster::FRESH).await;
+        let turn = cluster.turn(Cluster::FRESH).await.unwrap();
+        turn.end(Some((Some(node(2)), map(&HALVES))));
+        assert!(cluster.turn(Cluster::FRESH).await.is_none());
+        assert_eq!(asked_next(&cluster).await, [2, 1]);
+        told(&cluster, 9, &HALVES).await;
+        assert_eq!(asked_next(&cluster).await, [1, 2], "node 9 is no part of what it tells");
     }
-}
 
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_have_left_are_asked_last_and_whoever_is_at_one_is_told() {
+        let cluster = cluster();
+        let one = node(1);
+        told(&cluster, 3, &[(0, 16_383, 3)]).await;
+        assert_eq!(asked_next(&cluster).await, [3, 1, 2]);
+        assert!(is_over(cluster.gone(&one)).await);
+        assert!(!is_over(cluster.gone(&node(3))).await);
+        told(&cluster, 1, &HALVES).await;
+        assert_eq!(asked_next(&cluster).await, [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_stays_where_nobody_answers() {
+        let cluster = cluster();
+        cluster.turn(Duration::ZERO).await.unwrap().end(None);
+        assert_eq!(cluster.primary(16_383), Some(node(2)));
+        assert_eq!(cluster.unserved(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_that_no_node_has_are_named() {
+        let cluster = Cluster::new(map(&[(0, 99, 1), (110, 16_382, 2)]));
+        assert_eq!(cluster.unserved().as_deref(), Some("100-109,16383"));
+        assert_eq!(cluster.primary(105), None);
+        assert!(!is_over(cluster.left(105, &node(1))).await, "nobody else has it");
     }
 }

@@ -303,7 +303,7 @@ impl Server {
             ),
             // It is on its way, or has arrived: the next connection finds it.
             Some(cluster) => {
-                cluster.learn(answer, self.address().host());
+                cluster.learn(answer);
                 return Setback::Passing(answer.to_owned());
             }
             None => format!(

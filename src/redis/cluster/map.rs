@@ -1,0 +1,211 @@
+//! A map of the slots, as a node of a cluster has told it.
+
+use std::fmt;
+
+use crate::redis::reply::Reply;
+use crate::slot::SLOTS;
+
+/// The address of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Node {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Which node serves what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Map {
+    /// By their slots.
+    ranges: Vec<Range>,
+    /// All nodes that were told of, primaries first.
+    nodes: Vec<Node>,
+}
+
+/// Neighbouring slots of one primary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Range {
+    first: u16,
+    last: u16,
+    primary: Node,
+}
+
+impl Map {
+    /// Reads the answer to `CLUSTER SLOTS`. A node that does not say its host is meant by the one that was asked.
+    pub(crate) fn read(reply: &Reply<'_>, asked: &str) -> Option<Self> {
+        let Reply::Array(Some(entries)) = reply else { return None };
+        let mut map = Self::default();
+        let mut replicas = Vec::new();
+        for entry in entries {
+            let Reply::Array(Some(parts)) = entry else { return None };
+            let [Reply::Int(first), Reply::Int(last), primary, others @ ..] = parts.as_slice() else {
+                return None;
+            };
+            // A node without an address serves nobody.
+            let Some(primary) = Node::of_slots(primary, asked) else { continue };
+            let slot = |slot: i64| u16::try_from(slot).ok().filter(|slot| *slot < SLOTS);
+            if !map.nodes.contains(&primary) {
+                map.nodes.push(primary.clone());
+            }
+            map.ranges.push(Range { first: slot(*first)?, last: slot(*last)?, primary });
+            replicas.extend(others.iter().filter_map(|other| Node::of_slots(other, asked)));
+        }
+        for replica in replicas {
+            if !map.nodes.contains(&replica) {
+                map.nodes.push(replica);
+            }
+        }
+        map.ranges.sort_by_key(|range| range.first);
+        Some(map)
+    }
+
+    /// Whether every slot has a node.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut next = 0;
+        for range in &self.ranges {
+            if range.first != next {
+                return false;
+            }
+            next = range.last + 1;
+        }
+        next == SLOTS
+    }
+
+    /// All nodes, those to be asked first at the front.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Has this node asked first, if it is one of them.
+    pub(super) fn prefer(&mut self, node: &Node) {
+        if let Some(at) = self.nodes.iter().position(|other| other == node) {
+            self.nodes.swap(0, at);
+        }
+    }
+
+    pub(super) fn primary(&self, slot: u16) -> Option<&Node> {
+        let after = self.ranges.partition_point(|range| range.first <= slot);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        (slot <= range.last).then_some(&range.primary)
+    }
+}
+
+impl Node {
+    /// Reads `host:port`, of which the host may be an IPv6 address.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let is_named = !host.is_empty() && host != "?";
+        is_named.then_some(Self { host: host.to_owned(), port: port.parse().ok()? })
+    }
+
+    /// Reads a node of `CLUSTER SLOTS`: host, port, id, and more in later versions.
+    fn of_slots(reply: &Reply<'_>, asked: &str) -> Option<Self> {
+        let Reply::Array(Some(parts)) = reply else { return None };
+        let [host, Reply::Int(port), ..] = parts.as_slice() else { return None };
+        let host = match host {
+            Reply::Bulk(Some(host)) if !host.is_empty() && *host != b"?" => std::str::from_utf8(host).ok()?,
+            Reply::Bulk(_) => asked,
+            _ => return None,
+        };
+        Some(Self { host: host.to_owned(), port: u16::try_from(*port).ok().filter(|port| *port > 0)? })
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::redis::reply::parse;
+
+    pub(crate) fn node(port: u16) -> Node {
+        Node { host: "127.0.0.1".to_owned(), port }
+    }
+
+    /// Ranges of slots, each with the port of its primary.
+    pub(crate) fn map(ranges: &[(u16, u16, u16)]) -> Map {
+        let mut text = format!("*{}\r\n", ranges.len());
+        for (first, last, port) in ranges {
+            text += &format!("*3\r\n:{first}\r\n:{last}\r\n{}", told("127.0.0.1", *port));
+        }
+        read(&text).unwrap()
+    }
+
+    /// A node as `CLUSTER SLOTS` has it in Redis 7.
+    fn told(host: &str, port: u16) -> String {
+        format!("*4\r\n${}\r\n{host}\r\n:{port}\r\n$2\r\nid\r\n*0\r\n", host.len())
+    }
+
+    fn read(text: &str) -> Option<Map> {
+        let (reply, used) = parse(text.as_bytes()).unwrap().unwrap();
+        assert_eq!(used, text.len());
+        Map::read(&reply, "asked")
+    }
+
+    fn of_all_slots(host: &str, port: u16) -> Option<Map> {
+        read(&format!("*1\r\n*3\r\n:0\r\n:16383\r\n{}", told(host, port)))
+    }
+
+    #[test]
+    fn each_slot_has_the_primary_of_its_range() {
+        let map = map(&[(8192, 16_383, 2), (0, 8191, 1)]);
+        for (slot, port) in [(0, 1), (8191, 1), (8192, 2), (16_383, 2)] {
+            assert_eq!(map.primary(slot), Some(&node(port)), "{slot}");
+        }
+        assert!(map.is_whole());
+    }
+
+    #[test]
+    fn a_map_with_a_hole_is_not_whole() {
+        for ranges in [&[][..], &[(0, 16_382, 1)], &[(1, 16_383, 1)], &[(0, 99, 1), (101, 16_383, 2)]] {
+            assert!(!map(ranges).is_whole(), "{ranges:?}");
+        }
+        let map = map(&[(0, 99, 1), (101, 16_383, 2)]);
+        assert_eq!((map.primary(100), map.primary(99)), (None, Some(&node(1))));
+    }
+
+    #[test]
+    fn replicas_can_be_asked_as_well() {
+        let (primary, replica) = (told("127.0.0.1", 1), told("127.0.0.1", 4));
+        let map = read(&format!("*1\r\n*4\r\n:0\r\n:16383\r\n{primary}{replica}")).unwrap();
+        assert_eq!(map.nodes(), [node(1), node(4)]);
+        assert_eq!(map.primary(5), Some(&node(1)));
+    }
+
+    #[test]
+    fn a_node_that_does_not_name_its_host_is_where_the_one_is_that_was_asked() {
+        for host in ["", "?"] {
+            let map = of_all_slots(host, 7000).unwrap();
+            assert_eq!(map.primary(0), Some(&Node { host: "asked".to_owned(), port: 7000 }), "{host:?}");
+        }
+        let unknown = "*1\r\n*3\r\n:0\r\n:16383\r\n*4\r\n$-1\r\n:7000\r\n$2\r\nid\r\n*0\r\n";
+        assert_eq!(read(unknown).unwrap().nodes()[0].host, "asked");
+    }
+
+    #[test]
+    fn a_node_without_a_port_serves_nobody() {
+        let map = of_all_slots("127.0.0.1", 0).unwrap();
+        assert_eq!((map.primary(0), map.nodes().len(), map.is_whole()), (None, 0, false));
+    }
+
+    #[test]
+    fn what_is_no_map_is_none() {
+        for text in ["+OK\r\n", "*1\r\n:1\r\n", "*1\r\n*2\r\n:0\r\n:1\r\n"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let beyond = format!("*1\r\n*3\r\n:0\r\n:16384\r\n{}", told("127.0.0.1", 1));
+        assert_eq!(read(&beyond), None);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_shown_in_brackets() {
+        let node = of_all_slots("::1", 7000).unwrap().nodes()[0].clone();
+        assert_eq!((node.to_string(), Node::read("::1:7000")), ("[::1]:7000".to_owned(), Some(node)));
+    }
+}
