@@ -37,6 +37,8 @@ pub(super) struct Commit {
     /// How many answers it had.
     pub(super) answers: usize,
     at: Instant,
+    /// Whether it was sent once more, and not answered yet.
+    pub(super) again: bool,
     pub(super) commands: Vec<u8>,
     /// The memory that they take; none where they are gone.
     reservation: Option<Reservation>,
@@ -84,7 +86,8 @@ impl Kept {
                 reservation => break reservation,
             }
         };
-        let commit = Commit { number, messages, answers, at: Instant::now(), commands, reservation };
+        let commit =
+            Commit { number, messages, answers, at: Instant::now(), again: false, commands, reservation };
         self.commits.push_back(commit);
         if self.commits.back().is_some_and(|commit| commit.reservation.is_none()) {
             // Not even the memory of this one is there.
@@ -180,14 +183,20 @@ impl Kept {
 
     /// The first commit after this number that can be made again; and how many messages were in those between, which
     /// cannot. Those are told once.
-    pub(super) fn after(&mut self, made: u64) -> (u64, Option<&Commit>) {
+    pub(super) fn after(&mut self, made: u64) -> (u64, Option<&mut Commit>) {
         let from = self.commits.partition_point(|commit| commit.number <= made);
         let mut gone = 0;
         while from < self.bare {
             gone += self.commits.remove(from).map_or(0, |commit| commit.messages);
             self.bare -= 1;
         }
-        (gone, self.commits.get(from))
+        (gone, self.commits.get_mut(from))
+    }
+
+    /// How many messages were in the commits up to this number that were sent again: it was made, though nobody has said so.
+    pub(super) fn made_again(&mut self, made: u64) -> u64 {
+        let made = self.commits.iter_mut().take_while(|commit| commit.number <= made);
+        made.map(|commit| if std::mem::take(&mut commit.again) { commit.messages } else { 0 }).sum()
     }
 
     /// Those that are kept were made again just now.
@@ -301,6 +310,16 @@ mod tests {
         assert_eq!(next(&mut kept, 4), (0, None));
         kept.answered(4, of(1, 1));
         assert_eq!((kept.commits.len(), kept.bare, keep.memory.used()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repetition_without_an_answer_counts_once_it_is_known_to_be_made() {
+        let keep = keep(1000);
+        let mut kept = kept(1..=3, &keep);
+        kept.after(1).1.unwrap().again = true;
+        assert_eq!(kept.made_again(1), 0);
+        assert_eq!(kept.made_again(2), 10);
+        assert_eq!(kept.made_again(3), 0, "once");
     }
 
     #[tokio::test(start_paused = true)]

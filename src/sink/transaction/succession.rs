@@ -72,9 +72,12 @@ impl Transaction {
         {
             tenure.end(WENT_BACK);
         }
-        // A hash that replicas had, and that is gone, was deleted by somebody: the records are there.
-        let deleted = forgotten && self.kept.was_replicated();
-        if another && made < self.confirmed && !deleted {
+        // The answer to a repetition may have been lost.
+        target.counts.repeat(self.kept.made_again(made));
+        // Where the hash is there, only a server that went back has a lower number in it. A hash that is gone may have
+        // been deleted: certainly so where replicas had it, or it is the same server.
+        let deleted = forgotten && (!another || self.kept.was_replicated());
+        if made < self.confirmed && !deleted {
             self.repeat(&mut connected.connection, target, made).await?;
         }
         if another && made >= self.confirmed {
@@ -98,6 +101,7 @@ impl Transaction {
                 lost += gone;
             }
             let Some(commit) = commit else { break };
+            commit.again = true;
             let Exchanged { refusal, executed, watched } =
                 exchange(connection, target, &commit.commands, commit.answers).await?;
             if let Some(answer) = refusal.or(watched) {
@@ -113,6 +117,7 @@ impl Transaction {
                     });
                 }
             }
+            commit.again = false;
             target.counts.repeat(commit.messages);
             repeated += commit.messages;
             made = commit.number;
