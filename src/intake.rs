@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Buffer, Reservation};
 use crate::config::Overflow;
-use crate::ledger::{Counts, Gap};
+use crate::ledger::Counts;
 use crate::message::{Batch, Entries, Origin, Span};
 use crate::queue::{Demand, Queue};
 use crate::spill::Spill;
@@ -185,7 +185,7 @@ impl Intake {
         tracing::warn!(
             "gap of {duration:.1?} in {channel}: {cause}; what was published meanwhile did not reach us"
         );
-        self.counts.gap(Gap { cause, duration });
+        self.counts.gap(cause, duration);
     }
 
     async fn reserve(&self, cost: usize) -> Option<Reservation> {

@@ -1,11 +1,14 @@
 //! The ledger: what became of every message.
 
-use std::collections::VecDeque;
+mod gaps;
+
 use std::fmt;
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+pub use self::gaps::{Gap, Gaps};
 
 /// What became of every message, at one moment. Always,
 /// `received + drained = processed + rejected + dropped + abandoned + taken over + spilled + in flight`.
@@ -55,28 +58,6 @@ pub struct Ledger {
     pub gaps: Gaps,
 }
 
-/// The gaps of a group's life.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Gaps {
-    /// How many there were.
-    pub count: u64,
-    /// How long they were together.
-    pub total: Duration,
-    /// The latest ones, oldest first, 100 at most.
-    pub latest: VecDeque<Gap>,
-}
-
-/// A span of time in which messages may have been published without reaching us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Gap {
-    /// Why, in words.
-    pub cause: String,
-    /// From the last byte of the old connection to the confirmed subscription of the new one.
-    pub duration: Duration,
-}
-
 impl Ledger {
     /// Messages that were received, and of which it is not yet known what becomes of them.
     #[must_use]
@@ -94,32 +75,27 @@ impl Ledger {
 }
 
 impl Sum for Ledger {
-    /// What became of the messages of several groups. Of their latest gaps it has the last ones of each, one group after
-    /// the other.
+    /// What became of the messages of several groups.
     fn sum<I: Iterator<Item = Self>>(ledgers: I) -> Self {
-        ledgers.fold(Self::default(), |sum, ledger| {
-            let Gaps { count, total, mut latest } = sum.gaps;
-            latest.extend(ledger.gaps.latest);
-            Self {
-                received: sum.received + ledger.received,
-                processed: sum.processed + ledger.processed,
-                skipped: sum.skipped + ledger.skipped,
-                rejected: sum.rejected + ledger.rejected,
-                dropped: sum.dropped + ledger.dropped,
-                abandoned: sum.abandoned + ledger.abandoned,
-                taken_over: sum.taken_over + ledger.taken_over,
-                spilled: sum.spilled + ledger.spilled,
-                drained: sum.drained + ledger.drained,
-                spill_lost: sum.spill_lost + ledger.spill_lost,
-                inherited: sum.inherited + ledger.inherited,
-                deleted: sum.deleted + ledger.deleted,
-                trimmed: sum.trimmed + ledger.trimmed,
-                trimmed_unknown: sum.trimmed_unknown + ledger.trimmed_unknown,
-                group_lost: sum.group_lost + ledger.group_lost,
-                repeated: sum.repeated + ledger.repeated,
-                lost: sum.lost + ledger.lost,
-                gaps: Gaps { count: count + ledger.gaps.count, total: total + ledger.gaps.total, latest },
-            }
+        ledgers.fold(Self::default(), |sum, ledger| Self {
+            received: sum.received + ledger.received,
+            processed: sum.processed + ledger.processed,
+            skipped: sum.skipped + ledger.skipped,
+            rejected: sum.rejected + ledger.rejected,
+            dropped: sum.dropped + ledger.dropped,
+            abandoned: sum.abandoned + ledger.abandoned,
+            taken_over: sum.taken_over + ledger.taken_over,
+            spilled: sum.spilled + ledger.spilled,
+            drained: sum.drained + ledger.drained,
+            spill_lost: sum.spill_lost + ledger.spill_lost,
+            inherited: sum.inherited + ledger.inherited,
+            deleted: sum.deleted + ledger.deleted,
+            trimmed: sum.trimmed + ledger.trimmed,
+            trimmed_unknown: sum.trimmed_unknown + ledger.trimmed_unknown,
+            group_lost: sum.group_lost + ledger.group_lost,
+            repeated: sum.repeated + ledger.repeated,
+            lost: sum.lost + ledger.lost,
+            gaps: sum.gaps.and(ledger.gaps),
         })
     }
 }
@@ -262,15 +238,10 @@ impl Counts {
         self.dropped.fetch_add(messages, Ordering::AcqRel);
     }
 
-    pub(crate) fn gap(&self, gap: Gap) {
-        const KEPT: usize = 100;
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        gaps.count += 1;
-        gaps.total += gap.duration;
-        if gaps.latest.len() == KEPT {
-            gaps.latest.pop_front();
-        }
-        gaps.latest.push_back(gap);
+    /// A gap that is over now.
+    pub(crate) fn gap(&self, cause: String, duration: Duration) {
+        let gap = Gap { cause, duration, ended: SystemTime::now() };
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).add(gap);
     }
 
     /// The ledger at this moment.
@@ -383,14 +354,12 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_counted_for_ever_and_kept_for_a_while() {
+    fn the_sum_of_the_gaps_is_told() {
         let counts = Counts::default();
         for n in 0..150 {
-            counts.gap(Gap { cause: n.to_string(), duration: Duration::from_millis(10) });
+            counts.gap(n.to_string(), Duration::from_millis(10));
         }
         let ledger = counts.read();
-        assert_eq!((ledger.gaps.count, ledger.gaps.latest.len()), (150, 100));
-        assert_eq!(ledger.gaps.latest[0].cause, "50");
         assert!(ledger.to_string().ends_with("; 150 gaps of 1.5s together"), "{ledger}");
     }
 }

@@ -91,8 +91,7 @@ struct Report {
     shards: Vec<Self>,
 }
 
-/// The same at the end. `processed` contains `skipped`, `repeated` and `lost`; `latest_gaps` are 100 at most of each
-/// shard, oldest first.
+/// The same at the end. `processed` contains `skipped`, `repeated` and `lost`; `latest_gaps` are 100 at most, oldest first.
 #[derive(Serialize)]
 struct Account<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,8 +149,11 @@ impl Report {
 impl<'a> Account<'a> {
     fn new(figures: &'a Figures, shards: &'a [Figures]) -> Self {
         let ledger = &figures.ledger;
-        let gap =
-            |gap: &'a redis_consumer_group::Gap| Gap { cause: &gap.cause, seconds: seconds(gap.duration) };
+        let gap = |gap: &'a redis_consumer_group::Gap| Gap {
+            ended: humantime::format_rfc3339_millis(gap.ended).to_string(),
+            seconds: seconds(gap.duration),
+            cause: &gap.cause,
+        };
         Self {
             shard: figures.shard,
             received: ledger.received,
@@ -191,8 +193,10 @@ struct Behind {
 
 #[derive(Serialize)]
 struct Gap<'a> {
-    cause: &'a str,
+    /// In UTC.
+    ended: String,
     seconds: f64,
+    cause: &'a str,
 }
 
 fn json(line: &Line<'_>) -> String {

@@ -20,7 +20,7 @@ use crate::config::{Config, Overflow, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::intake::{Intake, Limit};
-use crate::ledger::{Counts, Gap, Ledger};
+use crate::ledger::{Counts, Ledger};
 use crate::processor::Processor;
 use crate::queue::Queue;
 use crate::rate::Rate;
@@ -276,7 +276,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         }
         if !source_tasks.is_empty() && config.source != SourceKind::Stream {
             let cause = "the group was ended before the server had confirmed that it left".to_owned();
-            shared.counts.gap(Gap { cause, duration: stopping.elapsed() });
+            shared.counts.gap(cause, stopping.elapsed());
         }
         source_tasks.shutdown().await;
         drain_tasks.shutdown().await;

@@ -7,7 +7,8 @@ use crate::backlog::Backlog;
 use crate::consumer::Consumer;
 use crate::ledger::Ledger;
 
-/// One shard of a running group, or all of a group that has none.
+/// One shard of a running group, or all of a group that has none. A clone shows the same figures.
+#[derive(Clone)]
 pub struct Shard {
     number: Option<u32>,
     consumers: Vec<Consumer>,

@@ -1,0 +1,85 @@
+//! The spans of time in which nothing could be received.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+/// The gaps of a group's life.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gaps {
+    /// How many there were.
+    pub count: u64,
+    /// How long they were together.
+    pub total: Duration,
+    /// The latest ones, oldest first, 100 at most.
+    pub latest: VecDeque<Gap>,
+}
+
+/// A span of time in which messages may have been published without reaching us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// Why, in words.
+    pub cause: String,
+    /// From the last byte of the old connection to the confirmed subscription of the new one.
+    pub duration: Duration,
+    /// When it was over, by this machine's clock.
+    pub ended: SystemTime,
+}
+
+impl Gaps {
+    const MOST_LATEST: usize = 100;
+
+    pub(super) fn add(&mut self, gap: Gap) {
+        self.count += 1;
+        self.total += gap.duration;
+        self.latest.push_back(gap);
+        self.forget();
+    }
+
+    /// The gaps of two groups.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.count += other.count;
+        self.total += other.total;
+        self.latest.extend(other.latest);
+        self.latest.make_contiguous().sort_by_key(|gap| gap.ended);
+        self.forget();
+        self
+    }
+
+    fn forget(&mut self) {
+        let older = self.latest.len().saturating_sub(Self::MOST_LATEST);
+        self.latest.drain(..older);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(second: u64) -> Gap {
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        Gap { cause: second.to_string(), duration: Duration::from_millis(10), ended }
+    }
+
+    fn gaps(seconds: impl Iterator<Item = u64>) -> Gaps {
+        let mut gaps = Gaps::default();
+        seconds.for_each(|second| gaps.add(gap(second)));
+        gaps
+    }
+
+    #[test]
+    fn they_are_counted_for_ever_and_kept_for_a_while() {
+        let gaps = gaps(0..150);
+        assert_eq!((gaps.count, gaps.total), (150, Duration::from_millis(1500)));
+        assert!(gaps.latest.into_iter().eq((50..150).map(gap)));
+    }
+
+    #[test]
+    fn of_several_groups_the_latest_are_kept_whosever_they_are() {
+        let (even, odd) = (gaps((0..120).step_by(2)), gaps((1..120).step_by(2)));
+        let both = even.and(odd);
+        assert_eq!((both.count, both.total), (120, Duration::from_millis(1200)));
+        assert!(both.latest.into_iter().eq((20..120).map(gap)));
+    }
+}
