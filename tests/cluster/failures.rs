@@ -2,25 +2,33 @@
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis_private_server::PrivateServer;
 use tokio::time::sleep;
 
 use crate::load::{Load, Witness};
+use crate::pauses::Pauses;
 use crate::proxy::Proxy;
 use crate::scene::{Cluster, input, output, settled};
 use crate::support::{LIMIT, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_dies_is_replaced_and_other_shards_never_stop() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start_without_full_coverage(1).await;
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
     let load = Load::start(&cluster, 0..3, true, 1_000);
     load.reaches_all(&group).await;
-    let dead = cluster.primary_of(&input(0, true)).await;
+    let channel = input(0, true);
+    let dead = cluster.primary_of(&channel).await;
+    let pauses = Pauses::of(&group);
     cluster.cluster.node(dead).kill().unwrap();
+    let back = cluster.is_subscribed_after_promotion(dead + 3, &channel).await;
     cluster.is_replaced(dead).await;
     load.reaches_all(&group).await;
+    let pauses = pauses.end().await;
+    println!("subscribed {back:.1?} after the promotion; the shards stood still for {pauses:.2?} at most");
+    assert!(pauses[1..].iter().all(|pause| *pause < pauses[0] / 2), "{pauses:?}");
     let ledgers = load.end(&cluster, group, &witness).await;
     assert!(ledgers[0].gaps.count > 0, "{ledgers:?}");
     assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
@@ -82,12 +90,13 @@ async fn a_failover_by_hand_is_followed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Cluster::start_without_full_coverage(1).await;
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
     let load = Load::start(&cluster, 0..3, true, 1_000);
     load.reaches_all(&group).await;
     let frozen = cluster.primary_of(&input(0, true)).await;
+    let pauses = Pauses::of(&group);
     cluster.cluster.nodes()[frozen].freeze().unwrap();
     // What is tested: a node that is silent for this long.
     sleep(Duration::from_secs(10)).await;
@@ -95,13 +104,15 @@ async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back(
     cluster.cluster.nodes()[frozen].thaw().unwrap();
     sleep(Duration::from_secs(2)).await;
     load.reaches_all(&group).await;
+    let pauses = pauses.end().await;
+    assert!(pauses[1..].iter().all(|pause| *pause < pauses[0] / 2), "{pauses:?}");
     let ledgers = load.end(&cluster, group, &witness).await;
     assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_out() {
-    let cluster = Cluster::start(0).await;
+    let cluster = Cluster::start_without_full_coverage(0).await;
     let node = cluster.primary_of(&input(0, true)).await;
     let proxy = Proxy::before(cluster.cluster.nodes()[node].addr()).await;
     cluster.at::<()>(node, &format!("CONFIG SET cluster-announce-port {}", proxy.port)).await;
@@ -120,11 +131,14 @@ async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_ou
         load.reaches(shard).await;
     }
     let before = proxy.connections();
+    let pauses = Pauses::of(&group);
     proxy.close();
     eventually(Duration::from_secs(6), "the silence is noticed", async || proxy.connections() > before).await;
     for shard in &group.shards()[1..] {
         load.reaches(shard).await;
     }
+    let pauses = pauses.end().await;
+    assert!(pauses[1..].iter().all(|pause| *pause < pauses[0] / 2), "{pauses:?}");
     proxy.open();
     let shard = &group.shards()[0];
     eventually(LIMIT, "what is published behind the proxy is received", async || {
@@ -141,7 +155,7 @@ async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_ou
 async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
     let mut cluster = Cluster::start(1).await;
     let witness = Witness::default();
-    let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
+    let group = witness.beside(cluster.group(3, true).keep(LIMIT)).start().await.unwrap();
     let load = Load::start(&cluster, 0..3, true, 1_000);
     load.reaches_all(&group).await;
     let primary = cluster.primary_of(&input(0, true)).await;
@@ -160,7 +174,7 @@ async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
 async fn they_are_repeated_also_when_nothing_more_is_published() {
     for stops in [false, true] {
         let mut cluster = Cluster::start(1).await;
-        let group = cluster.group(1, true).start().await.unwrap();
+        let group = cluster.group(1, true).keep(LIMIT).start().await.unwrap();
         let channel = input(0, true);
         let primary = cluster.primary_of(&channel).await;
         let mut published = cluster.publish(&channel, 100).await;
@@ -212,6 +226,48 @@ async fn what_was_not_kept_is_lost_by_a_failover_and_counted() {
     let appended = cluster.ids_in(&output(0, true)).await.len() as u64;
     assert!(ledger.lost > 0, "{ledger}");
     assert_eq!(appended, ledger.processed - ledger.lost, "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
+    let cluster = Cluster::start(1).await;
+    let group = cluster.group(1, true).consumers(1).start().await.unwrap();
+    let (channel, output) = (input(0, true), output(0, true));
+    let primary = cluster.primary_of(&channel).await;
+    let mut published = cluster.publish(&channel, 100).await;
+    settled(&group, published.len()).await;
+    cut_off_from_its_primary(&cluster, primary).await;
+    let node = &mut cluster.node(primary).await;
+    let (before, number) = (cluster.ids_in(&output).await.len(), lane_number(node).await);
+    published.extend(cluster.publish(&channel, 100).await);
+    settled(&group, published.len()).await;
+    // What a failover to and fro leaves behind that nobody was connected to see: all of it in one step.
+    let entries: Vec<(String, Vec<(String, String)>)> =
+        redis::cmd("XRANGE").arg(&output).arg("-").arg("+").query_async(node).await.unwrap();
+    let (lane, number) = number;
+    let mut back = redis::pipe();
+    back.atomic().cmd("XDEL").arg(&output);
+    for (id, _) in &entries[before..] {
+        back.arg(id);
+    }
+    back.cmd("HSET").arg(lane).arg("number").arg(number);
+    back.exec_async(node).await.unwrap();
+    cluster.at::<()>(primary, "CLIENT KILL TYPE normal SKIPME yes").await;
+    eventually(LIMIT, "all of it is in the output again", async || {
+        cluster.ids_in(&output).await.len() == published.len()
+    })
+    .await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
+}
+
+/// The key of the one lane at this node, and the number of its last commit.
+async fn lane_number(node: &mut MultiplexedConnection) -> (String, u64) {
+    let lanes: Vec<String> =
+        redis::cmd("KEYS").arg("messages:processed:*:lane:*").query_async(node).await.unwrap();
+    let [lane] = <[String; 1]>::try_from(lanes).unwrap();
+    let number = redis::cmd("HGET").arg(&lane).arg("number").query_async(node).await.unwrap();
+    (lane, number)
 }
 
 /// Keeps the replica of a primary from hearing what happens from now on: it has another password than its primary.

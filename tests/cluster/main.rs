@@ -3,8 +3,10 @@
 //! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=8`. Those in a module
 //! `long` are ignored, and run by `scripts/test --long`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "how long it took, for those who want to know: -- --nocapture")]
 
 mod load;
+mod pauses;
 mod proxy;
 mod scene;
 #[path = "../support/mod.rs"]

@@ -72,7 +72,10 @@ async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
     assert!(ledgers[0].gaps.count >= moves, "{ledgers:?}");
     assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
     // All of one resubscription: the loss of one node's word that the slot has left, and another's that it is there.
-    let longest = ledgers[0].gaps.latest.iter().map(|gap| gap.duration).max().unwrap();
+    let mut gaps: Vec<_> = ledgers[0].gaps.latest.iter().map(|gap| gap.duration).collect();
+    gaps.sort_unstable();
+    let longest = gaps[gaps.len() - 1];
+    println!("{moves} moves; gaps of {:.1?}, the longest {longest:.1?}", gaps[gaps.len() / 2]);
     assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::{FromRedisValue, cmd, pipe};
+use redis::{AsyncConnectionConfig, FromRedisValue, cmd, pipe};
 use redis_consumer_group::{Builder, ConsumerGroup, JsonProcessor, Shards, SourceKind};
 use redis_private_server::{PrivateCluster, PrivateServer};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
@@ -22,6 +23,12 @@ impl Cluster {
     /// Three primaries, each with so many replicas.
     pub(crate) async fn start(replicas: usize) -> Self {
         Self::start_with(PrivateServer::builder, replicas).await
+    }
+
+    /// The same, where the nodes that are left go on while others are away.
+    pub(crate) async fn start_without_full_coverage(replicas: usize) -> Self {
+        Self::start_with(|| PrivateServer::builder().arg("cluster-require-full-coverage", "no"), replicas)
+            .await
     }
 
     pub(crate) async fn start_with(
@@ -53,11 +60,6 @@ impl Cluster {
             .lease(Duration::from_secs(2))
     }
 
-    /// What opens connections that follow what moves.
-    pub(crate) fn client(&self) -> ClusterClient {
-        self.client.clone()
-    }
-
     /// A connection that follows what moves.
     pub(crate) async fn connection(&self) -> ClusterConnection {
         let mut last = None;
@@ -74,7 +76,8 @@ impl Cluster {
     /// A connection to one of the nodes, for what is asked of it alone.
     pub(crate) async fn node(&self, at: usize) -> MultiplexedConnection {
         let client = redis::Client::open(self.cluster.nodes()[at].unix_url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
     /// Runs a command given as words at one of the nodes.
@@ -111,6 +114,26 @@ impl Cluster {
     pub(crate) async fn primary_of(&self, key: &str) -> usize {
         let slot = self.cluster.slot_of(key).await.unwrap();
         self.cluster.primary_of(slot).await.unwrap()
+    }
+
+    /// Waits until a replica has become a primary, and then until somebody is subscribed to the channel there: how long
+    /// that took from the promotion.
+    pub(crate) async fn is_subscribed_after_promotion(&self, replica: usize, channel: &str) -> Duration {
+        let node = &mut self.node(replica).await;
+        let promoted = async || {
+            let info: String = cmd("INFO").arg("replication").query_async(&mut node.clone()).await.unwrap();
+            info.contains("role:master")
+        };
+        eventually(LIMIT, "the replica is promoted", promoted).await;
+        let since = Instant::now();
+        let subscribed = async || {
+            let mut ask = cmd("PUBSUB");
+            let (_, heard): (String, u64) =
+                ask.arg("SHARDNUMSUB").arg(channel).query_async(&mut node.clone()).await.unwrap();
+            heard > 0
+        };
+        eventually(LIMIT, "the channel is subscribed at the promoted node", subscribed).await;
+        since.elapsed()
     }
 
     /// Waits until the replica of a primary that was killed has taken its place, and all nodes know it.
