@@ -35,7 +35,7 @@ pub struct Builder {
     config: Config,
     pub(crate) role: Role,
     #[cfg(feature = "tls")]
-    tls: Option<ClientCertificates>,
+    tls: Option<(ClientCertificates, Option<Certificates>)>,
 }
 
 impl Builder {
@@ -80,7 +80,14 @@ impl Builder {
     /// with TLS is taken.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, clients: ClientCertificates) -> Self {
-        self.tls = Some(clients);
+        self.tls = Some((clients, None));
+        self
+    }
+
+    /// The same with certificates that other servers have too, so that they trust each other.
+    #[cfg(feature = "tls")]
+    pub fn tls_with(mut self, clients: ClientCertificates, certificates: &Certificates) -> Self {
+        self.tls = Some((clients, Some(certificates.clone())));
         self
     }
 
@@ -99,8 +106,8 @@ impl Builder {
         let config = self.config;
         #[cfg(feature = "tls")]
         let (config, certificates) = match self.tls {
-            Some(clients) => {
-                let certificates = Certificates::make(folder.path())?;
+            Some((clients, shared)) => {
+                let certificates = shared.map_or_else(Certificates::make, Ok)?;
                 let tls = Some(certificates.config_lines(clients));
                 (Config { tls, ..config }, Some(certificates))
             }
@@ -164,7 +171,7 @@ impl fmt::Debug for Builder {
 }
 
 /// A folder that only its owner can open. Where the usual place is too deep for a socket, `/tmp`.
-fn private_folder() -> io::Result<TempDir> {
+pub(crate) fn private_folder() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     // With the owner's pid, so that a folder says whose it is.
     let prefix = format!("redis-private-{}-", std::process::id());

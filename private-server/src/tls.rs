@@ -1,10 +1,11 @@
-//! Certificates for one private server.
+//! Certificates for private servers.
 
 use std::{
     fs::OpenOptions,
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rcgen::{
@@ -12,7 +13,9 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use crate::{Error, config::quote};
+use tempfile::TempDir;
+
+use crate::{Error, builder::private_folder, config::quote};
 
 /// What the server wants to see of its clients (`tls-auth-clients`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +28,15 @@ pub enum ClientCertificates {
     Required,
 }
 
-/// A CA made for this server alone, and what it signed. PEM files in the server's folder, gone with it.
+/// A CA made for one server, or for several that have to trust each other, and what it signed. PEM files in a folder that
+/// only its owner can open, gone with the last one that has them.
+#[derive(Debug, Clone)]
+pub struct Certificates(Arc<Files>);
+
 #[derive(Debug)]
-pub struct Certificates {
+struct Files {
+    /// Removed with this.
+    _folder: TempDir,
     ca: PathBuf,
     server: PathBuf,
     server_key: PathBuf,
@@ -38,30 +47,37 @@ pub struct Certificates {
 impl Certificates {
     /// The certificate of the CA: what a client has to trust.
     pub fn ca(&self) -> &Path {
-        &self.ca
+        &self.0.ca
     }
 
     /// The server's certificate, for `localhost`, `127.0.0.1` and `::1`.
     pub fn server(&self) -> &Path {
-        &self.server
+        &self.0.server
     }
 
     /// The key of the server's certificate.
     pub fn server_key(&self) -> &Path {
-        &self.server_key
+        &self.0.server_key
     }
 
     /// A certificate for a client, signed by the CA.
     pub fn client(&self) -> &Path {
-        &self.client
+        &self.0.client
     }
 
     /// The key of the client's certificate.
     pub fn client_key(&self) -> &Path {
-        &self.client_key
+        &self.0.client_key
     }
 
-    pub(crate) fn make(folder: &Path) -> Result<Self, Error> {
+    /// Makes them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificates`], or [`Error::Io`] with the file that cannot be written.
+    pub fn make() -> Result<Self, Error> {
+        let place = private_folder().map_err(Error::io("make a temporary folder"))?;
+        let folder = place.path();
         let authority_key = KeyPair::generate()?;
         let mut authority = named("redis-private-server CA", Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -74,7 +90,7 @@ impl Certificates {
             signed(folder, "server", names, ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
         let (client, client_key) =
             signed(folder, "client", Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
-        Ok(Self { ca, server, server_key, client, client_key })
+        Ok(Self(Arc::new(Files { _folder: place, ca, server, server_key, client, client_key })))
     }
 
     pub(crate) fn config_lines(&self, clients: ClientCertificates) -> Vec<String> {
@@ -85,10 +101,13 @@ impl Certificates {
             ClientCertificates::Required => "yes",
         };
         vec![
-            line("tls-ca-cert-file", &self.ca),
-            line("tls-cert-file", &self.server),
-            line("tls-key-file", &self.server_key),
+            line("tls-ca-cert-file", self.ca()),
+            line("tls-cert-file", self.server()),
+            line("tls-key-file", self.server_key()),
             format!("tls-auth-clients {clients}"),
+            // With each other as well.
+            "tls-replication yes".to_owned(),
+            "tls-cluster yes".to_owned(),
         ]
     }
 }

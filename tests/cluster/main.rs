@@ -12,8 +12,10 @@ mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acl;
 mod failures;
 mod moves;
 mod refusals;
 mod shards;
 mod sources;
+mod tls;

@@ -12,3 +12,4 @@ mod support;
 mod failovers;
 mod passwords;
 mod refusals;
+mod tls;

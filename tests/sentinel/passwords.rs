@@ -4,7 +4,8 @@ use redis_consumer_group::{ConsumerGroup, Error};
 use redis_private_server::PrivateServer;
 
 use crate::load::publish;
-use crate::scene::{SERVICE, Service};
+use crate::scene::{SERVICE, Service, connection};
+use crate::support::acl::rule;
 use crate::support::{LIMIT, eventually, settled};
 
 async fn service() -> Service {
@@ -43,6 +44,31 @@ async fn servers_and_sentinels_are_given_the_passwords_that_are_theirs() {
     })
     .await;
     group.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rule_for_a_user_at_the_sentinels_is_enough() {
+    let rule = rule("acl sentinel").join(" ");
+    let sentinel = || PrivateServer::builder().acl_user(format!("group {rule}"));
+    let mut service = Service::start_with(PrivateServer::builder, sentinel).await;
+    let group =
+        ConsumerGroup::builder(format!("{}?sentinel_user=group&sentinel_password=password", service.url()));
+    let group = group.start().await.unwrap();
+    publish(&service, 0, 10).await;
+    settled(&group, 10).await;
+    service.nodes[0].kill().unwrap();
+    service.has_primary(1).await;
+    eventually(LIMIT, "the group is at the promoted server", async || {
+        !service.connections_of_groups(1).await.is_empty()
+    })
+    .await;
+    group.shutdown().await.unwrap();
+    for sentinel in service.sentinels.sentinels() {
+        let mut connection = connection(&sentinel.unix_url()).await.unwrap();
+        let refused: Vec<redis::Value> =
+            redis::cmd("ACL").arg("LOG").query_async(&mut connection).await.unwrap();
+        assert!(refused.is_empty(), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,10 @@ impl Service {
 
     /// The address of the service, with nobody's password.
     pub(crate) fn url(&self) -> String {
-        format!("redis+sentinel://{}/{SERVICE}", self.sentinels.addrs())
+        // `redis` or `rediss`.
+        let url = self.nodes[0].url();
+        let (scheme, _) = url.split_once(':').unwrap();
+        format!("{scheme}+sentinel://{}/{SERVICE}", self.sentinels.addrs())
     }
 
     /// A group at the service, which every test sets up further.
