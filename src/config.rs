@@ -1,11 +1,14 @@
 //! What a group is told: plain data with defaults, checked in one place for the library and the program.
 
+mod shards;
+mod stream;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::stream::{Begin, StreamInput, Trim};
 use crate::address::Address;
-use crate::entry_id::EntryId;
 use crate::error::{Error, check};
 use crate::shards::Shards;
 use crate::slot;
@@ -67,51 +70,6 @@ pub struct Config {
     /// How long this process may show no sign of life before its ids are removed, and its entries are taken over.
     /// Default: 10 s.
     pub lease: Duration,
-}
-
-/// What only concerns the source `stream`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StreamInput {
-    /// The stream's consumer group, which is created if it is missing. Default: `processors`.
-    pub group: String,
-    /// Where a group begins that is created. Default: [`Begin::Beginning`].
-    pub from: Begin,
-    /// An entry with this one field holds its whole payload in it: a JSON object for the default processor. Default:
-    /// `payload`.
-    pub payload_field: String,
-    /// Whether records get a field `source_id` with the id of the entry that they were made of. Default: no.
-    pub with_source_id: bool,
-    /// Takes entries over from consumers of the group that are not ours, once those have not touched them for so long.
-    /// Default: never.
-    pub claim_foreign_after: Option<Duration>,
-    /// What becomes of entries of the input that are done. Default: [`Trim::Never`].
-    pub trim: Trim,
-}
-
-/// Where a stream's consumer group begins when it is created.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Begin {
-    /// With the oldest entry that is there.
-    #[default]
-    Beginning,
-    /// With what is appended from then on.
-    New,
-    /// With the entry after this one.
-    After(EntryId),
-}
-
-/// What becomes of entries of the input that are done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Trim {
-    /// They stay. Whoever appends them may trim the stream.
-    #[default]
-    Never,
-    /// They are removed once every group of the stream has acknowledged them. What stands before the beginning of a
-    /// group counts as done for it, so ours has to begin with [`Begin::Beginning`].
-    Acknowledged,
 }
 
 /// Files for a connection with TLS.
@@ -253,103 +211,6 @@ impl Config {
     pub(crate) fn spill(&self) -> Option<String> {
         let spills = self.source != SourceKind::Stream && self.overflow == Overflow::Spill;
         spills.then(|| self.spill_key.clone().unwrap_or_else(|| slot::beside(&self.output, "spill")))
-    }
-
-    /// The shards, if the input has any: those that were set, and without them 16 with [`SourceKind::Sharded`].
-    #[must_use]
-    pub fn sharding(&self) -> Option<Shards> {
-        let default = (self.source == SourceKind::Sharded).then(Shards::default);
-        self.shards.clone().or(default)
-    }
-
-    /// The configurations of the groups that this one is made of, one for each shard that runs here, with its number;
-    /// without shards, this very one.
-    pub(crate) fn by_shard(&self) -> Vec<(Option<u32>, Self)> {
-        let Some(shards) = self.sharding() else { return vec![(None, self.clone())] };
-        let name = |name: &str, shard| shards.name(name, shard);
-        let of_shard = |shard| Self {
-            input: name(&self.input, shard),
-            output: name(&self.output, shard),
-            rejected: name(&self.rejected, shard),
-            ids_key: name(&self.ids_key, shard),
-            spill_key: self.spill_key.as_deref().map(|key| name(key, shard)),
-            buffer: self.buffer_of_shard(),
-            shards: None,
-            ..self.clone()
-        };
-        shards.here().map(|shard| (Some(shard), of_shard(shard))).collect()
-    }
-
-    /// The part of the buffer that one shard has.
-    fn buffer_of_shard(&self) -> usize {
-        let shards = self.sharding().map_or(1, |shards| shards.here().count());
-        self.buffer / shards.max(1)
-    }
-
-    fn validate_shards(&self) -> Result<(), Error> {
-        let Some(shards) = self.sharding() else { return Ok(()) };
-        check("shards", self.source != SourceKind::PubSub, || {
-            "one channel has no shards; take --source sharded or --source stream".into()
-        })?;
-        let names = [
-            ("input", Some(&self.input)),
-            ("output", Some(&self.output)),
-            ("rejected", Some(&self.rejected)),
-            ("ids-key", Some(&self.ids_key)),
-            ("spill-key", self.spill_key.as_ref()),
-        ];
-        shards.validate(names.into_iter().filter_map(|(option, name)| Some((option, name?.as_str()))))?;
-        check("buffer", self.buffer_of_shard() >= 64 << 10, || {
-            format!(
-                "{} bytes for each of {} shards hold no batch of messages; raise it to 64KiB a shard",
-                self.buffer_of_shard(),
-                shards.here().count()
-            )
-        })
-    }
-
-    fn validate_stream(&self) -> Result<(), Error> {
-        let is_stream = self.source == SourceKind::Stream;
-        check("overflow", !(is_stream && self.overflow == Overflow::Spill), || {
-            "a stream needs no spill: what is not read yet waits in it; leave --overflow out".into()
-        })?;
-        check("spill-key", self.spill_key.as_ref().is_none_or(|name| !name.is_empty()), || {
-            "the name is empty; give one".into()
-        })?;
-        check("spill-max", self.spill_max >= 1, || {
-            "a spill of 0 messages takes none; take 1 or more, or --overflow drop".into()
-        })?;
-        check("overflow", self.spill().is_none() || self.commit == Commit::Atomic, || {
-            "what was spilled is moved by atomic commits; leave --commit at atomic, or take --overflow drop"
-                .into()
-        })?;
-        check("group", !self.stream.group.is_empty(), || "the name is empty; give one".into())?;
-        check("payload-field", !self.stream.payload_field.is_empty(), || {
-            "the name is empty; give one".into()
-        })?;
-        let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.from != Begin::Beginning;
-        check("trim", !trims_unread, || {
-            "a group that does not begin with the oldest entry never acknowledges those before, and they would be \
-             removed unread; leave --from at beginning"
-                .into()
-        })?;
-        let foreign = self.stream.claim_foreign_after;
-        check("claim-foreign-after", foreign.is_none_or(|idle| idle >= Duration::from_secs(1)), || {
-            "nobody is idle after less than 1s; take 60s".into()
-        })
-    }
-}
-
-impl Default for StreamInput {
-    fn default() -> Self {
-        Self {
-            group: "processors".to_owned(),
-            from: Begin::default(),
-            payload_field: "payload".to_owned(),
-            with_source_id: false,
-            claim_foreign_after: None,
-            trim: Trim::default(),
-        }
     }
 }
 
