@@ -6,8 +6,8 @@ use crate::address::Address;
 use crate::config::Tls;
 use crate::error::Error;
 use crate::redis::connection::explore;
-use crate::redis::desk::Desk;
 use crate::redis::ids::{self as store, IdsError};
+use crate::redis::nodes::Nodes;
 use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
 
@@ -57,19 +57,19 @@ async fn at_each<T>(
     ask: impl AsyncFn(MultiplexedConnection, &str) -> Result<T, IdsError>,
 ) -> Result<Vec<T>, Error> {
     let server = Server::new(address.clone(), tls)?;
-    let mut open = Desk::new(server.clone());
+    let mut open = Nodes::new(server.clone());
     let mut answers = Vec::with_capacity(keys.len());
     for key in keys.iter().map(AsRef::as_ref) {
         let answer = patiently(&server, async || {
             // After a setback the connections may be broken: only those of a success are kept.
-            let mut desk = std::mem::replace(&mut open, Desk::new(server.clone()));
+            let mut nodes = std::mem::replace(&mut open, Nodes::new(server.clone()));
             let asking = async {
                 explore(&server).await?;
-                let (control, connection) = desk.at(key).await?;
+                let (control, connection) = nodes.at(key).await?;
                 ask(connection.clone(), key).await.map_err(|error| control.ids_setback(error))
             };
             let answer = answered(asking).await?;
-            open = desk;
+            open = nodes;
             Ok(answer)
         });
         answers.push(answer.await?);

@@ -12,8 +12,8 @@ use crate::message::Origin;
 use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::connection::explore;
 use crate::redis::control::Control;
-use crate::redis::desk::Desk;
 use crate::redis::ids::{About, Membership, Names};
+use crate::redis::nodes::Nodes;
 use crate::redis::patience::{answered, patiently};
 use crate::redis::preflight;
 use crate::redis::registry::{self, Reader, Registry};
@@ -145,8 +145,8 @@ impl Parts {
 
     async fn try_connect(&mut self, config: &Config) -> Result<Sources, Setback> {
         explore(&self.server).await?;
-        let mut desk = Desk::new(self.server.clone());
-        answered(preflight::check(&mut desk, config)).await?;
+        let mut nodes = Nodes::new(self.server.clone());
+        answered(preflight::check(&mut nodes, config)).await?;
         self.registering = true;
         self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
         let lanes = [
@@ -166,7 +166,7 @@ impl Parts {
                 }
             }
         }
-        answered(preflight::warn(&mut desk, config)).await?;
+        answered(preflight::warn(&mut nodes, config)).await?;
         match config.source {
             SourceKind::Stream => {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());

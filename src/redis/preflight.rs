@@ -5,8 +5,8 @@ use redis::{InfoDict, RedisResult, cmd, pipe};
 use uuid::Uuid;
 
 use super::control::Control;
-use super::desk::Desk;
 use super::ids::Names;
+use super::nodes::Nodes;
 use super::registry;
 use super::setback::Setback;
 use crate::config::{Commit, Config, SourceKind};
@@ -17,10 +17,10 @@ use crate::slot::{self, beside};
 ///
 /// # Errors
 /// A key that holds something else than it must; a command that an ACL does not allow; what a cluster cannot do.
-pub(crate) async fn check(desk: &mut Desk, config: &Config) -> Result<(), Setback> {
-    let is_cluster = desk.server().cluster().is_some();
+pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setback> {
+    let is_cluster = nodes.server().cluster().is_some();
     if config.source == SourceKind::Sharded {
-        desk.server().must_be_a_cluster().map_err(Setback::Final)?;
+        nodes.server().must_be_a_cluster().map_err(Setback::Final)?;
     }
     let spill = config.spill();
     let input = (config.source == SourceKind::Stream).then_some((&config.input, "stream", "input"));
@@ -38,7 +38,7 @@ pub(crate) async fn check(desk: &mut Desk, config: &Config) -> Result<(), Setbac
         check_slots(config)?;
     }
     for (key, needed, option) in keys {
-        let (control, connection) = desk.at(key).await?;
+        let (control, connection) = nodes.at(key).await?;
         let found: String = cmd("TYPE")
             .arg(key)
             .query_async(connection)
@@ -48,7 +48,7 @@ pub(crate) async fn check(desk: &mut Desk, config: &Config) -> Result<(), Setbac
             return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
         }
     }
-    let (control, connection) = desk.at(&config.ids_key).await?;
+    let (control, connection) = nodes.at(&config.ids_key).await?;
     rehearse_leaving(&control, connection, &config.ids_key).await
 }
 
@@ -132,8 +132,8 @@ async fn rehearse_leaving(
 }
 
 /// Says what surprises people later. Nothing here keeps a group from starting.
-pub(crate) async fn warn(desk: &mut Desk, config: &Config) -> Result<(), Setback> {
-    let (_, connection) = desk.at(&config.output).await?;
+pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Setback> {
+    let (_, connection) = nodes.at(&config.output).await?;
     let info: RedisResult<InfoDict> = cmd("INFO").query_async(connection).await;
     match info {
         Ok(info) => {
@@ -148,7 +148,7 @@ pub(crate) async fn warn(desk: &mut Desk, config: &Config) -> Result<(), Setback
         }
         Err(error) => {
             tracing::debug!("INFO is not allowed, so the server's eviction policy is not known: {error}");
-            if desk.server().has_successors() && !config.keep.is_zero() {
+            if nodes.server().has_successors() && !config.keep.is_zero() {
                 tracing::warn!(
                     "INFO is not allowed, so commits that a promoted node lacks are not made again; grant +info, or \
                      say --keep 0s"

@@ -13,6 +13,7 @@
 
 mod command;
 mod process;
+mod seen;
 mod wire;
 mod world;
 

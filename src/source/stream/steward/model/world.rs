@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::command::{Command, FAIR, Story, Weather};
 use super::process::{Committed, Group, Process};
+use super::seen::Seen;
 use super::wire::{Delayed, Plan, Trouble, Which};
 use crate::entry_id::EntryId;
 use crate::error::Error;
@@ -37,20 +38,6 @@ pub(super) struct World<'a> {
     /// The number of the last commit.
     commits: u32,
     seen: Seen,
-}
-
-/// What is in Redis.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Entries that were handed to nobody.
-    unread: BTreeSet<EntryId>,
-    pending: BTreeMap<EntryId, String>,
-    /// Which entry was appended by which commit.
-    output: Vec<(String, u32)>,
-    /// Consumers that are ours.
-    consumers: BTreeSet<Uuid>,
-    permits: BTreeSet<Uuid>,
-    leases: BTreeSet<Uuid>,
 }
 
 impl<'a> World<'a> {
@@ -304,7 +291,7 @@ impl<'a> World<'a> {
     async fn check_commit(&mut self, committed: Option<Committed>) -> Checked {
         let Some(Committed { tenure, was_over, settled }) = committed else { return Ok(()) };
         let permitted_before = self.seen.permits.contains(&tenure.process);
-        let seen = self.see().await;
+        let seen = Seen::at(&mut self.eye, &self.group).await;
         let appended = seen.output.iter().any(|(_, commit)| *commit == self.commits);
         match settled {
             Settled::Committed => {
@@ -326,7 +313,7 @@ impl<'a> World<'a> {
 
     /// Checks what must be true at any time.
     async fn look(&mut self) -> Checked {
-        let now = self.see().await;
+        let now = Seen::at(&mut self.eye, &self.group).await;
         let mut entries = BTreeSet::new();
         for (entry, commit) in &now.output {
             prop_assert!(entries.insert(entry), "{entry} is in the output again, by commit {commit}");
@@ -370,29 +357,6 @@ impl<'a> World<'a> {
         }
         self.seen = now;
         Ok(())
-    }
-
-    async fn see(&mut self) -> Seen {
-        let Names { input, group, leases, .. } = &self.group.names;
-        let mut ask = redis::cmd("EVAL");
-        ask.arg(include_str!("seen.lua")).arg(3).arg(input).arg(&self.group.output).arg(leases);
-        ask.arg(group).arg(format!("{{{input}}}:permit:*"));
-        let lines: String = ask.query_async(&mut self.eye).await.unwrap();
-        let process = |text: &str| text.rsplit(':').next().unwrap().parse::<Uuid>().unwrap();
-        let mut seen = Seen::default();
-        for line in lines.lines() {
-            let words: Vec<_> = line.split(' ').collect();
-            match words[..] {
-                ["unread", id] => drop(seen.unread.insert(id.parse().unwrap())),
-                ["pending", id, holder] => drop(seen.pending.insert(id.parse().unwrap(), holder.to_owned())),
-                ["output", entry, commit] => seen.output.push((entry.to_owned(), commit.parse().unwrap())),
-                ["consumer", name] => drop(seen.consumers.insert(process(name))),
-                ["permit", key] => drop(seen.permits.insert(process(key))),
-                ["lease", member] => drop(seen.leases.insert(process(member))),
-                _ => unreachable!("{line}"),
-            }
-        }
-        seen
     }
 }
 

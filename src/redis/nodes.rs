@@ -1,4 +1,4 @@
-//! Whom questions about keys are put to: one connection to each node that is asked.
+//! The nodes that questions about keys are put to: one connection to each of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,12 +13,12 @@ use super::server::Server;
 use super::setback::Setback;
 
 /// The connections that are open. They end with this.
-pub(crate) struct Desk {
+pub(crate) struct Nodes {
     server: Arc<Server>,
     connections: HashMap<Option<Node>, MultiplexedConnection>,
 }
 
-impl Desk {
+impl Nodes {
     pub(crate) fn new(server: Arc<Server>) -> Self {
         Self { server, connections: HashMap::new() }
     }
