@@ -181,7 +181,8 @@ impl Parts {
                 };
                 let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
                 let channel = Channel::new(&config.input, kind);
-                let source = PubSub::open(self.server.of(&config.input), channel, config.max_payload).await?;
+                let source =
+                    PubSub::open(self.server.of_channel(&channel), channel, config.max_payload).await?;
                 Ok(Sources { input: AnySource::PubSub(Box::new(source)), drain })
             }
         }

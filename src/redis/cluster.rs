@@ -33,6 +33,8 @@ struct Known {
     moved: HashMap<u16, (Node, Instant)>,
     /// Whom to ask besides: nodes of earlier maps.
     former: Vec<Node>,
+    /// Nodes that no connection came about to, and when.
+    doubted: HashMap<Node, Instant>,
 }
 
 /// The right to ask the nodes, for all who want to know.
@@ -47,6 +49,8 @@ impl Cluster {
     /// What was learned this recently is taken for true by whoever opens a connection.
     pub(crate) const FRESH: Duration = Duration::from_millis(50);
 
+    /// How long a node is avoided that no connection came about to, where there are others.
+    const AVOIDED: Duration = Duration::from_secs(10);
     /// How long nodes may take to hear from each other where a slot has gone.
     const HEARSAY: Duration = Duration::from_secs(2);
 
@@ -61,6 +65,23 @@ impl Cluster {
     /// The primary of a slot, as far as it is known.
     pub(crate) fn primary(&self, slot: u16) -> Option<Node> {
         self.lock().primary(slot).cloned()
+    }
+
+    /// A node of the cluster: the primary of the slot, unless no connection to it came about, but to others. `None` where no
+    /// node is known.
+    pub(crate) fn any(&self, slot: u16) -> Option<Node> {
+        let known = self.lock();
+        let all = || known.primary(slot).into_iter().chain(known.map.nodes());
+        let is_avoided =
+            |node: &Node| known.doubted.get(node).is_some_and(|since| since.elapsed() < Self::AVOIDED);
+        all().find(|node| !is_avoided(node)).or(all().next()).cloned()
+    }
+
+    /// No connection to this node came about.
+    pub(crate) fn doubt(&self, node: &Node) {
+        let mut known = self.lock();
+        known.doubted.retain(|_, since| since.elapsed() < Self::AVOIDED);
+        known.doubted.insert(node.clone(), Instant::now());
     }
 
     /// The slots that no node has, as in `5461-10922`, if there are any.
@@ -154,7 +175,7 @@ impl Turn<'_> {
         let mut moved = known.moved.clone();
         moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
         let changed = known.map != map || known.moved != moved;
-        *known = Known { map, moved, former };
+        *known = Known { map, moved, former, doubted: std::mem::take(&mut known.doubted) };
         drop(known);
         if changed {
             self.cluster.changes.send_modify(|change| *change += 1);
@@ -262,6 +283,20 @@ mod tests {
         assert!(!is_over(cluster.gone(&node(3))).await);
         told(&cluster, 1, &HALVES).await;
         assert_eq!(asked_next(&cluster).await, [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_cannot_be_reached_is_avoided_for_a_while_where_others_can() {
+        let cluster = cluster();
+        assert_eq!(cluster.any(7), Some(node(1)));
+        cluster.doubt(&node(1));
+        assert_eq!(cluster.any(7), Some(node(2)));
+        told(&cluster, 2, &HALVES).await;
+        assert_eq!(cluster.any(7), Some(node(2)), "also by a new map");
+        cluster.doubt(&node(2));
+        assert_eq!(cluster.any(7), Some(node(1)), "nobody else is left");
+        tokio::time::advance(Cluster::AVOIDED).await;
+        assert_eq!((cluster.any(7), cluster.any(16_383)), (Some(node(1)), Some(node(2))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,7 +39,7 @@ impl Connection {
         let node = locate(server).await?;
         let opened = Self::open_at(server, node.clone(), name).await;
         if opened.is_err() {
-            server.failed_at(node.as_ref());
+            server.doubt(node.as_ref());
         }
         opened
     }

@@ -61,7 +61,7 @@ impl Control {
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = self.open_with(&info, config, node).await;
         if opened.is_err() {
-            self.0.failed_at(node);
+            self.0.doubt(node);
         }
         opened
     }

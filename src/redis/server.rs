@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use super::channel::ChannelKind;
+use super::channel::{Channel, ChannelKind};
 use super::cluster::{Cluster, Node};
 use super::sentinel::Service;
 use super::setback::{Kind, Setback};
@@ -25,13 +25,23 @@ use crate::slot;
 /// How long opening a socket may take, and how long a command may stay without an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whom connections are opened to: the server of the address; where that is a node of a cluster, the primary of the slot
-/// of what is asked for; where the address is one of sentinels, the primary that they name.
+/// Whom connections are opened to: the server of the address; where that is a node of a cluster, the one that serves what
+/// is asked for; where the address is one of sentinels, the primary that they name.
 #[derive(Clone)]
 pub(crate) struct Server {
     access: Arc<Access>,
-    /// The slot of the key or channel.
-    slot: Option<u16>,
+    serves: Serves,
+}
+
+/// What a node of a cluster has to serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serves {
+    /// Nothing in particular: the very address will do.
+    Anything,
+    /// This slot.
+    Slot(u16),
+    /// A plain channel with this slot. Every node does; those of many channels are spread by their slots.
+    Channel(u16),
 }
 
 /// How to get at the address, and what was found there. One for everything that a group opens.
@@ -62,12 +72,28 @@ impl Server {
             }
             Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => (OnceLock::new(), None),
         };
-        Ok(Arc::new(Self { access: Arc::new(Access { address, tls, cluster, service }), slot: None }))
+        Ok(Arc::new(Self {
+            access: Arc::new(Access { address, tls, cluster, service }),
+            serves: Serves::Anything,
+        }))
     }
 
-    /// The one that serves this key or sharded channel.
+    /// The one that serves this key.
     pub(crate) fn of(&self, key: &str) -> Arc<Self> {
-        Arc::new(Self { access: self.access.clone(), slot: Some(slot::of(key)) })
+        self.that_serves(Serves::Slot(slot::of(key)))
+    }
+
+    /// The one that delivers this channel.
+    pub(crate) fn of_channel(&self, channel: &Channel) -> Arc<Self> {
+        let slot = slot::of(&channel.name);
+        self.that_serves(match channel.kind {
+            ChannelKind::Plain => Serves::Channel(slot),
+            ChannelKind::Sharded => Serves::Slot(slot),
+        })
+    }
+
+    fn that_serves(&self, serves: Serves) -> Arc<Self> {
+        Arc::new(Self { access: self.access.clone(), serves })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -123,20 +149,29 @@ impl Server {
         }
     }
 
-    /// The cluster, and the slot in it, of a server that is chosen by its slot.
-    pub(crate) fn slot_of_cluster(&self) -> Option<(&Cluster, u16)> {
-        self.cluster().zip(self.slot)
+    /// Whether it is a node of a cluster that is chosen by what it serves.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.cluster().is_some() && self.serves != Serves::Anything
     }
 
-    /// Comes back when this node delivers nothing more of a channel; never where there is only one server.
-    pub(crate) async fn left(&self, node: Option<&Node>, kind: ChannelKind) {
-        match (self.slot_of_cluster(), self.service(), node) {
-            (Some((cluster, slot)), _, Some(node)) => match kind {
-                ChannelKind::Sharded => cluster.left(slot, node).await,
-                // Any node delivers it, as long as it belongs to the others.
-                ChannelKind::Plain => cluster.gone(node).await,
-            },
-            (None, Some(service), Some(node)) => service.left(node).await,
+    /// Which node has to be asked, as far as it is known; `None` for the very address.
+    ///
+    /// # Errors
+    /// The slot that no node has.
+    pub(crate) fn node(&self) -> Result<Option<Node>, u16> {
+        match (self.cluster(), self.serves) {
+            (None, _) | (_, Serves::Anything) => Ok(None),
+            (Some(cluster), Serves::Slot(slot)) => cluster.primary(slot).ok_or(slot).map(Some),
+            (Some(cluster), Serves::Channel(slot)) => Ok(cluster.any(slot)),
+        }
+    }
+
+    /// Comes back when this node does not serve any more what is asked for; never where there is only one server.
+    pub(crate) async fn left(&self, node: Option<&Node>) {
+        match (self.cluster(), self.serves, self.service(), node) {
+            (Some(cluster), Serves::Slot(slot), _, Some(node)) => cluster.left(slot, node).await,
+            (Some(cluster), Serves::Channel(_), _, Some(node)) => cluster.gone(node).await,
+            (None, _, Some(service), Some(node)) => service.left(node).await,
             _ => std::future::pending().await,
         }
     }
@@ -168,10 +203,14 @@ impl Server {
         }
     }
 
-    /// No connection to this node came about.
-    pub(crate) fn failed_at(&self, node: Option<&Node>) {
-        if let (Some(service), Some(node)) = (self.service(), node) {
+    /// No connection to this node came about, or it is silent.
+    pub(crate) fn doubt(&self, node: Option<&Node>) {
+        let Some(node) = node else { return };
+        if let Some(service) = self.service() {
             service.doubt(node);
+        }
+        if let Some(cluster) = self.cluster() {
+            cluster.doubt(node);
         }
     }
 

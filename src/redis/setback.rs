@@ -40,7 +40,8 @@ impl Kind {
             "EXECABORT" if answer.contains("because of: NOPERM") => Self::Refusal,
             "LOADING" | "BUSY" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "TRYAGAIN"
             | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED" | "EXECABORT" => Self::Weather,
-            _ if answer.contains("max number of clients reached") => Self::Weather,
+            // A node of a cluster has another text: "max number of clients + cluster connections reached".
+            _ if answer.contains("max number of clients") => Self::Weather,
             // The client crate tells a refused SELECT in its own words.
             _ if answer.contains("has no permissions to run") => Self::Refusal,
             // Of what a script runs, Redis 7.0 and Valkey say it so.
@@ -71,6 +72,8 @@ mod tests {
     fn the_code_tells_what_passes_and_what_does_not() {
         assert_eq!(Kind::of("LOADING Redis is loading the dataset in memory"), Kind::Weather);
         assert_eq!(Kind::of("ERR max number of clients reached"), Kind::Weather);
+        let of_a_cluster = "ERR max number of clients + cluster connections reached";
+        assert_eq!(Kind::of(of_a_cluster), Kind::Weather);
         assert_eq!(Kind::of("NOPERM this user has no permissions"), Kind::Refusal);
         assert_eq!(Kind::of("WRONGPASS invalid username-password pair"), Kind::Refusal);
         assert_eq!(Kind::of("WRONGTYPE Operation against a key"), Kind::WrongType);

@@ -12,6 +12,8 @@ use crate::redis::setback::Setback;
 #[derive(Default)]
 pub(super) struct Pipeline {
     connection: Option<Connection>,
+    /// Where the input is at another node than the output: the connection there.
+    to_input: Option<Connection>,
     /// Which records of the commit under way are not confirmed.
     wanted: Vec<bool>,
     out: Vec<u8>,
@@ -43,9 +45,14 @@ impl Pipeline {
                 Some(answer) => refusal = Some(answer),
             }
         }
-        if refusal.is_none() {
+        if refusal.is_none() && target.acknowledging(records) > 0 {
             self.out.clear();
             target.acknowledge(&mut self.out, records);
+            let connection = match (target.input_elsewhere(), &mut self.to_input) {
+                (None, _) => connection,
+                (Some(_), Some(connection)) => connection,
+                (Some(server), none) => none.insert(Target::connect_to(&server).await?),
+            };
             connection.send(&self.out).await?;
             for _ in 0..target.acknowledging(records) {
                 refusal = refusal.or(connection.receive(|reply| reply.error()).await?);
@@ -63,9 +70,9 @@ impl Pipeline {
         self.connection.as_ref()?.node()
     }
 
-    /// Gives the connection up.
+    /// Gives the connections up.
     pub(super) fn disconnect(&mut self) {
-        self.connection = None;
+        (self.connection, self.to_input) = (None, None);
     }
 
     /// Has the server look at an append without making it.

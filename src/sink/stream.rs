@@ -11,7 +11,6 @@ use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
-use crate::redis::channel::ChannelKind;
 use crate::redis::cluster::Node;
 use crate::redis::setback::Setback;
 
@@ -166,7 +165,7 @@ impl Lane for StreamLane {
         tokio::select! {
             biased;
             // One that has been replaced, and does not know it yet, has nothing to say.
-            () = server.left(node.as_ref(), ChannelKind::Sharded) => self.disconnect(),
+            () = server.left(node.as_ref()) => self.disconnect(),
             () = std::future::ready(()) => {}
         }
         if let Way::Transaction(transaction) = &mut self.way

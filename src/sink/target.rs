@@ -13,7 +13,7 @@ use crate::redis::connection::Connection;
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
 use crate::redis::setback::{Kind, Setback};
-use crate::slot::beside;
+use crate::slot::{self, beside};
 
 /// A stream of a server.
 #[derive(Clone)]
@@ -86,7 +86,19 @@ impl Acknowledges {
 impl Target {
     /// A connection of a lane.
     pub(super) async fn connect(&self) -> Result<Connection, Setback> {
-        Connection::open(&self.server, "redis-consumer-group:lane").await
+        Self::connect_to(&self.server).await
+    }
+
+    /// The same to this server.
+    pub(super) async fn connect_to(server: &Server) -> Result<Connection, Setback> {
+        Connection::open(server, "redis-consumer-group:lane").await
+    }
+
+    /// Who serves the stream that is acknowledged in, where that may be another node than the output's.
+    pub(super) fn input_elsewhere(&self) -> Option<Arc<Server>> {
+        let input = &self.acknowledges.as_ref()?.stream;
+        let may_be = self.server.cluster().is_some() && slot::of(input) != slot::of(&self.stream);
+        may_be.then(|| self.server.of(input))
     }
 
     /// What the records to this stream are made of.

@@ -128,7 +128,7 @@ impl Reader {
                     tokio::task::yield_now().await;
                 }
                 () = self.stop.cancelled() => return Heard::Stop,
-                () = self.server.left(node.as_ref(), self.channel.kind) => return Heard::End(self.server.why_left().to_owned()),
+                () = self.server.left(node.as_ref()) => return Heard::End(self.server.why_left().to_owned()),
                 () = sleep_until(self.heard + QUIET), if !pinged => {
                     pinged = true;
                     if let Err(error) = self.subscription.ping().await {

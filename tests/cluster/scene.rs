@@ -116,6 +116,17 @@ impl Cluster {
         self.cluster.primary_of(slot).await.unwrap()
     }
 
+    /// A key that begins so, and that this node serves.
+    pub(crate) async fn key_at(&self, node: usize, name: &str) -> String {
+        for n in 0..1_000 {
+            let key = format!("{name}{n}");
+            if self.primary_of(&key).await == node {
+                return key;
+            }
+        }
+        panic!("node {node} serves no key that begins with {name}");
+    }
+
     /// Waits until a replica has become a primary, and then until somebody is subscribed to the channel there: how long
     /// that took from the promotion.
     pub(crate) async fn is_subscribed_after_promotion(&self, replica: usize, channel: &str) -> Duration {

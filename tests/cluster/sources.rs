@@ -1,10 +1,9 @@
 //! Other sources than sharded channels, on a cluster.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use redis::{cmd, pipe};
-use redis_consumer_group::{ConsumerGroup, Error, Shards, SourceKind};
+use redis_consumer_group::{Commit, ConsumerGroup, Error, Shards, SourceKind};
 
 use crate::scene::{Cluster, input, output, settled};
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
@@ -86,11 +85,50 @@ async fn a_stream_whose_output_is_in_another_slot_is_refused_unless_it_is_moved_
     let group = || ConsumerGroup::builder(cluster.cluster.url()).source(SourceKind::Stream);
     let error = group().start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "output", .. }), "{error}");
-    let group = group().commit(redis_consumer_group::Commit::AtLeastOnce).start().await.unwrap();
-    let mut add = cmd("XADD");
-    add.arg(INPUT).arg("*").arg("message_id").arg("1");
-    add.exec_async(&mut cluster.connection().await).await.unwrap();
-    eventually(Duration::from_secs(10), "it is moved", async || cluster.ids_in(OUTPUT).await.len() == 1)
+    // At a node of its own each.
+    let input = cluster.key_at(0, "input").await;
+    let (output, rejected) = (cluster.key_at(1, "output").await, cluster.key_at(2, "rejected").await);
+    let group = group().input(&input).output(&output).rejected(&rejected);
+    let group = group.commit(Commit::AtLeastOnce).start().await.unwrap();
+    let mut connection = cluster.connection().await;
+    for id in 0..100 {
+        cmd("XADD").arg(&input).arg("*").arg("message_id").arg(id).exec_async(&mut connection).await.unwrap();
+    }
+    let no_json = cmd("XADD").arg(&input).arg("*").arg("payload").arg("no JSON").to_owned();
+    no_json.exec_async(&mut connection).await.unwrap();
+    settled(&group, 101).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.processed, ledger.rejected), (100, 1), "{ledger}");
+    assert_eq!(cluster.ids_in(&output).await.len(), 100);
+    let pending: Vec<redis::Value> =
+        cmd("XPENDING").arg(&input).arg("processors").query_async(&mut connection).await.unwrap();
+    assert_eq!(pending[0], redis::Value::Int(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_channel_is_heard_at_another_node_when_its_own_one_is_away() {
+    for freezes in [false, true] {
+        let mut cluster = Cluster::start_without_full_coverage(0).await;
+        let home = cluster.primary_of(INPUT).await;
+        let other = (home + 1) % 3;
+        // Everything but the channel is elsewhere.
+        let group = ConsumerGroup::builder(cluster.cluster.nodes()[other].url())
+            .output(cluster.key_at(other, "output").await)
+            .rejected(cluster.key_at(other, "rejected").await)
+            .ids_key(cluster.key_at(other, "ids").await);
+        let group = group.start().await.unwrap();
+        match freezes {
+            true => cluster.cluster.nodes()[home].freeze().unwrap(),
+            false => cluster.cluster.node(home).kill().unwrap(),
+        }
+        let mut publish = cmd("PUBLISH");
+        publish.arg(INPUT).arg(payload("1"));
+        eventually(LIMIT, "another node delivers it", async || {
+            publish.exec_async(&mut cluster.node(other).await).await.unwrap();
+            group.ledger().processed > 0
+        })
         .await;
-    group.shutdown().await.unwrap();
+        let ledger = group.shutdown().await.unwrap();
+        assert_eq!((ledger.gaps.count, ledger.in_flight()), (1, 0), "{ledger}");
+    }
 }

@@ -44,10 +44,11 @@ pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Setback> {
     if let Some(service) = server.service() {
         return sentinels::primary(server, service, Cluster::FRESH).await.map(Some);
     }
-    let Some((cluster, slot)) = server.slot_of_cluster() else { return Ok(None) };
+    if !server.is_one_of_many() {
+        return Ok(None);
+    }
     refresh(server, Cluster::FRESH).await;
-    let unserved = || Setback::Passing(format!("CLUSTERDOWN no node serves slot {slot}"));
-    cluster.primary(slot).ok_or_else(unserved).map(Some)
+    server.node().map_err(|slot| Setback::Passing(format!("CLUSTERDOWN no node serves slot {slot}")))
 }
 
 /// Asks the nodes of the cluster what they know of it, or the sentinels, if there are any, unless that was done within

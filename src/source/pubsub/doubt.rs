@@ -30,6 +30,7 @@ impl Reader {
     /// once that is subscribed. Only one of them is ever listened to, so no message is received twice.
     pub(super) async fn doubt(&mut self) -> Result<Verdict, Error> {
         tracing::debug!("nothing heard for {SILENT:?}; opening a second connection beside this one");
+        self.server.doubt(self.subscription.node());
         let (server, channel, max_payload) = (self.server.clone(), self.channel.clone(), self.max_payload);
         let mut second = pin!(connect(&server, &channel, max_payload));
         let mut candidate: Option<Candidate> = None;
