@@ -35,7 +35,7 @@ pub struct Ledger {
     pub spilled: u64,
     /// Messages that were read back from the spill: ours, and those that were left there before or by others.
     pub drained: u64,
-    /// Messages of ours that were in the spill when somebody deleted it.
+    /// Messages of ours that were in the spill when somebody deleted it, or that a failover has lost there.
     pub spill_lost: u64,
     /// The part of `received` that we took over from processes that died, or were idle for too long.
     pub inherited: u64,
@@ -52,7 +52,8 @@ pub struct Ledger {
     /// lacked them.
     pub repeated: u64,
     /// The part of `processed` whose records a failover has lost: Redis replicates after it has confirmed, and they were
-    /// not kept for so long.
+    /// not kept for so long. Of a stream, and of a spill, nothing is kept: entries that the promoted node has are pending
+    /// again, and when they are processed once more they are counted once more.
     pub lost: u64,
     /// Spans of time in which messages may have been published without reaching us.
     pub gaps: Gaps,
@@ -198,6 +199,11 @@ impl Counts {
         let lost = ours.saturating_sub(left);
         self.spill_lost.fetch_add(lost, Ordering::AcqRel);
         lost
+    }
+
+    /// So many messages that were spilled are lost.
+    pub(crate) fn lose_spilled(&self, messages: u64) {
+        self.spill_lost.fetch_add(messages, Ordering::AcqRel);
     }
 
     pub(crate) fn inherit(&self, messages: u64) {

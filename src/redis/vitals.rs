@@ -33,11 +33,6 @@ impl Vitals {
         }
     }
 
-    /// What the server calls itself, until it is restarted.
-    pub(crate) fn run_id(&self) -> Option<&str> {
-        self.run_id.as_deref()
-    }
-
     /// Why a connection ended, from the readings before and after.
     pub(crate) fn cause(&self, after: &Self) -> Option<&'static str> {
         if self.run_id.is_some() && after.run_id.is_some() && self.run_id != after.run_id {

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::pipeline::Pipeline;
 use super::target::{Made, Target};
-use super::transaction::Transaction;
+use super::transaction::{Kept, Transaction};
 use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
 use crate::error::Error;
@@ -22,11 +22,13 @@ pub(crate) struct StreamLane {
 
 /// How often a lane is tended that keeps commits.
 const TEND_EVERY: Duration = Duration::from_millis(250);
+/// And how often one that does not, and has made some that replicas may lack.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// How it appends.
 enum Way {
     Transaction(Box<Transaction>),
-    Pipeline(Pipeline),
+    Pipeline(Box<Pipeline>),
 }
 
 impl StreamLane {
@@ -35,7 +37,7 @@ impl StreamLane {
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
         let way = match commit {
             Commit::Atomic => Way::Transaction(Box::new(Transaction::new(key))),
-            Commit::AtLeastOnce => Way::Pipeline(Pipeline::default()),
+            Commit::AtLeastOnce => Way::Pipeline(Box::default()),
         };
         Self { target, way }
     }
@@ -87,14 +89,12 @@ impl StreamLane {
         }
     }
 
-    /// Whether commits of this lane may have to be made again.
-    fn is_keeping(&self) -> bool {
-        matches!(&self.way, Way::Transaction(transaction) if transaction.is_keeping())
-    }
-
-    /// Whether there is nobody who could take the server's place.
-    fn is_alone(&self) -> bool {
-        matches!(&self.way, Way::Transaction(transaction) if transaction.is_alone())
+    /// What is known of the commits that were confirmed, where that is of any use.
+    fn kept(&self) -> Option<&Kept> {
+        match &self.way {
+            Way::Transaction(transaction) => Some(transaction.kept()),
+            Way::Pipeline(_) => None,
+        }
     }
 
     fn node(&self) -> Option<&Node> {
@@ -153,10 +153,11 @@ impl Lane for StreamLane {
     }
 
     async fn due(&mut self) {
-        if self.is_keeping() {
-            sleep(TEND_EVERY).await;
-        } else {
-            std::future::pending().await
+        match self.kept() {
+            Some(kept) if kept.is_keeping() => sleep(TEND_EVERY).await,
+            // They may be missing, and would have to be counted.
+            Some(kept) if kept.is_open() && !kept.is_alone() => sleep(LOOK_EVERY).await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -180,9 +181,18 @@ impl Lane for StreamLane {
     async fn close(&mut self) {
         // What nobody else has may be missing where this lane is not there any more to see it.
         let until = Instant::now() + self.target.keep.time;
-        while self.is_keeping() && !self.is_alone() && Instant::now() < until {
+        while self.kept().is_some_and(|kept| kept.is_keeping() && !kept.is_alone()) && Instant::now() < until
+        {
             sleep(TEND_EVERY).await;
             self.tend().await;
+        }
+        if let Some(kept) = self.kept().filter(|kept| kept.is_keeping() && !kept.is_alone()) {
+            tracing::warn!(
+                "{} messages that were appended to {} last are not known to be at a replica: if a replica takes the place \
+                 of the server now, they may be missing",
+                kept.messages(),
+                self.stream()
+            );
         }
         if let Way::Transaction(transaction) = &mut self.way
             && let Err(Setback::Passing(why)) = transaction.remove(&self.target).await

@@ -192,6 +192,43 @@ impl Target {
         );
     }
 
+    /// Records of so many messages were appended again.
+    pub(super) fn repeated(&self, messages: u64) {
+        // What is in the spill is not processed yet.
+        if !self.is_spill() {
+            self.counts.repeat(messages);
+        }
+    }
+
+    /// Records of so many messages are lost.
+    pub(super) fn lost(&self, messages: u64) {
+        match self.is_spill() {
+            true => self.counts.lose_spilled(messages),
+            false => self.counts.lose(messages),
+        }
+    }
+
+    /// Says that the server lacked what was confirmed.
+    pub(super) fn tell_of_going_back(&self, repeated: u64, lost: u64) {
+        let lost = match (lost, &self.acknowledges) {
+            (0, _) => String::new(),
+            (lost, Some(input)) if !input.deletes => format!(
+                "; records of {lost} are gone, and what {} still has of their entries is processed again",
+                input.stream
+            ),
+            (lost, _) => format!("; {lost} are lost: they were too old for --keep"),
+        };
+        tracing::warn!(
+            "{} is served by a node that lacks commits that were confirmed: {repeated} messages of them are appended \
+             again{lost}",
+            self.stream
+        );
+    }
+
+    fn is_spill(&self) -> bool {
+        self.option == "spill-key"
+    }
+
     /// Writes an `XADD` that is only there to be looked at.
     pub(super) fn append_for_show(&self, out: &mut Vec<u8>) {
         command(out, &[b"XADD", self.stream.as_bytes(), b"*", b"field", b"value"]);

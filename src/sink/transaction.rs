@@ -1,13 +1,16 @@
 //! Appending in numbered transactions: after any break it is known which were made.
 
+mod identity;
 mod kept;
 mod replies;
 mod succession;
+mod tally;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use self::kept::Kept;
+use self::identity::Identity;
+pub(super) use self::kept::Kept;
 use self::replies::{Executed, pending_again};
 use self::succession::{Connected, replication};
 use super::Records;
@@ -61,10 +64,10 @@ pub(super) struct Transaction {
     fenced: bool,
     /// The last commit of messages that are held, and by which tenure.
     held: Option<(u64, Arc<Tenure>)>,
-    /// What the server calls itself that the connection leads to.
-    here: Option<Arc<str>>,
+    /// The server that the connection leads to.
+    here: Option<Identity>,
     /// And the one that confirmed the last commit.
-    confirmed_by: Option<Arc<str>>,
+    confirmed_by: Option<Identity>,
     kept: Kept,
     /// The commands of the commit under way, and behind them what may be asked with them.
     out: Vec<u8>,
@@ -150,7 +153,7 @@ impl Transaction {
             return Ok(Made::Never);
         }
         self.sent = true;
-        let asks = self.keeps(target, records) && self.kept.ask(&mut self.out);
+        let asks = target.server.has_successors() && self.kept.ask(&mut self.out);
         let answers = records.len() + target.acknowledging(records);
         let executed = exchange(&mut connection, target, &self.out, answers).await;
         self.out.truncate(self.length);
@@ -202,11 +205,16 @@ impl Transaction {
     /// The commit under way is made.
     fn confirm(&mut self, target: &Target, records: &Records) {
         self.confirmed = self.number;
-        self.confirmed_by.clone_from(&self.here);
+        if self.confirmed_by != self.here {
+            self.confirmed_by.clone_from(&self.here);
+        }
         match (records.held(), &mut self.held) {
             (Some(tenure), Some((number, last))) if Arc::ptr_eq(tenure, last) => *number = self.number,
             (Some(tenure), last) => *last = Some((self.number, tenure.clone())),
             (None, _) => {}
+        }
+        if target.server.has_successors() {
+            self.kept.count(self.number, records.messages());
         }
         if self.keeps(target, records) {
             let commands = std::mem::take(&mut self.out);
@@ -290,9 +298,10 @@ impl Transaction {
 
     /// Removes the hash.
     pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Setback> {
-        let connection = match &mut self.connection {
+        let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            none => none.insert(target.connect().await?),
+            // What is missing there is told, or made again, before nobody knows of it any more.
+            None => self.reconnect(target).await?.connection,
         };
         let mut out = Vec::new();
         command(&mut out, &[b"UNLINK", self.key.as_bytes()]);

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis_private_server::PrivateServer;
 use tokio::time::sleep;
 
 use crate::load::{Load, Witness};
 use crate::pauses::Pauses;
 use crate::proxy::Proxy;
-use crate::scene::{Cluster, input, output, settled};
+use crate::scene::{Cluster, input};
 use crate::support::{LIMIT, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,133 +148,4 @@ async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_ou
     .await;
     let ledgers = load.end(&cluster, group, &witness).await;
     assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
-    let mut cluster = Cluster::start(1).await;
-    let witness = Witness::default();
-    let group = witness.beside(cluster.group(3, true).keep(LIMIT)).start().await.unwrap();
-    let load = Load::start(&cluster, 0..3, true, 1_000);
-    load.reaches_all(&group).await;
-    let primary = cluster.primary_of(&input(0, true)).await;
-    cut_off_from_its_primary(&cluster, primary).await;
-    // What is tested: commits that nobody else has.
-    sleep(Duration::from_millis(300)).await;
-    cluster.cluster.node(primary).kill().unwrap();
-    cluster.is_replaced(primary).await;
-    load.reaches_all(&group).await;
-    let ledgers = load.end(&cluster, group, &witness).await;
-    assert!(ledgers[0].repeated > 0, "{ledgers:?}");
-    assert_eq!(ledgers.iter().map(|ledger| ledger.lost).sum::<u64>(), 0, "{ledgers:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn they_are_repeated_also_when_nothing_more_is_published() {
-    for stops in [false, true] {
-        let mut cluster = Cluster::start(1).await;
-        let group = cluster.group(1, true).keep(LIMIT).start().await.unwrap();
-        let channel = input(0, true);
-        let primary = cluster.primary_of(&channel).await;
-        let mut published = cluster.publish(&channel, 100).await;
-        settled(&group, published.len()).await;
-        cut_off_from_its_primary(&cluster, primary).await;
-        published.extend(cluster.publish(&channel, 100).await);
-        settled(&group, published.len()).await;
-        cluster.cluster.node(primary).kill().unwrap();
-        let stopping = if stops {
-            // Nobody who stops before a replica has them leaves them behind.
-            Some(group.shutdown().await.unwrap())
-        } else {
-            None
-        };
-        cluster.is_replaced(primary).await;
-        eventually(LIMIT, "all of it is in the output", async || {
-            cluster.ids_in(&output(0, true)).await.len() == published.len()
-        })
-        .await;
-        if let Some(ledger) = stopping {
-            assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_kept_is_lost_by_a_failover_and_counted() {
-    let mut cluster = Cluster::start(1).await;
-    let group = cluster.group(1, true).keep(Duration::from_millis(1)).start().await.unwrap();
-    let channel = input(0, true);
-    let primary = cluster.primary_of(&channel).await;
-    let mut published = cluster.publish(&channel, 100).await;
-    settled(&group, published.len()).await;
-    cut_off_from_its_primary(&cluster, primary).await;
-    for _ in 0..10 {
-        published.extend(cluster.publish(&channel, 10).await);
-        settled(&group, published.len()).await;
-    }
-    cluster.cluster.node(primary).kill().unwrap();
-    cluster.is_replaced(primary).await;
-    eventually(LIMIT, "the channel is subscribed at the promoted node", async || {
-        let heard: Vec<String> = cluster.at(primary + 3, "PUBSUB SHARDCHANNELS").await;
-        !heard.is_empty()
-    })
-    .await;
-    published.extend(cluster.publish(&channel, 10).await);
-    settled(&group, published.len()).await;
-    let ledger = group.shutdown().await.unwrap();
-    let appended = cluster.ids_in(&output(0, true)).await.len() as u64;
-    assert!(ledger.lost > 0, "{ledger}");
-    assert_eq!(appended, ledger.processed - ledger.lost, "{ledger}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
-    let cluster = Cluster::start(1).await;
-    let group = cluster.group(1, true).consumers(1).start().await.unwrap();
-    let (channel, output) = (input(0, true), output(0, true));
-    let primary = cluster.primary_of(&channel).await;
-    let mut published = cluster.publish(&channel, 100).await;
-    settled(&group, published.len()).await;
-    cut_off_from_its_primary(&cluster, primary).await;
-    let node = &mut cluster.node(primary).await;
-    let (before, number) = (cluster.ids_in(&output).await.len(), lane_number(node).await);
-    published.extend(cluster.publish(&channel, 100).await);
-    settled(&group, published.len()).await;
-    // What a failover to and fro leaves behind that nobody was connected to see: all of it in one step.
-    let entries: Vec<(String, Vec<(String, String)>)> =
-        redis::cmd("XRANGE").arg(&output).arg("-").arg("+").query_async(node).await.unwrap();
-    let (lane, number) = number;
-    let mut back = redis::pipe();
-    back.atomic().cmd("XDEL").arg(&output);
-    for (id, _) in &entries[before..] {
-        back.arg(id);
-    }
-    back.cmd("HSET").arg(lane).arg("number").arg(number);
-    back.exec_async(node).await.unwrap();
-    cluster.at::<()>(primary, "CLIENT KILL TYPE normal SKIPME yes").await;
-    eventually(LIMIT, "all of it is in the output again", async || {
-        cluster.ids_in(&output).await.len() == published.len()
-    })
-    .await;
-    let ledger = group.shutdown().await.unwrap();
-    assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
-}
-
-/// The key of the one lane at this node, and the number of its last commit.
-async fn lane_number(node: &mut MultiplexedConnection) -> (String, u64) {
-    let lanes: Vec<String> =
-        redis::cmd("KEYS").arg("messages:processed:*:lane:*").query_async(node).await.unwrap();
-    let [lane] = <[String; 1]>::try_from(lanes).unwrap();
-    let number = redis::cmd("HGET").arg(&lane).arg("number").query_async(node).await.unwrap();
-    (lane, number)
-}
-
-/// Keeps the replica of a primary from hearing what happens from now on: it has another password than its primary.
-async fn cut_off_from_its_primary(cluster: &Cluster, primary: usize) {
-    cluster.at::<()>(primary + 3, "CONFIG SET masterauth another").await;
-    cluster.at::<()>(primary, "CLIENT KILL TYPE replica").await;
-    eventually(LIMIT, "the primary has no replica", async || {
-        cluster.at::<String>(primary, "INFO replication").await.contains("connected_slaves:0")
-    })
-    .await;
 }

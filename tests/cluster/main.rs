@@ -14,6 +14,7 @@ mod support;
 
 mod acl;
 mod failures;
+mod losses;
 mod moves;
 mod refusals;
 mod shards;

@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::tally::Tally;
 use crate::buffer::Reservation;
 use crate::redis::resp::command;
 use crate::sink::target::Keep;
 
-/// The last commits of a lane, to be made again where a node that was promoted lacks them. Redis replicates after it
-/// has confirmed; the output and the lane's number go there together, so the number tells what is missing.
+/// The last commits of a lane, to be made again where a node that was promoted lacks them, and the count of all of them.
+/// Redis replicates after it has confirmed; the output and the lane's number go there together, so the number tells what
+/// is missing.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// By number. Those at the front may have lost their commands, and only count.
+pub(in crate::sink) struct Kept {
+    /// By number.
     commits: VecDeque<Commit>,
-    /// How many at the front have.
-    bare: usize,
+    /// Of these, and of those that are kept no more.
+    tally: Tally,
     /// What the server's replication had come to after a commit.
     marks: VecDeque<Mark>,
     /// When it was asked for the last time.
     asked: Option<Instant>,
-    /// Whether the server had no replica then.
-    alone: bool,
-    /// Whether replicas ever had one of the commits.
-    replicated: bool,
+    /// The most replicas that the server has had: one that is away now may come back, and take its place.
+    replicas: usize,
     /// Memory of commits that are kept no more.
     spare: Vec<Vec<u8>>,
 }
@@ -40,8 +40,8 @@ pub(super) struct Commit {
     /// Whether it was sent once more, and not answered yet.
     pub(super) again: bool,
     pub(super) commands: Vec<u8>,
-    /// The memory that they take; none where they are gone.
-    reservation: Option<Reservation>,
+    /// The memory that they take.
+    _reservation: Reservation,
 }
 
 #[derive(Debug)]
@@ -55,21 +55,26 @@ struct Mark {
 pub(super) struct Replication {
     /// How far its own data has come.
     offset: u64,
-    /// How far all of its replicas have confirmed it; `None` when there is none.
-    confirmed: Option<u64>,
+    /// How many replicas are connected and up to date.
+    replicas: usize,
+    /// How far all of them have confirmed it.
+    confirmed: u64,
     /// Whether it is no replica itself.
     pub(super) is_primary: bool,
 }
 
 impl Kept {
-    /// So many are counted after their commands are gone.
-    const MOST_BARE: usize = 1 << 12;
     /// No more answers of the server are remembered: those of some minutes.
     const MOST_MARKS: usize = 1 << 10;
     /// How often the server is asked. Replicas tell it once a second how far they are.
     const ASK_EVERY: Duration = Duration::from_millis(250);
 
-    /// Keeps a commit that was confirmed.
+    /// Counts a commit that was confirmed.
+    pub(super) fn count(&mut self, number: u64, messages: u64) {
+        self.tally.push(number, messages);
+    }
+
+    /// Keeps it.
     pub(super) fn push(
         &mut self,
         number: u64,
@@ -80,45 +85,58 @@ impl Kept {
     ) {
         let commands = self.fitted(commands);
         self.age(keep);
-        let reservation = loop {
+        loop {
             match keep.memory.try_reserve(commands.capacity()) {
-                None if self.strip() => {}
-                reservation => break reservation,
+                Some(reservation) => {
+                    let at = Instant::now();
+                    let commit = Commit {
+                        number,
+                        messages,
+                        answers,
+                        at,
+                        again: false,
+                        commands,
+                        _reservation: reservation,
+                    };
+                    return self.commits.push_back(commit);
+                }
+                None if self.forget_oldest() => {}
+                // Not even the memory of this one is there.
+                None => return self.recycle(commands),
             }
-        };
-        let commit =
-            Commit { number, messages, answers, at: Instant::now(), again: false, commands, reservation };
-        self.commits.push_back(commit);
-        if self.commits.back().is_some_and(|commit| commit.reservation.is_none()) {
-            // Not even the memory of this one is there.
-            self.strip();
-        }
-        while self.bare > Self::MOST_BARE {
-            self.commits.pop_front();
-            self.bare -= 1;
         }
     }
 
     /// Keeps what is too old no more.
     pub(super) fn age(&mut self, keep: &Keep) {
-        while self.commits.get(self.bare).is_some_and(|oldest| oldest.at.elapsed() > keep.time) {
-            self.strip();
+        while self.commits.front().is_some_and(|oldest| oldest.at.elapsed() > keep.time) {
+            self.forget_oldest();
         }
     }
 
     /// Whether there are commits that can be made again.
-    pub(super) fn is_keeping(&self) -> bool {
-        self.commits.len() > self.bare
+    pub(in crate::sink) fn is_keeping(&self) -> bool {
+        !self.commits.is_empty()
     }
 
-    /// Whether the server had no replica when it was asked last.
-    pub(super) fn is_alone(&self) -> bool {
-        self.alone
+    /// Whether there are commits that replicas may lack.
+    pub(in crate::sink) fn is_open(&self) -> bool {
+        self.tally.is_open()
+    }
+
+    /// Whether the server has never had a replica.
+    pub(in crate::sink) fn is_alone(&self) -> bool {
+        self.replicas == 0
     }
 
     /// Whether replicas are known to have had some of the lane's commits.
     pub(super) fn was_replicated(&self) -> bool {
-        self.replicated
+        self.tally.was_replicated()
+    }
+
+    /// How many messages are in the commits that are kept.
+    pub(in crate::sink) fn messages(&self) -> u64 {
+        self.commits.iter().map(|commit| commit.messages).sum()
     }
 
     /// The commands without memory that they do not need: a lone record may have been written where many had been.
@@ -131,14 +149,10 @@ impl Kept {
         fitted
     }
 
-    /// Takes the commands from the oldest commit that has any; whether there was one.
-    fn strip(&mut self) -> bool {
-        let Some(oldest) = self.commits.get_mut(self.bare) else { return false };
-        let commands = std::mem::take(&mut oldest.commands);
-        oldest.reservation = None;
-        self.bare += 1;
-        self.recycle(commands);
-        true
+    /// Whether there was one.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.commits.pop_front();
+        oldest.map(|oldest| self.recycle(oldest.commands)).is_some()
     }
 
     /// Memory for the next commit.
@@ -163,34 +177,34 @@ impl Kept {
 
     /// Takes the answer: it was given after the commit of this number.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) {
-        self.alone = replication.confirmed.is_none();
-        let Some(confirmed) = replication.confirmed else { return self.marks.clear() };
+        let Replication { offset, replicas, confirmed, .. } = replication;
+        self.replicas = self.replicas.max(replicas);
         if self.marks.len() == Self::MOST_MARKS {
             self.marks.pop_front();
         }
-        self.marks.push_back(Mark { number, offset: replication.offset });
+        self.marks.push_back(Mark { number, offset });
+        if replicas == 0 || replicas < self.replicas {
+            return;
+        }
         let mut replicated = 0;
         while self.marks.front().is_some_and(|mark| mark.offset <= confirmed) {
             replicated = self.marks.pop_front().map_or(replicated, |mark| mark.number);
         }
+        self.tally.replicated(replicated);
         while self.commits.front().is_some_and(|commit| commit.number <= replicated) {
-            let Some(commit) = self.commits.pop_front() else { break };
-            self.replicated = true;
-            self.bare = self.bare.saturating_sub(1);
-            self.recycle(commit.commands);
+            self.forget_oldest();
         }
     }
 
-    /// The first commit after this number that can be made again; and how many messages were in those between, which
-    /// cannot. Those are told once.
-    pub(super) fn after(&mut self, made: u64) -> (u64, Option<&mut Commit>) {
+    /// The first commit after this number that can be made again.
+    pub(super) fn after(&mut self, made: u64) -> Option<&mut Commit> {
         let from = self.commits.partition_point(|commit| commit.number <= made);
-        let mut gone = 0;
-        while from < self.bare {
-            gone += self.commits.remove(from).map_or(0, |commit| commit.messages);
-            self.bare -= 1;
-        }
-        (gone, self.commits.get_mut(from))
+        self.commits.get_mut(from)
+    }
+
+    /// Takes the count of messages out that are in the commits after `made`, up to `until`: nobody has them any more.
+    pub(super) fn lost(&mut self, made: u64, until: u64) -> u64 {
+        self.tally.take(made, until)
     }
 
     /// How many messages were in the commits up to this number that were sent again: it was made, though nobody has said so.
@@ -201,15 +215,18 @@ impl Kept {
 
     /// Those that are kept were made again just now.
     pub(super) fn repeated(&mut self) {
-        for commit in self.commits.iter_mut().skip(self.bare) {
+        for commit in &mut self.commits {
             commit.at = Instant::now();
         }
     }
 
-    /// Forgets what was said of other servers.
-    pub(super) fn elsewhere(&mut self) {
+    /// Forgets what was said before this connection, and how many replicas `another` server had.
+    pub(super) fn elsewhere(&mut self, another: bool) {
         self.marks.clear();
         self.asked = None;
+        if another {
+            self.replicas = 0;
+        }
     }
 
     fn recycle(&mut self, mut memory: Vec<u8>) {
@@ -233,8 +250,14 @@ impl Replication {
             fields.split(',').find(|field| *field == "state=online")?;
             fields.trim().split(',').find_map(|field| field.strip_prefix("offset="))?.parse::<u64>().ok()
         };
+        let replicas = || info.lines().filter_map(of_replica);
         let is_primary = value("role")?.trim() == "master";
-        Some(Self { offset, confirmed: info.lines().filter_map(of_replica).min(), is_primary })
+        Some(Self {
+            offset,
+            replicas: replicas().count(),
+            confirmed: replicas().min().unwrap_or(0),
+            is_primary,
+        })
     }
 }
 
@@ -245,8 +268,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(5);
 
-    fn of(offset: u64, confirmed: u64) -> Replication {
-        Replication { offset, confirmed: Some(confirmed), is_primary: true }
+    fn of(offset: u64, replicas: usize, confirmed: u64) -> Replication {
+        Replication { offset, replicas, confirmed, is_primary: true }
     }
 
     fn keep(bytes: usize) -> Keep {
@@ -254,6 +277,7 @@ mod tests {
     }
 
     fn push(kept: &mut Kept, number: u64, keep: &Keep) {
+        kept.count(number, 10);
         kept.push(number, 10, 12, vec![0; 100], keep);
     }
 
@@ -265,9 +289,8 @@ mod tests {
         kept
     }
 
-    fn next(kept: &mut Kept, made: u64) -> (u64, Option<u64>) {
-        let (gone, commit) = kept.after(made);
-        (gone, commit.map(|commit| commit.number))
+    fn next(kept: &mut Kept, made: u64) -> Option<u64> {
+        kept.after(made).map(|commit| commit.number)
     }
 
     #[test]
@@ -275,29 +298,38 @@ mod tests {
         let info = "# Replication\r\nrole:master\r\nconnected_slaves:2\r\n\
                     slave0:ip=127.0.0.1,port=6380,state=online,offset=900,lag=1\r\n\
                     slave1:ip=127.0.0.1,port=6381,state=online,offset=700,lag=0\r\n\
+                    slave2:ip=127.0.0.1,port=6382,state=wait_bgsave,offset=0,lag=0\r\n\
                     master_replid:abc\r\nmaster_repl_offset:1000\r\n";
-        assert_eq!(
-            Replication::read(info),
-            Some(Replication { offset: 1000, confirmed: Some(700), is_primary: true })
-        );
+        assert_eq!(Replication::read(info), Some(of(1000, 2, 700)));
         let alone = "role:master\r\nconnected_slaves:0\r\nmaster_repl_offset:5\r\n";
-        assert_eq!(
-            Replication::read(alone),
-            Some(Replication { offset: 5, confirmed: None, is_primary: true })
-        );
+        assert_eq!(Replication::read(alone), Some(of(5, 0, 0)));
         assert_eq!(Replication::read("ERR"), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_replica_has_is_kept_no_more() {
+    async fn what_all_replicas_have_is_kept_no_more() {
         let keep = keep(1000);
         let mut kept = kept(1..=3, &keep);
-        kept.answered(3, of(500, 400));
-        assert_eq!(next(&mut kept, 0), (0, Some(1)));
+        kept.answered(3, of(500, 1, 400));
+        assert_eq!(next(&mut kept, 0), Some(1));
         push(&mut kept, 4, &keep);
-        kept.answered(4, of(600, 500));
-        assert_eq!(next(&mut kept, 0), (0, Some(4)));
+        kept.answered(4, of(600, 1, 500));
+        assert_eq!(next(&mut kept, 0), Some(4));
         assert_eq!(keep.memory.used(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_is_away_may_lack_what_the_others_have() {
+        let keep = keep(1000);
+        let mut kept = kept(1..=3, &keep);
+        kept.answered(2, of(500, 2, 400));
+        kept.answered(3, of(600, 1, 600));
+        assert_eq!(next(&mut kept, 0), Some(1));
+        kept.answered(3, of(600, 2, 500));
+        assert_eq!(next(&mut kept, 0), Some(3));
+        kept.elsewhere(true);
+        kept.answered(3, of(700, 1, 700));
+        assert_eq!(next(&mut kept, 0), None, "the server that was promoted has one");
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,17 +338,17 @@ mod tests {
         let mut kept = kept(1..=3, &keep);
         tokio::time::advance(LONG * 2).await;
         push(&mut kept, 4, &keep);
-        assert_eq!(next(&mut kept, 1), (20, Some(4)));
-        assert_eq!(next(&mut kept, 4), (0, None));
-        kept.answered(4, of(1, 1));
-        assert_eq!((kept.commits.len(), kept.bare, keep.memory.used()), (0, 0, 0));
+        assert_eq!(next(&mut kept, 1), Some(4));
+        assert_eq!((kept.lost(1, 3), kept.lost(1, 3)), (20, 0), "once");
+        kept.answered(4, of(1, 1, 1));
+        assert_eq!((kept.is_keeping(), kept.is_open(), keep.memory.used()), (false, false, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_repetition_without_an_answer_counts_once_it_is_known_to_be_made() {
         let keep = keep(1000);
         let mut kept = kept(1..=3, &keep);
-        kept.after(1).1.unwrap().again = true;
+        kept.after(1).unwrap().again = true;
         assert_eq!(kept.made_again(1), 0);
         assert_eq!(kept.made_again(2), 10);
         assert_eq!(kept.made_again(3), 0, "once");
@@ -327,16 +359,20 @@ mod tests {
         let keep = keep(1000);
         let mut one = kept(1..=8, &keep);
         let mut other = kept(1..=4, &keep);
-        assert_eq!(next(&mut one, 0), (0, Some(1)));
-        assert_eq!(next(&mut other, 0), (20, Some(3)), "its own oldest ones make room");
+        assert_eq!(next(&mut one, 0), Some(1));
+        assert_eq!(next(&mut other, 0), Some(3), "its own oldest ones make room");
         assert_eq!(keep.memory.used(), 1000);
         push(&mut one, 9, &keep);
-        assert_eq!(next(&mut one, 0), (10, Some(2)));
+        assert_eq!(next(&mut one, 0), Some(2));
         let mut memory = Vec::with_capacity(10_000);
         memory.extend([0; 100]);
         one.push(10, 10, 12, memory, &keep);
         assert_eq!(keep.memory.used(), 1000, "no more than it needs");
         let mut third = kept(1..=1, &keep);
-        assert_eq!(next(&mut third, 0), (10, None), "counted, where there is no room at all");
+        assert_eq!(
+            (next(&mut third, 0), third.lost(0, 1)),
+            (None, 10),
+            "counted, where there is no room at all"
+        );
     }
 }

@@ -1,8 +1,7 @@
 //! A new connection: what the server says of the commits before, and what it lacks of them.
 
-use std::sync::Arc;
-
-use super::kept::Replication;
+use super::identity::Identity;
+use super::kept::{Kept, Replication};
 use super::replies::{Executed, Fence};
 use super::{Exchanged, Transaction, exchange, needs};
 use crate::error::Error;
@@ -10,7 +9,6 @@ use crate::redis::connection::Connection;
 use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 use crate::redis::setback::{Kind, Setback};
-use crate::redis::vitals::Vitals;
 use crate::sink::target::Target;
 use crate::tenure::WENT_BACK;
 
@@ -21,8 +19,10 @@ pub(super) struct Connected {
     pub(super) made: u64,
     /// Whether the hash had been there, and is gone.
     pub(super) forgotten: bool,
-    /// Whether it is another server than the one before, or the same one that was started again.
+    /// Whether its data may be older than that of the server that confirmed the last commit.
     another: bool,
+    /// Whether it knows of no data before its start, which was after that.
+    anew: bool,
 }
 
 impl Transaction {
@@ -52,20 +52,15 @@ impl Transaction {
         }
     }
 
-    /// Whether commits are kept that may have to be made again.
-    pub(in crate::sink) fn is_keeping(&self) -> bool {
-        self.kept.is_keeping()
-    }
-
-    /// Whether there is nobody who could take the server's place.
-    pub(in crate::sink) fn is_alone(&self) -> bool {
-        self.kept.is_alone()
+    /// What is known of the commits that were confirmed.
+    pub(in crate::sink) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Opens a connection, and sees to what the server lacks that was confirmed.
     pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Setback> {
         let mut connected = self.connect(target).await?;
-        let Connected { made, forgotten, another, .. } = connected;
+        let Connected { made, forgotten, another, anew, .. } = connected;
         // What it lacks of these is pending again, for a name that others do not touch.
         if let Some((number, tenure)) = &self.held
             && (forgotten || made < *number)
@@ -73,10 +68,11 @@ impl Transaction {
             tenure.end(WENT_BACK);
         }
         // The answer to a repetition may have been lost.
-        target.counts.repeat(self.kept.made_again(made));
+        target.repeated(self.kept.made_again(made));
         // Where the hash is there, only a server that went back has a lower number in it. A hash that is gone may have
-        // been deleted: certainly so where replicas had it, or it is the same server.
-        let deleted = forgotten && (!another || self.kept.was_replicated());
+        // been deleted by somebody: certainly so at the server that has confirmed the last commit, or where replicas had
+        // it, unless the server was started without its data.
+        let deleted = forgotten && (!another || (self.kept.was_replicated() && !anew));
         if made < self.confirmed && !deleted {
             self.repeat(&mut connected.connection, target, made).await?;
         }
@@ -86,7 +82,7 @@ impl Transaction {
         Ok(connected)
     }
 
-    /// Makes the commits again that the server lacks.
+    /// Makes the commits again that the server lacks, and counts those that nobody has any more.
     async fn repeat(
         &mut self,
         connection: &mut Connection,
@@ -95,12 +91,11 @@ impl Transaction {
     ) -> Result<(), Setback> {
         let (mut repeated, mut lost) = (0, 0);
         loop {
-            let (gone, commit) = self.kept.after(made);
-            if gone > 0 {
-                target.counts.lose(gone);
-                lost += gone;
-            }
-            let Some(commit) = commit else { break };
+            let next = self.kept.after(made).map(|commit| commit.number);
+            let gone = self.kept.lost(made, next.map_or(self.confirmed, |next| next - 1));
+            target.lost(gone);
+            lost += gone;
+            let Some(commit) = self.kept.after(made) else { break };
             commit.again = true;
             let Exchanged { refusal, executed, watched } =
                 exchange(connection, target, &commit.commands, commit.answers).await?;
@@ -118,21 +113,12 @@ impl Transaction {
                 }
             }
             commit.again = false;
-            target.counts.repeat(commit.messages);
+            target.repeated(commit.messages);
             repeated += commit.messages;
             made = commit.number;
         }
         if repeated + lost > 0 {
-            tracing::warn!(
-                "{} is served by another node, which lacked commits that were confirmed: {repeated} messages of them are \
-                 appended again{}",
-                target.stream,
-                if lost > 0 {
-                    format!(", and {lost} are lost: they were too old for --keep")
-                } else {
-                    String::new()
-                }
-            );
+            target.tell_of_going_back(repeated, lost);
         }
         self.kept.repeated();
         self.confirmed_by.clone_from(&self.here);
@@ -152,7 +138,7 @@ impl Transaction {
         // Watched from after the fence. Confirmed before the first commit is sent.
         command(&mut out, &[b"WATCH", key]);
         if target.server.has_successors() {
-            command(&mut out, &[b"INFO", b"server"]);
+            command(&mut out, &[b"INFO", b"server", b"replication"]);
         }
         connection.send(&out).await?;
 
@@ -164,8 +150,8 @@ impl Transaction {
         }
         let fence = connection.receive(|reply| Fence::read(&reply)).await?;
         let watched = connection.receive(|reply| reply.error()).await?;
-        let run_id: Option<Arc<str>> = match target.server.has_successors() {
-            true => connection.receive(|reply| Some(Vitals::of(&reply)?.run_id()?.into())).await?,
+        let here = match target.server.has_successors() {
+            true => connection.receive(|reply| Identity::of(&reply)).await?,
             false => None,
         };
 
@@ -186,10 +172,12 @@ impl Transaction {
         // A message that has a receipt is not repeated then: see `attempt`.
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
         let forgotten = fence == 1 && self.fenced;
-        // Only one that says who it is can be told from the one before whose hash was deleted.
-        let another = run_id.is_some() && self.confirmed_by.is_some() && run_id != self.confirmed_by;
-        self.here = run_id;
-        self.kept.elsewhere();
+        // Only one that says who it is can be told from the one before.
+        let both = here.as_ref().zip(self.confirmed_by.as_ref());
+        let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
+        let anew = both.is_some_and(|(here, former)| here.began_after(former));
+        self.kept.elsewhere(here != self.here);
+        self.here = here;
         if forgotten && !another && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
@@ -199,7 +187,7 @@ impl Transaction {
             );
         }
         self.fenced = true;
-        Ok(Connected { connection, made: number, forgotten, another })
+        Ok(Connected { connection, made: number, forgotten, another, anew })
     }
 }
 

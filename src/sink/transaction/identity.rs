@@ -1,0 +1,82 @@
+//! Which server it is that confirms commits, and whose data it has.
+
+use crate::redis::reply::Reply;
+
+/// What a server calls itself and its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Itself, until it is started again.
+    run: Box<str>,
+    /// Its data, until it is promoted.
+    history: Box<str>,
+    /// Whether its data was another server's, or its own before a start, and is known to go on from there.
+    is_heir: bool,
+}
+
+impl Identity {
+    /// Reads the answer to `INFO server replication`; `None` if that is not allowed.
+    pub(super) fn of(reply: &Reply<'_>) -> Option<Self> {
+        match reply {
+            Reply::Bulk(Some(info)) => Self::read(std::str::from_utf8(info).ok()?),
+            _ => None,
+        }
+    }
+
+    fn read(info: &str) -> Option<Self> {
+        let value = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        };
+        let former = value("master_replid2").unwrap_or_default();
+        Some(Self {
+            run: value("run_id")?.into(),
+            history: value("master_replid").unwrap_or_default().into(),
+            is_heir: former.contains(|digit| digit != '0'),
+        })
+    }
+
+    /// Whether its data may be older than what this one had: it is another server, or was a replica in between. A
+    /// server's first replica gives its history a new name as well, but no former one.
+    pub(super) fn may_lack_what(&self, former: &Self) -> bool {
+        self.run != former.run || (self.is_heir && self.history != former.history)
+    }
+
+    /// Whether it was started, and knows of no data before that.
+    pub(super) fn began_after(&self, former: &Self) -> bool {
+        self.run != former.run && !self.is_heir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(run: &str, history: &str, former: &str) -> Identity {
+        let info = format!(
+            "# Server\r\nrun_id:{run}\r\n# Replication\r\nmaster_replid:{history}\r\nmaster_replid2:{former}\r\n"
+        );
+        Identity::read(&info).unwrap()
+    }
+
+    #[test]
+    fn a_server_that_was_promoted_or_started_since_may_lack_something() {
+        let before = server("a", "x", "000");
+        assert!(!server("a", "x", "000").may_lack_what(&before));
+        assert!(!server("a", "y", "000").may_lack_what(&before), "its first replica has come");
+        assert!(server("b", "y", "x").may_lack_what(&before), "its replica was promoted");
+        assert!(server("a", "z", "y").may_lack_what(&before), "to and fro");
+        assert!(server("b", "y", "000").may_lack_what(&before), "it was started again");
+    }
+
+    #[test]
+    fn only_a_server_that_knows_of_no_data_before_its_start_began_anew() {
+        let before = server("a", "x", "000");
+        assert!(server("b", "y", "000").began_after(&before));
+        assert!(!server("b", "y", "x").began_after(&before));
+        assert!(!server("a", "z", "y").began_after(&before));
+    }
+
+    #[test]
+    fn who_says_nothing_is_nobody() {
+        assert_eq!(Identity::read("NOPERM"), None);
+    }
+}
