@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(crate) use self::map::{Map, Node};
+pub(crate) use self::map::{Map, Node, State, Told};
 use crate::shards::ShardSet;
 use crate::slot::SLOTS;
 
@@ -25,9 +25,14 @@ pub(crate) struct Cluster {
     asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
-#[derive(Default)]
 struct Known {
     map: Map,
+    /// The highest epoch that whoever told it had heard of.
+    epoch: u64,
+    /// When it was told.
+    told: Instant,
+    /// What changed last was still as before at this time.
+    until: Instant,
     /// What nodes have said of single slots, and when. It counts for [`Cluster::HEARSAY`], whatever others say that have
     /// not heard of it yet.
     moved: HashMap<u16, (Node, Instant)>,
@@ -54,11 +59,21 @@ impl Cluster {
     /// How long nodes may take to hear from each other where a slot has gone.
     const HEARSAY: Duration = Duration::from_secs(2);
 
-    pub(crate) fn new(map: Map) -> Self {
+    pub(crate) fn new(told: Told) -> Self {
+        let now = Instant::now();
+        let known = Known {
+            map: told.map,
+            epoch: told.state.epoch.unwrap_or(0),
+            told: now,
+            until: now,
+            moved: HashMap::new(),
+            former: Vec::new(),
+            doubted: HashMap::new(),
+        };
         Self {
-            known: Mutex::new(Known { map, ..Known::default() }),
+            known: Mutex::new(known),
             changes: watch::Sender::new(0),
-            asked: tokio::sync::Mutex::new(Some(Instant::now())),
+            asked: tokio::sync::Mutex::new(Some(now)),
         }
     }
 
@@ -103,6 +118,7 @@ impl Cluster {
         let mut known = self.lock();
         if known.primary(slot) != Some(&node) {
             known.moved.insert(slot, (node, Instant::now()));
+            known.until = known.told;
             drop(known);
             self.changes.send_modify(|change| *change += 1);
         }
@@ -115,12 +131,12 @@ impl Cluster {
         (!known).then_some(Turn { cluster: self, asked })
     }
 
-    /// Comes back when the primary of the slot is not this node any more.
-    pub(crate) async fn left(&self, slot: u16, node: &Node) {
+    /// Comes back when the primary of the slot is not this node any more, with a time when it still was.
+    pub(crate) async fn left(&self, slot: u16, node: &Node) -> Instant {
         let mut changes = self.changes.subscribe();
         loop {
             if self.primary(slot).is_some_and(|primary| primary != *node) {
-                return;
+                return self.lock().until;
             }
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
@@ -128,14 +144,15 @@ impl Cluster {
         }
     }
 
-    /// Comes back when the node is no part of the cluster any more.
-    pub(crate) async fn gone(&self, node: &Node) {
+    /// Comes back when the node is no part of the cluster any more, with a time when it still was.
+    pub(crate) async fn gone(&self, node: &Node) -> Instant {
         let mut changes = self.changes.subscribe();
         while self.lock().map.nodes().contains(node) {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
+        self.lock().until
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -160,22 +177,34 @@ impl Turn<'_> {
         known.map.nodes().iter().chain(&known.former).cloned().collect()
     }
 
-    /// Ends with what a node has told, if one did.
-    pub(crate) fn end(mut self, told: Option<(Option<Node>, Map)>) {
-        *self.asked = Some(Instant::now());
-        let Some((node, mut map)) = told else { return };
+    /// Whether what a node tells will do, so that nobody else has to be asked.
+    pub(crate) fn is_sound(&self, told: &Told) -> bool {
+        told.is_sound(self.cluster.lock().epoch)
+    }
+
+    /// Ends with the best of what nodes have told, if any did.
+    pub(crate) fn end(mut self, told: Vec<Told>) {
+        let now = Instant::now();
+        *self.asked = Some(now);
         let mut known = self.cluster.lock();
+        let better =
+            |best: Told, next: Told| if next.is_better_than(&best, known.epoch) { next } else { best };
+        let Some(Told { by, mut map, state }) = told.into_iter().reduce(better) else { return };
         // Who is not told of now may be the only one to know, later.
         let others = known.map.nodes().iter().chain(&known.former).filter(|node| !map.nodes().contains(node));
-        let former = others.take(Self::MOST_FORMER).cloned().collect();
+        known.former = others.take(Self::MOST_FORMER).cloned().collect();
         // Whoever does not answer is not asked first the next time, nor is a node that is no part of what it tells.
-        if let Some(node) = node {
+        if let Some(node) = by {
             map.prefer(&node);
         }
         let mut moved = known.moved.clone();
         moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
         let changed = known.map != map || known.moved != moved;
-        *known = Known { map, moved, former, doubted: std::mem::take(&mut known.doubted) };
+        if changed {
+            known.until = known.told;
+        }
+        (known.map, known.moved, known.told) = (map, moved, now);
+        known.epoch = state.epoch.unwrap_or(known.epoch);
         drop(known);
         if changed {
             self.cluster.changes.send_modify(|change| *change += 1);
@@ -192,12 +221,15 @@ mod tests {
     const HALVES: [(u16, u16, u16); 2] = [(0, 8191, 1), (8192, 16_383, 2)];
 
     fn cluster() -> Cluster {
-        Cluster::new(map(&HALVES))
+        Cluster::new(tells(1, &HALVES, 1))
+    }
+
+    fn tells(by: u16, ranges: &[(u16, u16, u16)], epoch: u64) -> Told {
+        Told { by: Some(node(by)), map: map(ranges), state: State { is_ok: true, epoch: Some(epoch) } }
     }
 
     async fn told(cluster: &Cluster, by: u16, ranges: &[(u16, u16, u16)]) {
-        let turn = cluster.turn(Duration::ZERO).await.unwrap();
-        turn.end(Some((Some(node(by)), map(ranges))));
+        cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(by, ranges, 1)]);
     }
 
     async fn asked_next(cluster: &Cluster) -> Vec<u16> {
@@ -205,10 +237,10 @@ mod tests {
         turn.nodes().iter().map(|node| node.port).collect()
     }
 
-    async fn is_over(waiting: impl Future<Output = ()>) -> bool {
+    async fn is_over(waiting: impl Future<Output = Instant>) -> bool {
         tokio::select! {
             biased;
-            () = waiting => true,
+            _ = waiting => true,
             () = std::future::ready(()) => false,
         }
     }
@@ -266,7 +298,7 @@ mod tests {
         assert!(cluster.turn(Cluster::FRESH).await.is_none(), "it was just made");
         tokio::time::advance(Cluster::FRESH).await;
         let turn = cluster.turn(Cluster::FRESH).await.unwrap();
-        turn.end(Some((Some(node(2)), map(&HALVES))));
+        turn.end(vec![tells(2, &HALVES, 1)]);
         assert!(cluster.turn(Cluster::FRESH).await.is_none());
         assert_eq!(asked_next(&cluster).await, [2, 1]);
         told(&cluster, 9, &HALVES).await;
@@ -300,16 +332,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_has_missed_a_failover_is_not_believed_and_the_time_before_it_is_known() {
+        let cluster = cluster();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        told(&cluster, 1, &HALVES).await;
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let failed_over = [(0, 8191, 3), (8192, 16_383, 2)];
+        let turn = cluster.turn(Duration::ZERO).await.unwrap();
+        assert!(turn.is_sound(&tells(1, &HALVES, 1)), "nobody knows of another epoch yet");
+        turn.end(vec![tells(1, &HALVES, 1), tells(2, &failed_over, 2)]);
+        assert_eq!(cluster.primary(7), Some(node(3)), "who has heard of more is believed");
+        assert_eq!(cluster.left(7, &node(1)).await, before);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let turn = cluster.turn(Duration::ZERO).await.unwrap();
+        assert!(!turn.is_sound(&tells(1, &HALVES, 1)));
+        turn.end(vec![tells(1, &HALVES, 1), tells(2, &failed_over, 2)]);
+        assert_eq!(cluster.primary(7), Some(node(3)));
+        assert_eq!(cluster.left(7, &node(1)).await, before);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_known_stays_where_nobody_answers() {
         let cluster = cluster();
-        cluster.turn(Duration::ZERO).await.unwrap().end(None);
+        cluster.turn(Duration::ZERO).await.unwrap().end(Vec::new());
         assert_eq!(cluster.primary(16_383), Some(node(2)));
         assert_eq!(cluster.unserved(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn slots_that_no_node_has_are_named() {
-        let cluster = Cluster::new(map(&[(0, 99, 1), (110, 16_382, 2)]));
+        let cluster = Cluster::new(tells(1, &[(0, 99, 1), (110, 16_382, 2)], 1));
         assert_eq!(cluster.unserved().as_deref(), Some("100-109,16383"));
         assert_eq!(cluster.primary(105), None);
         assert!(!is_over(cluster.left(105, &node(1))).await, "nobody else has it");

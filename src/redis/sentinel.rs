@@ -20,10 +20,20 @@ pub(crate) struct Service {
     name: String,
     /// The sentinels, the one to be asked next first.
     sentinels: Mutex<Vec<Node>>,
-    /// Who is the primary, and which sentinel said so.
-    primary: watch::Sender<Option<Told>>,
+    /// Who is the primary.
+    said: watch::Sender<Said>,
     /// Held by whoever asks the sentinels.
     asked: tokio::sync::Mutex<Option<Asked>>,
+}
+
+/// What the sentinels say.
+#[derive(Debug, Clone)]
+struct Said {
+    told: Option<Told>,
+    /// When that was said the last time.
+    at: Instant,
+    /// When another one was still said to be the primary.
+    until: Instant,
 }
 
 /// What a sentinel said.
@@ -47,7 +57,7 @@ impl Service {
         Self {
             name: sentinels.service.clone(),
             sentinels: Mutex::new(sentinels_of_it),
-            primary: watch::Sender::new(None),
+            said: watch::Sender::new(Said { told: None, at: Instant::now(), until: Instant::now() }),
             asked: tokio::sync::Mutex::new(None),
         }
     }
@@ -64,7 +74,7 @@ impl Service {
 
     /// Whether a sentinel has ever named a primary.
     pub(crate) fn is_known(&self) -> bool {
-        self.primary.borrow().is_some()
+        self.said.borrow().told.is_some()
     }
 
     /// The primary by what was said within `fresh`, or else by what `ask` finds out: one asks for all who want to know.
@@ -78,7 +88,7 @@ impl Service {
             if let Some(cause) = &asked.failure {
                 return Err(Setback::Passing(cause.clone()));
             }
-            if let Some(told) = self.primary.borrow().clone() {
+            if let Some(told) = self.said.borrow().told.clone() {
                 return Ok(told.primary);
             }
         }
@@ -100,9 +110,10 @@ impl Service {
             sentinels[..=at].rotate_right(1);
         }
         drop(sentinels);
-        self.primary.send_if_modified(|known| {
-            let changed = known.as_ref().is_none_or(|known| known.primary != told.primary);
-            *known = Some(told);
+        self.said.send_if_modified(|said| {
+            let changed = said.told.as_ref().is_none_or(|known| known.primary != told.primary);
+            let until = if changed { said.at } else { said.until };
+            *said = Said { told: Some(told), at: Instant::now(), until };
             changed
         });
     }
@@ -110,7 +121,7 @@ impl Service {
     /// Whoever was named cannot be worked with: the sentinel that said so may know less than the others, and is asked
     /// last the next time.
     pub(crate) fn doubt(&self, primary: &Node) {
-        let told = self.primary.borrow().clone();
+        let told = self.said.borrow().told.clone();
         let Some(told) = told.filter(|told| told.primary == *primary) else { return };
         let mut sentinels = self.lock();
         // Of many who doubt, the first one is enough.
@@ -119,12 +130,14 @@ impl Service {
         }
     }
 
-    /// Comes back when the primary is not this node any more.
-    pub(crate) async fn left(&self, node: &Node) {
-        let mut primary = self.primary.subscribe();
-        let is_another = |told: &Option<Told>| told.as_ref().is_some_and(|told| told.primary != *node);
-        if primary.wait_for(is_another).await.is_err() {
-            std::future::pending().await
+    /// Comes back when the primary is not this node any more, with a time when it still was.
+    pub(crate) async fn left(&self, node: &Node) -> Instant {
+        let mut said = self.said.subscribe();
+        let is_another = |said: &Said| said.told.as_ref().is_some_and(|told| told.primary != *node);
+        let until = said.wait_for(is_another).await.map(|said| said.until);
+        match until {
+            Ok(until) => until,
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -227,7 +240,7 @@ mod tests {
         let has_left = async || {
             tokio::select! {
                 biased;
-                () = service.left(&node) => true,
+                _ = service.left(&node) => true,
                 () = std::future::ready(()) => false,
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -166,8 +166,9 @@ impl Server {
         }
     }
 
-    /// Comes back when this node does not serve any more what is asked for; never where there is only one server.
-    pub(crate) async fn left(&self, node: Option<&Node>) {
+    /// Comes back when this node does not serve any more what is asked for, with a time when it still did; never where there
+    /// is only one server.
+    pub(crate) async fn left(&self, node: Option<&Node>) -> Instant {
         match (self.cluster(), self.serves, self.service(), node) {
             (Some(cluster), Serves::Slot(slot), _, Some(node)) => cluster.left(slot, node).await,
             (Some(cluster), Serves::Channel(_), _, Some(node)) => cluster.gone(node).await,
@@ -180,7 +181,7 @@ impl Server {
     /// Never in a cluster: a node that a slot has left says itself what became of the last commands.
     pub(crate) async fn replaced(&self, node: Option<&Node>) {
         match (self.service(), node) {
-            (Some(service), Some(node)) => service.left(node).await,
+            (Some(service), Some(node)) => drop(service.left(node).await),
             _ => std::future::pending().await,
         }
     }

@@ -166,7 +166,7 @@ impl Lane for StreamLane {
         tokio::select! {
             biased;
             // One that has been replaced, and does not know it yet, has nothing to say.
-            () = server.left(node.as_ref()) => self.disconnect(),
+            _ = server.left(node.as_ref()) => self.disconnect(),
             () = std::future::ready(()) => {}
         }
         if let Way::Transaction(transaction) = &mut self.way

@@ -24,6 +24,8 @@ use crate::redis::subscription::Subscription;
 const QUIET: Duration = Duration::from_secs(2);
 /// After this long without a byte, an answer to the PING among them, the connection is in doubt.
 const SILENT: Duration = Duration::from_secs(4);
+/// A node that delivers nothing more should say so itself, within this time after others have.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// After this long a server that would not let us unsubscribe is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -52,16 +54,19 @@ impl Source for PubSub {
         let mut reader =
             Reader { server, channel, max_payload, subscription, intake, stop, heard: Instant::now() };
         loop {
-            let cause = match reader.listen().await {
+            let (cause, since) = match reader.listen().await {
                 Heard::Stop => break reader.leave().await,
-                Heard::End(cause) => cause,
+                Heard::End(cause) => (cause, reader.subscription.current()),
+                Heard::Left(since) => {
+                    (reader.server.why_left().to_owned(), since.min(reader.subscription.current()))
+                }
                 Heard::Silence => match reader.doubt().await? {
                     Verdict::Stop => break reader.leave().await,
                     Verdict::Alive | Verdict::Replaced => continue,
-                    Verdict::Lost(cause) => cause,
+                    Verdict::Lost(cause) => (cause, reader.subscription.current()),
                 },
             };
-            if !reader.reconnect(cause).await? {
+            if !reader.reconnect(cause, since).await? {
                 break;
             }
         }
@@ -86,6 +91,8 @@ enum Heard {
     Stop,
     /// The connection has ended.
     End(String),
+    /// Another node delivers the channel, and this one has not said so. It still did at this time.
+    Left(Instant),
     /// Nothing came, not even an answer to a PING.
     Silence,
 }
@@ -108,7 +115,7 @@ impl Reader {
             Err(error) => return Heard::End(nonsense(&error)),
         }
         let node = self.subscription.node().cloned();
-        let mut pinged = false;
+        let (mut pinged, mut left) = (false, None);
         loop {
             // Reading goes first: a byte that is there is not overlooked in favour of a timer. While there is
             // always one, the stop is seen after each read.
@@ -128,7 +135,8 @@ impl Reader {
                     tokio::task::yield_now().await;
                 }
                 () = self.stop.cancelled() => return Heard::Stop,
-                () = self.server.left(node.as_ref()) => return Heard::End(self.server.why_left().to_owned()),
+                since = self.server.left(node.as_ref()), if left.is_none() => left = Some((since, Instant::now() + LAST_WORD)),
+                since = over(left), if left.is_some() => return Heard::Left(since),
                 () = sleep_until(self.heard + QUIET), if !pinged => {
                     pinged = true;
                     if let Err(error) = self.subscription.ping().await {
@@ -140,8 +148,8 @@ impl Reader {
         }
     }
 
-    /// Subscribes again, and reports the gap. `false` when the group stops before that.
-    async fn reconnect(&mut self, cause: String) -> Result<bool, Error> {
+    /// Subscribes again, and reports the gap since then. `false` when the group stops before that.
+    async fn reconnect(&mut self, cause: String, since: Instant) -> Result<bool, Error> {
         tracing::warn!(
             "{}: {cause}; connecting again, and what is published meanwhile does not reach us",
             self.channel.name
@@ -150,7 +158,7 @@ impl Reader {
             subscription = connect(&self.server, &self.channel, self.max_payload) => Some(subscription),
             () = self.stop.cancelled() => None,
         };
-        let lasted = self.subscription.current().elapsed();
+        let lasted = since.elapsed();
         let cause = match &connected {
             Some(Ok(next)) if cause != self.server.why_left() => self.explained(cause, next),
             _ => cause,
@@ -255,6 +263,17 @@ impl Reader {
             Some(why) => format!("{cause}: {why}"),
             None => cause,
         }
+    }
+}
+
+/// Waits for the end of a time.
+async fn over(left: Option<(Instant, Instant)>) -> Instant {
+    match left {
+        Some((since, end)) => {
+            sleep_until(end).await;
+            since
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -21,12 +21,64 @@ pub(crate) struct Map {
     nodes: Vec<Node>,
 }
 
+/// What one node tells of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// `None` for the very address.
+    pub(crate) by: Option<Node>,
+    pub(crate) map: Map,
+    pub(crate) state: State,
+}
+
+/// How a node finds the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Whether it is in touch with most of the others, and finds what it needs of the slots served.
+    pub(crate) is_ok: bool,
+    /// The highest epoch that it has heard of: each failover has a higher one. `None` where we may not ask.
+    pub(crate) epoch: Option<u64>,
+}
+
 /// Neighbouring slots of one primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Range {
     first: u16,
     last: u16,
     primary: Node,
+}
+
+impl Told {
+    /// Whether nobody else has to be asked, when `epoch` is known already.
+    pub(super) fn is_sound(&self, epoch: u64) -> bool {
+        self.map.is_whole() && self.state.is_ok && self.is_recent(epoch)
+    }
+
+    /// Whether it should count rather than what another node tells, when `epoch` is known already.
+    pub(super) fn is_better_than(&self, other: &Self, epoch: u64) -> bool {
+        let rank =
+            |told: &Self| (told.state.is_ok, told.is_recent(epoch), told.map.is_whole(), told.state.epoch);
+        rank(self) > rank(other)
+    }
+
+    fn is_recent(&self, epoch: u64) -> bool {
+        self.state.epoch.is_none_or(|own| own >= epoch)
+    }
+}
+
+impl State {
+    /// Of who does not say.
+    pub(crate) const UNKNOWN: Self = Self { is_ok: true, epoch: None };
+
+    /// Reads the answer to `CLUSTER INFO`.
+    pub(crate) fn read(reply: &Reply<'_>) -> Self {
+        let Reply::Bulk(Some(info)) = reply else { return Self::UNKNOWN };
+        let info = String::from_utf8_lossy(info);
+        let value = |name: &str| {
+            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        };
+        let epoch = value("cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
+        Self { is_ok: value("cluster_state").is_none_or(|state| state == "ok"), epoch }
+    }
 }
 
 impl Map {
@@ -59,7 +111,7 @@ impl Map {
     }
 
     /// Whether every slot has a node.
-    pub(crate) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         let mut next = 0;
         for range in &self.ranges {
             if range.first != next {
@@ -201,6 +253,37 @@ pub(super) mod tests {
         }
         let beyond = format!("*1\r\n*3\r\n:0\r\n:16384\r\n{}", told("127.0.0.1", 1));
         assert_eq!(read(&beyond), None);
+    }
+
+    fn state(info: &str) -> State {
+        State::read(&parse(format!("${}\r\n{info}\r\n", info.len()).as_bytes()).unwrap().unwrap().0)
+    }
+
+    #[test]
+    fn a_node_says_how_it_finds_the_cluster() {
+        let info = "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_current_epoch:7\r\n";
+        assert_eq!(state(info), State { is_ok: true, epoch: Some(7) });
+        assert!(!state("cluster_state:fail\r\n").is_ok);
+        let refused = parse(b"-NOPERM this user has no permissions\r\n").unwrap().unwrap().0;
+        assert_eq!(State::read(&refused), State::UNKNOWN);
+    }
+
+    #[test]
+    fn a_node_that_is_cut_off_or_has_missed_a_failover_is_not_believed_where_others_know_better() {
+        let told = |is_ok, epoch| Told {
+            by: Some(node(1)),
+            map: map(&[(0, 16_383, 1)]),
+            state: State { is_ok, epoch: Some(epoch) },
+        };
+        assert!(told(true, 7).is_sound(7) && told(true, 8).is_sound(7));
+        assert!(!told(true, 6).is_sound(7) && !told(false, 7).is_sound(7));
+        assert!(Told { state: State::UNKNOWN, ..told(true, 0) }.is_sound(7));
+        assert!(told(true, 7).is_better_than(&told(false, 7), 7));
+        assert!(told(true, 7).is_better_than(&told(true, 6), 7));
+        assert!(told(true, 6).is_better_than(&told(false, 6), 7));
+        assert!(!told(true, 7).is_better_than(&told(true, 7), 7), "the first one counts");
+        let in_part = Told { map: map(&[(0, 7, 1)]), ..told(true, 7) };
+        assert!(!in_part.is_sound(7) && told(true, 7).is_better_than(&in_part, 7));
     }
 
     #[test]

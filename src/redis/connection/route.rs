@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Connection, sentinels};
-use crate::redis::cluster::{Cluster, Map, Node};
+use crate::redis::cluster::{Cluster, Map, Node, State, Told};
 use crate::redis::resp::command;
 use crate::redis::server::Server;
 use crate::redis::setback::{Kind, Setback};
@@ -15,6 +15,9 @@ const NAME: &str = "redis-consumer-group:explorer";
 
 /// How long one node may take to tell what it knows of the others.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// When none of so many answers is sound, the best of them has to do.
+const MOST_ANSWERS: usize = 8;
 
 /// Finds out whether the address is one of a cluster, once.
 pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
@@ -28,8 +31,8 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
         return Ok(());
     }
     let asked = server.address().host().unwrap_or("127.0.0.1");
-    match slots(&mut connection, asked).await? {
-        Ok(map) => server.explored(Ok(Cluster::new(map))),
+    match told(&mut connection, None, asked).await? {
+        Ok(told) => server.explored(Ok(Cluster::new(told))),
         // Whoever may not ask is told so when a key turns out to be elsewhere.
         Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Refusal) => {
             server.explored(Err(answer))
@@ -63,35 +66,44 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
     let Some(turn) = cluster.turn(fresh).await else { return };
     // The address last: its nodes may all have others by now.
     let places = turn.nodes().into_iter().map(Some).chain([None]);
-    let mut in_part = None;
+    let mut answers = Vec::new();
     for node in places {
-        match timeout(PATIENCE, ask(server, node.clone())).await {
-            Ok(Some(map)) if map.is_whole() => return turn.end(Some((node, map))),
-            // It may have left the cluster, or be cut off from it; or slots are unserved indeed.
-            Ok(Some(map)) => drop(in_part.get_or_insert((node, map))),
-            Ok(None) | Err(_) => {}
+        let Ok(Some(told)) = timeout(PATIENCE, ask(server, node.clone())).await else { continue };
+        let is_sound = turn.is_sound(&told);
+        answers.push(told);
+        // Others may know better than one that has left the cluster, or is cut off from it; where slots are unserved
+        // indeed, or nodes are down, they all say so.
+        if is_sound || answers.len() == MOST_ANSWERS {
+            break;
         }
     }
-    turn.end(in_part);
+    turn.end(answers);
 }
 
-async fn ask(server: &Server, node: Option<Node>) -> Option<Map> {
+async fn ask(server: &Server, node: Option<Node>) -> Option<Told> {
     let asked = node.as_ref().map(|node| node.host.as_str()).or(server.address().host());
     let asked = asked.unwrap_or("127.0.0.1").to_owned();
-    let mut connection = Connection::open_at(server, node, NAME).await.ok()?;
-    slots(&mut connection, &asked).await.ok()?.ok()
+    let mut connection = Connection::open_at(server, node.clone(), NAME).await.ok()?;
+    told(&mut connection, node, &asked).await.ok()?.ok()
 }
 
-async fn slots(connection: &mut Connection, asked: &str) -> Result<Result<Map, String>, Setback> {
+async fn told(
+    connection: &mut Connection,
+    by: Option<Node>,
+    asked: &str,
+) -> Result<Result<Told, String>, Setback> {
     let mut out = Vec::new();
     command(&mut out, &[b"CLUSTER", b"SLOTS"]);
+    command(&mut out, &[b"CLUSTER", b"INFO"]);
     connection.send(&out).await?;
-    connection
+    let map = connection
         .receive(|reply| match reply.error() {
             Some(answer) => Err(answer),
             None => {
                 Map::read(&reply, asked).ok_or_else(|| format!("CLUSTER SLOTS makes no sense: {reply:?}"))
             }
         })
-        .await
+        .await?;
+    let state = connection.receive(|reply| State::read(&reply)).await?;
+    Ok(map.map(|map| Told { by, map, state }))
 }
