@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -24,6 +24,10 @@ use crate::slot;
 
 /// How long opening a socket may take, and how long a command may stay without an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a node of a cluster may take to say that it does not serve any more what it was asked for, after others have
+/// said so.
+pub(crate) const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Whom connections are opened to: the server of the address; where that is a node of a cluster, the one that serves what
 /// is asked for; where the address is one of sentinels, the primary that they name.
@@ -177,12 +181,13 @@ impl Server {
         }
     }
 
-    /// Comes back when another server has taken the place of this node, and nothing that this one still answers counts.
-    /// Never in a cluster: a node that a slot has left says itself what became of the last commands.
+    /// Comes back when another server has taken the place of this node, which has had time to say so itself: nothing that it
+    /// still answers counts.
     pub(crate) async fn replaced(&self, node: Option<&Node>) {
-        match (self.service(), node) {
-            (Some(service), Some(node)) => drop(service.left(node).await),
-            _ => std::future::pending().await,
+        self.left(node).await;
+        // A node that a slot has left answers so. One that stands still does not.
+        if self.cluster().is_some() {
+            sleep(LAST_WORD).await;
         }
     }
 

@@ -12,6 +12,7 @@ use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
+use crate::redis::connection::replaced;
 use crate::redis::setback::Setback;
 
 /// A lane on a connection of its own.
@@ -77,7 +78,7 @@ impl StreamLane {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
             biased;
-            () = server.replaced(node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            () = replaced(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
             made = self.make(records) => made,
         }
     }

@@ -16,7 +16,7 @@ use crate::redis::backoff::Backoff;
 use crate::redis::channel::Channel;
 use crate::redis::frames::Event;
 use crate::redis::resp::FrameError;
-use crate::redis::server::Server;
+use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::setback::{Kind, Setback};
 use crate::redis::subscription::Subscription;
 
@@ -24,8 +24,6 @@ use crate::redis::subscription::Subscription;
 const QUIET: Duration = Duration::from_secs(2);
 /// After this long without a byte, an answer to the PING among them, the connection is in doubt.
 const SILENT: Duration = Duration::from_secs(4);
-/// A node that delivers nothing more should say so itself, within this time after others have.
-const LAST_WORD: Duration = Duration::from_millis(100);
 /// After this long a server that would not let us unsubscribe is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 

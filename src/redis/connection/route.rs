@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Connection, sentinels};
 use crate::redis::cluster::{Cluster, Map, Node, State, Told};
@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// When none of so many answers is sound, the best of them has to do.
 const MOST_ANSWERS: usize = 8;
+
+/// How often it is asked who serves what, while an answer is missing.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Finds out whether the address is one of a cluster, once.
 pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
@@ -78,6 +81,21 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
         }
     }
     turn.end(answers);
+}
+
+/// Comes back when another server has taken the place of this node, which is looked for more often than otherwise:
+/// something waits for an answer that may never come.
+pub(crate) async fn replaced(server: &Server, node: Option<&Node>) {
+    let looking = async {
+        loop {
+            sleep(LOOK_EVERY).await;
+            refresh(server, LOOK_EVERY / 2).await;
+        }
+    };
+    tokio::select! {
+        () = server.replaced(node) => {}
+        () = looking, if server.has_successors() => {}
+    }
 }
 
 async fn ask(server: &Server, node: Option<Node>) -> Option<Told> {
