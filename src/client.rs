@@ -15,6 +15,7 @@ use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
 use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
+use crate::redis::setback::Setback;
 
 /// Opens a connection, with the patience that a group has at its start.
 ///
@@ -64,8 +65,9 @@ impl Router {
     /// # Errors
     /// Where no node has served it for five seconds.
     pub async fn place(&self, key: &str) -> Result<Place, Error> {
-        let server = self.0.of(key);
-        patiently(&server, async || answered(locate(&server)).await).await.map(Place)
+        let control = Control(self.0.of(key));
+        let asked = control.clone();
+        patiently(&control.0, move || answered(locating(asked.clone()))).await
     }
 
     /// Opens a connection to whoever serves this key: in each attempt to the one that does so then.
@@ -74,14 +76,8 @@ impl Router {
     /// As [`connect`].
     pub async fn connect(&self, key: &str) -> Result<(Place, MultiplexedConnection), Error> {
         let control = Control(self.0.of(key));
-        let attempt = async || {
-            let node = locate(&control.0).await?;
-            match control.open(node.as_ref()).await {
-                Ok(connection) => Ok((Place(node), connection)),
-                Err(error) => Err(control.setback("the connection", "+select", &error)),
-            }
-        };
-        patiently(&control.0, async || answered(attempt()).await).await
+        let opened = control.clone();
+        patiently(&control.0, move || answered(opening(opened.clone()))).await
     }
 
     /// Learns from a node's refusal who serves a slot now, if it says so.
@@ -89,6 +85,20 @@ impl Router {
         if let Some(cluster) = self.0.cluster() {
             cluster.learn(&answer(refusal));
         }
+    }
+}
+
+/// These two own what they work on: with a borrow in an attempt that is made again and again, the compiler does not see
+/// that the whole can be spawned.
+async fn locating(control: Control) -> Result<Place, Setback> {
+    locate(&control.0).await.map(Place)
+}
+
+async fn opening(control: Control) -> Result<(Place, MultiplexedConnection), Setback> {
+    let node = locate(&control.0).await?;
+    match control.open(node.as_ref()).await {
+        Ok(connection) => Ok((Place(node), connection)),
+        Err(error) => Err(control.setback("the connection", "+select", &error)),
     }
 }
 

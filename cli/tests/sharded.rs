@@ -4,112 +4,12 @@
 mod support;
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::Duration;
 
-use redis::FromRedisValue;
-use redis_private_server::{Builder, PrivateCluster, PrivateServer};
+use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{PATIENCE, Running, Said, program, run};
-use tokio::time::{Instant, sleep};
-
-struct Cluster(PrivateCluster);
-
-impl Cluster {
-    async fn start() -> Self {
-        Self::start_with(PrivateServer::builder).await
-    }
-
-    async fn start_with(node: impl Fn() -> Builder) -> Self {
-        match PrivateCluster::start(node, 3, 0, Duration::from_secs(2)).await {
-            Ok(cluster) => Self(cluster),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// The program at its first node.
-    fn program(&self, args: &[&str]) -> std::process::Command {
-        let mut program = program(args);
-        program.env("RCG_URL", self.0.url());
-        program
-    }
-
-    /// Runs a group of so many shards on sharded channels, with a consumer each.
-    fn group(&self, shards: u32, options: &[&str]) -> Running {
-        let count = shards.to_string();
-        let run = ["run", "--source", "sharded", "--shards", &count, "--consumers", "1"];
-        Running::start(self.program(&run).args(options))
-    }
-
-    /// Publishes so many messages to so many shards.
-    fn publish(&self, messages: u64, shards: u32, options: &[&str]) -> Said {
-        let (messages, shards) = (messages.to_string(), shards.to_string());
-        let publish = ["publish", "--count", &messages, "--shards", &shards];
-        run(self.program(&publish).args(options))
-    }
-
-    /// Asks each node, until one answers.
-    fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let answers = (0..3).map(|node| self.at(node, words));
-        answers
-            .reduce(|answer, next| answer.or(next))
-            .unwrap()
-            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
-    }
-
-    fn at<T: FromRedisValue>(&self, node: usize, words: &[&str]) -> redis::RedisResult<T> {
-        let client = redis::Client::open(self.0.nodes()[node].url())?;
-        redis::cmd(words[0]).arg(&words[1..]).query(&mut client.get_connection()?)
-    }
-
-    /// The `message_id`s in a stream.
-    fn ids_in(&self, stream: &str) -> Vec<String> {
-        let entries: Vec<(String, Vec<(String, String)>)> = self.ask(&["XRANGE", stream, "-", "+"]);
-        let id = |fields: Vec<(String, String)>| fields.into_iter().find(|(name, _)| name == "message_id");
-        entries.into_iter().map(|(_, fields)| id(fields).unwrap().1).collect()
-    }
-
-    /// Moves a slot without keys to the next node, as an administrator would by hand; it says which had it.
-    fn move_slot(&self, slot: u16) {
-        let mine = |node: &usize| {
-            let slots: Vec<(u16, u16, (String, u16))> = self
-                .at::<Vec<Vec<redis::Value>>>(0, &["CLUSTER", "SLOTS"])
-                .unwrap()
-                .into_iter()
-                .map(|range| {
-                    let [first, last, redis::Value::Array(node)] = &range[..3] else { panic!("{range:?}") };
-                    let [host, port] = [&node[0], &node[1]].map(Clone::clone);
-                    let number = |value: &redis::Value| redis::from_redis_value(value.clone()).unwrap();
-                    let host = redis::from_redis_value(host).unwrap();
-                    (number(first), number(last), (host, redis::from_redis_value(port).unwrap()))
-                })
-                .collect();
-            let port = self.0.nodes()[*node].port();
-            slots.iter().any(|(first, last, (_, at))| *at == port && (*first..=*last).contains(&slot))
-        };
-        let from = (0..3).find(mine).unwrap();
-        let to = (from + 1) % 3;
-        let [slot, id]: [String; 2] = [slot.to_string(), self.at(to, &["CLUSTER", "MYID"]).unwrap()];
-        for node in [to, from, (from + 2) % 3] {
-            self.at::<()>(node, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]).unwrap();
-        }
-    }
-}
-
-/// Waits until it holds.
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never came true: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// The number in `Published N messages in …`.
-fn published(said: &Said) -> u64 {
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    said.stdout.strip_prefix("Published ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
-}
+use support::cluster::Cluster;
+use support::{Running, Said, program, published, run};
 
 fn last_line(said: &Said) -> &str {
     said.stdout.lines().last().unwrap_or_else(|| panic!("nothing on stdout: {}", said.stderr))
@@ -241,43 +141,6 @@ async fn ids_are_listed_and_cleared_by_shard() {
     assert!(cleared.stdout.starts_with("Removed 2 ids from consumer:ids:{0}. "), "{}", cleared.stdout);
     let left = [0, 1, 2].map(|shard| cluster.ask::<u64>(&["LLEN", &format!("consumer:ids:{{{shard}}}")]));
     assert_eq!(left, [0, 2, 0]);
-}
-
-#[tokio::test]
-async fn publishing_follows_a_slot_that_moves() {
-    let cluster = Cluster::start().await;
-    let publish = ["publish", "--shards", "2", "--rate", "2000", "--count", "6000"];
-    let load = Running::start(&mut cluster.program(&publish));
-    let calls = |node| {
-        let stats: String = cluster.at(node, &["INFO", "commandstats"]).unwrap();
-        let count = stats.split("cmdstat_spublish:calls=").nth(1).and_then(|rest| rest.split(',').next());
-        count.map_or(0, |calls| calls.parse::<u64>().unwrap())
-    };
-    eventually("messages are published", || (0..3).map(calls).sum::<u64>() > 500).await;
-    cluster.move_slot(cluster.ask(&["CLUSTER", "KEYSLOT", "messages:published:0"]));
-    let end = load.end().await;
-    assert_eq!(published(&end), 6_000, "{}", end.stderr);
-    // Each node counts what it published itself; a refusal is not a call.
-    assert_eq!((0..3).map(calls).sum::<u64>(), 6_000);
-}
-
-#[tokio::test]
-async fn publishing_ends_with_the_number_so_far_where_nobody_takes_the_place_of_a_node() {
-    let mut cluster = Cluster::start().await;
-    let publish = ["publish", "--shards", "64", "--rate", "2000", "--duration", "60s"];
-    let load = Running::start(&mut cluster.program(&publish));
-    let dead = cluster.0.nodes()[2].addr();
-    eventually("messages are published", || {
-        let stats: String = cluster.at(2, &["INFO", "commandstats"]).unwrap();
-        stats.contains("cmdstat_spublish")
-    })
-    .await;
-    cluster.0.node(2).kill().unwrap();
-    let end = load.end().await;
-    assert_eq!(end.code, 69, "{}", end.stderr);
-    assert!(end.stdout.starts_with("Published "), "{}", end.stdout);
-    assert!(end.stderr.contains(&dead) || end.stderr.contains("CLUSTERDOWN"), "{}", end.stderr);
-    assert!(end.stderr.contains("redis-cli --cluster check"), "{}", end.stderr);
 }
 
 #[tokio::test]

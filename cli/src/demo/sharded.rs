@@ -117,7 +117,7 @@ pub(super) async fn show(
         let tally = tally(&config, number, &ids).await?;
         accounts.push(Account { number, ledger: shard.ledger(), tally });
     }
-    let unknown = published.unanswered + published.refused;
+    let unknown = published.unanswered + published.not_taken;
     Ok(Some(Verdict { published: published.messages, unknown, shards: accounts, server }))
 }
 

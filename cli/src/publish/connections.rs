@@ -1,21 +1,46 @@
 //! The connections of a load: one to each node that serves a name of its target.
 
+use std::future::pending;
+use std::mem;
+use std::panic::resume_unwind;
+use std::time::Duration;
+
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use redis_consumer_group::client::{Place, Router, connect};
 use redis_consumer_group::{Address, Error, Tls};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::target::{Target, To};
 
 /// Who serves each name, as far as it is known, and the connection there. Outside of a cluster that is one for all.
+///
+/// In a cluster a name can lose its home. Then a search for it runs beside everything else, one at most for each name,
+/// and ends with these connections at the latest.
 pub(crate) struct Connections {
     /// `None` where the address takes everything.
     router: Option<Router>,
     names: Vec<String>,
-    /// For each name the number of its node; `None` when that has to be asked.
-    homes: Vec<Option<usize>>,
-    /// By number, which a node keeps.
+    /// For each name.
+    homes: Vec<Home>,
+    /// By number. No number is used twice: who opens a connection again, also to the same place, gets another one, so
+    /// that what an old connection still says is not taken for a word of the new one.
     nodes: Vec<Node>,
+    searches: JoinSet<Search>,
+}
+
+/// What is known of who serves a name.
+#[derive(Debug, PartialEq)]
+enum Home {
+    /// The number of the node, to which there is a connection.
+    Node(usize),
+    /// Nobody looks for it.
+    Unknown,
+    /// The cluster is being asked.
+    Asked,
+    /// A connection to its place is being opened, be it for this name or another one of the place.
+    Opened(Place),
 }
 
 struct Node {
@@ -24,12 +49,28 @@ struct Node {
     connection: Option<MultiplexedConnection>,
 }
 
+/// A search that came to its end, and the name it was for.
+struct Search {
+    name: usize,
+    found: Result<Found, Error>,
+}
+
+enum Found {
+    Place(Place),
+    Connection(Place, MultiplexedConnection),
+}
+
+/// How long a search waits before it begins: by then, what a node has refused is asked for anew, and whoever is refused
+/// again and again does not keep the cluster busy.
+const SEARCH_AFTER: Duration = Duration::from_millis(60);
+
 impl Connections {
     /// This one connection for all names.
     pub(crate) fn single(connection: MultiplexedConnection, target: &Target) -> Self {
-        let names = target.names();
-        let node = Node { place: Place::default(), connection: Some(connection) };
-        Self { router: None, homes: vec![Some(0); names.len()], names, nodes: vec![node] }
+        let mut single = Self::new(None, target);
+        let node = single.node_with(Place::default(), connection);
+        single.homes.fill_with(|| Home::Node(node));
+        single
     }
 
     /// Connects to everyone who serves a name of the target.
@@ -45,12 +86,25 @@ impl Connections {
         if target.to == To::Channel {
             router.must_be_a_cluster()?;
         }
-        let names = target.names();
-        let mut all = Self { router: Some(router), homes: vec![None; names.len()], names, nodes: Vec::new() };
+        let mut all = Self::new(Some(router.clone()), target);
         for name in 0..all.names.len() {
-            all.find(name).await?;
+            let place = router.place(&all.names[name]).await?;
+            let node = match all.node_at(&place) {
+                Some(node) => node,
+                None => {
+                    let (place, connection) = router.connect(&all.names[name]).await?;
+                    all.node_with(place, connection)
+                }
+            };
+            all.homes[name] = Home::Node(node);
         }
         Ok(all)
+    }
+
+    fn new(router: Option<Router>, target: &Target) -> Self {
+        let names = target.names();
+        let homes = names.iter().map(|_| Home::Unknown).collect();
+        Self { router, names, homes, nodes: Vec::new(), searches: JoinSet::new() }
     }
 
     pub(crate) fn name(&self, name: usize) -> &str {
@@ -61,14 +115,12 @@ impl Connections {
         self.names.len()
     }
 
-    /// How many nodes there have been.
-    pub(crate) fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// The number of the node that a message for this name goes to, where there is a connection.
+    /// The node that a message for this name goes to, if that is known.
     pub(crate) fn home(&self, name: usize) -> Option<usize> {
-        self.homes[name].filter(|node| self.nodes[*node].connection.is_some())
+        match self.homes[name] {
+            Home::Node(node) => Some(node),
+            _ => None,
+        }
     }
 
     /// The connection to a node, unless it broke.
@@ -76,58 +128,124 @@ impl Connections {
         self.nodes[node].connection.as_ref()
     }
 
-    /// Finds out who serves a name now, and connects to it, so that it has a [`home`](Self::home).
+    /// Begins to look for who serves a name, unless that is known or being looked for.
+    pub(crate) fn seek(&mut self, name: usize) {
+        let Some(router) = self.router.clone().filter(|_| self.homes[name] == Home::Unknown) else { return };
+        self.homes[name] = Home::Asked;
+        let key = self.names[name].clone();
+        self.searches.spawn(async move {
+            sleep(SEARCH_AFTER).await;
+            Search { name, found: router.place(&key).await.map(Found::Place) }
+        });
+    }
+
+    /// Waits until a search has come a step further, which may give a name its home; for ever where nothing is looked
+    /// for. Can be cancelled.
     ///
     /// # Errors
-    /// Where that does not work for five seconds. May be dropped before it is done.
-    pub(crate) async fn find(&mut self, name: usize) -> Result<(), Error> {
-        let Some(router) = &self.router else { return Ok(()) };
-        let key = &self.names[name];
-        let place = router.place(key).await?;
-        let known = self.nodes.iter().position(|node| node.place == place && node.connection.is_some());
-        let home = match known {
-            Some(node) => node,
-            None => {
-                let (place, connection) = router.connect(key).await?;
-                let known = self.nodes.iter().position(|node| node.place == place);
-                let node = Node { place, connection: Some(connection) };
-                match known {
-                    Some(at) => {
-                        self.nodes[at] = node;
-                        at
-                    }
-                    None => {
-                        self.nodes.push(node);
-                        self.nodes.len() - 1
-                    }
-                }
-            }
+    /// The name that was not found, and why. It can be looked for again.
+    pub(crate) async fn found(&mut self) -> Result<(), (usize, Error)> {
+        let Search { name, found } = match self.searches.join_next().await {
+            Some(Ok(search)) => search,
+            // They are aborted only with these connections.
+            Some(Err(ended)) => resume_unwind(ended.into_panic()),
+            None => pending().await,
         };
-        self.homes[name] = Some(home);
+        match found {
+            Ok(Found::Place(place)) => self.move_in(name, place),
+            Ok(Found::Connection(place, connection)) => {
+                self.opened(name);
+                let node = self.node_at(&place).unwrap_or_else(|| self.node_with(place, connection));
+                self.homes[name] = Home::Node(node);
+            }
+            Err(error) => {
+                self.opened(name);
+                return Err((name, error));
+            }
+        }
         Ok(())
     }
 
-    /// Whether a refusal only means that the name is on its way to another node, or will be served again. Then its
-    /// home is to be found anew.
-    pub(crate) fn follows(&mut self, name: usize, refusal: &RedisError) -> bool {
-        let Some(router) = self.router.as_ref().filter(|router| router.is_cluster()) else { return false };
+    /// Whether a refusal by this node only means that the name is on its way to another one, or will be served again.
+    /// Then its home is to be found anew.
+    pub(crate) fn follows(&mut self, name: usize, node: usize, refusal: &RedisError) -> bool {
+        let Some(router) = self.cluster() else { return false };
         let passes = matches!(
             refusal.code(),
             Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN")
         );
         if passes {
             router.learn(refusal);
-            self.homes[name] = None;
+            // It may have found another one since this was sent.
+            if self.homes[name] == Home::Node(node) {
+                self.homes[name] = Home::Unknown;
+            }
         }
         passes
     }
 
+    /// Lets the names of a node be looked for anew, while its connection stays: it does not answer, and another one may
+    /// serve them by now. Outside of a cluster there is no other.
+    pub(crate) fn doubt(&mut self, node: usize) {
+        if self.cluster().is_some() {
+            self.forget(&Home::Node(node));
+        }
+    }
+
     /// Gives up a connection that broke, if somebody else may serve its names. Else that is an end.
     pub(crate) fn lose(&mut self, node: usize) -> bool {
-        let is_cluster = self.router.as_ref().is_some_and(Router::is_cluster);
+        let is_cluster = self.cluster().is_some();
         if is_cluster {
             self.nodes[node].connection = None;
+            self.forget(&Home::Node(node));
         }
         is_cluster
+    }
+
+    fn cluster(&self) -> Option<&Router> {
+        self.router.as_ref().filter(|router| router.is_cluster())
+    }
+
+    /// The node at this place, if there is a connection.
+    fn node_at(&self, place: &Place) -> Option<usize> {
+        self.nodes.iter().position(|node| node.place == *place && node.connection.is_some())
+    }
+
+    fn node_with(&mut self, place: Place, connection: MultiplexedConnection) -> usize {
+        self.nodes.push(Node { place, connection: Some(connection) });
+        self.nodes.len() - 1
+    }
+
+    /// A name is served at this place. One connection there is enough for all names.
+    fn move_in(&mut self, name: usize, place: Place) {
+        if let Some(node) = self.node_at(&place) {
+            self.homes[name] = Home::Node(node);
+            return;
+        }
+        let opened = Home::Opened(place);
+        if !self.homes.contains(&opened)
+            && let Some(router) = self.router.clone()
+        {
+            let key = self.names[name].clone();
+            self.searches.spawn(async move {
+                let found = router.connect(&key).await;
+                Search { name, found: found.map(|(place, connection)| Found::Connection(place, connection)) }
+            });
+        }
+        self.homes[name] = opened;
+    }
+
+    /// The attempt to connect for this name is over, and so is the wait of others for it: they ask again.
+    fn opened(&mut self, name: usize) {
+        let ended = mem::replace(&mut self.homes[name], Home::Unknown);
+        if matches!(ended, Home::Opened(_)) {
+            self.forget(&ended);
+        }
+    }
+
+    fn forget(&mut self, home: &Home) {
+        for known in self.homes.iter_mut().filter(|known| *known == home) {
+            *known = Home::Unknown;
+        }
     }
 }

@@ -3,10 +3,13 @@
 //! ```text
 //!   args ──► load      what to publish, and when to end
 //!              │
-//!   pace ──► publisher ──► window ──► connections
-//!   (bursts,   │  packs       (pipelines    (one to each node that serves
-//!    even:     │  payloads     without an    a shard; what moved is sent
-//!    metronome)│  for its      answer yet)   again to where it went)
+//!   pace ──► publisher ──► lines ──► window ──► connections
+//!   (bursts,   │  deals     (what     (pipelines   (one to each node that serves a
+//!    even:     │  messages   waits     without      shard; where nobody is known to,
+//!    metronome)│  to their   for its   an answer    that is found out in the background)
+//!              │  shards     node)     yet)
+//!              │      ▲                  │
+//!              │      └── what moved ◄───┘
 //!              │  target: a channel, a stream, or their shards (deal)
 //!              ▼
 //!            summary    what the server confirmed
@@ -16,6 +19,7 @@ mod args;
 mod connections;
 mod deal;
 mod failure;
+mod lines;
 mod load;
 mod metronome;
 mod pace;
@@ -78,15 +82,15 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
             published.unanswered
         ));
     }
-    if published.refused > 0 {
+    if published.not_taken > 0 {
         say(format_args!(
-            "{} more are not published: no node of the cluster took them while their shards were on the move.",
-            published.refused
+            "{} more are not published: no node of the cluster took them before the end.",
+            published.not_taken
         ));
     }
     match published.failure {
         Some(failure) => Err(explain(&address.to_string(), &load.target, failure)),
-        None if published.unanswered + published.refused > 0 => Ok(exit::FAILED.into()),
+        None if published.unanswered + published.not_taken > 0 => Ok(exit::FAILED.into()),
         None => Ok(ExitCode::SUCCESS),
     }
 }

@@ -1,7 +1,9 @@
 //! The work itself: messages onto the connections, at the pace of the load.
 
-use std::future::Future;
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
 use std::io;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +16,13 @@ use uuid::Uuid;
 
 use super::connections::Connections;
 use super::deal::Deal;
+use super::lines::{Lines, Message};
 use super::load::Load;
 use super::metronome::Metronome;
 use super::pace::{Pace, Rate};
 use super::payload::Payload;
 use super::target::To;
-use super::window::{Message, Trouble, Window};
+use super::window::{Trouble, Window};
 use crate::stop::Stop;
 
 /// What came of a load.
@@ -29,8 +32,8 @@ pub(crate) struct Published {
     pub(crate) messages: u64,
     /// Messages that were sent, and of which the server said nothing up to the end.
     pub(crate) unanswered: u64,
-    /// Messages that nodes of a cluster refused up to the end, because they did not serve the shard then.
-    pub(crate) refused: u64,
+    /// Messages that no node of a cluster took up to the end, because none served their shard then.
+    pub(crate) not_taken: u64,
     /// From the first message to the last reply.
     pub(crate) elapsed: Duration,
     /// What ended it early. A stop that was asked for is none.
@@ -55,7 +58,8 @@ pub(crate) enum Failure {
 
 /// Publishes the load until it is done or `stop` is asked for; then waits for the replies that are missing.
 ///
-/// In a cluster, what a node refuses because it does not serve the shard any more is sent again to the one that does.
+/// In a cluster, what a node refuses because it does not serve the shard any more is sent again to the one that does; and
+/// while a node is away, the others go on.
 ///
 /// `confirmed` grows while it runs. `sent` hears each id before its message is sent.
 pub(crate) async fn publish(
@@ -68,16 +72,16 @@ pub(crate) async fn publish(
     let payload = Payload::new(load.payload_bytes);
     let chunk = (CHUNK_BYTES / payload.len()).clamp(1, CHUNK_MESSAGES);
     let limit = (WINDOW_BYTES / (chunk * payload.len())).clamp(2, WINDOW_CHUNKS);
+    let waiting = (LINES_BYTES / payload.len()).clamp(chunk, LINES_MESSAGES);
     let start = Instant::now();
     let mut publisher = Publisher {
         load,
         payload,
-        chunk: chunk as u64,
-        window: Window::new(limit, confirmed),
+        chunk,
         deal: Deal::new(&load.target, connections.names()),
+        lines: Lines::new(connections.names(), waiting),
+        window: Window::new(limit, confirmed),
         connections,
-        refused: Vec::new(),
-        again: start,
         stop,
         start,
         end: load.time_limit().map(|limit| start + limit),
@@ -89,7 +93,7 @@ pub(crate) async fn publish(
     Published {
         messages: confirmed.load(Ordering::Acquire),
         unanswered: publisher.window.unanswered(),
-        refused: publisher.refused.len() as u64,
+        not_taken: publisher.lines.waiting() as u64,
         elapsed: start.elapsed(),
         failure: outcome.and(settled).err(),
     }
@@ -103,30 +107,30 @@ const CHUNK_BYTES: usize = 256 << 10;
 const WINDOW_CHUNKS: usize = 8;
 const WINDOW_BYTES: usize = 16 << 20;
 
-/// How long to wait for the last replies of a server that has gone silent.
+/// All lines of a cluster together. They hold ids only, so it is no matter of memory: what waits in them is to be out
+/// within [`LAST_REPLIES`] of the end. An even rate of 10,000 a second goes on for 30 s while one node of three is away.
+const LINES_MESSAGES: usize = 100_000;
+const LINES_BYTES: usize = 256 << 20;
+
+/// How long to wait for the last replies of a server that has gone silent, and for who takes what waits in lines.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
 
-/// How long after a refusal the messages go out again: by then, what a node says of the others is asked for anew.
-const AGAIN_AFTER: Duration = Duration::from_millis(60);
-
-/// How long one message may be refused. A failover takes less with the timeouts that are usual.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// How long one message may find nobody who takes it. A failover takes less with the timeouts that are usual.
+const STUCK_FOR: Duration = Duration::from_secs(30);
 
 struct Publisher<'a, F> {
     load: &'a Load,
     payload: Payload,
     deal: Deal<'a>,
+    lines: Lines,
     connections: Connections,
-    /// To be sent again, at `again`.
-    refused: Vec<Message>,
-    again: Instant,
     /// Messages of one pipeline.
-    chunk: u64,
+    chunk: usize,
     window: Window<'a>,
     stop: &'a Stop,
     start: Instant,
     end: Option<Instant>,
-    /// Messages that are still to be sent.
+    /// Messages that are still to be made.
     left: u64,
     sent: F,
 }
@@ -168,156 +172,175 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
         }
     }
 
-    /// Sends so many messages, or fewer if the end comes first.
+    /// Sends so many messages, or fewer if the end comes first. They may wait in their lines when this returns.
     async fn send(&mut self, mut messages: u64) -> Result<(), Failure> {
+        let stop = self.stop;
         while messages > 0 && !self.is_over() {
-            if self.window.is_full() {
-                let stop = self.stop;
+            if !self.has_room() {
+                let end = self.end;
                 tokio::select! {
-                    settled = self.settle_one() => settled?,
+                    happened = self.something() => happened?,
                     () = stop.asked() => return Ok(()),
+                    () = at(end) => return Ok(()),
                 }
+                self.pump();
                 continue;
             }
-            self.resend().await?;
-            let chunk = messages.min(self.chunk).min(self.left);
-            let made = self.make(chunk);
-            self.dispatch(made).await?;
+            let chunk = messages.min(self.left).min(self.chunk.min(self.lines.room()) as u64);
+            (0..chunk).for_each(|_| self.make());
+            self.pump();
             messages -= chunk;
             self.left -= chunk;
         }
         Ok(())
     }
 
-    fn make(&mut self, messages: u64) -> Vec<Message> {
-        let message = |_| {
-            let id = Uuid::new_v4();
-            (self.sent)(id);
-            Message { name: self.deal.name_for(&mut self.payload, id), id, refused: None }
-        };
-        (0..messages).map(message).collect()
+    /// Whether more messages are to be made: unless the lines are full, or the nodes of all names are busy. So lines grow
+    /// only where one does not keep up with the others, or is away.
+    fn has_room(&self) -> bool {
+        let is_busy = |name| self.connections.home(name).is_some_and(|node| !self.window.has_room(node));
+        self.lines.room() > 0 && !(0..self.connections.names()).all(is_busy)
     }
 
-    /// Sends what was refused, if it is time.
-    async fn resend(&mut self) -> Result<(), Failure> {
-        if self.refused.is_empty() || Instant::now() < self.again {
-            return Ok(());
-        }
-        // They stay where they are counted, also if this is cancelled.
-        let names: Vec<_> = self.refused.iter().map(|message| message.name).collect();
-        self.find_homes(&names).await?;
-        let refused = std::mem::take(&mut self.refused);
-        self.dispatch(refused).await
+    fn make(&mut self) {
+        let id = Uuid::new_v4();
+        (self.sent)(id);
+        self.lines.join(Message { name: self.deal.name_for(&mut self.payload, id), id, stuck: None });
     }
 
-    /// Sends messages, each to the node that serves its shard. When a stop comes while that is looked for, they are not
-    /// sent.
-    async fn dispatch(&mut self, messages: Vec<Message>) -> Result<(), Failure> {
-        let names: Vec<_> = messages.iter().map(|message| message.name).collect();
-        self.find_homes(&names).await?;
-        let mut pipelines: Vec<(Pipeline, Vec<Message>)> = Vec::new();
-        pipelines.resize_with(self.connections.nodes(), Default::default);
-        for message in messages {
-            let Some(node) = self.connections.home(message.name) else {
-                self.refused.extend(message.refused.map(|_| message));
-                continue;
-            };
-            let (pipeline, sent) = &mut pipelines[node];
-            pack(pipeline, self.load, self.connections.name(message.name), &mut self.payload, message.id);
-            sent.push(message);
+    /// Moves messages from the lines onto the pipelines of the nodes that serve them and have room, and begins to look
+    /// for who serves the others. It waits for nothing.
+    fn pump(&mut self) {
+        if self.lines.is_empty() {
+            return;
         }
-        for (node, (pipeline, sent)) in pipelines.into_iter().enumerate() {
-            if let Some(connection) = self.connections.to(node).filter(|_| !sent.is_empty()) {
-                self.window.send(node, connection.clone(), pipeline, sent).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn find_homes(&mut self, names: &[usize]) -> Result<(), Failure> {
-        for name in names {
-            if self.connections.home(*name).is_some() {
+        let mut packs = BTreeMap::<usize, Vec<Message>>::new();
+        for name in self.lines.in_turn() {
+            if self.lines.first(name).is_none() {
                 continue;
             }
-            let stop = self.stop;
-            // What is sent again after a stop has its limit there.
-            let is_last = stop.is_asked();
-            tokio::select! {
-                found = self.connections.find(*name) => found?,
-                () = stop.asked(), if !is_last => return Ok(()),
+            self.connections.seek(name);
+            while let Some(node) = self.connections.home(name).filter(|node| self.window.has_room(*node)) {
+                let pack = packs.entry(node).or_default();
+                pack.extend(self.lines.leave(name, self.chunk - pack.len()));
+                if pack.len() < self.chunk {
+                    break;
+                }
+                let pack = mem::take(pack);
+                self.send_pack(node, pack);
             }
         }
-        Ok(())
+        for (node, pack) in packs.into_iter().filter(|(_, pack)| !pack.is_empty()) {
+            self.send_pack(node, pack);
+        }
     }
 
-    /// Waits for `until`, or a stop, looks at the replies that come meanwhile, and sends again what they refuse.
+    fn send_pack(&mut self, node: usize, pack: Vec<Message>) {
+        let Some(connection) = self.connections.to(node) else { return self.lines.come_back(pack) };
+        let mut pipeline = Pipeline::with_capacity(pack.len());
+        for message in &pack {
+            let name = self.connections.name(message.name);
+            add_command(&mut pipeline, self.load, name, &mut self.payload, message.id);
+        }
+        self.window.send(node, connection.clone(), pipeline, pack);
+    }
+
+    /// Waits for `until`, or a stop, and keeps the lines moving meanwhile.
     async fn wait(&mut self, until: impl Future<Output = ()>) -> Result<(), Failure> {
         let mut until = pin!(until);
         let stop = self.stop;
         loop {
-            let (is_empty, refuses, again) = (self.window.is_empty(), !self.refused.is_empty(), self.again);
             tokio::select! {
                 biased;
                 () = &mut until => return Ok(()),
                 () = stop.asked() => return Ok(()),
-                settled = self.settle_one(), if !is_empty => settled?,
-                () = sleep_until(again), if refuses => self.resend().await?,
+                happened = self.something() => happened?,
+            }
+            self.pump();
+        }
+    }
+
+    /// Waits for what may let the lines move: the replies to one pipeline, an answer to who serves a name, or that there
+    /// should have been a reply by now. For ever when there is nothing of that to come; can be cancelled.
+    async fn something(&mut self) -> Result<(), Failure> {
+        let (is_empty, silent_at) = (self.window.is_empty(), self.window.silent_at());
+        tokio::select! {
+            settled = self.window.settle_one(), if !is_empty => match settled {
+                Ok(()) => Ok(()),
+                Err(trouble) => self.look_at(trouble),
+            },
+            found = self.connections.found() => match found {
+                Err((name, error)) if !self.is_patient(name, &error) => Err(error.into()),
+                _ => Ok(()),
+            },
+            () = at(silent_at) => {
+                for node in self.window.silent() {
+                    self.connections.doubt(node);
+                }
+                Ok(())
             }
         }
     }
 
-    /// Waits for the replies to one pipeline, and keeps what is to be sent again. Can be cancelled.
-    async fn settle_one(&mut self) -> Result<(), Failure> {
-        let Err(trouble) = self.window.settle_one().await else { return Ok(()) };
-        let failed = |connections: &Connections, name, error| {
-            Err(Failure::Redis { name: connections.name(name).to_owned(), error })
-        };
+    /// Keeps what is to be sent again.
+    fn look_at(&mut self, trouble: Trouble) -> Result<(), Failure> {
         match trouble {
             Trouble::Broken { node, message, error } => {
-                if !self.connections.lose(node) {
-                    return failed(&self.connections, message.name, error);
+                if self.connections.lose(node) {
+                    Ok(())
+                } else {
+                    self.failed(message.name, error)
                 }
             }
-            Trouble::Refused(refused) => {
+            Trouble::Refused { node, refused } => {
                 let now = Instant::now();
-                let mut failure = Ok(());
+                let (mut again, mut outcome) = (Vec::new(), Ok(()));
                 for (mut message, error) in refused {
-                    let since = *message.refused.get_or_insert(now);
-                    if self.connections.follows(message.name, &error) {
-                        self.refused.push(message);
-                        if now - since < REFUSED_FOR {
+                    let since = *message.stuck.get_or_insert(now);
+                    if self.connections.follows(message.name, node, &error) {
+                        again.push(message);
+                        if now - since < STUCK_FOR {
                             continue;
                         }
                     }
-                    failure = failure.and(failed(&self.connections, message.name, error));
+                    outcome = outcome.and(self.failed(message.name, error));
                 }
-                self.again = now + AGAIN_AFTER;
-                return failure;
+                self.lines.come_back(again);
+                outcome
             }
         }
-        Ok(())
     }
 
-    /// Waits for the replies that are missing: for a while, and not once a stop is insisted on. What is refused is sent
-    /// `again` meanwhile. Further errors tell nothing new and are not kept.
-    async fn settle(&mut self, again: bool) -> Result<(), Failure> {
+    fn failed(&self, name: usize, error: RedisError) -> Result<(), Failure> {
+        Err(Failure::Redis { name: self.connections.name(name).to_owned(), error })
+    }
+
+    /// Whether to look once more for who serves a name. A search takes some seconds before it ends like this.
+    fn is_patient(&mut self, name: usize, error: &Error) -> bool {
+        let (first, now) = (self.lines.first(name), Instant::now());
+        let since = first.map(|message| *message.stuck.get_or_insert(now));
+        matches!(error, Error::Unreachable { .. }) && since.is_none_or(|since| now - since < STUCK_FOR)
+    }
+
+    /// Waits for the replies that are missing, and `sends` what waits in lines: for a while, and not once a stop is
+    /// insisted on. Nothing more is sent after an error; further ones tell nothing new and are not kept.
+    async fn settle(&mut self, sends: bool) -> Result<(), Failure> {
         let stop = self.stop;
         let settling = async {
             let mut outcome = Ok(());
             loop {
-                while !self.window.is_empty() {
-                    let settled = self.settle_one().await;
-                    outcome = outcome.and(settled);
+                let goes_on = sends && outcome.is_ok();
+                if goes_on {
+                    self.pump();
                 }
-                if self.refused.is_empty() || !again || outcome.is_err() {
+                if self.window.is_empty() && (self.lines.is_empty() || !goes_on) {
                     return outcome;
                 }
-                sleep_until(self.again).await;
-                outcome = self.resend().await;
+                outcome = outcome.and(self.something().await);
             }
         };
         tokio::select! {
-            // Running out of time is no failure of its own: it shows as messages without an answer.
+            // Running out of time is no failure of its own: it shows as messages without an answer, or in line.
             settled = timeout(LAST_REPLIES, settling) => settled.unwrap_or(Ok(())),
             () = stop.insisted() => Ok(()),
         }
@@ -328,8 +351,16 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
     }
 }
 
+/// Comes back then, or never.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}
+
 /// Adds the command that one message is.
-fn pack(pipeline: &mut Pipeline, load: &Load, name: &str, payload: &mut Payload, id: Uuid) {
+fn add_command(pipeline: &mut Pipeline, load: &Load, name: &str, payload: &mut Payload, id: Uuid) {
     let command = pipeline.cmd(load.target.command()).arg(name);
     match load.target.to {
         To::Channel => command.arg(payload.with_id(id)),

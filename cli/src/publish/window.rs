@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::task::coop::unconstrained;
 use tokio::time::Instant;
-use uuid::Uuid;
+
+use super::lines::Message;
 
 /// Pipelines on their way, for each node the oldest first. A connection's own task writes and reads at the same
 /// time, so neither side waits for the other with full buffers.
@@ -20,29 +22,26 @@ pub(crate) struct Window<'a> {
     /// Pipelines on their way to one node.
     limit: usize,
     /// By the numbers of the nodes.
-    on_their_way: Vec<VecDeque<OnItsWay>>,
+    nodes: Vec<OnTheirWay>,
     /// Messages that a server confirmed. Others read it while we count.
     confirmed: &'a AtomicU64,
     /// Messages that were sent when a connection broke: nobody knows.
     unanswered: u64,
 }
 
-/// A message that can be sent again.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Message {
-    /// Its place among the names of the target.
-    pub(crate) name: usize,
-    pub(crate) id: Uuid,
-    /// When it was refused for the first time.
-    pub(crate) refused: Option<Instant>,
-}
-
 /// What was not confirmed of a pipeline.
 pub(crate) enum Trouble {
-    /// The server refused these.
-    Refused(Vec<(Message, RedisError)>),
+    /// This node refused these.
+    Refused { node: usize, refused: Vec<(Message, RedisError)> },
     /// The connection to this node ended before it answered; one of the messages that were sent.
     Broken { node: usize, message: Message, error: RedisError },
+}
+
+/// What one node has to answer.
+struct OnTheirWay {
+    pipelines: VecDeque<OnItsWay>,
+    /// Its last answer, or the first pipeline after that; or when it was last called silent.
+    quiet_since: Instant,
 }
 
 struct OnItsWay {
@@ -52,29 +51,32 @@ struct OnItsWay {
 
 type Replies = Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>;
 
+/// After this long without an answer a node is silent. Also how often that is said of it.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+
 impl<'a> Window<'a> {
     /// A window for this many pipelines to each node.
     pub(crate) fn new(limit: usize, confirmed: &'a AtomicU64) -> Self {
-        Self { limit, on_their_way: Vec::new(), confirmed, unanswered: 0 }
+        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.on_their_way.iter().all(VecDeque::is_empty)
+        self.nodes.iter().all(|node| node.pipelines.is_empty())
     }
 
-    /// Whether a node has as much to answer as it may have.
-    pub(crate) fn is_full(&self) -> bool {
-        self.on_their_way.iter().any(|pipelines| pipelines.len() >= self.limit)
+    /// Whether a node may have one more pipeline to answer.
+    pub(crate) fn has_room(&self, node: usize) -> bool {
+        self.nodes.get(node).is_none_or(|node| node.pipelines.len() < self.limit)
     }
 
     /// Messages that were sent and have not been answered.
     pub(crate) fn unanswered(&self) -> u64 {
-        let pipelines = self.on_their_way.iter().flatten();
+        let pipelines = self.nodes.iter().flat_map(|node| &node.pipelines);
         self.unanswered + pipelines.map(|pipeline| pipeline.messages.len() as u64).sum::<u64>()
     }
 
     /// Hands a pipeline of these messages to the connection of a node. The caller looked for room.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         node: usize,
         mut connection: MultiplexedConnection,
@@ -85,14 +87,39 @@ impl<'a> Window<'a> {
             connection.req_packed_commands(&pipeline, 0, pipeline.len()).await
         }));
         // The first poll puts it into the connection's queue, in the order of these calls. `unconstrained`,
-        // because Tokio would defer that once our task has done much in one go.
-        if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(replies.as_mut().poll(context))).await {
+        // because Tokio would defer that once our task has done much in one go. Nobody is to be woken for it yet:
+        // whoever waits for the oldest pipeline polls it first.
+        if let Poll::Ready(answer) = replies.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             replies = Box::pin(ready(answer));
         }
-        if self.on_their_way.len() <= node {
-            self.on_their_way.resize_with(node + 1, VecDeque::new);
+        let now = Instant::now();
+        if self.nodes.len() <= node {
+            self.nodes.resize_with(node + 1, || OnTheirWay { pipelines: VecDeque::new(), quiet_since: now });
         }
-        self.on_their_way[node].push_back(OnItsWay { messages, replies });
+        let node = &mut self.nodes[node];
+        if node.pipelines.is_empty() {
+            node.quiet_since = now;
+        }
+        node.pipelines.push_back(OnItsWay { messages, replies });
+    }
+
+    /// When the next node is silent unless it answers before.
+    pub(crate) fn silent_at(&self) -> Option<Instant> {
+        let busy = self.nodes.iter().filter(|node| !node.pipelines.is_empty());
+        busy.map(|node| node.quiet_since + SILENT_AFTER).min()
+    }
+
+    /// The nodes that are silent. Each is told once in a while.
+    pub(crate) fn silent(&mut self) -> Vec<usize> {
+        let now = Instant::now();
+        let mut silent = Vec::new();
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            if !node.pipelines.is_empty() && now >= node.quiet_since + SILENT_AFTER {
+                node.quiet_since = now;
+                silent.push(number);
+            }
+        }
+        silent
     }
 
     /// Waits until a node has answered its oldest pipeline, and looks at each reply. Returns at once when there is
@@ -106,7 +133,7 @@ impl<'a> Window<'a> {
         }
         let (node, messages, answer) = poll_fn(|context| self.poll_answer(context)).await;
         match answer {
-            Ok(replies) => self.look_at(messages, replies),
+            Ok(replies) => self.look_at(node, messages, replies),
             Err(error) => {
                 self.unanswered += messages.len() as u64;
                 messages
@@ -120,17 +147,18 @@ impl<'a> Window<'a> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<(usize, Vec<Message>, RedisResult<Vec<Value>>)> {
-        for (node, pipelines) in self.on_their_way.iter_mut().enumerate() {
-            let Some(oldest) = pipelines.front_mut() else { continue };
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            let Some(oldest) = node.pipelines.front_mut() else { continue };
             if let Poll::Ready(answer) = oldest.replies.as_mut().poll(context) {
-                let messages = pipelines.pop_front().map(|oldest| oldest.messages).unwrap_or_default();
-                return Poll::Ready((node, messages, answer));
+                let messages = node.pipelines.pop_front().map(|oldest| oldest.messages).unwrap_or_default();
+                node.quiet_since = Instant::now();
+                return Poll::Ready((number, messages, answer));
             }
         }
         Poll::Pending
     }
 
-    fn look_at(&self, messages: Vec<Message>, replies: Vec<Value>) -> Result<(), Trouble> {
+    fn look_at(&self, node: usize, messages: Vec<Message>, replies: Vec<Value>) -> Result<(), Trouble> {
         let mut refused = Vec::new();
         let mut confirmed = 0;
         for (message, reply) in messages.into_iter().zip(replies) {
@@ -140,6 +168,89 @@ impl<'a> Window<'a> {
             }
         }
         self.confirmed.fetch_add(confirmed, Ordering::AcqRel);
-        if refused.is_empty() { Ok(()) } else { Err(Trouble::Refused(refused)) }
+        if refused.is_empty() { Ok(()) } else { Err(Trouble::Refused { node, refused }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::advance;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A connection, and the server's end of it.
+    async fn connected() -> (MultiplexedConnection, DuplexStream) {
+        let (ours, theirs) = duplex(1 << 20);
+        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&info, ours, config).await.unwrap();
+        tokio::spawn(driver);
+        (connection, theirs)
+    }
+
+    /// Takes a request, and then answers: an answer to nothing would be dropped.
+    async fn answer(server: &mut DuplexStream, answer: &[u8]) {
+        let mut request = [0; b"*1\r\n$4\r\nPING\r\n".len()];
+        server.read_exact(&mut request).await.unwrap();
+        server.write_all(answer).await.unwrap();
+    }
+
+    fn send(window: &mut Window<'_>, node: usize, connection: &MultiplexedConnection) {
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("PING");
+        let message = Message { name: 0, id: Uuid::new_v4(), stuck: None };
+        window.send(node, connection.clone(), pipeline, vec![message]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_is_called_silent_once_a_second() {
+        let confirmed = AtomicU64::new(0);
+        let ((connection, _silent), mut window) = (connected().await, Window::new(8, &confirmed));
+        assert_eq!(window.silent_at(), None);
+        send(&mut window, 1, &connection);
+        for _ in 0..3 {
+            let at = window.silent_at().unwrap();
+            assert_eq!(at - Instant::now(), SILENT_AFTER);
+            advance(SILENT_AFTER / 2).await;
+            // What is sent meanwhile is no answer.
+            send(&mut window, 1, &connection);
+            assert_eq!((window.silent(), window.silent_at()), (vec![], Some(at)));
+            advance(SILENT_AFTER / 2).await;
+            assert_eq!(window.silent(), [1]);
+        }
+        assert_eq!(window.unanswered(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_answers_late_but_again_and_again_is_not_silent() {
+        let confirmed = AtomicU64::new(0);
+        let ((connection, mut server), mut window) = (connected().await, Window::new(8, &confirmed));
+        (0..4).for_each(|_| send(&mut window, 0, &connection));
+        for answered in 1..=4 {
+            advance(SILENT_AFTER - Duration::from_millis(1)).await;
+            assert_eq!(window.silent(), [0; 0]);
+            answer(&mut server, b"+PONG\r\n").await;
+            assert!(window.settle_one().await.is_ok());
+            assert_eq!(confirmed.load(Ordering::Acquire), answered);
+        }
+        assert_eq!(window.silent_at(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_node_has_a_window_of_its_own() {
+        let confirmed = AtomicU64::new(0);
+        let ((connection, mut server), mut window) = (connected().await, Window::new(2, &confirmed));
+        (0..2).for_each(|_| send(&mut window, 0, &connection));
+        assert!(!window.has_room(0) && window.has_room(1));
+        answer(&mut server, b"-MOVED 1 a:1\r\n").await;
+        let Err(Trouble::Refused { node: 0, refused }) = window.settle_one().await else { panic!() };
+        assert_eq!((refused.len(), refused[0].1.code()), (1, Some("MOVED")));
+        assert!(window.has_room(0));
+        drop(server);
+        let Err(Trouble::Broken { node: 0, .. }) = window.settle_one().await else { panic!() };
+        assert_eq!((window.is_empty(), window.unanswered()), (true, 1));
     }
 }

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+pub(crate) mod cluster;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -43,6 +45,17 @@ pub(crate) fn run(command: &mut Command) -> Said {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// The number in `Published N messages in …`, of a program that ended well.
+pub(crate) fn published(said: &Said) -> u64 {
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    published_so_far(said)
+}
+
+/// The same however it ended.
+pub(crate) fn published_so_far(said: &Said) -> u64 {
+    said.stdout.strip_prefix("Published ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
 }
 
 /// A file with this text.
@@ -112,8 +125,13 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) async fn end(mut self) -> Said {
-        let status = self.wait().await;
+    pub(crate) async fn end(self) -> Said {
+        self.end_within(PATIENCE).await
+    }
+
+    /// Waits longer, or not as long.
+    pub(crate) async fn end_within(mut self, patience: Duration) -> Said {
+        let status = self.wait(patience).await;
         let mut stdout = String::new();
         if let Some(rest) = &mut self.stdout {
             rest.read_to_string(&mut stdout).unwrap();
@@ -129,8 +147,8 @@ impl Running {
         Said { code: status.code().unwrap_or_else(|| panic!("killed: {stderr}")), stdout, stderr }
     }
 
-    async fn wait(&mut self) -> ExitStatus {
-        let until = tokio::time::Instant::now() + PATIENCE;
+    async fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let until = tokio::time::Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
