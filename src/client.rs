@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::address::Address;
 use crate::config::Tls;
 use crate::error::Error;
+use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
@@ -27,9 +28,22 @@ pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnecti
     patiently(&server, async || answered(connected(&mut control)).await).await
 }
 
-/// Tells who serves a key or sharded channel: the server of the address, or in a cluster the primary of its slot.
+/// Tells who serves a name: the server of the address; in a cluster the primary of its slot, or for a plain channel any
+/// node; behind sentinels the primary that they name.
 #[derive(Clone)]
-pub struct Router(Arc<Server>);
+pub struct Router {
+    server: Arc<Server>,
+    names: Names,
+}
+
+/// What the names are that a [`Router`] is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Keys or sharded channels.
+    Keys,
+    /// Plain channels.
+    Channels,
+}
 
 /// Whom a connection leads to. The default is the very address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,49 +54,62 @@ impl Router {
     ///
     /// # Errors
     /// As [`connect`].
-    pub async fn new(address: &Address, tls: &Tls) -> Result<Self, Error> {
+    pub async fn new(address: &Address, tls: &Tls, names: Names) -> Result<Self, Error> {
         let server = Server::new(address.clone(), tls)?;
         patiently(&server, async || answered(explore(&server)).await).await?;
-        Ok(Self(server))
+        Ok(Self { server, names })
     }
 
-    /// Whether it is.
+    /// Whether the address is one of a cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
-        self.0.cluster().is_some()
+        self.server.cluster().is_some()
     }
 
-    /// Refuses sharded channels where it is not, as a group does.
+    /// Whether another server may come to serve a name.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        self.server.has_successors()
+    }
+
+    /// Refuses sharded channels where there is no cluster, as a group does.
     ///
     /// # Errors
     /// [`Error::Config`], or [`Error::Refused`] by a server that does not let us ask.
     pub fn must_be_a_cluster(&self) -> Result<(), Error> {
-        self.0.must_be_a_cluster()
+        self.server.must_be_a_cluster()
     }
 
-    /// Who serves this key. The nodes are asked unless they just were.
+    /// Who serves this name. The others are asked unless they just were.
     ///
     /// # Errors
-    /// Where no node has served it for five seconds.
-    pub async fn place(&self, key: &str) -> Result<Place, Error> {
-        let control = Control(self.0.of(key));
+    /// Where nobody has served it for five seconds.
+    pub async fn place(&self, name: &str) -> Result<Place, Error> {
+        let control = Control(self.of(name));
         let asked = control.clone();
         patiently(&control.0, move || answered(locating(asked.clone()))).await
     }
 
-    /// Opens a connection to whoever serves this key: in each attempt to the one that does so then.
+    /// Opens a connection to whoever serves this name: in each attempt to the one that does so then.
     ///
     /// # Errors
     /// As [`connect`].
-    pub async fn connect(&self, key: &str) -> Result<(Place, MultiplexedConnection), Error> {
-        let control = Control(self.0.of(key));
+    pub async fn connect(&self, name: &str) -> Result<(Place, MultiplexedConnection), Error> {
+        let control = Control(self.of(name));
         let opened = control.clone();
         patiently(&control.0, move || answered(opening(opened.clone()))).await
     }
 
+    fn of(&self, name: &str) -> Arc<Server> {
+        match self.names {
+            Names::Keys => self.server.of(name),
+            Names::Channels => self.server.of_channel(&Channel::new(name, ChannelKind::Plain)),
+        }
+    }
+
     /// Learns from a node's refusal who serves a slot now, if it says so.
     pub fn learn(&self, refusal: &RedisError) {
-        if let Some(cluster) = self.0.cluster() {
+        if let Some(cluster) = self.server.cluster() {
             cluster.learn(&answer(refusal));
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use redis_private_server::{Builder, PrivateServer};
 use rustix::process::Signal;
-use support::cluster::{Cluster, eventually};
-use support::{PATIENCE, Running, Said, published, published_so_far};
+use support::cluster::{Cluster, calls, eventually};
+use support::{PATIENCE, Running, Said, program, published, published_so_far};
 use tokio::time::{Instant, sleep};
 
 /// Messages a second.
@@ -122,6 +122,42 @@ async fn publishing_follows_a_slot_that_moves() {
     let end = load.end().await;
     assert_eq!(published(&end), 6_000, "{}", end.stderr);
     assert_eq!(by_all(), 6_000);
+}
+
+#[tokio::test]
+async fn a_plain_channel_is_published_to_at_another_node_when_its_own_one_dies() {
+    let mut cluster = Cluster::start_with(lenient).await;
+    let slot = cluster.0.slot_of("messages:published").await.unwrap();
+    let home = cluster.0.primary_of(slot).await.unwrap();
+    let others = [(home + 1) % 3, (home + 2) % 3];
+    let mut publish = program(&["publish", "--rate", "1000"]);
+    let load = Running::start(publish.env("RCG_URL", cluster.0.nodes()[others[0]].url()));
+    let by = |node: usize| calls(&cluster.0.nodes()[node], "publish");
+    eventually("messages are published", PATIENCE, || by(home) > 100).await;
+    cluster.0.node(home).kill().unwrap();
+    let by = |node: usize| calls(&cluster.0.nodes()[node], "publish");
+    eventually("others get them", PATIENCE, || others.into_iter().map(by).sum::<u64>() > 100).await;
+    load.signal(Signal::TERM);
+    let end = load.end().await;
+    assert_eq!(end.code, i32::from(end.stderr.contains("did not answer")), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn messages_that_reach_nobody_are_counted() {
+    let cluster = Cluster::start().await;
+    let mut group = cluster.group(2, &["--shard-tags"]);
+    group.wait_for_consumers(2);
+    let heard = cluster.publish(100, 2, &["--shard-tags"]);
+    assert_eq!(
+        (published(&heard), heard.stderr.contains("reached nobody")),
+        (100, false),
+        "{}",
+        heard.stderr
+    );
+    let half = cluster.publish(100, 4, &["--shard-tags"]);
+    assert!(half.stderr.contains("50 of them reached nobody"), "{}", half.stderr);
+    let untagged = cluster.publish(100, 2, &[]);
+    assert!(untagged.stderr.contains("100 of them reached nobody"), "{}", untagged.stderr);
 }
 
 mod long {

@@ -4,7 +4,8 @@ mod support;
 
 use redis_private_server::{PrivateSentinels, PrivateServer};
 use rustix::process::Signal;
-use support::{Running, program, run};
+use support::cluster::{calls, eventually};
+use support::{PATIENCE, Running, program, published_so_far, run};
 
 #[tokio::test]
 async fn every_subcommand_finds_the_primary_through_its_sentinels() {
@@ -24,6 +25,34 @@ async fn every_subcommand_finds_the_primary_through_its_sentinels() {
     let end = group.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(end.stdout.contains("received 100 = processed 100"), "{}", end.stdout);
+}
+
+#[tokio::test]
+async fn publishing_goes_on_at_the_server_that_is_promoted() {
+    let mut primary = PrivateServer::builder().arg("repl-diskless-sync-delay", 0).start().await.unwrap();
+    let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
+    let replica = replica.start().await.unwrap();
+    let sentinels =
+        PrivateSentinels::start(PrivateServer::builder, 3, "mymaster", &primary, 1).await.unwrap();
+    let url = format!("redis+sentinel://{}/mymaster", sentinels.addrs());
+    for to in ["channel", "stream"] {
+        let load = ["publish", "--url", &url, "--rate", "1000", "--to", to, "--channel", to];
+        let load = Running::start(&mut program(&load));
+        let (at, command) = match to {
+            "channel" => (&primary, "publish"),
+            _ => (&replica, "xadd"),
+        };
+        eventually("messages are published", PATIENCE, || calls(at, command) > 100).await;
+        if to == "channel" {
+            primary.kill().unwrap();
+            eventually("the other one gets them", 3 * PATIENCE, || calls(&replica, command) > 100).await;
+        }
+        load.signal(Signal::TERM);
+        let end = load.end().await;
+        assert!(!end.stderr.contains("error") && !end.stderr.contains("not published"), "{}", end.stderr);
+        assert!(published_so_far(&end) >= 100, "{}", end.stdout);
+        assert_eq!(end.code, i32::from(end.stderr.contains("did not answer")), "{}", end.stderr);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-pub(crate) use self::route::{explore, locate, refresh, replaced};
+pub(crate) use self::route::{answers_no_more, explore, locate, refresh};
 pub(crate) use self::sentinels::listen;
 use super::cluster::Node;
 use super::reply::{self, Reply};

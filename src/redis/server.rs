@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -181,13 +181,12 @@ impl Server {
         }
     }
 
-    /// Comes back when another server has taken the place of this node, which has had time to say so itself: nothing that it
-    /// still answers counts.
+    /// Comes back when the sentinels name another server than this node: whatever this one still answers counts for
+    /// nothing. Never in a cluster: a node that a slot has left serves others, and says what became of the last commands.
     pub(crate) async fn replaced(&self, node: Option<&Node>) {
-        self.left(node).await;
-        // A node that a slot has left answers so. One that stands still does not.
-        if self.cluster().is_some() {
-            sleep(LAST_WORD).await;
+        match (self.service(), node) {
+            (Some(service), Some(node)) => drop(service.left(node).await),
+            _ => std::future::pending().await,
         }
     }
 

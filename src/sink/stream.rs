@@ -12,7 +12,7 @@ use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
-use crate::redis::connection::replaced;
+use crate::redis::connection::answers_no_more;
 use crate::redis::setback::Setback;
 
 /// A lane on a connection of its own.
@@ -78,7 +78,7 @@ impl StreamLane {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
             biased;
-            () = replaced(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            () = answers_no_more(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
             made = self.make(records) => made,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use redis_consumer_group::client::Router;
+use redis_consumer_group::client::{Names, Router};
 use redis_consumer_group::{Config, ConsumerGroup, Ledger, Shards, SourceKind, Tls};
 use redis_private_server::{PrivateCluster, PrivateServer};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -192,7 +192,7 @@ async fn all_settled(group: &ConsumerGroup) {
 
 async fn tally(config: &Config, shard: u32, ids: &[Uuid]) -> anyhow::Result<Tally> {
     let output = format!("{}:{{{shard}}}", config.output);
-    let router = Router::new(&config.address, &config.tls).await?;
+    let router = Router::new(&config.address, &config.tls, Names::Keys).await?;
     let (_, mut connection) = router.connect(&output).await?;
     Ok(Tally::of_stream(&mut connection, &output, ids, &[]).await?)
 }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis_consumer_group::client::{Place, Router, connect};
+use redis_consumer_group::client::{Names, Place, Router};
 use redis_consumer_group::{Address, Error, Tls};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::target::{Target, To};
 
-/// Who serves each name, as far as it is known, and the connection there. Outside of a cluster that is one for all.
+/// Who serves each name, as far as it is known, and the connection there. Of one server alone that is one for all.
 ///
-/// In a cluster a name can lose its home. Then a search for it runs beside everything else, one at most for each name,
+/// In a cluster, and behind sentinels, a name can lose its home. Then a search for it runs beside everything else, one at most for each name,
 /// and ends with these connections at the latest.
 pub(crate) struct Connections {
     /// `None` where the address takes everything.
@@ -78,12 +78,13 @@ impl Connections {
     /// # Errors
     /// A server that is not reachable or refuses the login; sharded channels of what is no cluster.
     pub(crate) async fn open(address: &Address, tls: &Tls, target: &Target) -> Result<Self, Error> {
-        // A plain channel is the same one at every node.
-        if target.to == To::Channel && target.sharding.is_none() {
-            return Ok(Self::single(connect(address, tls).await?, target));
-        }
-        let router = Router::new(address, tls).await?;
-        if target.to == To::Channel {
+        let is_sharded = target.sharding.is_some();
+        let names = match target.to {
+            To::Channel if !is_sharded => Names::Channels,
+            To::Channel | To::Stream => Names::Keys,
+        };
+        let router = Router::new(address, tls, names).await?;
+        if target.to == To::Channel && is_sharded {
             router.must_be_a_cluster()?;
         }
         let mut all = Self::new(Some(router.clone()), target);
@@ -105,6 +106,13 @@ impl Connections {
         let names = target.names();
         let homes = names.iter().map(|_| Home::Unknown).collect();
         Self { router, names, homes, nodes: Vec::new(), searches: JoinSet::new() }
+    }
+
+    /// Whether who serves a name knows of everybody who hears it. The node of a cluster that a plain message is published
+    /// to does not.
+    pub(crate) fn know_the_receivers(&self, target: &Target) -> bool {
+        let is_cluster = self.router.as_ref().is_some_and(Router::is_cluster);
+        target.to == To::Channel && (target.sharding.is_some() || !is_cluster)
     }
 
     pub(crate) fn name(&self, name: usize) -> &str {
@@ -169,10 +177,10 @@ impl Connections {
     /// Whether a refusal by this node only means that the name is on its way to another one, or will be served again.
     /// Then its home is to be found anew.
     pub(crate) fn follows(&mut self, name: usize, node: usize, refusal: &RedisError) -> bool {
-        let Some(router) = self.cluster() else { return false };
+        let Some(router) = self.among_several() else { return false };
         let passes = matches!(
             refusal.code(),
-            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN")
+            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY")
         );
         if passes {
             router.learn(refusal);
@@ -185,25 +193,26 @@ impl Connections {
     }
 
     /// Lets the names of a node be looked for anew, while its connection stays: it does not answer, and another one may
-    /// serve them by now. Outside of a cluster there is no other.
+    /// serve them by now, if there is any other.
     pub(crate) fn doubt(&mut self, node: usize) {
-        if self.cluster().is_some() {
+        if self.among_several().is_some() {
             self.forget(&Home::Node(node));
         }
     }
 
     /// Gives up a connection that broke, if somebody else may serve its names. Else that is an end.
     pub(crate) fn lose(&mut self, node: usize) -> bool {
-        let is_cluster = self.cluster().is_some();
-        if is_cluster {
+        let has_others = self.among_several().is_some();
+        if has_others {
             self.nodes[node].connection = None;
             self.forget(&Home::Node(node));
         }
-        is_cluster
+        has_others
     }
 
-    fn cluster(&self) -> Option<&Router> {
-        self.router.as_ref().filter(|router| router.is_cluster())
+    /// Who tells which server it is now, where it may be another one than before.
+    fn among_several(&self) -> Option<&Router> {
+        self.router.as_ref().filter(|router| router.has_others())
     }
 
     /// The node at this place, if there is a connection.

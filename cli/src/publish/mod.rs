@@ -76,6 +76,16 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
 
     let summary = Summary { messages: published.messages, elapsed: published.elapsed };
     finish(Stdout::new(), line(summary, args.json), &stop).await;
+    if published.unheard > 0 {
+        say(format_args!(
+            "{} of them reached nobody: no group was subscribed{} then.",
+            published.unheard,
+            match load.target.sharding {
+                Some(_) => " to their shard (--channel, --shards and --shard-tags have to be the group's)",
+                None => "",
+            }
+        ));
+    }
     if published.unanswered > 0 {
         say(format_args!(
             "{} more were sent, and the server did not answer: it may have published them or not.",

@@ -30,6 +30,8 @@ use crate::stop::Stop;
 pub(crate) struct Published {
     /// Messages that the server confirmed.
     pub(crate) messages: u64,
+    /// The part of `messages` that reached nobody, where the servers know that.
+    pub(crate) unheard: u64,
     /// Messages that were sent, and of which the server said nothing up to the end.
     pub(crate) unanswered: u64,
     /// Messages that no node of a cluster took up to the end, because none served their shard then.
@@ -92,6 +94,11 @@ pub(crate) async fn publish(
     let settled = publisher.settle(outcome.is_ok()).await;
     Published {
         messages: confirmed.load(Ordering::Acquire),
+        unheard: if publisher.connections.know_the_receivers(&load.target) {
+            publisher.window.unheard()
+        } else {
+            0
+        },
         unanswered: publisher.window.unanswered(),
         not_taken: publisher.lines.waiting() as u64,
         elapsed: start.elapsed(),

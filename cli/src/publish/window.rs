@@ -27,6 +27,8 @@ pub(crate) struct Window<'a> {
     confirmed: &'a AtomicU64,
     /// Messages that were sent when a connection broke: nobody knows.
     unanswered: u64,
+    /// Messages that a server confirmed, and that it had nobody for.
+    unheard: u64,
 }
 
 /// What was not confirmed of a pipeline.
@@ -57,7 +59,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 impl<'a> Window<'a> {
     /// A window for this many pipelines to each node.
     pub(crate) fn new(limit: usize, confirmed: &'a AtomicU64) -> Self {
-        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0 }
+        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0, unheard: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -73,6 +75,11 @@ impl<'a> Window<'a> {
     pub(crate) fn unanswered(&self) -> u64 {
         let pipelines = self.nodes.iter().flat_map(|node| &node.pipelines);
         self.unanswered + pipelines.map(|pipeline| pipeline.messages.len() as u64).sum::<u64>()
+    }
+
+    /// Messages that were published and reached nobody, as far as their servers know.
+    pub(crate) fn unheard(&self) -> u64 {
+        self.unheard
     }
 
     /// Hands a pipeline of these messages to the connection of a node. The caller looked for room.
@@ -158,12 +165,15 @@ impl<'a> Window<'a> {
         Poll::Pending
     }
 
-    fn look_at(&self, node: usize, messages: Vec<Message>, replies: Vec<Value>) -> Result<(), Trouble> {
+    fn look_at(&mut self, node: usize, messages: Vec<Message>, replies: Vec<Value>) -> Result<(), Trouble> {
         let mut refused = Vec::new();
         let mut confirmed = 0;
         for (message, reply) in messages.into_iter().zip(replies) {
             match reply.extract_error() {
-                Ok(_) => confirmed += 1,
+                Ok(reply) => {
+                    confirmed += 1;
+                    self.unheard += u64::from(reply == Value::Int(0));
+                }
                 Err(error) => refused.push((message, error)),
             }
         }

@@ -69,11 +69,9 @@ impl Cluster {
         redis::cmd(words[0]).arg(&words[1..]).query(&mut client.get_connection()?)
     }
 
-    /// How many messages this node has published to sharded channels. A refusal is not counted.
+    /// How many messages this node has published to sharded channels.
     pub(crate) fn published_by(&self, node: usize) -> u64 {
-        let stats: String = self.at(node, &["INFO", "commandstats"]).unwrap();
-        let count = stats.split("cmdstat_spublish:calls=").nth(1).and_then(|rest| rest.split(',').next());
-        count.map_or(0, |calls| calls.parse::<u64>().unwrap())
+        calls(&self.0.nodes()[node], "spublish")
     }
 
     /// The `message_id`s in a stream.
@@ -82,6 +80,15 @@ impl Cluster {
         let id = |fields: Vec<(String, String)>| fields.into_iter().find(|(name, _)| name == "message_id");
         entries.into_iter().map(|(_, fields)| id(fields).unwrap().1).collect()
     }
+}
+
+/// How often a server has done this command. A refusal is not counted.
+pub(crate) fn calls(server: &PrivateServer, command: &str) -> u64 {
+    let client = redis::Client::open(server.unix_url()).unwrap();
+    let stats = redis::cmd("INFO").arg("commandstats").query::<String>(&mut client.get_connection().unwrap());
+    let stats = stats.unwrap();
+    let count = stats.split(&format!("cmdstat_{command}:calls=")).nth(1);
+    count.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
 }
 
 /// Waits until it holds.

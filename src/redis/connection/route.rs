@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::{Connection, sentinels};
 use crate::redis::cluster::{Cluster, Map, Node, State, Told};
 use crate::redis::resp::command;
-use crate::redis::server::Server;
+use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::setback::{Kind, Setback};
 
 /// What `CLIENT LIST` shows of those who ask.
@@ -83,9 +83,9 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
     turn.end(answers);
 }
 
-/// Comes back when another server has taken the place of this node, which is looked for more often than otherwise:
-/// something waits for an answer that may never come.
-pub(crate) async fn replaced(server: &Server, node: Option<&Node>) {
+/// Comes back when an answer of this node is not worth waiting for any more: another one serves what it was asked for, and
+/// it has had time to say so. That is looked for more often than otherwise, since the answer may never come.
+pub(crate) async fn answers_no_more(server: &Server, node: Option<&Node>) {
     let looking = async {
         loop {
             sleep(LOOK_EVERY).await;
@@ -93,8 +93,12 @@ pub(crate) async fn replaced(server: &Server, node: Option<&Node>) {
         }
     };
     tokio::select! {
-        () = server.replaced(node) => {}
+        _ = server.left(node) => {}
         () = looking, if server.has_successors() => {}
+    }
+    // A node that a slot has left answers so, unless it stands still. What a former primary answers does not count.
+    if server.service().is_none() {
+        sleep(LAST_WORD).await;
     }
 }
 
