@@ -200,7 +200,13 @@ impl FromStr for Address {
         // The parser's error does not repeat the text, so a password in it cannot show.
         let url = Url::parse(text).map_err(|error| AddressError {
             problem: format!("the URL cannot be read ({error})"),
-            try_next: "write it like redis://user:password@host:6379/0, special characters percent-encoded",
+            try_next: match text.contains(',') {
+                true => {
+                    "name one server (of a cluster, any node or a name that leads to several: it tells of the others), or \
+                     sentinels: redis+sentinel://host:26379,host:26379/service"
+                }
+                false => "write it like redis://user:password@host:6379/0, special characters percent-encoded",
+            },
         })?;
         match url.scheme() {
             "redis" | "valkey" => Self::tcp(&url, false),

@@ -171,11 +171,16 @@ impl Config {
         self.validate_stream()?;
         self.validate_shards()?;
         check("max-payload", self.max_payload <= self.buffer_of_shard(), || {
-            format!(
-                "a payload of {} bytes would never find room in the buffer of {}; raise --buffer",
-                self.max_payload,
-                self.buffer_of_shard()
-            )
+            let (payload, buffer) = (self.max_payload, self.buffer_of_shard());
+            match self.shards_here() {
+                1 => format!(
+                    "a payload of {payload} bytes would never find room in the buffer of {buffer}; raise --buffer"
+                ),
+                shards => format!(
+                    "a payload of {payload} bytes would never find room in the {buffer} bytes that each of {shards} shards \
+                     has of the buffer; raise --buffer, or lower --max-payload"
+                ),
+            }
         })?;
         check("max-attempts", self.max_attempts >= 1, || {
             "a message is tried at least once; take 1 or more".into()

@@ -45,6 +45,9 @@ pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
                 // Anybody may have put anything there.
                 writeln!(text, "{}  {}", printable(&listed.id), listed.lease)?;
             }
+            if text.is_empty() {
+                talk::say(format_args!("No consumer is alive in {}.", printable(&keys.join(", "))));
+            }
         }
         Action::Clear => {
             let removed = ids::clear_each(&config.address, &config.tls, &keys).await?;

@@ -205,6 +205,9 @@ async fn a_user_who_may_not_subscribe_or_publish_or_ask_is_told_what_to_grant() 
         ),
         ("mute", &run_sharded[..], "refused CLUSTER SLOTS", "+cluster|slots"),
         ("mute", &publish[..], "refused CLUSTER SLOTS", "+cluster|slots"),
+        // Of which the slot is 12182, and its node another one than the first.
+        ("mute", &["run", "--output", "foo"], "refused CLUSTER SLOTS", "+cluster|slots"),
+        ("mute", &["ids", "--shards", "16"], "refused CLUSTER SLOTS", "+cluster|slots"),
     ] {
         let end = at(user, args);
         assert_eq!(end.code, 77, "{user} {args:?}: {}", end.stderr);
@@ -215,6 +218,28 @@ async fn a_user_who_may_not_subscribe_or_publish_or_ask_is_told_what_to_grant() 
         );
         assert!(!end.stderr.contains("hush"), "{}", end.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_cluster_has_one_database() {
+    let cluster = Cluster::start().await;
+    let url = format!("{}/3", cluster.0.url());
+    let end = run(program(&["run", "--source", "sharded"]).env("RCG_URL", url));
+    assert_eq!(end.code, 78, "{}", end.stderr);
+    assert!(end.stderr.contains("a cluster has only database 0: leave it out"), "{}", end.stderr);
+}
+
+#[test]
+fn a_buffer_that_is_too_small_for_all_shards_is_told_with_its_part() {
+    let few = ["run", "--source", "sharded", "--shards", "4", "--buffer", "1MiB"];
+    let end = run(&mut program(&few));
+    assert_eq!(end.code, 2, "{}", end.stderr);
+    assert!(end.stderr.starts_with("error: --buffer: max-payload: "), "{}", end.stderr);
+    assert!(
+        end.stderr.contains("in the 262144 bytes that each of 4 shards has of the buffer"),
+        "{}",
+        end.stderr
+    );
 }
 
 #[tokio::test]

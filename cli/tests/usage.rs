@@ -137,3 +137,14 @@ fn nobody_panics_where_nobody_reads() {
         assert!(matches!(child.wait().unwrap().code(), Some(0 | 2)), "{args:?}");
     }
 }
+
+#[test]
+fn several_servers_are_no_url_and_it_says_what_to_write() {
+    let end = run(&mut program(&["--url", "redis://a:1,b:2"]));
+    assert_eq!(end.code, 2, "{}", end.stderr);
+    assert!(
+        end.stderr.contains("of a cluster, any node") && end.stderr.contains("redis+sentinel://"),
+        "{}",
+        end.stderr
+    );
+}

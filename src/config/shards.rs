@@ -32,8 +32,12 @@ impl Config {
 
     /// The part of the buffer that one shard has.
     pub(super) fn buffer_of_shard(&self) -> usize {
-        let shards = self.sharding().map_or(1, |shards| shards.here().count());
-        self.buffer / shards.max(1)
+        self.buffer / self.shards_here().max(1)
+    }
+
+    /// How many shards run here; without shards it is one.
+    pub(super) fn shards_here(&self) -> usize {
+        self.sharding().map_or(1, |shards| shards.here().count())
     }
 
     pub(super) fn validate_shards(&self) -> Result<(), Error> {
@@ -53,7 +57,7 @@ impl Config {
             format!(
                 "{} bytes for each of {} shards hold no batch of messages; raise it to 64KiB a shard",
                 self.buffer_of_shard(),
-                shards.here().count()
+                self.shards_here()
             )
         })
     }

@@ -20,6 +20,7 @@ use crate::intake::Limit;
 use crate::processor::Processor;
 use crate::redis::cluster::Cluster;
 use crate::redis::connection::{listen, refresh};
+use crate::redis::preflight;
 use crate::redis::server::Server;
 use crate::sink::Keep;
 
@@ -76,6 +77,7 @@ pub(super) async fn start<P: Processor>(
     let consumers = shards.iter().flat_map(Shard::consumers).cloned().collect();
     let group = ConsumerGroup { consumers, shards, stop, abort, ended: Some(ended) };
     started.await.unwrap_or_else(|_| Err(super::defect()))?;
+    preflight::say(&config);
     Ok(group)
 }
 

@@ -56,6 +56,13 @@ impl Connection {
         }
         connection.send(&out).await?;
         connection.greeting = connection.expect_as(server, "HELLO", "", Greeting::read).await?;
+        if connection.greeting.is_sentinel {
+            let problem = format!(
+                "{address} is a sentinel, no server; to work at the primary that it watches, write \
+                 redis+sentinel://HOST:PORT/SERVICE"
+            );
+            return Err(Setback::Final(Error::Config { option: "url", problem }));
+        }
         server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Setback::Passing)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
@@ -196,6 +203,8 @@ struct Greeting {
     role: Vec<u8>,
     /// Whether it is a node of a cluster.
     is_clustered: bool,
+    /// Whether it is no server at all.
+    is_sentinel: bool,
 }
 
 impl Greeting {
@@ -208,6 +217,7 @@ impl Greeting {
                 [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(role))] => greeting.role = role.to_vec(),
                 [Reply::Bulk(Some(b"mode")), Reply::Bulk(Some(mode))] => {
                     greeting.is_clustered = *mode == b"cluster";
+                    greeting.is_sentinel = *mode == b"sentinel";
                 }
                 _ => {}
             }

@@ -42,7 +42,8 @@ impl Control {
                 needed: "list",
                 option: "ids-key",
             }),
-            IdsError::Away { source, .. } => Setback::Passing(answer(&source)),
+            // Where no cluster is known that it could be in, waiting does not help.
+            IdsError::Away { key, source } => self.setback(&format!("the ids in {key}"), "", &source),
             error @ IdsError::Silent { .. } => Setback::Passing(error.to_string()),
         }
     }

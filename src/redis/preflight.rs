@@ -156,17 +156,23 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Setba
             }
         }
     }
+    Ok(())
+}
+
+/// The same of what needs no server, once for all shards.
+pub(crate) fn say(config: &Config) {
+    let shards = if config.sharding().is_some() { " (each shard's)" } else { "" };
     if config.maxlen.is_none() {
         tracing::info!(
-            "{} only grows: nothing trims it; --maxlen N keeps about the last N entries",
+            "{}{shards} only grows: nothing trims it; --maxlen N keeps about the last N entries",
             config.output
         );
     }
     if config.commit == Commit::AtLeastOnce {
         tracing::warn!(
-            "--commit at-least-once: where a connection breaks in the middle of a commit, its records may be in {} twice",
+            "--commit at-least-once: where a connection breaks in the middle of a commit, its records may be in {}{shards} \
+             twice",
             config.output
         );
     }
-    Ok(())
 }

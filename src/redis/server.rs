@@ -141,7 +141,7 @@ impl Server {
                 address: self.address().to_string(),
                 what: "CLUSTER SLOTS".to_owned(),
                 answer: answer.clone(),
-                try_next: self.what_to_grant("+cluster|slots", answer),
+                try_next: self.what_to_grant("+cluster|slots +cluster|info", answer),
             }),
             _ => Err(Error::Config {
                 option: "source",
@@ -329,8 +329,12 @@ impl Server {
                 Setback::Final(Error::Config {
                     option: "url",
                     problem: format!(
-                        "the server has no such database ({answer}): {}; name another one",
-                        self.address()
+                        "the server has no such database ({answer}): {}; {}",
+                        self.address(),
+                        match answer.contains("cluster mode") {
+                            true => "a cluster has only database 0: leave it out",
+                            false => "name another one",
+                        }
                     ),
                 })
             }
@@ -350,13 +354,15 @@ impl Server {
                 cluster.learn(answer);
                 return Setback::Passing(answer.to_owned());
             }
-            None => format!(
-                "{} is a node of a Redis Cluster, and not all keys are there ({answer}), and it does not tell where they \
-                 are: the user {:?} needs +cluster|slots (ACL SETUSER {2} +cluster|slots)",
-                self.address(),
-                self.address().user(),
-                self.address().user(),
-            ),
+            None => {
+                let refused = self.access.cluster.get().and_then(|found| found.as_ref().err());
+                return Setback::Final(Error::Refused {
+                    address: self.address().to_string(),
+                    what: format!("CLUSTER SLOTS, and {what} is at another node ({answer})"),
+                    answer: refused.cloned().unwrap_or_default(),
+                    try_next: self.what_to_grant("+cluster|slots +cluster|info", "NOPERM"),
+                });
+            }
         };
         Setback::Final(Error::Config { option: "url", problem })
     }

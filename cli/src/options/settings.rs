@@ -115,7 +115,8 @@ fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
         let outcome = Settings::set(others).map(|settings| check(&settings.config, groups));
         !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
     };
-    match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().find(without)) {
+    // Of several the last one: what is said first, as the source is, is what the others have to go with.
+    match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().rfind(without)) {
         Some(Given { option, origin, .. }) => {
             let problem = if option.name == *named { problem.clone() } else { format!("{named}: {problem}") };
             OptionError { origin: origin.clone(), problem }.into()

@@ -124,7 +124,7 @@ const GROUP: &[Opt] = &[
         "keep",
         Kind::Value("TIME"),
         "5s",
-        "In a cluster: how long records are kept that no replica is known to have, to be appended again after a failover",
+        "How long records are kept that no replica is known to have, to be appended again after a failover: in a cluster, and behind sentinels",
         |s, text| put(&mut s.config.keep, duration(text)),
     ),
     Opt::new(
@@ -181,7 +181,7 @@ const SHARDS: &[Opt] = &[
         "shards",
         Kind::Value("N"),
         "",
-        "How many shards the input has: messages:published:0 and so on, each with its output, ids and --consumers of its own [default: 16 with --source sharded, else none]",
+        "How many shards the input has: messages:published:0 and so on, each with its output, ids and --consumers of its own [default: 16 with --source sharded, --shard-tags or --only-shards, else none]",
         |s, text| put(&mut s.config.shards.get_or_insert_default().count, number(text)),
     ),
     Opt::new(

@@ -85,7 +85,10 @@ async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Opti
             sentinel,
             "SENTINEL GET-MASTER-ADDR-BY-NAME",
             answer,
-            "grant it: ACL SETUSER user +sentinel|get-master-addr-by-name, at each sentinel",
+            &format!(
+                "grant it at each sentinel: ACL SETUSER {} +sentinel|get-master-addr-by-name",
+                user(server)
+            ),
         )),
     }
 }
@@ -110,6 +113,14 @@ async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Setback> {
     }
 }
 
+/// Who we are at the sentinels.
+fn user(server: &Server) -> &str {
+    match server.address().endpoint() {
+        Endpoint::Sentinels(sentinels) => sentinels.user(),
+        Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => "default",
+    }
+}
+
 fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Setback {
     match Kind::of(&answer) {
         Kind::Refusal => Setback::Final(Error::Refused {
@@ -118,6 +129,9 @@ fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Setba
             answer,
             try_next: try_next.to_owned(),
         }),
+        _ if answer.contains("unknown command") => {
+            Setback::Passing(format!("{sentinel} is no sentinel: {answer}"))
+        }
         _ => at(Setback::Passing(answer), sentinel),
     }
 }

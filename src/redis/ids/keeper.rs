@@ -21,17 +21,25 @@ impl<C: Connect> Membership<C> {
     async fn keep_on(&mut self) -> Result<(), IdsError> {
         let mut next = self.timing.first_renewal(Instant::now());
         let mut trouble_since: Option<Instant> = None;
+        let mut has_moved = false;
         loop {
             sleep_until(next).await;
             let started = Instant::now();
             match self.renew().await {
                 Ok(()) => {
+                    has_moved = false;
                     if let Some(since) = trouble_since.take() {
                         tracing::info!(key = self.names.ids, after = ?since.elapsed(), "ids are kept again");
                     }
                     next = started + self.timing.interval();
                 }
                 Err(error) if error.is_fatal() => return Err(error),
+                // The next connection leads to where they are.
+                Err(error) if error.is_elsewhere() && !has_moved => {
+                    tracing::debug!("{error}");
+                    has_moved = true;
+                    next = Instant::now();
+                }
                 Err(error) => {
                     if trouble_since.is_none() {
                         tracing::warn!("{error}");
