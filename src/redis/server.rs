@@ -1,7 +1,9 @@
 //! The server: how to open a socket to it, and what to say when that fails.
 
+mod advice;
+mod tls;
+
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,14 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::channel::{Channel, ChannelKind};
 use super::cluster::{Cluster, Node};
 use super::sentinel::Service;
-use super::setback::{Kind, Setback};
 use crate::address::{Address, Endpoint};
 use crate::config::Tls;
 use crate::error::Error;
@@ -69,7 +68,7 @@ impl Server {
     /// # Errors
     /// A file that cannot be read, or holds no certificate or key.
     pub(crate) fn new(address: Address, tls: &Tls) -> Result<Arc<Self>, Error> {
-        let tls = if address.is_tls() { Some(connector(tls)?) } else { None };
+        let tls = if address.is_tls() { Some(tls::connector(tls)?) } else { None };
         let (cluster, service) = match address.endpoint() {
             Endpoint::Sentinels(sentinels) => {
                 (OnceLock::from(Err("sentinels watch no cluster".to_owned())), Some(Service::new(sentinels)))
@@ -128,29 +127,6 @@ impl Server {
     pub(crate) fn explored(&self, cluster: Result<Cluster, String>) {
         // Two may have looked, and have seen the same.
         let _ = self.access.cluster.set(cluster);
-    }
-
-    /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
-    ///
-    /// # Errors
-    /// [`Error::Config`] that blames the source, or [`Error::Refused`] with what to grant.
-    pub(crate) fn must_be_a_cluster(&self) -> Result<(), Error> {
-        match self.access.cluster.get() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(answer)) if Kind::of(answer) == Kind::Refusal => Err(Error::Refused {
-                address: self.address().to_string(),
-                what: "CLUSTER SLOTS".to_owned(),
-                answer: answer.clone(),
-                try_next: self.what_to_grant("+cluster|slots +cluster|info", answer),
-            }),
-            _ => Err(Error::Config {
-                option: "source",
-                problem: format!(
-                    "{} is no node of a cluster, and sharded channels are for clusters; take --source pubsub there",
-                    self.address()
-                ),
-            }),
-        }
     }
 
     /// Whether it is a node of a cluster that is chosen by what it serves.
@@ -252,134 +228,6 @@ impl Server {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok(Box::new(connector.connect(name, tcp(host, port).await?).await?))
     }
-
-    /// An error for a server that could not be reached in time.
-    pub(crate) fn unreachable(&self, cause: String) -> Error {
-        let cause = match self.cluster().and_then(Cluster::unserved) {
-            Some(slots) if cause.starts_with("CLUSTERDOWN") => {
-                format!("{cause}; no node has the slots {slots}")
-            }
-            _ => cause,
-        };
-        let try_next = if cause.contains("CertificateRequired") {
-            "the server wants to see a certificate: name one with --tls-cert FILE and --tls-key FILE"
-                .to_owned()
-        } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
-            "name the server's certificate authority with --tls-ca FILE".to_owned()
-        } else if cause.starts_with("READONLY") {
-            "this server is a read-only replica: connect to its primary".to_owned()
-        } else if cause.starts_with("LOADING") {
-            "the server is still loading its data: start the group again in a while".to_owned()
-        } else if cause.starts_with("CLUSTERDOWN") {
-            self.look_at_the_cluster()
-        } else if Kind::of(&cause) == Kind::Weather {
-            "see to that at the server, then start the group again".to_owned()
-        } else if self.cluster().is_some() {
-            self.look_at_the_cluster()
-        } else {
-            match self.address().endpoint() {
-                Endpoint::Unix(path) => format!("check that the server listens on {}", path.display()),
-                Endpoint::Tcp { host, port } => {
-                    format!("check that it runs (redis-cli -h {host} -p {port} ping) and that --url is right")
-                }
-                Endpoint::Tls { host, port } => {
-                    format!(
-                        "check that it runs (redis-cli --tls -h {host} -p {port} ping) and that --url is right"
-                    )
-                }
-                Endpoint::Sentinels(sentinels) => {
-                    let (service, tls) = (&sentinels.service, if sentinels.tls { "--tls " } else { "" });
-                    let (host, port) = sentinels.hosts.first().map_or(("", 0), |(host, port)| (host, *port));
-                    format!(
-                        "check what the sentinels say (redis-cli {tls}-h {host} -p {port} sentinel \
-                         get-master-addr-by-name {service}), that the server runs, and that --url is right"
-                    )
-                }
-            }
-        };
-        Error::Unreachable { address: self.address().to_string(), cause, try_next }
-    }
-
-    /// What to try where the address is right, and it is the cluster that lacks something.
-    fn look_at_the_cluster(&self) -> String {
-        let check = match self.address().endpoint() {
-            Endpoint::Tcp { host, port } => format!("redis-cli --cluster check {host}:{port}"),
-            Endpoint::Tls { host, port } => format!("redis-cli --tls --cluster check {host}:{port}"),
-            Endpoint::Unix(_) | Endpoint::Sentinels(_) => {
-                "redis-cli --cluster check HOST:PORT, with any node".to_owned()
-            }
-        };
-        format!("see what is missing with {check}, then start again")
-    }
-
-    /// What an error reply to this command means for us. `needs` is what an ACL rule must have for it.
-    pub(crate) fn setback(&self, what: &str, needs: &str, answer: &str) -> Setback {
-        match Kind::of(answer) {
-            Kind::Refusal => Setback::Final(Error::Refused {
-                address: self.address().to_string(),
-                what: what.to_owned(),
-                answer: answer.to_owned(),
-                try_next: self.what_to_grant(needs, answer),
-            }),
-            Kind::Cluster => self.elsewhere(what, answer),
-            Kind::Unknown
-                if answer.contains("DB index")
-                    || answer.contains("SELECT is not allowed in cluster mode") =>
-            {
-                Setback::Final(Error::Config {
-                    option: "url",
-                    problem: format!(
-                        "the server has no such database ({answer}): {}; {}",
-                        self.address(),
-                        match answer.contains("cluster mode") {
-                            true => "a cluster has only database 0: leave it out",
-                            false => "name another one",
-                        }
-                    ),
-                })
-            }
-            Kind::Weather | Kind::WrongType | Kind::Unknown => Setback::Passing(answer.to_owned()),
-        }
-    }
-
-    /// What it means that a node of a cluster sends us to another one.
-    fn elsewhere(&self, what: &str, answer: &str) -> Setback {
-        let problem = match self.cluster() {
-            Some(_) if answer.starts_with("CROSSSLOT") => format!(
-                "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
-                 {{messages}}:published and {{messages}}:processed have"
-            ),
-            // It is on its way, or has arrived: the next connection finds it.
-            Some(cluster) => {
-                cluster.learn(answer);
-                return Setback::Passing(answer.to_owned());
-            }
-            None => {
-                let refused = self.access.cluster.get().and_then(|found| found.as_ref().err());
-                return Setback::Final(Error::Refused {
-                    address: self.address().to_string(),
-                    what: format!("CLUSTER SLOTS, and {what} is at another node ({answer})"),
-                    answer: refused.cloned().unwrap_or_default(),
-                    try_next: self.what_to_grant("+cluster|slots +cluster|info", "NOPERM"),
-                });
-            }
-        };
-        Setback::Final(Error::Config { option: "url", problem })
-    }
-
-    fn what_to_grant(&self, needs: &str, answer: &str) -> String {
-        let user = self.address().user();
-        // A refused login says it in other words.
-        let permission =
-            ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
-        if permission.iter().any(|words| answer.contains(words)) {
-            format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
-        } else if self.address().has_password() {
-            format!("check the user {user:?} and its password")
-        } else {
-            "give a password, in the URL or with --password-file".to_owned()
-        }
-    }
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
@@ -387,46 +235,4 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     // A commit is one write, and its answer is waited for: nothing is gained by holding a part back.
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn connector(tls: &Tls) -> Result<TlsConnector, Error> {
-    let mut roots = RootCertStore::empty();
-    match &tls.ca {
-        Some(path) => {
-            for certificate in certificates("tls-ca", path)? {
-                roots.add(certificate).map_err(|error| unusable("tls-ca", path, error))?;
-            }
-        }
-        None => {
-            // What the system trusts; a broken one among many is no reason not to start.
-            let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::System { what: "cannot set up TLS", source: io::Error::other(error) })?
-        .with_root_certificates(roots);
-    let config = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key_path)) => {
-            let chain = certificates("tls-cert", cert)?;
-            let key = PrivateKeyDer::from_pem_file(key_path)
-                .map_err(|error| unusable("tls-key", key_path, error))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| unusable("tls-key", key_path, error))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn certificates(option: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| unusable(option, path, error))?;
-    if certificates.is_empty() {
-        return Err(unusable(option, path, "it holds no certificate in PEM form"));
-    }
-    Ok(certificates)
-}
-
-fn unusable(option: &'static str, path: &Path, error: impl ToString) -> Error {
-    Error::File { option, path: path.to_owned(), source: io::Error::other(error.to_string()) }
 }

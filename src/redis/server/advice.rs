@@ -1,0 +1,160 @@
+//! What is to be said when a server cannot be reached or refuses something, and what to try next.
+
+use super::Server;
+use crate::address::Endpoint;
+use crate::error::Error;
+use crate::redis::cluster::Cluster;
+use crate::redis::setback::{Kind, Setback};
+
+impl Server {
+    /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that blames the source, or [`Error::Refused`] with what to grant.
+    pub(crate) fn must_be_a_cluster(&self) -> Result<(), Error> {
+        match self.access.cluster.get() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(answer)) if Kind::of(answer) == Kind::Refusal => Err(Error::Refused {
+                address: self.address().to_string(),
+                what: "CLUSTER SLOTS".to_owned(),
+                answer: answer.clone(),
+                try_next: self.what_to_grant("+cluster|slots +cluster|info", answer),
+            }),
+            _ => Err(Error::Config {
+                option: "source",
+                problem: format!(
+                    "{} is no node of a cluster, and sharded channels are for clusters; take --source pubsub there",
+                    self.address()
+                ),
+            }),
+        }
+    }
+
+    /// An error for a server that could not be reached in time.
+    pub(crate) fn unreachable(&self, cause: String) -> Error {
+        let cause = match self.cluster().and_then(Cluster::unserved) {
+            Some(slots) if cause.starts_with("CLUSTERDOWN") => {
+                format!("{cause}; no node has the slots {slots}")
+            }
+            _ => cause,
+        };
+        let try_next = if cause.contains("CertificateRequired") {
+            "the server wants to see a certificate: name one with --tls-cert FILE and --tls-key FILE"
+                .to_owned()
+        } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
+            "name the server's certificate authority with --tls-ca FILE".to_owned()
+        } else if cause.starts_with("READONLY") {
+            "this server is a read-only replica: connect to its primary".to_owned()
+        } else if cause.starts_with("LOADING") {
+            "the server is still loading its data: start the group again in a while".to_owned()
+        } else if cause.starts_with("CLUSTERDOWN") {
+            self.look_at_the_cluster()
+        } else if Kind::of(&cause) == Kind::Weather {
+            "see to that at the server, then start the group again".to_owned()
+        } else if self.cluster().is_some() {
+            self.look_at_the_cluster()
+        } else {
+            match self.address().endpoint() {
+                Endpoint::Unix(path) => format!("check that the server listens on {}", path.display()),
+                Endpoint::Tcp { host, port } => {
+                    format!("check that it runs (redis-cli -h {host} -p {port} ping) and that --url is right")
+                }
+                Endpoint::Tls { host, port } => {
+                    format!(
+                        "check that it runs (redis-cli --tls -h {host} -p {port} ping) and that --url is right"
+                    )
+                }
+                Endpoint::Sentinels(sentinels) => {
+                    let (service, tls) = (&sentinels.service, if sentinels.tls { "--tls " } else { "" });
+                    let (host, port) = sentinels.hosts.first().map_or(("", 0), |(host, port)| (host, *port));
+                    format!(
+                        "check what the sentinels say (redis-cli {tls}-h {host} -p {port} sentinel \
+                         get-master-addr-by-name {service}), that the server runs, and that --url is right"
+                    )
+                }
+            }
+        };
+        Error::Unreachable { address: self.address().to_string(), cause, try_next }
+    }
+
+    /// What to try where the address is right, and it is the cluster that lacks something.
+    fn look_at_the_cluster(&self) -> String {
+        let check = match self.address().endpoint() {
+            Endpoint::Tcp { host, port } => format!("redis-cli --cluster check {host}:{port}"),
+            Endpoint::Tls { host, port } => format!("redis-cli --tls --cluster check {host}:{port}"),
+            Endpoint::Unix(_) | Endpoint::Sentinels(_) => {
+                "redis-cli --cluster check HOST:PORT, with any node".to_owned()
+            }
+        };
+        format!("see what is missing with {check}, then start again")
+    }
+
+    /// What an error reply to this command means for us. `needs` is what an ACL rule must have for it.
+    pub(crate) fn setback(&self, what: &str, needs: &str, answer: &str) -> Setback {
+        match Kind::of(answer) {
+            Kind::Refusal => Setback::Final(Error::Refused {
+                address: self.address().to_string(),
+                what: what.to_owned(),
+                answer: answer.to_owned(),
+                try_next: self.what_to_grant(needs, answer),
+            }),
+            Kind::Cluster => self.elsewhere(what, answer),
+            Kind::Unknown
+                if answer.contains("DB index")
+                    || answer.contains("SELECT is not allowed in cluster mode") =>
+            {
+                Setback::Final(Error::Config {
+                    option: "url",
+                    problem: format!(
+                        "the server has no such database ({answer}): {}; {}",
+                        self.address(),
+                        match answer.contains("cluster mode") {
+                            true => "a cluster has only database 0: leave it out",
+                            false => "name another one",
+                        }
+                    ),
+                })
+            }
+            Kind::Weather | Kind::WrongType | Kind::Unknown => Setback::Passing(answer.to_owned()),
+        }
+    }
+
+    /// What it means that a node of a cluster sends us to another one.
+    fn elsewhere(&self, what: &str, answer: &str) -> Setback {
+        let problem = match self.cluster() {
+            Some(_) if answer.starts_with("CROSSSLOT") => format!(
+                "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
+                 {{messages}}:published and {{messages}}:processed have"
+            ),
+            // It is on its way, or has arrived: the next connection finds it.
+            Some(cluster) => {
+                cluster.learn(answer);
+                return Setback::Passing(answer.to_owned());
+            }
+            None => {
+                let refused = self.access.cluster.get().and_then(|found| found.as_ref().err());
+                return Setback::Final(Error::Refused {
+                    address: self.address().to_string(),
+                    what: format!("CLUSTER SLOTS, and {what} is at another node ({answer})"),
+                    answer: refused.cloned().unwrap_or_default(),
+                    try_next: self.what_to_grant("+cluster|slots +cluster|info", "NOPERM"),
+                });
+            }
+        };
+        Setback::Final(Error::Config { option: "url", problem })
+    }
+
+    fn what_to_grant(&self, needs: &str, answer: &str) -> String {
+        let user = self.address().user();
+        // A refused login says it in other words.
+        let permission =
+            ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
+        if permission.iter().any(|words| answer.contains(words)) {
+            format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
+        } else if self.address().has_password() {
+            format!("check the user {user:?} and its password")
+        } else {
+            "give a password, in the URL or with --password-file".to_owned()
+        }
+    }
+}
