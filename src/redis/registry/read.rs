@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::message::Origin;
 use crate::record::push_bulk;
 use crate::redis::cluster::Node;
-use crate::redis::connection::Connection;
+use crate::redis::connection::{Connection, answers_no_more};
 use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
@@ -160,7 +160,7 @@ impl Reader {
         let (server, node) = (self.server.clone(), self.node().cloned());
         let answer = tokio::select! {
             biased;
-            () = server.replaced(node.as_ref()) => Err(Unread::Broken(server.why_left().to_owned())),
+            () = answers_no_more(&server, node.as_ref()) => Err(Unread::Broken(server.why_left().to_owned())),
             answer = self.exchange(out, form) => answer,
         };
         self.broken |= matches!(answer, Err(Unread::Broken(_)));
