@@ -48,12 +48,12 @@ pub struct Ledger {
     /// How often the stream's group was gone and made anew: its entries are read again from where the configuration
     /// says, so some may be in the output twice, or lost.
     pub group_lost: u64,
-    /// The part of `processed` whose records were appended again after a failover, because the node that was promoted
+    /// The part of `processed`, and of `rejected`, whose records were appended again after a failover, because the node that was promoted
     /// lacked them.
     pub repeated: u64,
-    /// The part of `processed` whose records a failover has lost: Redis replicates after it has confirmed, and they were
-    /// not kept for so long. Of a stream, and of a spill, nothing is kept: entries that the promoted node has are pending
-    /// again, and when they are processed once more they are counted once more.
+    /// The part of `processed`, and of `rejected`, whose records a failover has lost: Redis replicates after it has confirmed,
+    /// and they were not kept for so long. Of what comes from a stream, or is read back from a spill, nothing is kept: entries
+    /// that the promoted node has are pending again, and when they are processed once more they are counted once more.
     pub lost: u64,
     /// Spans of time in which messages may have been published without reaching us.
     pub gaps: Gaps,
@@ -114,7 +114,7 @@ impl fmt::Display for Ledger {
             (self.abandoned, "abandoned"),
             (self.taken_over, "taken over"),
             (spill.max(0).unsigned_abs(), "in the spill"),
-            (self.spill_lost, "deleted with the spill"),
+            (self.spill_lost, "lost from the spill"),
             (self.in_flight(), "in flight"),
         ];
         for (count, name) in rest.into_iter().filter(|(count, _)| *count > 0) {
@@ -127,12 +127,15 @@ impl fmt::Display for Ledger {
             (self.trimmed, "were trimmed before they were read"),
             (self.trimmed_unknown, "× an unknown number was trimmed before it was read"),
             (self.group_lost, "× the group was gone and made anew"),
-            (self.repeated, "of the processed were repeated after a failover"),
-            (self.lost, "of the processed were lost by a failover"),
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
             let space = if note.starts_with('×') { "" } else { " " };
             write!(f, "; {count}{space}{note}")?;
+        }
+        let all = if *rejected > 0 { "processed and rejected" } else { "processed" };
+        let after_failovers = [(self.repeated, "repeated after"), (self.lost, "lost by")];
+        for (count, fate) in after_failovers.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "; {count} of the {all} were {fate} a failover")?;
         }
         match self.gaps.count {
             0 => write!(f, "; no gaps"),
@@ -203,7 +206,9 @@ impl Counts {
 
     /// So many messages that were spilled are lost.
     pub(crate) fn lose_spilled(&self, messages: u64) {
-        self.spill_lost.fetch_add(messages, Ordering::AcqRel);
+        // What of it was read back is counted where it went.
+        let ours = u64::try_from(self.read().in_the_spill()).unwrap_or(0);
+        self.spill_lost.fetch_add(messages.min(ours), Ordering::AcqRel);
     }
 
     pub(crate) fn inherit(&self, messages: u64) {

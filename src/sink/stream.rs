@@ -21,6 +21,8 @@ pub(crate) struct StreamLane {
     way: Way,
 }
 
+/// How long a lane that stops looks for a server that has its commits, when its own one is away.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often a lane is tended that keeps commits.
 const TEND_EVERY: Duration = Duration::from_millis(250);
 /// And how often one that does not, and has made some that replicas may lack.
@@ -98,6 +100,29 @@ impl StreamLane {
         }
     }
 
+    fn tell_of_what_is_open(&self) {
+        tracing::warn!(
+            "{} messages that were appended to {} last are not known to be at a replica: if one takes the place of the server \
+             now, they may be missing",
+            self.kept().map_or(0, Kept::open),
+            self.stream()
+        );
+    }
+
+    /// Removes what the lane keeps in Redis. What is refused for good stays.
+    async fn remove(&mut self) -> Result<(), String> {
+        let (server, node) = (self.target.server.clone(), self.node().cloned());
+        let Way::Transaction(transaction) = &mut self.way else { return Ok(()) };
+        tokio::select! {
+            biased;
+            () = answers_no_more(&server, node.as_ref()) => Err(server.why_left().to_owned()),
+            removed = transaction.remove(&self.target) => match removed {
+                Err(Setback::Passing(why)) => Err(why),
+                Ok(()) | Err(Setback::Final(_)) => Ok(()),
+            },
+        }
+    }
+
     fn node(&self) -> Option<&Node> {
         match &self.way {
             Way::Transaction(transaction) => transaction.node(),
@@ -164,15 +189,14 @@ impl Lane for StreamLane {
 
     async fn tend(&mut self) {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
-        tokio::select! {
+        let Way::Transaction(transaction) = &mut self.way else { return };
+        let tended = tokio::select! {
             biased;
             // One that has been replaced, and does not know it yet, has nothing to say.
-            _ = server.left(node.as_ref()) => self.disconnect(),
-            () = std::future::ready(()) => {}
-        }
-        if let Way::Transaction(transaction) = &mut self.way
-            && let Err(setback) = transaction.tend(&self.target).await
-        {
+            () = answers_no_more(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            tended = transaction.tend(&self.target) => tended,
+        };
+        if let Err(setback) = tended {
             // It is tried again soon, and what is refused for good shows with the next commit.
             tracing::debug!("{} cannot be looked after: {setback:?}", self.target.stream);
             self.disconnect();
@@ -182,23 +206,34 @@ impl Lane for StreamLane {
     async fn close(&mut self) {
         // What nobody else has may be missing where this lane is not there any more to see it.
         let until = Instant::now() + self.target.keep.time;
-        while self.kept().is_some_and(|kept| kept.is_keeping() && !kept.is_alone()) && Instant::now() < until
-        {
+        let waits = |kept: &Kept| kept.is_keeping() && !kept.is_alone();
+        while self.kept().is_some_and(waits) && Instant::now() < until {
             sleep(TEND_EVERY).await;
             self.tend().await;
         }
-        if let Some(kept) = self.kept().filter(|kept| kept.is_keeping() && !kept.is_alone()) {
-            tracing::warn!(
-                "{} messages that were appended to {} last are not known to be at a replica: if a replica takes the place \
-                 of the server now, they may be missing",
-                kept.messages(),
-                self.stream()
-            );
+        if self.kept().is_some_and(waits) {
+            self.tell_of_what_is_open();
         }
-        if let Way::Transaction(transaction) = &mut self.way
-            && let Err(Setback::Passing(why)) = transaction.remove(&self.target).await
-        {
-            tracing::debug!("{} stays until the lease is over: {why}", transaction.key());
+        // With the hash goes what is known of commits that the server may lack: so a last look, wherever it is then.
+        let may_lack = self.kept().is_some_and(|kept| kept.is_open() && !kept.is_alone());
+        if may_lack {
+            self.tend().await;
+        }
+        let until = Instant::now() + LAST_LOOK;
+        let mut backoff = Backoff::at(&self.target.server);
+        while let Err(why) = self.remove().await {
+            self.disconnect();
+            if !may_lack || Instant::now() >= until {
+                tracing::debug!(
+                    "what a lane of {} keeps in Redis stays until the lease is over: {why}",
+                    self.stream()
+                );
+                if may_lack {
+                    self.tell_of_what_is_open();
+                }
+                return;
+            }
+            backoff.wait().await;
         }
     }
 }

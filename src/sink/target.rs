@@ -212,11 +212,11 @@ impl Target {
     pub(super) fn tell_of_going_back(&self, repeated: u64, lost: u64) {
         let lost = match (lost, &self.acknowledges) {
             (0, _) => String::new(),
-            (lost, Some(input)) if !input.deletes => format!(
+            (lost, Some(input)) => format!(
                 "; records of {lost} are gone, and what {} still has of their entries is processed again",
                 input.stream
             ),
-            (lost, _) => format!("; {lost} are lost: they were too old for --keep"),
+            (lost, None) => format!("; {lost} are lost: they were kept no more (--keep, --buffer)"),
         };
         tracing::warn!(
             "{} is served by a node that lacks commits that were confirmed: {repeated} messages of them are appended \

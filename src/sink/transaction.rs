@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::identity::Identity;
 pub(super) use self::kept::Kept;
 use self::replies::{Executed, pending_again};
-use self::succession::{Connected, replication};
+use self::succession::{Connected, Found, replication};
 use super::Records;
 use super::target::{Made, Target};
 use crate::redis::cluster::Node;
@@ -129,7 +129,7 @@ impl Transaction {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let Connected { connection, made, forgotten, .. } = self.reconnect(target).await?;
+                let Connected { connection, made, found } = self.reconnect(target).await?;
                 if made >= self.number {
                     self.connection = Some(connection);
                     self.confirm(target, records);
@@ -138,7 +138,7 @@ impl Transaction {
                 // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
                 if let Some(tenure) = records.held()
                     && self.sent
-                    && (forgotten || made < self.confirmed)
+                    && found != Found::Everything
                 {
                     tenure.end(WENT_BACK);
                 }

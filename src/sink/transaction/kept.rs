@@ -23,8 +23,11 @@ pub(in crate::sink) struct Kept {
     marks: VecDeque<Mark>,
     /// When it was asked for the last time.
     asked: Option<Instant>,
-    /// The most replicas that the server has had: one that is away now may come back, and take its place.
-    replicas: usize,
+    /// The most replicas that the server has had lately: one that is away now may come back, and take its place. `None`
+    /// until it was asked.
+    replicas: Option<usize>,
+    /// Since when it has had fewer.
+    fewer: Option<Instant>,
     /// Memory of commits that are kept no more.
     spare: Vec<Vec<u8>>,
 }
@@ -66,6 +69,8 @@ pub(super) struct Replication {
 impl Kept {
     /// No more answers of the server are remembered: those of some minutes.
     const MOST_MARKS: usize = 1 << 10;
+    /// A replica that is away for so long was taken away.
+    const COME_BACK: Duration = Duration::from_secs(300);
     /// How often the server is asked. Replicas tell it once a second how far they are.
     const ASK_EVERY: Duration = Duration::from_millis(250);
 
@@ -124,9 +129,9 @@ impl Kept {
         self.tally.is_open()
     }
 
-    /// Whether the server has never had a replica.
+    /// Whether the server is known to have no replica, nor had any lately.
     pub(in crate::sink) fn is_alone(&self) -> bool {
-        self.replicas == 0
+        self.replicas == Some(0)
     }
 
     /// Whether replicas are known to have had some of the lane's commits.
@@ -134,9 +139,9 @@ impl Kept {
         self.tally.was_replicated()
     }
 
-    /// How many messages are in the commits that are kept.
-    pub(in crate::sink) fn messages(&self) -> u64 {
-        self.commits.iter().map(|commit| commit.messages).sum()
+    /// How many messages are in the commits that replicas may lack.
+    pub(in crate::sink) fn open(&self) -> u64 {
+        self.tally.open()
     }
 
     /// The commands without memory that they do not need: a lone record may have been written where many had been.
@@ -178,12 +183,16 @@ impl Kept {
     /// Takes the answer: it was given after the commit of this number.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) {
         let Replication { offset, replicas, confirmed, .. } = replication;
-        self.replicas = self.replicas.max(replicas);
+        let missing = self.replicas.is_some_and(|most| replicas < most);
+        let fewer = *self.fewer.get_or_insert_with(Instant::now);
+        if !missing || fewer.elapsed() >= Self::COME_BACK {
+            (self.replicas, self.fewer) = (Some(replicas), None);
+        }
         if self.marks.len() == Self::MOST_MARKS {
             self.marks.pop_front();
         }
         self.marks.push_back(Mark { number, offset });
-        if replicas == 0 || replicas < self.replicas {
+        if replicas == 0 || self.fewer.is_some() {
             return;
         }
         let mut replicated = 0;
@@ -213,6 +222,13 @@ impl Kept {
         made.map(|commit| if std::mem::take(&mut commit.again) { commit.messages } else { 0 }).sum()
     }
 
+    /// Knows of no commit any more.
+    pub(super) fn forget(&mut self) {
+        while self.forget_oldest() {}
+        self.tally = Tally::default();
+        self.marks.clear();
+    }
+
     /// Those that are kept were made again just now.
     pub(super) fn repeated(&mut self) {
         for commit in &mut self.commits {
@@ -225,7 +241,7 @@ impl Kept {
         self.marks.clear();
         self.asked = None;
         if another {
-            self.replicas = 0;
+            (self.replicas, self.fewer) = (None, None);
         }
     }
 
@@ -330,6 +346,24 @@ mod tests {
         kept.elsewhere(true);
         kept.answered(3, of(700, 1, 700));
         assert_eq!(next(&mut kept, 0), None, "the server that was promoted has one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_does_not_come_back_is_waited_for_no_more() {
+        let keep = keep(1000);
+        let mut kept = kept(1..=3, &keep);
+        assert!(!kept.is_alone(), "nobody has been asked");
+        kept.answered(1, of(500, 2, 0));
+        kept.answered(2, of(600, 1, 600));
+        assert_eq!(next(&mut kept, 0), Some(1));
+        tokio::time::advance(Kept::COME_BACK).await;
+        kept.answered(3, of(700, 1, 700));
+        assert_eq!(next(&mut kept, 0), None);
+        kept.answered(3, of(700, 0, 0));
+        assert!(!kept.is_alone());
+        tokio::time::advance(Kept::COME_BACK).await;
+        kept.answered(3, of(700, 0, 0));
+        assert!(kept.is_alone());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,8 @@ use crate::redis::resp::{self, FrameError, Head};
 
 /// What the hash says to a new connection.
 pub(super) struct Fence {
-    pub(super) number: u64,
+    /// Of the last commit that was made; `None` where none was since the hash is there.
+    pub(super) number: Option<u64>,
     pub(super) fence: i64,
 }
 
@@ -13,11 +14,13 @@ impl Fence {
     pub(super) fn read(reply: &Reply<'_>) -> Result<Self, String> {
         match reply {
             Reply::Array(Some(replies)) => match replies.as_slice() {
-                [Reply::Bulk(None), Reply::Int(fence)] => Ok(Self { number: 0, fence: *fence }),
+                [Reply::Bulk(None), Reply::Int(fence)] => Ok(Self { number: None, fence: *fence }),
                 [Reply::Bulk(Some(number)), Reply::Int(fence)] => {
                     let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
-                    let number = number.ok_or_else(|| "the lane's number is no number".to_owned())?;
-                    Ok(Self { number, fence: *fence })
+                    match number {
+                        Some(number) => Ok(Self { number: Some(number), fence: *fence }),
+                        None => Err("the lane's number is no number".to_owned()),
+                    }
                 }
                 replies => {
                     Err(replies.iter().find_map(Reply::error).unwrap_or_else(|| format!("{replies:?}")))

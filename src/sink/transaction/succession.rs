@@ -15,14 +15,20 @@ use crate::tenure::WENT_BACK;
 /// A new connection, and what the hash said to it.
 pub(super) struct Connected {
     pub(super) connection: Connection,
-    /// The number of the last commit that was made.
+    /// The number of the last commit that was made, as far as the hash knows.
     pub(super) made: u64,
-    /// Whether the hash had been there, and is gone.
-    pub(super) forgotten: bool,
-    /// Whether its data may be older than that of the server that confirmed the last commit.
-    another: bool,
-    /// Whether it knows of no data before its start, which was after that.
-    anew: bool,
+    pub(super) found: Found,
+}
+
+/// What a server has of the commits that were confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// All of them.
+    Everything,
+    /// Those up to the number. It is another server, which was promoted, or has been started with older data or none.
+    Less,
+    /// The hash was deleted by somebody, so its number says nothing: the records are there, as far as anybody knows.
+    NoHash,
 }
 
 impl Transaction {
@@ -60,23 +66,24 @@ impl Transaction {
     /// Opens a connection, and sees to what the server lacks that was confirmed.
     pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Setback> {
         let mut connected = self.connect(target).await?;
-        let Connected { made, forgotten, another, anew, .. } = connected;
+        let (made, found) = (connected.made, connected.found);
         // What it lacks of these is pending again, for a name that others do not touch.
-        if let Some((number, tenure)) = &self.held
-            && (forgotten || made < *number)
-        {
+        let lacks = |number: u64| found == Found::NoHash || made < number;
+        if let Some((_, tenure)) = self.held.take_if(|(number, _)| lacks(*number)) {
             tenure.end(WENT_BACK);
         }
         // The answer to a repetition may have been lost.
         target.repeated(self.kept.made_again(made));
-        // Where the hash is there, only a server that went back has a lower number in it. A hash that is gone may have
-        // been deleted by somebody: certainly so at the server that has confirmed the last commit, or where replicas had
-        // it, unless the server was started without its data.
-        let deleted = forgotten && (!another || (self.kept.was_replicated() && !anew));
-        if made < self.confirmed && !deleted {
-            self.repeat(&mut connected.connection, target, made).await?;
+        match found {
+            Found::Everything => {}
+            Found::Less => self.repeat(&mut connected.connection, target, made).await?,
+            // The next connection finds a hash that knows nothing of them either.
+            Found::NoHash => {
+                self.kept.forget();
+                self.confirmed = 0;
+            }
         }
-        if another && made >= self.confirmed {
+        if self.confirmed_by.is_some() {
             self.confirmed_by.clone_from(&self.here);
         }
         Ok(connected)
@@ -121,7 +128,8 @@ impl Transaction {
             target.tell_of_going_back(repeated, lost);
         }
         self.kept.repeated();
-        self.confirmed_by.clone_from(&self.here);
+        // What is lost is lost once.
+        self.confirmed = made;
         Ok(())
     }
 
@@ -169,16 +177,25 @@ impl Transaction {
             return Err(refused(what, &answer));
         }
         let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
-        // A message that has a receipt is not repeated then: see `attempt`.
-        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
-        let forgotten = fence == 1 && self.fenced;
+        let made = number.unwrap_or(0);
         // Only one that says who it is can be told from the one before.
         let both = here.as_ref().zip(self.confirmed_by.as_ref());
         let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
         let anew = both.is_some_and(|(here, former)| here.began_after(former));
+        // A first connection that we never heard the answer of may have made the hash anew.
+        let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
+        let found = match is_gone {
+            // Certainly not by a failover where replicas had it, unless the server was started without its data.
+            true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
+            // Where the hash is there, only a server that went back has a lower number in it.
+            _ if made < self.confirmed => Found::Less,
+            _ => Found::Everything,
+        };
         self.kept.elsewhere(here != self.here);
         self.here = here;
-        if forgotten && !another && !all_have_receipts {
+        // A message that has a receipt is not repeated then: see `attempt`.
+        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
+        if found == Found::NoHash && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
                  middle of a commit, its records may be in {} twice",
@@ -187,7 +204,7 @@ impl Transaction {
             );
         }
         self.fenced = true;
-        Ok(Connected { connection, made: number, forgotten, another, anew })
+        Ok(Connected { connection, made, found })
     }
 }
 

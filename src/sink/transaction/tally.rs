@@ -23,18 +23,18 @@ struct Run {
 }
 
 impl Tally {
-    /// More are not counted for themselves: as many as are made in half a minute, when each has one message.
-    const MOST_RUNS: usize = 1 << 14;
+    /// More are not counted for themselves.
+    const MOST_RUNS: usize = 1 << 10;
 
     /// A commit is confirmed, with so many messages. Its number is higher than those before.
     pub(super) fn push(&mut self, number: u64, messages: u64) {
-        self.runs.push_back(Run { first: number, last: number, messages });
-        if self.runs.len() > Self::MOST_RUNS
+        if self.runs.len() >= Self::MOST_RUNS
             && let Some(oldest) = self.runs.pop_front()
             && let Some(next) = self.runs.front_mut()
         {
             next.absorb(oldest);
         }
+        self.runs.push_back(Run { first: number, last: number, messages });
     }
 
     /// Replicas have the commits up to this number.
@@ -51,15 +51,37 @@ impl Tally {
         !self.runs.is_empty()
     }
 
+    /// How many messages they have.
+    pub(super) fn open(&self) -> u64 {
+        self.runs.iter().map(|run| run.messages).sum()
+    }
+
     /// Whether replicas are known to have any.
     pub(super) fn was_replicated(&self) -> bool {
         self.replicated.last > 0
     }
 
-    /// Takes the messages out that are in the commits after `made`, up to `until`.
+    /// Takes the messages out that are in the commits after `made`, up to `until`: they count no more.
     pub(super) fn take(&mut self, made: u64, until: u64) -> u64 {
-        let runs = std::iter::once(&mut self.replicated).chain(&mut self.runs);
-        runs.map(|run| run.take(made, until)).sum()
+        let had = self.replicated.last > made;
+        if had {
+            self.runs.push_front(std::mem::take(&mut self.replicated));
+        }
+        self.cut_after(made);
+        if had && self.runs.front().is_some_and(|run| run.last <= made) {
+            self.replicated = self.runs.pop_front().unwrap_or_default();
+        }
+        self.cut_after(until);
+        let lacking = self.runs.iter_mut().filter(|run| run.first > made && run.last <= until);
+        lacking.map(|run| std::mem::take(&mut run.messages)).sum()
+    }
+
+    /// Has the run that goes beyond this number end with it.
+    fn cut_after(&mut self, number: u64) {
+        if let Some(at) = self.runs.iter().position(|run| (run.first..run.last).contains(&number)) {
+            let later = self.runs[at].split_after(number);
+            self.runs.insert(at + 1, later);
+        }
     }
 }
 
@@ -72,16 +94,14 @@ impl Run {
         }
     }
 
-    fn take(&mut self, made: u64, until: u64) -> u64 {
-        let (from, to) = (self.first.max(made + 1), self.last.min(until));
-        if from > to {
-            return 0;
-        }
-        let (part, all) = (u128::from(to - from + 1), u128::from(self.last - self.first + 1));
+    /// Takes those after the number out of it, with their part of the messages.
+    fn split_after(&mut self, number: u64) -> Self {
+        let (before, all) = (u128::from(number + 1 - self.first), u128::from(self.last + 1 - self.first));
         // No more than there are.
-        let taken = u64::try_from(u128::from(self.messages) * part / all).unwrap_or(self.messages);
-        self.messages -= taken;
-        taken
+        let stay = u64::try_from(u128::from(self.messages) * before / all).unwrap_or(self.messages);
+        let later = Self { first: number + 1, last: self.last, messages: self.messages - stay };
+        (self.last, self.messages) = (number, stay);
+        later
     }
 }
 
@@ -130,7 +150,10 @@ mod tests {
         tally.replicated(60);
         assert!(tally.is_open());
         assert_eq!(tally.take(50, 100), 50 * 7);
-        tally.replicated(100);
+        assert_eq!(tally.take(50, 100), 0, "once");
+        assert_eq!(tally.take(40, 100), 10 * 7);
+        (101..=120).for_each(|number| tally.push(number, 7));
+        tally.replicated(120);
         assert!(!tally.is_open() && tally.was_replicated());
     }
 
