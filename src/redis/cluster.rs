@@ -2,7 +2,7 @@
 
 mod map;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ struct Known {
     map: Map,
     /// The highest epoch that whoever told it had heard of.
     epoch: u64,
+    /// Whether it found the cluster in order.
+    is_sound: bool,
     /// When it was told.
     told: Instant,
     /// What changed last was still as before at this time.
@@ -56,12 +58,15 @@ impl Cluster {
 
     /// How long a node is avoided that no connection came about to, where there are others.
     const AVOIDED: Duration = Duration::from_secs(10);
+    /// How long a good map counts rather than a worse one, if nobody has a good one any more.
+    const BELIEVED: Duration = Duration::from_secs(10);
     /// How long nodes may take to hear from each other where a slot has gone.
     const HEARSAY: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(told: Told) -> Self {
         let now = Instant::now();
         let known = Known {
+            is_sound: told.is_sound(0),
             map: told.map,
             epoch: told.state.epoch.unwrap_or(0),
             told: now,
@@ -87,9 +92,7 @@ impl Cluster {
     pub(crate) fn any(&self, slot: u16) -> Option<Node> {
         let known = self.lock();
         let all = || known.primary(slot).into_iter().chain(known.map.nodes());
-        let is_avoided =
-            |node: &Node| known.doubted.get(node).is_some_and(|since| since.elapsed() < Self::AVOIDED);
-        all().find(|node| !is_avoided(node)).or(all().next()).cloned()
+        all().find(|node| !known.is_avoided(node)).or(all().next()).cloned()
     }
 
     /// No connection to this node came about.
@@ -161,6 +164,11 @@ impl Cluster {
 }
 
 impl Known {
+    /// Whether no connection to this node came about a short while ago.
+    fn is_avoided(&self, node: &Node) -> bool {
+        self.doubted.get(node).is_some_and(|since| since.elapsed() < Cluster::AVOIDED)
+    }
+
     fn primary(&self, slot: u16) -> Option<&Node> {
         let moved = self.moved.get(&slot).map(|(node, _)| node);
         moved.or_else(|| self.map.primary(slot))
@@ -174,7 +182,9 @@ impl Turn<'_> {
     /// Whom to ask, best first.
     pub(crate) fn nodes(&self) -> Vec<Node> {
         let known = self.cluster.lock();
-        known.map.nodes().iter().chain(&known.former).cloned().collect()
+        let mut nodes: Vec<_> = known.map.nodes().iter().chain(&known.former).cloned().collect();
+        nodes.sort_by_key(|node| known.is_avoided(node));
+        nodes
     }
 
     /// Whether what a node tells will do, so that nobody else has to be asked.
@@ -189,9 +199,16 @@ impl Turn<'_> {
         let mut known = self.cluster.lock();
         let better =
             |best: Told, next: Told| if next.is_better_than(&best, known.epoch) { next } else { best };
-        let Some(Told { by, mut map, state }) = told.into_iter().reduce(better) else { return };
+        let Some(best) = told.into_iter().reduce(better) else { return };
+        // Who has the better of it may just have been slow to answer.
+        if !best.is_sound(known.epoch) && known.is_sound && known.told.elapsed() < Cluster::BELIEVED {
+            return;
+        }
+        known.is_sound = best.is_sound(known.epoch);
+        let Told { by, mut map, state } = best;
         // Who is not told of now may be the only one to know, later.
-        let others = known.map.nodes().iter().chain(&known.former).filter(|node| !map.nodes().contains(node));
+        let told: HashSet<_> = map.nodes().iter().cloned().collect();
+        let others = known.map.nodes().iter().chain(&known.former).filter(|node| !told.contains(*node));
         known.former = others.take(Self::MOST_FORMER).cloned().collect();
         // Whoever does not answer is not asked first the next time, nor is a node that is no part of what it tells.
         if let Some(node) = by {
@@ -200,7 +217,7 @@ impl Turn<'_> {
         let mut moved = known.moved.clone();
         moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
         let changed = known.map != map || known.moved != moved;
-        if changed {
+        if !known.map.serves_as(&map) {
             known.until = known.told;
         }
         (known.map, known.moved, known.told) = (map, moved, now);
@@ -350,6 +367,26 @@ mod tests {
         turn.end(vec![tells(1, &HALVES, 1), tells(2, &failed_over, 2)]);
         assert_eq!(cluster.primary(7), Some(node(3)));
         assert_eq!(cluster.left(7, &node(1)).await, before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worse_map_does_not_replace_a_better_one_unless_nobody_has_a_better_one_for_long() {
+        let cluster = cluster();
+        let failed_over = [(0, 8191, 3), (8192, 16_383, 2)];
+        cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(2, &failed_over, 2)]);
+        // The others are slow to answer just now.
+        cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(1, &HALVES, 1)]);
+        assert_eq!(cluster.primary(7), Some(node(3)));
+        tokio::time::advance(Cluster::BELIEVED).await;
+        cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(1, &HALVES, 1)]);
+        assert_eq!(cluster.primary(7), Some(node(1)), "the cluster was made anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_cannot_be_reached_are_asked_last() {
+        let cluster = cluster();
+        cluster.doubt(&node(1));
+        assert_eq!(asked_next(&cluster).await, [2, 1]);
     }
 
     #[tokio::test(start_paused = true)]

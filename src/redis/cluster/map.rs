@@ -1,5 +1,6 @@
 //! A map of the slots, as a node of a cluster has told it.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::redis::reply::Reply;
@@ -86,7 +87,7 @@ impl Map {
     pub(crate) fn read(reply: &Reply<'_>, asked: &str) -> Option<Self> {
         let Reply::Array(Some(entries)) = reply else { return None };
         let mut map = Self::default();
-        let mut replicas = Vec::new();
+        let (mut seen, mut replicas) = (HashSet::new(), Vec::new());
         for entry in entries {
             let Reply::Array(Some(parts)) = entry else { return None };
             let [Reply::Int(first), Reply::Int(last), primary, others @ ..] = parts.as_slice() else {
@@ -95,17 +96,13 @@ impl Map {
             // A node without an address serves nobody.
             let Some(primary) = Node::of_slots(primary, asked) else { continue };
             let slot = |slot: i64| u16::try_from(slot).ok().filter(|slot| *slot < SLOTS);
-            if !map.nodes.contains(&primary) {
+            if seen.insert(primary.clone()) {
                 map.nodes.push(primary.clone());
             }
             map.ranges.push(Range { first: slot(*first)?, last: slot(*last)?, primary });
             replicas.extend(others.iter().filter_map(|other| Node::of_slots(other, asked)));
         }
-        for replica in replicas {
-            if !map.nodes.contains(&replica) {
-                map.nodes.push(replica);
-            }
-        }
+        map.nodes.extend(replicas.into_iter().filter(|replica| seen.insert(replica.clone())));
         map.ranges.sort_by_key(|range| range.first);
         Some(map)
     }
@@ -132,6 +129,11 @@ impl Map {
         if let Some(at) = self.nodes.iter().position(|other| other == node) {
             self.nodes.swap(0, at);
         }
+    }
+
+    /// Whether each slot has the same primary in both.
+    pub(super) fn serves_as(&self, other: &Self) -> bool {
+        self.ranges == other.ranges
     }
 
     pub(super) fn primary(&self, slot: u16) -> Option<&Node> {

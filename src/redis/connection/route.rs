@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Connection, sentinels};
 use crate::redis::cluster::{Cluster, Map, Node, State, Told};
@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// When none of so many answers is sound, the best of them has to do.
 const MOST_ANSWERS: usize = 8;
+
+/// How long looking for one that tells may take. Those that did not are asked last the next time.
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// How often it is asked who serves what, while an answer is missing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -69,9 +72,16 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
     let Some(turn) = cluster.turn(fresh).await else { return };
     // The address last: its nodes may all have others by now.
     let places = turn.nodes().into_iter().map(Some).chain([None]);
-    let mut answers = Vec::new();
+    let (mut answers, since) = (Vec::new(), Instant::now());
     for node in places {
-        let Ok(Some(told)) = timeout(PATIENCE, ask(server, node.clone())).await else { continue };
+        // Everybody who wants to connect waits for this.
+        if since.elapsed() > LONGEST {
+            break;
+        }
+        let Ok(Some(told)) = timeout(PATIENCE, ask(server, node.clone())).await else {
+            server.doubt(node.as_ref());
+            continue;
+        };
         let is_sound = turn.is_sound(&told);
         answers.push(told);
         // Others may know better than one that has left the cluster, or is cut off from it; where slots are unserved
