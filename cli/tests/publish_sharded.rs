@@ -36,7 +36,7 @@ async fn others_go_on(cluster: &Cluster) {
     let before = by_others();
     sleep(Duration::from_secs(1)).await;
     let published = by_others() - before;
-    assert!(published > RATE / 3, "only {published} in a second");
+    assert!(published > RATE / 10, "only {published} in a second");
 }
 
 /// The replica of the node publishes in its place.
@@ -50,8 +50,8 @@ fn assert_all_is_published(end: &Said, due: u64) {
     let lost = end.stderr.contains("more were sent, and the server did not answer");
     assert_eq!(end.code, i32::from(lost), "{}", end.stderr);
     let published = published_so_far(end);
-    // At most the pipelines of one window; while nothing is wrong there is little in each.
-    assert!(published + 1_000 > due, "{published} of {due}: {}", end.stderr);
+    // At most the pipelines of one window; while nothing is wrong there is little in each. And the program had to start.
+    assert!(published + 2 * RATE > due, "{published} of {due}: {}", end.stderr);
 }
 
 async fn a_primary_dies(node_timeout: Duration) {

@@ -51,7 +51,8 @@ impl Lines {
         self.waiting += 1;
     }
 
-    /// Messages that had left come back in front of those that have not, room or not.
+    /// Messages that had left come back, in front of all that wait, room or not. So what was refused in several pipelines is
+    /// not in its old order any more.
     pub(crate) fn come_back(&mut self, messages: Vec<Message>) {
         self.waiting += messages.len();
         for message in messages.into_iter().rev() {

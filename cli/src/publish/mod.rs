@@ -94,7 +94,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     }
     if published.not_taken > 0 {
         say(format_args!(
-            "{} more are not published: no node of the cluster took them before the end.",
+            "{} more are not published: nobody served them before the end.",
             published.not_taken
         ));
     }

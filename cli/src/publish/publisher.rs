@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, RedisError};
 use redis_consumer_group::Error;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::connections::Connections;
@@ -34,7 +34,7 @@ pub(crate) struct Published {
     pub(crate) unheard: u64,
     /// Messages that were sent, and of which the server said nothing up to the end.
     pub(crate) unanswered: u64,
-    /// Messages that no node of a cluster took up to the end, because none served their shard then.
+    /// Messages that nobody took up to the end: no node of a cluster served their shard, or no primary was known.
     pub(crate) not_taken: u64,
     /// From the first message to the last reply.
     pub(crate) elapsed: Duration,
@@ -119,7 +119,8 @@ const WINDOW_BYTES: usize = 16 << 20;
 const LINES_MESSAGES: usize = 100_000;
 const LINES_BYTES: usize = 256 << 20;
 
-/// How long to wait for the last replies of a server that has gone silent, and for who takes what waits in lines.
+/// How long to wait, after a stop or an error, for the last replies of a server that has gone silent, and for who takes what
+/// waits in lines.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
 
 /// How long one message may find nobody who takes it. A failover takes less with the timeouts that are usual.
@@ -332,24 +333,37 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
     /// Waits for the replies that are missing, and `sends` what waits in lines: for a while, and not once a stop is
     /// insisted on. Nothing more is sent after an error; further ones tell nothing new and are not kept.
     async fn settle(&mut self, sends: bool) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        self.settle_for(LAST_REPLIES, sends, &mut outcome).await;
+        // At an end that nobody has asked for, a node that is away has as long as in the middle.
+        if sends && outcome.is_ok() && !self.lines.is_empty() && !self.stop.is_asked() {
+            self.settle_for(STUCK_FOR - LAST_REPLIES, sends, &mut outcome).await;
+        }
+        outcome
+    }
+
+    /// Running out of time is no failure of its own: it shows as messages without an answer, or in line.
+    async fn settle_for(&mut self, limit: Duration, sends: bool, outcome: &mut Result<(), Failure>) {
         let stop = self.stop;
         let settling = async {
-            let mut outcome = Ok(());
             loop {
                 let goes_on = sends && outcome.is_ok();
                 if goes_on {
                     self.pump();
                 }
                 if self.window.is_empty() && (self.lines.is_empty() || !goes_on) {
-                    return outcome;
+                    return;
                 }
-                outcome = outcome.and(self.something().await);
+                let happened = self.something().await;
+                if outcome.is_ok() {
+                    *outcome = happened;
+                }
             }
         };
         tokio::select! {
-            // Running out of time is no failure of its own: it shows as messages without an answer, or in line.
-            settled = timeout(LAST_REPLIES, settling) => settled.unwrap_or(Ok(())),
-            () = stop.insisted() => Ok(()),
+            () = settling => {}
+            () = sleep(limit) => {}
+            () = stop.insisted() => {}
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Window<'a> {
     unanswered: u64,
     /// Messages that a server confirmed, and that it had nobody for.
     unheard: u64,
+    /// Which node is listened to first: each in its turn.
+    turn: usize,
 }
 
 /// What was not confirmed of a pipeline.
@@ -59,7 +61,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 impl<'a> Window<'a> {
     /// A window for this many pipelines to each node.
     pub(crate) fn new(limit: usize, confirmed: &'a AtomicU64) -> Self {
-        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0, unheard: 0 }
+        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0, unheard: 0, turn: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -154,11 +156,14 @@ impl<'a> Window<'a> {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<(usize, Vec<Message>, RedisResult<Vec<Value>>)> {
-        for (number, node) in self.nodes.iter_mut().enumerate() {
+        let (all, first) = (self.nodes.len(), self.turn);
+        for number in (first..all).chain(0..first.min(all)) {
+            let node = &mut self.nodes[number];
             let Some(oldest) = node.pipelines.front_mut() else { continue };
             if let Poll::Ready(answer) = oldest.replies.as_mut().poll(context) {
                 let messages = node.pipelines.pop_front().map(|oldest| oldest.messages).unwrap_or_default();
                 node.quiet_since = Instant::now();
+                self.turn = number + 1;
                 return Poll::Ready((number, messages, answer));
             }
         }
