@@ -65,7 +65,8 @@ pub struct Config {
     /// How long a stop may take to finish what was received. Default: 10 s.
     pub drain_timeout: Duration,
     /// How long commits are kept that no replica is known to have, to be made again where a node that was promoted in a
-    /// failover lacks them: at most as many bytes as the buffer may have, beside it. Only in a cluster. Default: 5 s.
+    /// failover lacks them: at most as many bytes as the buffer may have, beside it. In a cluster, and behind sentinels.
+    /// Default: 5 s.
     pub keep: Duration,
     /// How long this process may show no sign of life before its ids are removed, and its entries are taken over.
     /// Default: 10 s.

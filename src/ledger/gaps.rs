@@ -21,7 +21,8 @@ pub struct Gaps {
 pub struct Gap {
     /// Why, in words.
     pub cause: String,
-    /// From the last byte of the old connection to the confirmed subscription of the new one.
+    /// From when everything had last reached us to the confirmed subscription of the new connection. Where the old one was at
+    /// a server that had been replaced and did not say so: from when it was last known to serve.
     pub duration: Duration,
     /// When it was over, by this machine's clock.
     pub ended: SystemTime,

@@ -2,6 +2,7 @@
 
 mod identity;
 mod kept;
+mod replicas;
 mod replies;
 mod succession;
 mod tally;

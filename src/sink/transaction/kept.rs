@@ -1,13 +1,12 @@
 //! Commits that were confirmed, and that no replica is known to have.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::replicas::{Replicas, Replication};
 use super::tally::Tally;
 use crate::buffer::Reservation;
-use crate::redis::resp::command;
 use crate::sink::target::Keep;
 
 /// The last commits of a lane, to be made again where a node that was promoted lacks them, and the count of all of them.
@@ -19,15 +18,7 @@ pub(in crate::sink) struct Kept {
     commits: VecDeque<Commit>,
     /// Of these, and of those that are kept no more.
     tally: Tally,
-    /// What the server's replication had come to after a commit.
-    marks: VecDeque<Mark>,
-    /// When it was asked for the last time.
-    asked: Option<Instant>,
-    /// The most replicas that the server has had lately: one that is away now may come back, and take its place. `None`
-    /// until it was asked.
-    replicas: Option<usize>,
-    /// Since when it has had fewer.
-    fewer: Option<Instant>,
+    replicas: Replicas,
     /// Memory of commits that are kept no more.
     spare: Vec<Vec<u8>>,
 }
@@ -47,33 +38,7 @@ pub(super) struct Commit {
     _reservation: Reservation,
 }
 
-#[derive(Debug)]
-struct Mark {
-    number: u64,
-    offset: u64,
-}
-
-/// What a server says of its replicas.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Replication {
-    /// How far its own data has come.
-    offset: u64,
-    /// How many replicas are connected and up to date.
-    replicas: usize,
-    /// How far all of them have confirmed it.
-    confirmed: u64,
-    /// Whether it is no replica itself.
-    pub(super) is_primary: bool,
-}
-
 impl Kept {
-    /// No more answers of the server are remembered: those of some minutes.
-    const MOST_MARKS: usize = 1 << 10;
-    /// A replica that is away for so long was taken away.
-    const COME_BACK: Duration = Duration::from_secs(300);
-    /// How often the server is asked. Replicas tell it once a second how far they are.
-    const ASK_EVERY: Duration = Duration::from_millis(250);
-
     /// Counts a commit that was confirmed.
     pub(super) fn count(&mut self, number: u64, messages: u64) {
         self.tally.push(number, messages);
@@ -131,7 +96,7 @@ impl Kept {
 
     /// Whether the server is known to have no replica, nor had any lately.
     pub(in crate::sink) fn is_alone(&self) -> bool {
-        self.replicas == Some(0)
+        self.replicas.are_none()
     }
 
     /// Whether replicas are known to have had some of the lane's commits.
@@ -167,7 +132,7 @@ impl Kept {
 
     /// Adds the question how far the replicas are, if it is time to ask; whether it was.
     pub(super) fn ask(&mut self, out: &mut Vec<u8>) -> bool {
-        let due = self.asked.is_none_or(|asked| asked.elapsed() >= Self::ASK_EVERY);
+        let due = self.replicas.are_due();
         if due {
             self.ask_now(out);
         }
@@ -176,29 +141,12 @@ impl Kept {
 
     /// Adds the question in any case.
     pub(super) fn ask_now(&mut self, out: &mut Vec<u8>) {
-        self.asked = Some(Instant::now());
-        command(out, &[b"INFO", b"replication"]);
+        self.replicas.ask(out);
     }
 
     /// Takes the answer: it was given after the commit of this number.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) {
-        let Replication { offset, replicas, confirmed, .. } = replication;
-        let missing = self.replicas.is_some_and(|most| replicas < most);
-        let fewer = *self.fewer.get_or_insert_with(Instant::now);
-        if !missing || fewer.elapsed() >= Self::COME_BACK {
-            (self.replicas, self.fewer) = (Some(replicas), None);
-        }
-        if self.marks.len() == Self::MOST_MARKS {
-            self.marks.pop_front();
-        }
-        self.marks.push_back(Mark { number, offset });
-        if replicas == 0 || self.fewer.is_some() {
-            return;
-        }
-        let mut replicated = 0;
-        while self.marks.front().is_some_and(|mark| mark.offset <= confirmed) {
-            replicated = self.marks.pop_front().map_or(replicated, |mark| mark.number);
-        }
+        let Some(replicated) = self.replicas.answered(number, replication) else { return };
         self.tally.replicated(replicated);
         while self.commits.front().is_some_and(|commit| commit.number <= replicated) {
             self.forget_oldest();
@@ -226,7 +174,7 @@ impl Kept {
     pub(super) fn forget(&mut self) {
         while self.forget_oldest() {}
         self.tally = Tally::default();
-        self.marks.clear();
+        self.replicas.forget();
     }
 
     /// Those that are kept were made again just now.
@@ -238,10 +186,9 @@ impl Kept {
 
     /// Forgets what was said before this connection, and how many replicas `another` server had.
     pub(super) fn elsewhere(&mut self, another: bool) {
-        self.marks.clear();
-        self.asked = None;
-        if another {
-            (self.replicas, self.fewer) = (None, None);
+        match another {
+            true => self.replicas = Replicas::default(),
+            false => self.replicas.forget(),
         }
     }
 
@@ -254,39 +201,15 @@ impl Kept {
     }
 }
 
-impl Replication {
-    /// Reads the answer to `INFO replication`.
-    pub(super) fn read(info: &str) -> Option<Self> {
-        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let offset = value("master_repl_offset")?.trim().parse().ok()?;
-        let of_replica = |line: &str| {
-            let (name, fields) = line.split_once(':')?;
-            name.strip_prefix("slave")?.parse::<u32>().ok()?;
-            // One that is fetching everything comes up to date by itself, or never counts.
-            fields.split(',').find(|field| *field == "state=online")?;
-            fields.trim().split(',').find_map(|field| field.strip_prefix("offset="))?.parse::<u64>().ok()
-        };
-        let replicas = || info.lines().filter_map(of_replica);
-        let is_primary = value("role")?.trim() == "master";
-        Some(Self {
-            offset,
-            replicas: replicas().count(),
-            confirmed: replicas().min().unwrap_or(0),
-            is_primary,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::buffer::Buffer;
+    use crate::sink::transaction::replicas::tests::of;
 
     const LONG: Duration = Duration::from_secs(5);
-
-    fn of(offset: u64, replicas: usize, confirmed: u64) -> Replication {
-        Replication { offset, replicas, confirmed, is_primary: true }
-    }
 
     fn keep(bytes: usize) -> Keep {
         Keep { time: LONG, memory: Buffer::new(bytes) }
@@ -309,19 +232,6 @@ mod tests {
         kept.after(made).map(|commit| commit.number)
     }
 
-    #[test]
-    fn the_figures_of_a_primary_are_read() {
-        let info = "# Replication\r\nrole:master\r\nconnected_slaves:2\r\n\
-                    slave0:ip=127.0.0.1,port=6380,state=online,offset=900,lag=1\r\n\
-                    slave1:ip=127.0.0.1,port=6381,state=online,offset=700,lag=0\r\n\
-                    slave2:ip=127.0.0.1,port=6382,state=wait_bgsave,offset=0,lag=0\r\n\
-                    master_replid:abc\r\nmaster_repl_offset:1000\r\n";
-        assert_eq!(Replication::read(info), Some(of(1000, 2, 700)));
-        let alone = "role:master\r\nconnected_slaves:0\r\nmaster_repl_offset:5\r\n";
-        assert_eq!(Replication::read(alone), Some(of(5, 0, 0)));
-        assert_eq!(Replication::read("ERR"), None);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn what_all_replicas_have_is_kept_no_more() {
         let keep = keep(1000);
@@ -332,38 +242,6 @@ mod tests {
         kept.answered(4, of(600, 1, 500));
         assert_eq!(next(&mut kept, 0), Some(4));
         assert_eq!(keep.memory.used(), 100);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_replica_that_is_away_may_lack_what_the_others_have() {
-        let keep = keep(1000);
-        let mut kept = kept(1..=3, &keep);
-        kept.answered(2, of(500, 2, 400));
-        kept.answered(3, of(600, 1, 600));
-        assert_eq!(next(&mut kept, 0), Some(1));
-        kept.answered(3, of(600, 2, 500));
-        assert_eq!(next(&mut kept, 0), Some(3));
-        kept.elsewhere(true);
-        kept.answered(3, of(700, 1, 700));
-        assert_eq!(next(&mut kept, 0), None, "the server that was promoted has one");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_replica_that_does_not_come_back_is_waited_for_no_more() {
-        let keep = keep(1000);
-        let mut kept = kept(1..=3, &keep);
-        assert!(!kept.is_alone(), "nobody has been asked");
-        kept.answered(1, of(500, 2, 0));
-        kept.answered(2, of(600, 1, 600));
-        assert_eq!(next(&mut kept, 0), Some(1));
-        tokio::time::advance(Kept::COME_BACK).await;
-        kept.answered(3, of(700, 1, 700));
-        assert_eq!(next(&mut kept, 0), None);
-        kept.answered(3, of(700, 0, 0));
-        assert!(!kept.is_alone());
-        tokio::time::advance(Kept::COME_BACK).await;
-        kept.answered(3, of(700, 0, 0));
-        assert!(kept.is_alone());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! A new connection: what the server says of the commits before, and what it lacks of them.
 
 use super::identity::Identity;
-use super::kept::{Kept, Replication};
+use super::kept::Kept;
+use super::replicas::Replication;
 use super::replies::{Executed, Fence};
 use super::{Exchanged, Transaction, exchange, needs};
 use crate::error::Error;
