@@ -211,7 +211,8 @@ impl Lane for StreamLane {
             sleep(TEND_EVERY).await;
             self.tend().await;
         }
-        if self.kept().is_some_and(waits) {
+        let is_told = self.kept().is_some_and(waits);
+        if is_told {
             self.tell_of_what_is_open();
         }
         // With the hash goes what is known of commits that the server may lack: so a last look, wherever it is then.
@@ -228,7 +229,7 @@ impl Lane for StreamLane {
                     "what a lane of {} keeps in Redis stays until the lease is over: {why}",
                     self.stream()
                 );
-                if may_lack {
+                if may_lack && !is_told {
                     self.tell_of_what_is_open();
                 }
                 return;

@@ -37,11 +37,21 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// Runs the program to its end.
+/// Runs the program to its end. One that does not come to an end is killed, and fails the test.
 pub(crate) fn run(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (tell_ended, ended) = channel::<()>();
+    let watchdog = thread::spawn(move || {
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(3 * PATIENCE) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(tell_ended);
+    watchdog.join().unwrap();
     Said {
-        code: output.status.code().expect("it was not killed"),
+        code: output.status.code().expect("it ended by itself, in time"),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }

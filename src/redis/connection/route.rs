@@ -23,7 +23,7 @@ const MOST_ANSWERS: usize = 8;
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// How often it is asked who serves what, while an answer is missing.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Finds out whether the address is one of a cluster, once.
 pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {

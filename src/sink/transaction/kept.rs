@@ -159,9 +159,15 @@ impl Kept {
         self.commits.get_mut(from)
     }
 
-    /// Takes the count of messages out that are in the commits after `made`, up to `until`: nobody has them any more.
-    pub(super) fn lost(&mut self, made: u64, until: u64) -> u64 {
-        self.tally.take(made, until)
+    /// How many messages are in the commits after this number that are kept no more. They count no more from here on.
+    pub(super) fn lost(&mut self, made: u64) -> u64 {
+        let lacking = self.tally.take_after(made);
+        let mut again = 0;
+        for commit in self.commits.iter().filter(|commit| commit.number > made) {
+            self.tally.push(commit.number, commit.messages);
+            again += commit.messages;
+        }
+        lacking.saturating_sub(again)
     }
 
     /// How many messages were in the commits up to this number that were sent again: it was made, though nobody has said so.
@@ -251,7 +257,7 @@ mod tests {
         tokio::time::advance(LONG * 2).await;
         push(&mut kept, 4, &keep);
         assert_eq!(next(&mut kept, 1), Some(4));
-        assert_eq!((kept.lost(1, 3), kept.lost(1, 3)), (20, 0), "once");
+        assert_eq!((kept.lost(1), kept.lost(1)), (20, 0), "once");
         kept.answered(4, of(1, 1, 1));
         assert_eq!((kept.is_keeping(), kept.is_open(), keep.memory.used()), (false, false, 0));
     }
@@ -282,7 +288,7 @@ mod tests {
         assert_eq!(keep.memory.used(), 1000, "no more than it needs");
         let mut third = kept(1..=1, &keep);
         assert_eq!(
-            (next(&mut third, 0), third.lost(0, 1)),
+            (next(&mut third, 0), third.lost(0)),
             (None, 10),
             "counted, where there is no room at all"
         );

@@ -97,13 +97,10 @@ impl Transaction {
         target: &Target,
         mut made: u64,
     ) -> Result<(), Setback> {
-        let (mut repeated, mut lost) = (0, 0);
-        loop {
-            let next = self.kept.after(made).map(|commit| commit.number);
-            let gone = self.kept.lost(made, next.map_or(self.confirmed, |next| next - 1));
-            target.lost(gone);
-            lost += gone;
-            let Some(commit) = self.kept.after(made) else { break };
+        let mut repeated = 0;
+        let lost = self.kept.lost(made);
+        target.lost(lost);
+        while let Some(commit) = self.kept.after(made) {
             commit.again = true;
             let Exchanged { refusal, executed, watched } =
                 exchange(connection, target, &commit.commands, commit.answers).await?;

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 /// The messages of all commits that were confirmed.
 ///
-/// Each commit counts for itself until replicas have it, as far as there are few. Others count together: of a part of
-/// them it is not known exactly how many messages it has.
+/// Each commit counts for itself, from the first one on that replicas are not known to have: a server that lacks some most
+/// often has a few more than that. Those before, and those that are far behind it, count together: of a part of them it is
+/// not known exactly how many messages it has.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Those that replicas are known to have.
@@ -24,17 +25,18 @@ struct Run {
 
 impl Tally {
     /// More are not counted for themselves.
-    const MOST_RUNS: usize = 1 << 10;
+    const MOST_RUNS: usize = 1 << 11;
 
     /// A commit is confirmed, with so many messages. Its number is higher than those before.
     pub(super) fn push(&mut self, number: u64, messages: u64) {
-        if self.runs.len() >= Self::MOST_RUNS
-            && let Some(oldest) = self.runs.pop_front()
-            && let Some(next) = self.runs.front_mut()
-        {
-            next.absorb(oldest);
+        let is_full = self.runs.len() >= Self::MOST_RUNS;
+        match self.runs.back_mut().filter(|_| is_full) {
+            Some(run) => {
+                run.last = number;
+                run.messages += messages;
+            }
+            None => self.runs.push_back(Run { first: number, last: number, messages }),
         }
-        self.runs.push_back(Run { first: number, last: number, messages });
     }
 
     /// Replicas have the commits up to this number.
@@ -61,27 +63,19 @@ impl Tally {
         self.replicated.last > 0
     }
 
-    /// Takes the messages out that are in the commits after `made`, up to `until`: they count no more.
-    pub(super) fn take(&mut self, made: u64, until: u64) -> u64 {
-        let had = self.replicated.last > made;
-        if had {
-            self.runs.push_front(std::mem::take(&mut self.replicated));
+    /// Takes the commits after this number out: how many messages they have.
+    pub(super) fn take_after(&mut self, number: u64) -> u64 {
+        let mut taken = 0;
+        while let Some(last) = self.runs.back_mut().filter(|last| last.last > number) {
+            taken += last.take_after(number);
+            if last.is_empty() {
+                self.runs.pop_back();
+            }
         }
-        self.cut_after(made);
-        if had && self.runs.front().is_some_and(|run| run.last <= made) {
-            self.replicated = self.runs.pop_front().unwrap_or_default();
+        if self.replicated.last > number {
+            taken += self.replicated.take_after(number);
         }
-        self.cut_after(until);
-        let lacking = self.runs.iter_mut().filter(|run| run.first > made && run.last <= until);
-        lacking.map(|run| std::mem::take(&mut run.messages)).sum()
-    }
-
-    /// Has the run that goes beyond this number end with it.
-    fn cut_after(&mut self, number: u64) {
-        if let Some(at) = self.runs.iter().position(|run| (run.first..run.last).contains(&number)) {
-            let later = self.runs[at].split_after(number);
-            self.runs.insert(at + 1, later);
-        }
+        taken
     }
 }
 
@@ -94,14 +88,20 @@ impl Run {
         }
     }
 
-    /// Takes those after the number out of it, with their part of the messages.
-    fn split_after(&mut self, number: u64) -> Self {
-        let (before, all) = (u128::from(number + 1 - self.first), u128::from(self.last + 1 - self.first));
+    /// Takes those after the number out of it: their part of the messages.
+    fn take_after(&mut self, number: u64) -> u64 {
+        let left = (number + 1).saturating_sub(self.first);
+        let all = self.last + 1 - self.first;
+        let stay = u128::from(self.messages) * u128::from(left) / u128::from(all);
         // No more than there are.
-        let stay = u64::try_from(u128::from(self.messages) * before / all).unwrap_or(self.messages);
-        let later = Self { first: number + 1, last: self.last, messages: self.messages - stay };
-        (self.last, self.messages) = (number, stay);
-        later
+        let stay = u64::try_from(stay).unwrap_or(self.messages);
+        let taken = self.messages - stay;
+        (self.last, self.messages) = (self.first + left - 1, stay);
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last < self.first
     }
 }
 
@@ -122,25 +122,22 @@ mod tests {
     #[test]
     fn what_a_server_lacks_is_counted_once() {
         let mut tally = tally(10);
-        assert_eq!(tally.take(7, 9), 8 + 9);
-        assert_eq!(tally.take(7, 10), 10);
-        assert_eq!(tally.take(0, 10), sum(1..=7));
+        assert_eq!(tally.take_after(7), 8 + 9 + 10);
+        assert_eq!(tally.take_after(7), 0);
+        tally.push(11, 5);
+        assert_eq!(tally.take_after(0), sum(1..=7) + 5);
+        assert!(!tally.is_open());
     }
 
     #[test]
-    fn after_what_replicas_have_it_is_exact_however_much_it_is() {
+    fn it_is_exact_for_a_while_after_what_replicas_have_however_much_comes_then() {
         let many = 3 * Tally::MOST_RUNS as u64;
         let mut tally = tally(many);
-        assert_eq!(tally.runs.len(), Tally::MOST_RUNS);
-        tally.push(many + 1, 5);
-        assert_eq!(tally.take(0, many + 1), sum(1..=many) + 5);
-
-        let mut tally = Tally::default();
-        tally.push(1, 1000);
-        tally.replicated(1);
-        (2..=many).for_each(|number| tally.push(number, number));
-        assert_eq!(tally.take(1, many), sum(2..=many));
-        assert_eq!(tally.take(0, many), 1000);
+        tally.replicated(100);
+        assert_eq!((tally.runs.len(), tally.open()), (Tally::MOST_RUNS - 100, sum(101..=many)));
+        assert_eq!(tally.take_after(150), sum(151..=many));
+        assert_eq!(tally.take_after(100), sum(101..=150));
+        assert_eq!(tally.take_after(0), sum(1..=100));
     }
 
     #[test]
@@ -149,12 +146,12 @@ mod tests {
         (1..=100).for_each(|number| tally.push(number, 7));
         tally.replicated(60);
         assert!(tally.is_open());
-        assert_eq!(tally.take(50, 100), 50 * 7);
-        assert_eq!(tally.take(50, 100), 0, "once");
-        assert_eq!(tally.take(40, 100), 10 * 7);
-        (101..=120).for_each(|number| tally.push(number, 7));
-        tally.replicated(120);
+        assert_eq!(tally.take_after(50), 50 * 7);
+        assert_eq!(tally.take_after(50), 0, "once");
+        assert_eq!(tally.take_after(40), 10 * 7);
         assert!(!tally.is_open() && tally.was_replicated());
+        (101..=120).for_each(|number| tally.push(number, 7));
+        assert_eq!(tally.take_after(0), 60 * 7);
     }
 
     #[test]
@@ -162,6 +159,6 @@ mod tests {
         let mut tally = Tally::default();
         tally.push(1, 3);
         tally.push(4, 5);
-        assert_eq!((tally.take(1, 3), tally.take(3, 4)), (0, 5));
+        assert_eq!((tally.take_after(3), tally.take_after(1), tally.take_after(0)), (5, 0, 3));
     }
 }
