@@ -222,9 +222,13 @@ impl Lane for StreamLane {
         }
         let until = Instant::now() + LAST_LOOK;
         let mut backoff = Backoff::at(&self.target.server);
+        // The first connection may be as old as the lane's last commit, and lead to a server that was replaced since.
+        let mut is_old = self.target.server.has_successors();
         while let Err(why) = self.remove().await {
             self.disconnect();
-            if !may_lack || Instant::now() >= until {
+            let goes_on = is_old || (may_lack && Instant::now() < until);
+            is_old = false;
+            if !goes_on {
                 tracing::debug!(
                     "what a lane of {} keeps in Redis stays until the lease is over: {why}",
                     self.stream()

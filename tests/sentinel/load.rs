@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{Service, connection};
-use crate::support::{INPUT, LIMIT, eventually, payload};
+use crate::scene::{LONG, Service, connection};
+use crate::support::{INPUT, eventually, payload};
 
 /// Notes the payload of each message that reaches the processor: these were received.
 #[derive(Clone, Default)]
@@ -97,10 +97,11 @@ impl Load {
         Self { stop, task }
     }
 
-    /// Waits until the group has received something new, and has appended it.
+    /// Waits until the group has received something new, and has appended it. Sentinels may take ten seconds and more to
+    /// make a replica of a former primary, which takes the load for so long.
     pub(crate) async fn reaches(&self, group: &ConsumerGroup) {
         let (received, processed) = (group.ledger().received, group.ledger().processed);
-        eventually(LIMIT, "the group receives and appends", async || {
+        eventually(LONG, "the group receives and appends", async || {
             let ledger = group.ledger();
             ledger.received > received && ledger.processed > processed
         })
