@@ -214,12 +214,11 @@ impl Transaction {
             (Some(tenure), last) => *last = Some((self.number, tenure.clone())),
             (None, _) => {}
         }
-        if target.server.has_successors() {
-            self.kept.count(self.number, records.messages());
-        }
         if self.keeps(target, records) {
             let commands = std::mem::take(&mut self.out);
             self.kept.push(self.number, records.messages(), records.len(), commands, &target.keep);
+        } else if target.server.has_successors() {
+            self.kept.count(self.number, records.messages());
         }
     }
 

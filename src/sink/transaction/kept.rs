@@ -16,7 +16,7 @@ use crate::sink::target::Keep;
 pub(in crate::sink) struct Kept {
     /// By number.
     commits: VecDeque<Commit>,
-    /// Of these, and of those that are kept no more.
+    /// Of the others.
     tally: Tally,
     replicas: Replicas,
     /// Memory of commits that are kept no more.
@@ -39,7 +39,7 @@ pub(super) struct Commit {
 }
 
 impl Kept {
-    /// Counts a commit that was confirmed.
+    /// Counts a commit that was confirmed and is not kept.
     pub(super) fn count(&mut self, number: u64, messages: u64) {
         self.tally.push(number, messages);
     }
@@ -72,7 +72,10 @@ impl Kept {
                 }
                 None if self.forget_oldest() => {}
                 // Not even the memory of this one is there.
-                None => return self.recycle(commands),
+                None => {
+                    self.count(number, messages);
+                    return self.recycle(commands);
+                }
             }
         }
     }
@@ -91,7 +94,7 @@ impl Kept {
 
     /// Whether there are commits that replicas may lack.
     pub(in crate::sink) fn is_open(&self) -> bool {
-        self.tally.is_open()
+        self.is_keeping() || self.tally.is_open()
     }
 
     /// Whether the server is known to have no replica, nor had any lately.
@@ -106,7 +109,7 @@ impl Kept {
 
     /// How many messages are in the commits that replicas may lack.
     pub(in crate::sink) fn open(&self) -> u64 {
-        self.tally.open()
+        self.tally.open() + self.commits.iter().map(|commit| commit.messages).sum::<u64>()
     }
 
     /// The commands without memory that they do not need: a lone record may have been written where many had been.
@@ -119,10 +122,12 @@ impl Kept {
         fitted
     }
 
-    /// Whether there was one.
+    /// From here on it is only counted. Whether there was one.
     fn forget_oldest(&mut self) -> bool {
-        let oldest = self.commits.pop_front();
-        oldest.map(|oldest| self.recycle(oldest.commands)).is_some()
+        let Some(oldest) = self.commits.pop_front() else { return false };
+        self.count(oldest.number, oldest.messages);
+        self.recycle(oldest.commands);
+        true
     }
 
     /// Memory for the next commit.
@@ -147,10 +152,10 @@ impl Kept {
     /// Takes the answer: it was given after the commit of this number.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) {
         let Some(replicated) = self.replicas.answered(number, replication) else { return };
-        self.tally.replicated(replicated);
         while self.commits.front().is_some_and(|commit| commit.number <= replicated) {
             self.forget_oldest();
         }
+        self.tally.replicated(replicated);
     }
 
     /// The first commit after this number that can be made again.
@@ -161,13 +166,7 @@ impl Kept {
 
     /// How many messages are in the commits after this number that are kept no more. They count no more from here on.
     pub(super) fn lost(&mut self, made: u64) -> u64 {
-        let lacking = self.tally.take_after(made);
-        let mut again = 0;
-        for commit in self.commits.iter().filter(|commit| commit.number > made) {
-            self.tally.push(commit.number, commit.messages);
-            again += commit.messages;
-        }
-        lacking.saturating_sub(again)
+        self.tally.take_after(made)
     }
 
     /// How many messages were in the commits up to this number that were sent again: it was made, though nobody has said so.
@@ -222,7 +221,6 @@ mod tests {
     }
 
     fn push(kept: &mut Kept, number: u64, keep: &Keep) {
-        kept.count(number, 10);
         kept.push(number, 10, 12, vec![0; 100], keep);
     }
 
@@ -260,6 +258,20 @@ mod tests {
         assert_eq!((kept.lost(1), kept.lost(1)), (20, 0), "once");
         kept.answered(4, of(1, 1, 1));
         assert_eq!((kept.is_keeping(), kept.is_open(), keep.memory.used()), (false, false, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_lost_of_what_is_kept_to_the_last() {
+        let keep = keep(1_000_000);
+        let mut kept = Kept::default();
+        for number in 1..=50_000 {
+            kept.count(number, 1);
+        }
+        for number in 50_001..=50_040 {
+            push(&mut kept, number, &keep);
+        }
+        assert_eq!((kept.open(), kept.lost(50_000)), (50_400, 0));
+        assert_eq!(kept.lost(49_990), 10);
     }
 
     #[tokio::test(start_paused = true)]

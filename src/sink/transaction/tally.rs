@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// The messages of all commits that were confirmed.
+/// The messages of all commits that were confirmed and are not kept.
 ///
 /// Each commit counts for itself, from the first one on that replicas are not known to have: a server that lacks some most
 /// often has a few more than that. Those before, and those that are far behind it, count together: of a part of them it is
@@ -24,18 +24,20 @@ struct Run {
 }
 
 impl Tally {
-    /// More are not counted for themselves.
-    const MOST_RUNS: usize = 1 << 11;
+    /// More are not counted for themselves: 192 KiB of a lane.
+    const MOST_RUNS: usize = 1 << 13;
 
-    /// A commit is confirmed, with so many messages. Its number is higher than those before.
+    /// A commit with so many messages is counted. Most often its number is higher than all before, but one that was kept for
+    /// a while comes later than others that were not.
     pub(super) fn push(&mut self, number: u64, messages: u64) {
+        let at = self.runs.partition_point(|run| run.first <= number);
         let is_full = self.runs.len() >= Self::MOST_RUNS;
-        match self.runs.back_mut().filter(|_| is_full) {
-            Some(run) => {
-                run.last = number;
+        match at.checked_sub(1).map(|before| &mut self.runs[before]) {
+            Some(run) if is_full || number <= run.last => {
+                run.last = run.last.max(number);
                 run.messages += messages;
             }
-            None => self.runs.push_back(Run { first: number, last: number, messages }),
+            _ => self.runs.insert(at, Run { first: number, last: number, messages }),
         }
     }
 
@@ -152,6 +154,15 @@ mod tests {
         assert!(!tally.is_open() && tally.was_replicated());
         (101..=120).for_each(|number| tally.push(number, 7));
         assert_eq!(tally.take_after(0), 60 * 7);
+    }
+
+    #[test]
+    fn one_that_comes_late_counts_where_it_belongs() {
+        let mut tally = Tally::default();
+        for (number, messages) in [(3, 30), (1, 10), (2, 20), (4, 40)] {
+            tally.push(number, messages);
+        }
+        assert_eq!((tally.take_after(2), tally.take_after(1), tally.take_after(0)), (70, 20, 10));
     }
 
     #[test]
