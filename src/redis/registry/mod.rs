@@ -158,7 +158,9 @@ impl Registry {
         let number = |name| info.get::<u64>(name);
         let was_replica =
             info.get::<String>("master_replid2").is_none_or(|id| !id.trim_matches('0').is_empty());
-        let started = || number("server_time_usec")?.checked_sub(number("uptime_in_seconds")? * 1_000_000);
+        // The uptime is the difference of two times in whole seconds, and may be nearly a second too long.
+        let uptime = || Some(number("uptime_in_seconds")?.saturating_sub(1) * 1_000_000);
+        let started = || number("server_time_usec")?.checked_sub(uptime()?);
         Ok(started().filter(|_| !was_replica).map(|micros| micros / 1000))
     }
 
