@@ -10,11 +10,14 @@ use crate::load::{Load, Witness};
 use crate::scene::{Cluster, input, output, settled};
 use crate::support::{LIMIT, eventually};
 
+/// Commits are kept for longer than a failover takes.
+const LONG: Duration = Duration::from_secs(20);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
     let mut cluster = Cluster::start(1).await;
     let witness = Witness::default();
-    let group = witness.beside(cluster.group(3, true).keep(LIMIT)).start().await.unwrap();
+    let group = witness.beside(cluster.group(3, true).keep(LONG)).start().await.unwrap();
     let load = Load::start(&cluster, 0..3, true, 1_000);
     load.reaches_all(&group).await;
     let primary = cluster.primary_of(&input(0, true)).await;
@@ -33,7 +36,7 @@ async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
 async fn they_are_repeated_also_when_nothing_more_is_published() {
     for stops in [false, true] {
         let mut cluster = Cluster::start(1).await;
-        let group = cluster.group(1, true).keep(LIMIT).start().await.unwrap();
+        let group = cluster.group(1, true).keep(LONG).start().await.unwrap();
         let channel = input(0, true);
         let primary = cluster.primary_of(&channel).await;
         let mut published = cluster.publish(&channel, 100).await;
@@ -122,7 +125,7 @@ async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hash_that_somebody_deletes_is_no_failover_however_often_the_lane_connects_anew() {
-    let scene = Ahead::start(LIMIT).await;
+    let scene = Ahead::start(LONG).await;
     let node = &mut scene.cluster.node(scene.primary).await;
     let (lane, _) = lane_number(node).await;
     redis::cmd("UNLINK").arg(&lane).exec_async(node).await.unwrap();
@@ -240,7 +243,7 @@ async fn a_group_that_stops_after_a_failover_counts_what_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_stops_while_only_a_dead_node_has_its_commits_repeats_them_at_the_promoted_one() {
-    let mut scene = Ahead::start(LIMIT).await;
+    let mut scene = Ahead::start(LONG).await;
     scene.cluster.cluster.node(scene.primary).kill().unwrap();
     let ledger = scene.end().await;
     assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
@@ -248,7 +251,7 @@ async fn a_group_that_stops_while_only_a_dead_node_has_its_commits_repeats_them_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_primary_lacks_that_starts_again_without_its_data_is_repeated_or_counted() {
-    let mut scene = Ahead::start(LIMIT).await;
+    let mut scene = Ahead::start(LONG).await;
     // Before anybody finds it dead: so it stays the primary, and its replica loses everything as well.
     scene.cluster.cluster.node(scene.primary).kill().unwrap();
     scene.cluster.cluster.node(scene.primary).restart().await.unwrap();

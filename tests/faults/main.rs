@@ -2,7 +2,7 @@
 //! by id with what was received. Nothing twice, nothing missing, and what was published and not received is
 //! explained by a gap.
 //!
-//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=8`.
+//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod judge;

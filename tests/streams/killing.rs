@@ -109,6 +109,8 @@ async fn suffer(server: &Server, chance: &mut Chance, diary: &mut Diary, member:
             member.process.kill();
             *member = Member::start(server).await;
             diary.note("started:", &member.process);
+            // Who finds no server when it starts gives up, and that is not tested here.
+            member.trouble = Some(Instant::now() + Duration::from_secs(3));
             return;
         }
         1 => {

@@ -23,7 +23,7 @@ pub(crate) const REJECTED: &str = "messages:rejected";
 pub(crate) const IDS: &str = "consumer:ids";
 
 /// Long enough for a busy machine. What a test waits for takes much less as a rule.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 /// A private server, and a look at what is in it. Gone when dropped.
 ///
