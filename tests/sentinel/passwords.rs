@@ -37,12 +37,7 @@ async fn servers_and_sentinels_are_given_the_passwords_that_are_theirs() {
     }
     let url = format!("redis+sentinel://{sentinels}/{SERVICE}?sentinel_password=sentinels%2F");
     let group = ConsumerGroup::builder(url).password("servers@").start().await.unwrap();
-    service.nodes[0].kill().unwrap();
-    service.has_primary(1).await;
-    eventually(LIMIT, "the group is at the promoted server", async || {
-        !service.connections_of_groups(1).await.is_empty()
-    })
-    .await;
+    follows_a_failover(&mut service).await;
     group.shutdown().await.unwrap();
 }
 
@@ -56,12 +51,7 @@ async fn the_rule_for_a_user_at_the_sentinels_is_enough() {
     let group = group.start().await.unwrap();
     publish(&service, 0, 10).await;
     settled(&group, 10).await;
-    service.nodes[0].kill().unwrap();
-    service.has_primary(1).await;
-    eventually(LIMIT, "the group is at the promoted server", async || {
-        !service.connections_of_groups(1).await.is_empty()
-    })
-    .await;
+    follows_a_failover(&mut service).await;
     group.shutdown().await.unwrap();
     for sentinel in service.sentinels.sentinels() {
         let mut connection = connection(&sentinel.unix_url()).await.unwrap();
@@ -88,4 +78,14 @@ async fn a_refused_login_says_whose_it_is() {
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     let text = error.to_string();
     assert!(!text.contains("sentinel_password") && !text.contains("hush"), "{text}");
+}
+
+/// Kills the primary, and waits for the group at the promoted server.
+async fn follows_a_failover(service: &mut Service) {
+    service.nodes[0].kill().unwrap();
+    service.has_primary(1).await;
+    eventually(LIMIT, "the group is at the promoted server", async || {
+        !service.connections_of_groups(1).await.is_empty()
+    })
+    .await;
 }
