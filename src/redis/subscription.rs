@@ -32,6 +32,14 @@ pub(crate) struct Subscription {
     current: Instant,
     /// Whether something was read since then.
     behind: bool,
+    /// PINGs that were sent, and how many of them were answered.
+    pings: u64,
+    answers: u64,
+    /// The number of one without an answer, and when it was sent.
+    asked: Option<(u64, Instant)>,
+    /// After reading was held up what comes may be old, also when nothing more has arrived for the moment: until this many
+    /// PINGs are answered.
+    late_until: Option<u64>,
 }
 
 impl Subscription {
@@ -79,6 +87,10 @@ impl Subscription {
             allocation,
             current,
             behind: false,
+            pings: 0,
+            answers: 0,
+            asked: None,
+            late_until: None,
         }
     }
 
@@ -127,11 +139,11 @@ impl Subscription {
             self.input.reserve(wanted.max(Self::READ));
             self.allocation = self.input.capacity();
         }
-        let Self { socket, input, current, behind, .. } = self;
+        let Self { socket, input, current, behind, late_until, .. } = self;
         let mut read = pin!(socket.read_buf(input));
         let read = poll_fn(|context| {
             let read = read.as_mut().poll(context);
-            if read.is_pending() && std::mem::take(behind) {
+            if read.is_pending() && late_until.is_none() && std::mem::take(behind) {
                 *current = Instant::now();
             }
             read
@@ -139,6 +151,26 @@ impl Subscription {
         .await;
         *behind = true;
         read
+    }
+
+    /// Reading was held up for a while, as by a full buffer. What the server has sent by now may still be in its own memory,
+    /// and arrive in pieces. Whether it was all of it is known by the answer to a PING that is sent from here on.
+    pub(crate) fn held_up(&mut self) {
+        self.late_until = Some(self.pings + 1);
+    }
+
+    /// Whether it is not known yet.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late_until.is_some()
+    }
+
+    /// The server has answered to a PING, in whatever words. What it sent before that has been read.
+    pub(crate) fn answered(&mut self) {
+        self.answers += 1;
+        if let Some((_, sent)) = self.asked.take_if(|(number, _)| *number <= self.answers) {
+            self.current = self.current.max(sent);
+        }
+        self.late_until = self.late_until.filter(|pings| self.answers < *pings);
     }
 
     /// The last moment of which is known that everything sent by then was read: where a gap begins. Later than
@@ -160,6 +192,8 @@ impl Subscription {
 
     /// Asks for a sign of life.
     pub(crate) async fn ping(&mut self) -> io::Result<()> {
+        self.pings += 1;
+        self.asked.get_or_insert((self.pings, Instant::now()));
         self.send(&[b"PING", b"redis-consumer-group"]).await
     }
 
@@ -177,5 +211,45 @@ impl Subscription {
         };
         // A few bytes always fit into a socket that lives.
         timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::redis::channel::ChannelKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_it_was_held_up_nothing_is_surely_read_before_a_ping_is_answered() {
+        let (ours, mut server) = duplex(1 << 20);
+        let channel = Channel::new("c", ChannelKind::Plain);
+        let mut subscription = Subscription::on(Box::new(ours), BytesMut::new(), &channel, 1000);
+        let arrives = async |subscription: &mut Subscription, server: &mut tokio::io::DuplexStream| {
+            server.write_all(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n").await.unwrap();
+            subscription.read().await.unwrap();
+            // And then nothing, for a moment.
+            assert!(timeout(Duration::from_millis(10), subscription.read()).await.is_err());
+            subscription.current()
+        };
+        let before = arrives(&mut subscription, &mut server).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        subscription.held_up();
+        assert_eq!(arrives(&mut subscription, &mut server).await, before, "it may be two seconds old");
+        subscription.ping().await.unwrap();
+        let asked = Instant::now();
+        // And once more before it is answered.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        subscription.held_up();
+        subscription.answered();
+        assert!(subscription.is_late());
+        assert_eq!(arrives(&mut subscription, &mut server).await, asked);
+        subscription.ping().await.unwrap();
+        subscription.answered();
+        assert!(!subscription.is_late());
+        assert!(arrives(&mut subscription, &mut server).await > asked + Duration::from_secs(2));
     }
 }

@@ -24,6 +24,11 @@ use crate::redis::subscription::Subscription;
 const QUIET: Duration = Duration::from_secs(2);
 /// After this long without a byte, an answer to the PING among them, the connection is in doubt.
 const SILENT: Duration = Duration::from_secs(4);
+/// What keeps us from reading for this long may let the server fall behind.
+const HELD_UP: Duration = Duration::from_millis(100);
+/// So long afterwards it is asked whether it has. Not at once: one that has cut us off would throw away what it has yet to
+/// deliver. (A channel on which nothing comes is asked anyway.)
+const ASK_LATER: Duration = Duration::from_secs(1);
 /// After this long a server that would not let us unsubscribe is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -49,8 +54,9 @@ impl PubSub {
 impl Source for PubSub {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
         let Self { server, channel, max_payload, subscription } = self;
+        let now = Instant::now();
         let mut reader =
-            Reader { server, channel, max_payload, subscription, intake, stop, heard: Instant::now() };
+            Reader { server, channel, max_payload, subscription, intake, stop, heard: now, ask_at: now };
         loop {
             let (cause, since) = match reader.listen().await {
                 Heard::Stop => break reader.leave().await,
@@ -81,6 +87,8 @@ struct Reader {
     stop: CancellationToken,
     /// When the last byte was heard. Silence counts from here.
     heard: Instant,
+    /// When to ask whether everything was read, after reading was held up.
+    ask_at: Instant,
 }
 
 /// How listening ended.
@@ -209,10 +217,22 @@ impl Reader {
             Ok(0) => Err("the server closed the connection".to_owned()),
             Err(error) => Err(format!("the connection broke ({error})")),
             Ok(_) => {
-                let delivered = self.deliver().await;
+                let since = Instant::now();
+                let delivered = self.deliver().await.map_err(|error| nonsense(&error))?;
                 // Only now: while a full buffer keeps us waiting we do not read, and hear nothing.
                 self.heard = Instant::now();
-                delivered.map_err(|error| nonsense(&error))
+                if self.heard - since >= HELD_UP {
+                    if !self.subscription.is_late() {
+                        self.ask_at = self.heard + ASK_LATER;
+                    }
+                    self.subscription.held_up();
+                }
+                if self.subscription.is_late() && self.heard >= self.ask_at {
+                    let asked = self.subscription.ping().await;
+                    asked.map_err(|error| format!("the connection broke ({error})"))?;
+                    self.ask_at = self.heard + ASK_LATER;
+                }
+                Ok(delivered)
             }
         }
     }
@@ -244,12 +264,14 @@ impl Reader {
                 }
                 Event::Unsubscribed { .. } => answer = Answer::Unsubscribed,
                 Event::Error(text) => {
+                    self.subscription.answered();
                     tracing::debug!("the server answered {text:?} on the subscription");
                     if !matches!(answer, Answer::Unsubscribed) {
                         answer = Answer::Error(text);
                     }
                 }
-                Event::Subscribed { .. } | Event::Pong | Event::Other => {}
+                Event::Pong => self.subscription.answered(),
+                Event::Subscribed { .. } | Event::Other => {}
             }
         }
         answer
