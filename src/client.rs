@@ -14,6 +14,7 @@ use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
+use crate::redis::link::Link;
 use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
@@ -25,7 +26,7 @@ use crate::redis::setback::Setback;
 pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnection, Error> {
     let server = Server::new(address.clone(), tls)?;
     let mut control = Control(server.clone());
-    patiently(&server, async || answered(connected(&mut control)).await).await
+    patiently(&server, async || answered(connected(&mut control)).await).await.map(Link::into_connection)
 }
 
 /// Tells who serves a name: the server of the address; in a cluster the primary of its slot, or for a plain channel any
@@ -124,7 +125,7 @@ async fn locating(control: Control) -> Result<Place, Setback> {
 async fn opening(control: Control) -> Result<(Place, MultiplexedConnection), Setback> {
     let node = locate(&control.0).await?;
     match control.open(node.as_ref()).await {
-        Ok(connection) => Ok((Place(node), connection)),
+        Ok(link) => Ok((Place(node), link.into_connection())),
         Err(error) => Err(control.setback("the connection", "+select", &error)),
     }
 }

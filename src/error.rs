@@ -44,6 +44,18 @@ pub enum Error {
         try_next: String,
     },
 
+    /// Redis answered when the group started, but cannot serve yet: it loads its data, is short of memory, or is a
+    /// read-only replica.
+    #[error("Redis at {address} is not ready: {cause}; {try_next}")]
+    NotReady {
+        /// The server's address, without its password.
+        address: String,
+        /// The server's own words.
+        cause: String,
+        /// What to try.
+        try_next: String,
+    },
+
     /// Redis refused us: password, user or permissions.
     #[error("Redis at {address} refused {what}: {answer}; {try_next}")]
     Refused {

@@ -9,9 +9,11 @@ mod support;
 use std::time::Duration;
 
 use redis::cmd;
-use redis_consumer_group::{Builder, ConsumerGroup, Error, JsonProcessor, Tls};
+use redis_consumer_group::{Builder, ConsumerGroup, Error, JsonProcessor, SourceKind, Tls};
 use redis_private_server::{ClientCertificates, PrivateServer};
 use support::{IDS, LIMIT, OUTPUT, REJECTED, Server, judge, settled};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
 /// A few messages all the way, and a clean end.
@@ -217,11 +219,63 @@ async fn an_output_that_becomes_another_type_ends_the_group_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_server_without_a_command_is_refused_at_the_start_with_the_name_of_the_command() {
+    const OF_ANY: [&str; 6] = ["XADD", "EXEC", "WATCH", "UNLINK", "LREM", "EVAL"];
+    let of_a_channel = ["SUBSCRIBE", "UNSUBSCRIBE"].map(|command| (SourceKind::PubSub, command));
+    let of_a_stream =
+        ["XREADGROUP", "XACK", "XCLAIM", "XPENDING"].map(|command| (SourceKind::Stream, command));
+    let of_any = OF_ANY.map(|command| (SourceKind::PubSub, command));
+    for (source, command) in of_any.into_iter().chain(of_a_channel).chain(of_a_stream) {
+        let builder = PrivateServer::builder().arg("rename-command", format!("{command} \"\""));
+        let server = Server::start_with(builder).await;
+        let (error, took) = refused(server.group().source(source)).await;
+        assert!(matches!(error, Error::Refused { .. }), "{command}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("'{command}'")), "{command}: {text}");
+        assert!(text.contains("rename-command"), "{command}: {text}");
+        assert!(took < Duration::from_secs(4), "{command}: {took:?}");
+    }
+}
+
+/// What such servers answer to HELLO, as Redis 6.2.14 and Redis 5.0 did.
+const OLD: [(&str, &str); 2] = [
+    (
+        "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:3\r\n\
+         $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        "is redis 6.2.14",
+    ),
+    ("-ERR unknown command `HELLO`, with args beginning with: `2`, `SETNAME`, \r\n", "does not know HELLO"),
+];
+
+/// A server that is too old is not to be had everywhere, so this one only says that it is.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named_with_what_is_needed() {
+    for (answer, named) in OLD {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut asked = [0; 1024];
+                assert_ne!(socket.read(&mut asked).await.unwrap(), 0);
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let (error, took) = refused(ConsumerGroup::builder(format!("redis://{address}"))).await;
+        assert!(matches!(error, Error::Config { option: "url", .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(named) && text.contains("Redis 7.0 or later is needed, or Valkey"), "{text}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+        server.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_read_only_replica_is_named_as_what_it_is() {
     // Its primary does not exist, which makes it no less a replica.
     let server = Server::start_with(PrivateServer::builder().arg("replicaof", "127.0.0.1 1")).await;
     let (error, took) = refused(server.group()).await;
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(matches!(error, Error::NotReady { .. }), "{error}");
     assert!(error.to_string().contains("read-only replica"), "{error}");
     assert!((5..8).contains(&took.as_secs()), "{took:?}");
 }

@@ -18,7 +18,7 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A measurement fell behind an earlier one.
 pub(crate) const FELL: u8 = 99;
-/// Redis cannot be reached (`EX_UNAVAILABLE`).
+/// Redis cannot be reached, or is not ready (`EX_UNAVAILABLE`).
 pub(crate) const UNREACHABLE: u8 = 69;
 /// Redis refused us (`EX_NOPERM`).
 pub(crate) const REFUSED: u8 = 77;
@@ -57,9 +57,12 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
 
 /// Whether the text may have a value as it was written, and not only what is shown of an address.
 fn repeats_what_was_given(error: &anyhow::Error) -> bool {
-    use Error::{Ids, Protocol, Refused, Unreachable};
+    use Error::{Ids, NotReady, Protocol, Refused, Unreachable};
     let told = error.downcast_ref::<Error>();
-    !matches!(told, Some(Ids { .. } | Protocol { .. } | Refused { .. } | Unreachable { .. }))
+    !matches!(
+        told,
+        Some(Ids { .. } | NotReady { .. } | Protocol { .. } | Refused { .. } | Unreachable { .. })
+    )
 }
 
 /// The code for an error.
@@ -74,7 +77,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         return UNREACHABLE;
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Unreachable { .. }) => UNREACHABLE,
+        Some(Error::Unreachable { .. } | Error::NotReady { .. }) => UNREACHABLE,
         Some(Error::Refused { .. } | Error::Ids { .. }) => REFUSED,
         Some(Error::Config { .. } | Error::Address(_) | Error::File { .. } | Error::WrongType { .. }) => {
             CONFIGURATION

@@ -66,7 +66,8 @@ impl Parts {
             group: names.group.clone(),
             deletes: spill_key.is_some(),
         });
-        let lane_to = |stream: &String, option, maxlen, size, acknowledges, at: usize| {
+        let key = |stream: &str, at: usize| beside(stream, &format!("lane:{process}:{at}"));
+        let lane_to = |stream: &String, option, maxlen, size, acknowledges| {
             let target = Target {
                 server: server.of(stream),
                 stream: stream.clone(),
@@ -77,16 +78,15 @@ impl Parts {
                 counts: shared.counts.clone(),
                 acknowledges,
             };
-            StreamLane::new(target, config.commit, beside(stream, &format!("lane:{process}:{at}")))
+            StreamLane::new(target, config.commit, key(stream, 0))
         };
-        let lane = |stream, option, maxlen, at| {
-            lane_to(stream, option, maxlen, Size::Small, acknowledges.clone(), at)
-        };
-        let output = |at| lane(&config.output, "output", config.maxlen, at);
-        let first_lane = output(0);
-        let second_lane = (config.consumers > 1).then(|| output(1));
-        let rejected = lane(&config.rejected, "rejected", None, 0);
-        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None, 0));
+        let lane =
+            |stream, option, maxlen| lane_to(stream, option, maxlen, Size::Small, acknowledges.clone());
+        let first_lane = lane(&config.output, "output", config.maxlen);
+        let second_lane =
+            (config.consumers > 1).then(|| first_lane.another(config.commit, key(&config.output, 1)));
+        let rejected = lane(&config.rejected, "rejected", None);
+        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
         let about = About {
             source: match config.source {
                 SourceKind::PubSub => "pubsub".to_owned(),
@@ -149,23 +149,7 @@ impl Parts {
         answered(preflight::check(&mut nodes, config)).await?;
         self.registering = true;
         self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
-        let lanes = [
-            Some(&mut self.first_lane),
-            self.second_lane.as_mut(),
-            Some(&mut self.rejected),
-            self.spill.as_mut(),
-        ];
-        for lane in lanes.into_iter().flatten() {
-            if let Err(setback) = lane.rehearse().await {
-                match setback {
-                    Setback::Final(error) => return Err(Setback::Final(error)),
-                    // It takes no records now. Messages can be received and wait.
-                    Setback::Passing(cause) => {
-                        tracing::warn!("{} takes no records now: {cause}", lane.stream())
-                    }
-                }
-            }
-        }
+        self.rehearse().await?;
         answered(preflight::warn(&mut nodes, config)).await?;
         match config.source {
             SourceKind::Stream => {
@@ -186,6 +170,26 @@ impl Parts {
                 Ok(Sources { input: AnySource::PubSub(Box::new(source)), drain })
             }
         }
+    }
+
+    /// Has the server look at the commits of all lanes.
+    async fn rehearse(&mut self) -> Result<(), Setback> {
+        let lanes = [
+            Some(&mut self.first_lane),
+            self.second_lane.as_mut(),
+            Some(&mut self.rejected),
+            self.spill.as_mut(),
+        ];
+        for lane in lanes.into_iter().flatten() {
+            if let Err(setback) = lane.rehearse().await {
+                match setback {
+                    Setback::Final(error) => return Err(Setback::Final(error)),
+                    // It takes no records now. Messages can be received, and wait.
+                    Setback::Passing(cause) => lane.cannot_append(&cause),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Joins the group of the stream that there is a steward for.

@@ -13,9 +13,16 @@ pub(crate) struct Backoff(ExponentialBackoff);
 impl Backoff {
     const LONGEST: Duration = Duration::from_secs(2);
     const AMONG_SEVERAL: Duration = Duration::from_millis(100);
+    const AT_THE_START: Duration = Duration::from_millis(500);
 
+    #[cfg(test)]
     pub(crate) fn new() -> Self {
         Self::up_to(Self::LONGEST)
+    }
+
+    /// For the start, which somebody waits for.
+    pub(crate) fn at_the_start() -> Self {
+        Self::up_to(Self::AT_THE_START)
     }
 
     /// For connections to this server. Where another node may take over at any moment, the wait stays short.

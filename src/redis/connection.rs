@@ -1,5 +1,6 @@
 //! A connection that we speak RESP2 on ourselves: one for each lane, and the subscriber's before it subscribes.
 
+mod hello;
 mod route;
 mod sentinels;
 
@@ -11,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use self::hello::{Greeting, hello, refused};
 pub(crate) use self::route::{answers_no_more, explore, locate, refresh};
 pub(crate) use self::sentinels::listen;
 use super::cluster::Node;
@@ -55,14 +57,11 @@ impl Connection {
             resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
         }
         connection.send(&out).await?;
-        connection.greeting = connection.expect_as(server, "HELLO", "", Greeting::read).await?;
-        if connection.greeting.is_sentinel {
-            let problem = format!(
-                "{address} is a sentinel, no server; to work at the primary that it watches, write \
-                 redis+sentinel://HOST:PORT/SERVICE"
-            );
-            return Err(Setback::Final(Error::Config { option: "url", problem }));
-        }
+        connection.greeting = match connection.receive(|reply| Greeting::read(&reply)).await? {
+            Ok(greeting) => greeting,
+            Err(answer) => return Err(refused(server, &answer)),
+        };
+        connection.greeting.check(address).map_err(Setback::Final)?;
         server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Setback::Passing)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
@@ -155,20 +154,9 @@ impl Connection {
         what: &'static str,
         needs: &str,
     ) -> Result<(), Setback> {
-        self.expect_as(server, what, needs, |_| ()).await
-    }
-
-    /// The same, with a look at it.
-    async fn expect_as<T>(
-        &mut self,
-        server: &Server,
-        what: &'static str,
-        needs: &str,
-        look: impl Fn(&Reply<'_>) -> T,
-    ) -> Result<T, Setback> {
-        match self.receive(|reply| reply.error().map_or_else(|| Ok(look(&reply)), Err)).await? {
-            Ok(seen) => Ok(seen),
-            Err(answer) => match server.setback(what, needs, &answer) {
+        match self.receive(|reply| reply.error()).await? {
+            None => Ok(()),
+            Some(answer) => match server.setback(what, needs, &answer) {
                 Setback::Passing(answer) if Kind::of(&answer) == Kind::Unknown => {
                     let address = server.address().to_string();
                     Err(Setback::Final(Error::Protocol { address, what, answer }))
@@ -181,48 +169,6 @@ impl Connection {
     /// The socket, and what was read from it and not yet looked at.
     pub(crate) fn into_parts(self) -> (Box<dyn Socket>, BytesMut) {
         (self.socket, self.input)
-    }
-}
-
-/// Writes the handshake. `HELLO` needs no permission, so it works for a user with the least rule.
-fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) {
-    let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
-    if let Some((user, password)) = login {
-        hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
-    }
-    hello.extend([&b"SETNAME"[..], name.as_bytes()]);
-    resp::command(out, &hello);
-}
-
-/// What the answer to a `HELLO` says.
-#[derive(Default)]
-struct Greeting {
-    /// The connection's; none has 0.
-    id: u64,
-    /// The server's.
-    role: Vec<u8>,
-    /// Whether it is a node of a cluster.
-    is_clustered: bool,
-    /// Whether it is no server at all.
-    is_sentinel: bool,
-}
-
-impl Greeting {
-    fn read(hello: &Reply<'_>) -> Self {
-        let mut greeting = Self::default();
-        let Reply::Array(Some(pairs)) = hello else { return greeting };
-        for pair in pairs.chunks_exact(2) {
-            match pair {
-                [Reply::Bulk(Some(b"id")), Reply::Int(id)] => greeting.id = u64::try_from(*id).unwrap_or(0),
-                [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(role))] => greeting.role = role.to_vec(),
-                [Reply::Bulk(Some(b"mode")), Reply::Bulk(Some(mode))] => {
-                    greeting.is_clustered = *mode == b"cluster";
-                    greeting.is_sentinel = *mode == b"sentinel";
-                }
-                _ => {}
-            }
-        }
-        greeting
     }
 }
 

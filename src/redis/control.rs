@@ -10,6 +10,7 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, from_
 use super::cluster::Node;
 use super::connection::locate;
 use super::ids::{Connect, IdsError};
+use super::link::Link;
 use super::server::Server;
 use super::setback::{Kind, Setback};
 use crate::error::Error;
@@ -51,7 +52,7 @@ impl Control {
 
 impl Control {
     /// Opens a connection to this node, or to the very address.
-    pub(crate) async fn open(&self, node: Option<&Node>) -> Result<MultiplexedConnection, RedisError> {
+    pub(crate) async fn open(&self, node: Option<&Node>) -> Result<Link, RedisError> {
         let address = self.0.address();
         let mut info =
             RedisConnectionInfo::default().set_skip_set_lib_name().set_db(i64::from(address.database()));
@@ -72,13 +73,12 @@ impl Control {
         info: &RedisConnectionInfo,
         config: AsyncConnectionConfig,
         node: Option<&Node>,
-    ) -> Result<MultiplexedConnection, RedisError> {
+    ) -> Result<Link, RedisError> {
         let socket = self.0.socket(node).await?;
-        let (mut connection, driver) = MultiplexedConnection::new_with_config(info, socket, config).await?;
+        let (connection, driver) = MultiplexedConnection::new_with_config(info, socket, config).await?;
         let (server, at) = (self.0.clone(), node.cloned());
-        tokio::spawn(async move {
-            // Ends with the last clone of the connection, or when its server was replaced: then whoever asks next opens
-            // another.
+        let mut link = Link::new(connection, async move {
+            // Ends when its server was replaced, too: then whoever asks next opens another.
             tokio::select! {
                 () = driver => {}
                 () = server.replaced(at.as_ref()) => {}
@@ -86,16 +86,16 @@ impl Control {
         });
         if self.0.service().is_some() {
             // Needs no permission, unlike ROLE.
-            let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(&mut connection).await?;
+            let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(&mut *link).await?;
             let role = hello.get("role").cloned().map_or(Ok(Vec::new()), from_redis_value)?;
             self.0.must_be_primary(node, &role).map_err(io::Error::other)?;
         }
-        Ok(connection)
+        Ok(link)
     }
 }
 
 impl Connect for Control {
-    async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(&mut self) -> Result<Link, RedisError> {
         let node = locate(&self.0).await.map_err(unlocated)?;
         self.open(node.as_ref()).await
     }
@@ -114,7 +114,7 @@ fn unlocated(setback: Setback) -> RedisError {
 }
 
 /// A connection, or what kept us from having one.
-pub(crate) async fn connected(control: &mut Control) -> Result<MultiplexedConnection, Setback> {
+pub(crate) async fn connected(control: &mut Control) -> Result<Link, Setback> {
     // What waiting does not mend is an error of the client crate no more, once it has come through there.
     locate(&control.0).await?;
     control.connect().await.map_err(|error| control.setback("the connection", "+select", &error))

@@ -9,13 +9,14 @@ use redis::aio::MultiplexedConnection;
 use super::cluster::Node;
 use super::connection::locate;
 use super::control::{Control, connected};
+use super::link::Link;
 use super::server::Server;
 use super::setback::Setback;
 
 /// The connections that are open. They end with this.
 pub(crate) struct Nodes {
     server: Arc<Server>,
-    connections: HashMap<Option<Node>, MultiplexedConnection>,
+    connections: HashMap<Option<Node>, Link>,
 }
 
 impl Nodes {

@@ -1,37 +1,42 @@
-//! What a server gets at the start: a few seconds to come up.
+//! What a server gets at the start: some time to come up.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backoff::Backoff;
+use super::outage::Outage;
 use super::server::{self, Server};
-use super::setback::Setback;
+use super::setback::{Setback, passes_soon};
 use crate::error::Error;
 
-/// How long a server may refuse connections, or be loading, when something starts.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server may be away when something starts.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long it may answer that it cannot serve yet: that it loads its data, or is short of something.
+const NOT_READY: Duration = Duration::from_secs(60);
 
 /// Tries until it works, or until the server had its time.
 ///
 /// # Errors
-/// What waiting does not mend, or [`Error::Unreachable`] with what the last attempt ended with.
+/// What waiting does not mend; [`Error::Unreachable`] or [`Error::NotReady`] with what the last attempt ended with.
 pub(crate) async fn patiently<T>(
     server: &Server,
     mut attempt: impl AsyncFnMut() -> Result<T, Setback>,
 ) -> Result<T, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut backoff = Backoff::new();
+    let started = Instant::now();
+    let mut backoff = Backoff::at_the_start();
+    let outage = Outage::new(format!("cannot start yet at {}", server.address()));
     loop {
         let cause = match attempt().await {
             Ok(done) => return Ok(done),
             Err(Setback::Final(error)) => return Err(error),
             Err(Setback::Passing(cause)) => cause,
         };
+        let deadline = started + if passes_soon(&cause) { NOT_READY } else { AWAY };
         if Instant::now() >= deadline {
-            return Err(server.unreachable(cause));
+            return Err(server.unavailable(cause));
         }
-        tracing::debug!("not yet: {cause}");
+        outage.failed(&cause);
         // The last attempt is made when the time is over, and not a long wait later.
         let _ = timeout_at(deadline, backoff.wait()).await;
     }

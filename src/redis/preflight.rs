@@ -48,8 +48,12 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setb
             return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
         }
     }
+    if let Some(names) = &registry {
+        let (control, connection) = nodes.at(&names.input).await?;
+        rehearse_reading(&control, connection, names).await?;
+    }
     let (control, connection) = nodes.at(&config.ids_key).await?;
-    rehearse_leaving(&control, connection, &config.ids_key).await
+    rehearse_leaving(&control, connection, config).await
 }
 
 fn refused(option: &'static str, problem: String) -> Setback {
@@ -100,31 +104,73 @@ fn check_slots(config: &Config) -> Result<(), Setback> {
     }
 }
 
-/// Has the server look at what a stop will need, without doing it: it is only then that its refusal would show,
-/// and leave ids behind.
+/// Has the server look at what is needed later, without doing it: it is only then that its refusal would show.
+///
+/// A stop that cannot take its ids back leaves them behind.
 async fn rehearse_leaving(
     control: &Control,
     connection: &mut MultiplexedConnection,
-    ids_key: &str,
+    config: &Config,
 ) -> Result<(), Setback> {
-    let names = Names::new(ids_key);
+    let names = Names::new(&config.ids_key);
     let held = names.held_by(Uuid::nil());
-    let leaving =
-        [("LREM", &names.ids), ("SPOP", &held), ("ZREM", &names.leases), ("HDEL", &names.processes)];
+    let mut needs =
+        format!("+multi +discard +lrem +spop +zrem +hdel ~{} ~{}", names.ids, beside(&names.ids, "*"));
+    let mut commands = vec![
+        vec!["LREM", &names.ids, "1", "nobody"],
+        vec!["SPOP", &held],
+        vec!["ZREM", &names.leases, "nobody"],
+        vec!["HDEL", &names.processes, "nobody"],
+    ];
+    if config.source == SourceKind::PubSub {
+        needs += " +unsubscribe";
+        commands.push(vec!["UNSUBSCRIBE", &config.input]);
+    }
+    rehearse(control, connection, "what a stop needs", &needs, &commands).await
+}
+
+/// The same of what the readers of a stream do for each other, when one has died.
+async fn rehearse_reading(
+    control: &Control,
+    connection: &mut MultiplexedConnection,
+    names: &registry::Names,
+) -> Result<(), Setback> {
+    let registry::Names { input, group, leases, .. } = names;
+    let permit = names.permit(Uuid::nil());
+    let commands = [
+        vec!["XPENDING", input, group],
+        vec!["XCLAIM", input, group, "nobody", "0", "0-1"],
+        vec!["XACK", input, group, "0-1"],
+        vec!["XRANGE", input, "-", "+", "COUNT", "1"],
+        vec!["XLEN", input],
+        vec!["XGROUP", "DELCONSUMER", input, group, "nobody"],
+        vec!["XREADGROUP", "GROUP", group, "nobody", "COUNT", "1", "STREAMS", input, ">"],
+        vec!["ZSCORE", leases, "nobody"],
+        vec!["ZRANGE", leases, "0", "0"],
+        vec!["ZREM", leases, "nobody"],
+        vec!["EXISTS", &permit],
+        vec!["UNLINK", &permit],
+    ];
+    let needs: Vec<_> = commands.iter().map(|command| format!("+{}", command[0].to_lowercase())).collect();
+    let needs = format!("+multi +discard {} ~{input} ~{}", needs.join(" "), beside(input, "*"));
+    rehearse(control, connection, &format!("reading {input} together with others"), &needs, &commands).await
+}
+
+async fn rehearse(
+    control: &Control,
+    connection: &mut MultiplexedConnection,
+    what: &str,
+    needs: &str,
+    commands: &[Vec<&str>],
+) -> Result<(), Setback> {
     let mut rehearsal = pipe();
     rehearsal.cmd("MULTI").ignore();
-    for (name, key) in leaving {
-        rehearsal.cmd(name).arg(key).ignore();
-        match name {
-            "LREM" => rehearsal.arg(1).arg("nobody"),
-            "SPOP" => &mut rehearsal,
-            _ => rehearsal.arg("nobody"),
-        };
+    for command in commands {
+        rehearsal.cmd(command[0]).arg(&command[1..]).ignore();
     }
     rehearsal.cmd("DISCARD").ignore();
     let Err(error) = rehearsal.exec_async(connection).await else { return Ok(()) };
-    let needs = format!("+multi +discard +lrem +spop +zrem +hdel ~{} ~{}", names.ids, beside(ids_key, "*"));
-    match control.setback("what a stop needs", &needs, &error) {
+    match control.setback(what, needs, &error) {
         Setback::Final(error) => Err(Setback::Final(error)),
         // A server that is out of memory looks at nothing in a transaction. A stop needs none.
         Setback::Passing(_) => Ok(()),

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     WrongType,
     /// The server is a node of a cluster, and says that a key is elsewhere.
     Cluster,
+    /// The server does not have a command: it was renamed, or removed.
+    Missing,
     /// It passes: the codes of a server that cannot serve now.
     Weather,
     /// Anything else. No such answer is expected from a server that we can work with.
@@ -47,9 +49,19 @@ impl Kind {
             // Of what a script runs, Redis 7.0 and Valkey say it so.
             _ if answer.contains("The user executing the script can't") => Self::Refusal,
             _ if answer.contains("ACL failure in script") => Self::Refusal,
+            _ if answer.contains("unknown command") => Self::Missing,
+            _ if answer.contains("Unknown Redis command called from script") => Self::Missing,
+            _ if answer.contains("Unknown command called from script") => Self::Missing,
             _ => Self::Unknown,
         }
     }
+}
+
+/// Whether this is a server that answers, and that will serve when it has loaded its data, has memory again, or what else
+/// it is short of. A replica or a broken cluster may stay one.
+pub(crate) fn passes_soon(answer: &str) -> bool {
+    let code = answer.split_whitespace().next().unwrap_or_default();
+    matches!(code, "LOADING" | "BUSY" | "OOM" | "MISCONF") || answer.contains("max number of clients")
 }
 
 impl From<io::Error> for Setback {
@@ -82,7 +94,10 @@ mod tests {
         assert_eq!(Kind::of(&format!("{exec}: NOPERM this user has no permissions")), Kind::Refusal);
         assert_eq!(Kind::of(&format!("{exec}: OOM command not allowed")), Kind::Weather);
         assert_eq!(Kind::of(&format!("{exec} previous errors.")), Kind::Weather);
-        assert_eq!(Kind::of("ERR unknown command 'HELLO'"), Kind::Unknown);
+        assert_eq!(Kind::of("ERR unknown command 'XADD', with args beginning with: 's'"), Kind::Missing);
+        let in_a_script = "ERR Unknown Redis command called from script script: 6fb8, on @user_script:1.";
+        assert_eq!(Kind::of(in_a_script), Kind::Missing);
+        assert_eq!(Kind::of("ERR syntax error"), Kind::Unknown);
         assert_eq!(Kind::of(""), Kind::Unknown);
     }
 }

@@ -1,5 +1,6 @@
 //! A lane of the output: commits to one stream of a Redis server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -13,12 +14,15 @@ use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
 use crate::redis::connection::answers_no_more;
+use crate::redis::outage::Outage;
 use crate::redis::setback::Setback;
 
 /// A lane on a connection of its own.
 pub(crate) struct StreamLane {
     target: Target,
     way: Way,
+    /// Attempts at a commit that fail.
+    outage: Arc<Outage>,
 }
 
 /// How long a lane that stops looks for a server that has its commits, when its own one is away.
@@ -34,15 +38,26 @@ enum Way {
     Pipeline(Box<Pipeline>),
 }
 
+impl Way {
+    fn new(commit: Commit, key: String) -> Self {
+        match commit {
+            Commit::Atomic => Self::Transaction(Box::new(Transaction::new(key))),
+            Commit::AtLeastOnce => Self::Pipeline(Box::default()),
+        }
+    }
+}
+
 impl StreamLane {
     /// A lane that keeps what it must know of its commits at `key`. It connects at its first commit, or when it
     /// is rehearsed.
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
-        let way = match commit {
-            Commit::Atomic => Way::Transaction(Box::new(Transaction::new(key))),
-            Commit::AtLeastOnce => Way::Pipeline(Box::default()),
-        };
-        Self { target, way }
+        let outage = Arc::new(Outage::new(format!("cannot append to {}", target.stream)));
+        Self { target, way: Way::new(commit, key), outage }
+    }
+
+    /// A second lane to the same stream. What keeps both from appending is told once.
+    pub(crate) fn another(&self, commit: Commit, key: String) -> Self {
+        Self { target: self.target.clone(), way: Way::new(commit, key), outage: self.outage.clone() }
     }
 
     /// The key of its own that it keeps in Redis, if it has one.
@@ -65,6 +80,11 @@ impl StreamLane {
             Way::Transaction(transaction) => transaction.rehearse(&self.target).await,
             Way::Pipeline(pipeline) => pipeline.rehearse(&self.target).await,
         }
+    }
+
+    /// Says that nothing can be appended for now; the lane tries again with each commit.
+    pub(crate) fn cannot_append(&self, cause: &str) {
+        self.outage.failed(cause);
     }
 
     /// Takes up the next commit: makes of it what goes over the wire.
@@ -146,12 +166,12 @@ impl Lane for StreamLane {
     async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
         self.begin(records);
         let mut backoff = Backoff::at(&self.target.server);
-        let (mut failures, mut told) = (0, None);
+        let mut failures = 0;
         loop {
             let why = match self.attempt(records).await {
                 Ok(Made::Yes) => {
-                    if told.is_some() {
-                        tracing::info!("{} takes records again", self.stream());
+                    if let Some(over) = self.outage.over().filter(|over| over.is_told) {
+                        tracing::info!("appending to {} again after {:.1?}", self.stream(), over.lasted);
                     }
                     return Ok(Settled::Committed);
                 }
@@ -164,15 +184,7 @@ impl Lane for StreamLane {
             failures += 1;
             // At once the first time: a server closes connections that were idle, and that is no trouble.
             if failures > 1 {
-                // Once for each kind of trouble.
-                let code = why.split(' ').next().map(str::to_owned);
-                if told != code {
-                    told = code;
-                    tracing::warn!(
-                        "{} takes no records now ({why}); trying again until it does",
-                        self.stream()
-                    );
-                }
+                self.outage.failed(&why);
                 backoff.wait().await;
             }
         }

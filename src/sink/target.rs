@@ -284,7 +284,7 @@ impl Target {
                 option: self.option,
             }),
             Kind::Unknown => Setback::Final(self.nonsense(answer)),
-            Kind::Refusal | Kind::Weather | Kind::Cluster => {
+            Kind::Refusal | Kind::Missing | Kind::Weather | Kind::Cluster => {
                 self.server.setback(&format!("a commit to {}", self.stream), needs, answer)
             }
         }

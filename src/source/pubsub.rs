@@ -15,6 +15,7 @@ use crate::intake::Intake;
 use crate::redis::backoff::Backoff;
 use crate::redis::channel::Channel;
 use crate::redis::frames::Event;
+use crate::redis::outage::Outage;
 use crate::redis::resp::FrameError;
 use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::setback::{Kind, Setback};
@@ -55,8 +56,18 @@ impl Source for PubSub {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
         let Self { server, channel, max_payload, subscription } = self;
         let now = Instant::now();
-        let mut reader =
-            Reader { server, channel, max_payload, subscription, intake, stop, heard: now, ask_at: now };
+        let outage = subscribing(&channel);
+        let mut reader = Reader {
+            server,
+            channel,
+            max_payload,
+            subscription,
+            outage,
+            intake,
+            stop,
+            heard: now,
+            ask_at: now,
+        };
         loop {
             let (cause, since) = match reader.listen().await {
                 Heard::Stop => break reader.leave().await,
@@ -83,6 +94,8 @@ struct Reader {
     channel: Channel,
     max_payload: usize,
     subscription: Subscription,
+    /// Attempts to subscribe again that fail.
+    outage: Outage,
     intake: Intake,
     stop: CancellationToken,
     /// When the last byte was heard. Silence counts from here.
@@ -157,17 +170,21 @@ impl Reader {
     /// Subscribes again, and reports the gap since then. `false` when the group stops before that.
     async fn reconnect(&mut self, cause: String, since: Instant) -> Result<bool, Error> {
         tracing::warn!(
-            "{}: {cause}; connecting again, and what is published meanwhile does not reach us",
+            "{}: {cause}; reconnecting: messages published until then are lost",
             self.channel.name
         );
         let connected = tokio::select! {
-            subscription = connect(&self.server, &self.channel, self.max_payload) => Some(subscription),
+            subscription = connect(&self.server, &self.channel, self.max_payload, &self.outage) => Some(subscription),
             () = self.stop.cancelled() => None,
         };
         let lasted = since.elapsed();
         let cause = match &connected {
             Some(Ok(next)) if cause != self.server.why_left() => self.explained(cause, next),
             _ => cause,
+        };
+        let cause = match self.outage.over() {
+            Some(over) => format!("{cause}; reconnecting failed: {}", over.cause),
+            None => cause,
         };
         self.intake.gap(&self.channel.name, cause, lasted);
         let Some(subscription) = connected.transpose()? else { return Ok(false) };
@@ -309,14 +326,24 @@ fn nonsense(error: &FrameError) -> String {
     format!("the connection made no sense any more ({error})")
 }
 
+/// The attempts to subscribe.
+fn subscribing(channel: &Channel) -> Outage {
+    Outage::new(format!("cannot subscribe to {}", channel.name))
+}
+
 /// Connects and subscribes, for as long as it takes.
-async fn connect(server: &Server, channel: &Channel, max_payload: usize) -> Result<Subscription, Error> {
+async fn connect(
+    server: &Server,
+    channel: &Channel,
+    max_payload: usize,
+    outage: &Outage,
+) -> Result<Subscription, Error> {
     let mut backoff = Backoff::at(server);
     loop {
         match Subscription::open(server, channel, max_payload).await {
             Ok(subscription) => return Ok(subscription),
             Err(Setback::Final(error)) => return Err(error),
-            Err(Setback::Passing(cause)) => tracing::debug!("cannot subscribe yet: {cause}"),
+            Err(Setback::Passing(cause)) => outage.failed(&cause),
         }
         backoff.wait().await;
     }

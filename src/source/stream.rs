@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::{self, Origin};
 use crate::redis::backoff::Backoff;
+use crate::redis::outage::Outage;
 use crate::redis::registry::{Entries, Former, Reader, Registry, Unread};
 use crate::redis::setback::Setback;
 use crate::tenure::{Tenure, WENT_BACK};
@@ -78,6 +79,7 @@ impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
         let Self { reader, registry, estate, begin, origin, stream, channel, trims } = self;
         let tenure = estate.tenure();
+        let outage = Outage::new(format!("cannot read {stream}"));
         let mut reading = Reading {
             reader,
             registry,
@@ -90,6 +92,7 @@ impl Source for Stream {
             stop: stop.clone(),
             flow: Flow::new(),
             trouble: None,
+            outage,
             trimmed: Trimmed::new(trims),
             life: Life::new(tenure),
         };
@@ -115,6 +118,8 @@ struct Reading {
     flow: Flow,
     /// While nothing can be read: how long to wait before the next attempt.
     trouble: Option<Backoff>,
+    /// Attempts to read that fail.
+    outage: Outage,
     trimmed: Trimmed,
     life: Life,
 }
@@ -232,10 +237,13 @@ impl Reading {
 
     /// Waits before the next attempt. Nothing is lost meanwhile: what is not read stays where it is.
     async fn put_up_with(&mut self, cause: &str) {
-        if self.trouble.is_none() {
-            tracing::warn!("{} cannot be read now ({cause}); trying again until it can", self.stream);
-        }
-        let backoff = self.trouble.get_or_insert_with(|| Backoff::at(self.reader.server()));
+        let Some(backoff) = &mut self.trouble else {
+            // At once the first time: a server closes connections that were idle, and that is no trouble.
+            tracing::debug!("the connection that reads {} has ended: {cause}", self.stream);
+            self.trouble = Some(Backoff::at(self.reader.server()));
+            return;
+        };
+        self.outage.failed(cause);
         let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 
@@ -282,8 +290,9 @@ impl Reading {
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
-        if self.trouble.take().is_some() {
-            tracing::info!("{} is read again", self.stream);
+        self.trouble = None;
+        if let Some(over) = self.outage.over().filter(|over| over.is_told) {
+            tracing::info!("reading {} again after {:.1?}", self.stream, over.lasted);
         }
         if figures.last_delivered < self.life.last {
             // What was handed to us since is handed out once more: here it has to be dropped.

@@ -46,7 +46,7 @@ fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> 
             needed: "stream",
             option: "channel",
         },
-        _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING")) => Error::Unreachable {
+        _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING")) => Error::NotReady {
             address,
             cause: format!("{answer} (for {name})"),
             try_next: "see which nodes are missing with redis-cli --cluster check and the address of one"

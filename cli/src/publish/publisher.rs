@@ -327,7 +327,8 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
     fn is_patient(&mut self, name: usize, error: &Error) -> bool {
         let (first, now) = (self.lines.first(name), Instant::now());
         let since = first.map(|message| *message.stuck.get_or_insert(now));
-        matches!(error, Error::Unreachable { .. }) && since.is_none_or(|since| now - since < STUCK_FOR)
+        matches!(error, Error::Unreachable { .. } | Error::NotReady { .. })
+            && since.is_none_or(|since| now - since < STUCK_FOR)
     }
 
     /// Waits for the replies that are missing, and `sends` what waits in lines: for a while, and not once a stop is

@@ -40,7 +40,7 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
     match told(&mut connection, None, asked).await? {
         Ok(told) => server.explored(Ok(Cluster::new(told))),
         // Whoever may not ask is told so when a key turns out to be elsewhere.
-        Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Refusal) => {
+        Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Missing | Kind::Refusal) => {
             server.explored(Err(answer))
         }
         Err(answer) => return Err(Setback::Passing(answer)),

@@ -7,6 +7,7 @@ use redis::{ErrorKind, RedisError};
 use thiserror::Error;
 
 use super::{list, scripts};
+use crate::redis::setback::Kind;
 use crate::slot::beside;
 
 /// An error of the ids. Texts name the list of ids by its key.
@@ -33,13 +34,11 @@ pub(crate) enum IdsError {
     WrongType { key: String, source: RedisError },
 
     /// Away, LOADING, BUSY, READONLY, …: worth another try.
-    #[error("the consumers' ids in `{key}` could not be kept: {source}; it is tried again")]
+    #[error("the consumer ids in `{key}`: {source}")]
     Away { key: String, source: RedisError },
 
     /// The server did not answer in time: worth another try.
-    #[error(
-        "the consumers' ids in `{key}` could not be kept: no answer within {waited:?}; it is tried again"
-    )]
+    #[error("the consumer ids in `{key}`: no answer within {waited:.1?}")]
     Silent { key: String, waited: Duration },
 }
 
@@ -101,7 +100,19 @@ impl IdsError {
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::WrongType { .. } => true,
-            Self::Away { .. } | Self::Silent { .. } => false,
+            // A command that was renamed away does not come back by itself.
+            Self::Away { source, .. } => Kind::of(&source.to_string()) == Kind::Missing,
+            Self::Silent { .. } => false,
+        }
+    }
+
+    /// What happened, without what it happened to.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Refused { source, .. } | Self::WrongType { source, .. } | Self::Away { source, .. } => {
+                source.to_string()
+            }
+            Self::Silent { waited, .. } => format!("no answer within {waited:.1?}"),
         }
     }
 

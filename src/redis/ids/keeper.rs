@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::scripts::{CHUNK, Verdict};
 use super::{Connect, IdsError, Membership, SameWork};
+use crate::redis::outage::Outage;
 
 /// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
 const MET_AT_MOST: usize = 10_000;
@@ -20,7 +21,8 @@ impl<C: Connect> Membership<C> {
 
     async fn keep_on(&mut self) -> Result<(), IdsError> {
         let mut next = self.timing.first_renewal(Instant::now());
-        let mut trouble_since: Option<Instant> = None;
+        let outage =
+            Outage::new(format!("could not renew the lease of the consumer ids in {}", self.names.ids));
         let mut has_moved = false;
         loop {
             sleep_until(next).await;
@@ -28,8 +30,12 @@ impl<C: Connect> Membership<C> {
             match self.renew().await {
                 Ok(()) => {
                     has_moved = false;
-                    if let Some(since) = trouble_since.take() {
-                        tracing::info!(key = self.names.ids, after = ?since.elapsed(), "ids are kept again");
+                    if let Some(over) = outage.over().filter(|over| over.is_told) {
+                        tracing::info!(
+                            "renewed the lease of the consumer ids in {} again after {:.1?}",
+                            self.names.ids,
+                            over.lasted
+                        );
                     }
                     next = started + self.timing.interval();
                 }
@@ -41,10 +47,7 @@ impl<C: Connect> Membership<C> {
                     next = Instant::now();
                 }
                 Err(error) => {
-                    if trouble_since.is_none() {
-                        tracing::warn!("{error}");
-                        trouble_since = Some(started);
-                    }
+                    outage.failed(&error.cause());
                     next = Instant::now() + self.timing.retry();
                 }
             }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, cmd};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use super::about::{About, SameWork};
 use super::scripts::{self, CHUNK, Kept, Verdict};
 use super::text::Text;
 use super::{Connect, IdsError, Names, Purpose};
+use crate::redis::link::Link;
 use crate::redis::timing::Timing;
 
 /// The ids of this process's consumers, and the lease that holds them.
@@ -21,7 +21,7 @@ use crate::redis::timing::Timing;
 pub(crate) struct Membership<C> {
     connector: C,
     /// The connection of the last command, until one fails.
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Link>,
     pub(super) names: Names,
     pub(super) process: Uuid,
     /// In the order of the list.
@@ -137,7 +137,7 @@ impl<C: Connect> Membership<C> {
                 Some(mut connector) => {
                     let deletion = async {
                         let mut connection = connector.connect().await?;
-                        cmd("UNLINK").arg(lane).query_async::<()>(&mut connection).await
+                        cmd("UNLINK").arg(lane).query_async::<()>(&mut *connection).await
                     };
                     let waited = self.timing.interval();
                     let silent = || IdsError::Silent { key: lane.to_owned(), waited };
@@ -184,11 +184,11 @@ impl<C: Connect> Membership<C> {
     async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, IdsError> {
         let waited = self.timing.interval();
         let answer = timeout(waited, async {
-            let connection = match &mut self.connection {
-                Some(connection) => connection,
+            let link = match &mut self.connection {
+                Some(link) if !link.is_closed() => link,
                 none => none.insert(self.connector.connect().await?),
             };
-            command.query_async(connection).await
+            command.query_async(&mut **link).await
         })
         .await;
         let key = &self.names.ids;

@@ -25,7 +25,6 @@ mod scripts;
 mod text;
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
 
 pub(crate) use about::About;
 use about::SameWork;
@@ -36,11 +35,13 @@ pub(crate) use list::{clear, list};
 pub(crate) use membership::Membership;
 pub(crate) use names::Names;
 
-/// Opens connections. It is asked for one at first, and again whenever a command on the last one failed.
+use super::link::Link;
+
+/// Opens connections. It is asked for one at first, and again whenever the last one was closed or a command on it failed.
 ///
 /// The future may be dropped before it is done.
 pub(crate) trait Connect {
-    fn connect(&mut self) -> impl Future<Output = Result<MultiplexedConnection, RedisError>> + Send;
+    fn connect(&mut self) -> impl Future<Output = Result<Link, RedisError>> + Send;
 
     /// The one that connects to whoever serves this key, where that may be somebody else: in a cluster.
     fn elsewhere(&self, key: &str) -> Option<Self>

@@ -22,7 +22,6 @@ mod scripts;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -37,6 +36,7 @@ use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::control::{Control, connected};
+use crate::redis::link::Link;
 use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
 use crate::tenure::{Attempt, Tenure};
@@ -44,7 +44,7 @@ use crate::tenure::{Attempt, Tenure};
 /// The desk of one process at the group's keys: one connection, one call at a time.
 pub(crate) struct Registry {
     control: Control,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Link>,
     pub(crate) names: Names,
     /// No call is waited for longer.
     patience: Duration,
@@ -293,11 +293,11 @@ impl Registry {
     /// Runs a command, on a new connection if the last one failed.
     async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Setback> {
         let answer = timeout(self.patience, async {
-            let connection = match &mut self.connection {
-                Some(connection) => connection,
+            let link = match &mut self.connection {
+                Some(link) if !link.is_closed() => link,
                 none => none.insert(connected(&mut self.control).await?),
             };
-            command.query_async(connection).await.map_err(|error| {
+            command.query_async(&mut **link).await.map_err(|error| {
                 let what = format!("to read {} through the group {}", self.names.input, self.names.group);
                 self.control.setback(&what, &self.needs(), &error)
             })
@@ -323,7 +323,7 @@ impl Registry {
             [(input, "stream", *option), (leases, "zset", self.names.option_of_leases())]
         {
             let mut ask = redis::cmd("TYPE");
-            let asked = ask.arg(key).query_async::<String>(connection);
+            let asked = ask.arg(key).query_async::<String>(&mut **connection);
             let found = timeout(self.patience, asked).await.ok().and_then(Result::ok);
             if let Some(found) = found.filter(|found| found != "none" && found != needed) {
                 return Setback::Final(Error::WrongType { key: key.clone(), found, needed, option });

@@ -30,8 +30,8 @@ impl Server {
         }
     }
 
-    /// An error for a server that could not be reached in time.
-    pub(crate) fn unreachable(&self, cause: String) -> Error {
+    /// An error for a server that could not be reached in time, or has answered all the time that it cannot serve yet.
+    pub(crate) fn unavailable(&self, cause: String) -> Error {
         let cause = match self.cluster().and_then(Cluster::unserved) {
             Some(slots) if cause.starts_with("CLUSTERDOWN") => {
                 format!("{cause}; no node has the slots {slots}")
@@ -43,14 +43,10 @@ impl Server {
                 .to_owned()
         } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
             "name the server's certificate authority with --tls-ca FILE".to_owned()
-        } else if cause.starts_with("READONLY") {
-            "this server is a read-only replica: connect to its primary".to_owned()
-        } else if cause.starts_with("LOADING") {
-            "the server is still loading its data: start the group again in a while".to_owned()
         } else if cause.starts_with("CLUSTERDOWN") {
             self.look_at_the_cluster()
         } else if Kind::of(&cause) == Kind::Weather {
-            "see to that at the server, then start the group again".to_owned()
+            what_is_missing(&cause).to_owned()
         } else if self.cluster().is_some() {
             self.look_at_the_cluster()
         } else {
@@ -74,7 +70,11 @@ impl Server {
                 }
             }
         };
-        Error::Unreachable { address: self.address().to_string(), cause, try_next }
+        let address = self.address().to_string();
+        match Kind::of(&cause) {
+            Kind::Weather => Error::NotReady { address, cause, try_next },
+            _ => Error::Unreachable { address, cause, try_next },
+        }
     }
 
     /// What to try where the address is right, and it is the cluster that lacks something.
@@ -99,6 +99,14 @@ impl Server {
                 try_next: self.what_to_grant(needs, answer),
             }),
             Kind::Cluster => self.elsewhere(what, answer),
+            Kind::Missing => Setback::Final(Error::Refused {
+                address: self.address().to_string(),
+                what: what.to_owned(),
+                // The arguments may be a whole script.
+                answer: answer.split(", with args").next().unwrap_or_default().to_owned(),
+                try_next: "look for rename-command in the server's configuration, and give the command its name back"
+                    .to_owned(),
+            }),
             Kind::Unknown
                 if answer.contains("DB index")
                     || answer.contains("SELECT is not allowed in cluster mode") =>
@@ -156,5 +164,21 @@ impl Server {
         } else {
             "give a password, in the URL or with --password-file".to_owned()
         }
+    }
+}
+
+/// What to do about a server that cannot serve yet.
+fn what_is_missing(answer: &str) -> &'static str {
+    match answer.split_whitespace().next().unwrap_or_default() {
+        "LOADING" => "it is still loading its data: start again in a while",
+        "READONLY" => "this server is a read-only replica: connect to its primary",
+        "OOM" => "raise its maxmemory or free memory, then start again",
+        "MISCONF" => "see why it cannot save to disk (redis-cli info persistence), then start again",
+        "BUSY" => "wait for the script that it runs, or end that with SCRIPT KILL, then start again",
+        "NOREPLICAS" => "connect as many replicas as its min-replicas-to-write wants, then start again",
+        _ if answer.contains("max number of clients") => {
+            "raise its maxclients or close connections, then start again"
+        }
+        _ => "see to that at the server, then start again",
     }
 }

@@ -171,6 +171,9 @@ impl Transaction {
             Kind::Unknown => Setback::Final(target.nonsense(answer)),
             _ => target.server.setback(&format!("{what} {}", self.key), &needs(target), answer),
         };
+        // Without an EXEC everything behind it is refused as well.
+        let missing = fence.as_ref().err().filter(|answer| Kind::of(answer) == Kind::Missing);
+        let refusal = refusal.or(missing.map(|answer| ("EXEC on", answer.clone())));
         if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
             return Err(refused(what, &answer));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Reader, SILENT, connect};
+use super::{Reader, SILENT, connect, subscribing};
 use crate::error::Error;
 use crate::redis::frames::Event;
 use crate::redis::subscription::Subscription;
@@ -32,7 +32,8 @@ impl Reader {
         tracing::debug!("nothing heard for {SILENT:?}; opening a second connection beside this one");
         self.server.doubt(self.subscription.node());
         let (server, channel, max_payload) = (self.server.clone(), self.channel.clone(), self.max_payload);
-        let mut second = pin!(connect(&server, &channel, max_payload));
+        let outage = subscribing(&channel);
+        let mut second = pin!(connect(&server, &channel, max_payload, &outage));
         let mut candidate: Option<Candidate> = None;
         loop {
             let (deadline, held) = match &candidate {

@@ -16,6 +16,7 @@ use crate::backlog::Backlog;
 use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
 use crate::error::Error;
+use crate::redis::outage::Outage;
 use crate::redis::registry::{Expelled, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
@@ -111,6 +112,7 @@ impl Steward {
     pub(crate) async fn run(&mut self) -> Error {
         let (mut look, mut sweep) = (Instant::now(), Instant::now());
         let mut renewal = Instant::now() + self.timing.interval();
+        let outage = Outage::new(format!("cannot maintain the group of {}", self.registry.names.input));
         loop {
             let next = look.min(sweep).min(renewal);
             let done = tokio::select! {
@@ -134,14 +136,9 @@ impl Steward {
                 Some(attempt) = self.attempts.recv() => self.count(attempt).await,
             };
             match done {
-                Ok(()) => {}
+                Ok(()) => drop(outage.over()),
                 Err(Setback::Final(error)) => return error,
-                Err(Setback::Passing(cause)) => {
-                    tracing::debug!(
-                        "the group of {} cannot be looked after: {cause}",
-                        self.registry.names.input
-                    );
-                }
+                Err(Setback::Passing(cause)) => outage.failed(&cause),
             }
         }
     }
@@ -194,6 +191,7 @@ impl Steward {
     async fn begin_anew(&mut self) -> Result<(), Setback> {
         let former = self.tenure.process;
         let mut backoff = self.registry.backoff();
+        let outage = Outage::new(format!("cannot join the group of {} again", self.registry.names.input));
         loop {
             let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
@@ -203,7 +201,7 @@ impl Steward {
             match begun {
                 Ok(()) => break,
                 Err(Setback::Final(error)) => return Err(Setback::Final(error)),
-                Err(Setback::Passing(cause)) => tracing::debug!("cannot begin anew yet: {cause}"),
+                Err(Setback::Passing(cause)) => outage.failed(&cause),
             }
             backoff.wait().await;
         }

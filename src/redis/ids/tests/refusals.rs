@@ -63,7 +63,7 @@ async fn who_lists_or_clears_is_told_what_to_grant_for_that_and_it_is_enough() {
     };
     for command in LISTING {
         server.run::<()>(&rule(&LISTING, command)).await;
-        let mut connection = server.client_of("person").connect().await.unwrap();
+        let mut connection = server.client_of("person").connect().await.unwrap().into_connection();
         let error = list(&mut connection, "consumer:ids").await.expect_err(command);
         assert!(matches!(error, IdsError::Refused { .. }), "{command}: {error}");
         assert!(
@@ -73,16 +73,16 @@ async fn who_lists_or_clears_is_told_what_to_grant_for_that_and_it_is_enough() {
     }
     for command in CLEARING {
         server.run::<()>(&rule(&CLEARING, command)).await;
-        let mut connection = server.client_of("person").connect().await.unwrap();
+        let mut connection = server.client_of("person").connect().await.unwrap().into_connection();
         let error = clear(&mut connection, "consumer:ids").await.expect_err(command);
         assert!(matches!(error, IdsError::Refused { .. }), "{command}: {error:?}");
         assert!(error.to_string().contains("grant ~consumer:ids +lpop"), "{error}");
     }
     server.run::<()>(&rule(&LISTING, "")).await;
-    let mut connection = server.client_of("person").connect().await.unwrap();
+    let mut connection = server.client_of("person").connect().await.unwrap().into_connection();
     assert_eq!(list(&mut connection, "consumer:ids").await.unwrap().len(), 1);
     server.run::<()>(&rule(&CLEARING, "")).await;
-    let mut connection = server.client_of("person").connect().await.unwrap();
+    let mut connection = server.client_of("person").connect().await.unwrap().into_connection();
     for removed in [1, 0] {
         assert_eq!(clear(&mut connection, "consumer:ids").await.unwrap(), removed);
     }

@@ -3,8 +3,10 @@
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisError};
 use redis_private_server::{Builder, PrivateServer};
+use tokio::net::TcpStream;
 
 use crate::redis::ids::Connect;
+use crate::redis::link::Link;
 
 /// A private server. Gone when dropped.
 pub(super) struct Server(PrivateServer);
@@ -28,7 +30,7 @@ impl Server {
     }
 
     pub(super) async fn connection(&self) -> MultiplexedConnection {
-        self.client().connect().await.unwrap()
+        self.client().connect().await.unwrap().into_connection()
     }
 
     /// Runs a command given as words.
@@ -62,9 +64,13 @@ impl Server {
 pub(super) struct Connector(redis::Client);
 
 impl Connect for Connector {
-    async fn connect(&mut self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(&mut self) -> Result<Link, RedisError> {
         // As ours: whoever asks has a limit of their own, and a busy machine is no failure of a test.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        self.0.get_multiplexed_async_connection_with_config(&config).await
+        let info = self.0.get_connection_info();
+        let socket = TcpStream::connect(info.addr().to_string()).await?;
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(info.redis_settings(), socket, config).await?;
+        Ok(Link::new(connection, driver))
     }
 }

@@ -21,6 +21,7 @@ use crate::message::{Message, Origin};
 use crate::queue::{Queue, Seat};
 use crate::record::Record;
 use crate::redis::control::Control;
+use crate::redis::outage::Outage;
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::setback::Setback;
@@ -95,6 +96,7 @@ impl Process {
             stop,
             flow: Flow::new(),
             trouble: None,
+            outage: Outage::new("cannot read the input"),
             trimmed: Trimmed::new(false),
             life: Life::new(steward.tenure.clone()),
         };

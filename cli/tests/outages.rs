@@ -1,0 +1,126 @@
+//! What the log says while a server cannot be had.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod support;
+
+use redis_private_server::PrivateServer;
+use rustix::process::Signal;
+use support::{Running, program};
+
+/// A server, and a connection that gives orders to it.
+struct Redis {
+    server: PrivateServer,
+    connection: redis::Connection,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let server = PrivateServer::builder().start().await.unwrap();
+        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        Self { server, connection }
+    }
+
+    fn order(&mut self, order: &str) {
+        let mut words = order.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        command.arg(words.collect::<Vec<_>>()).exec(&mut self.connection).unwrap();
+    }
+
+    /// Whether it refuses subscriptions for want of memory, as Redis 8.6 does. Leaves it full.
+    fn fill(&mut self) -> bool {
+        self.order("CONFIG SET maxmemory 1");
+        let mut other = redis::Client::open(self.server.url()).unwrap().get_connection().unwrap();
+        let refusal = other.as_pubsub().subscribe("a-channel").err();
+        assert!(refusal.as_ref().is_none_or(|error| error.code() == Some("OOM")), "{refusal:?}");
+        refusal.is_some()
+    }
+}
+
+fn lines(log: &str, text: &str) -> usize {
+    log.lines().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn a_server_without_memory_is_waited_for_at_the_start_and_each_stream_named_once() {
+    let mut redis = Redis::start().await;
+    let refuses_subscriptions = redis.fill();
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
+    if refuses_subscriptions {
+        group.wait_for("cannot start yet at redis://127.0.0.1:");
+        // Long enough for several attempts, all of which fail alike.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        redis.order("CONFIG SET maxmemory 0");
+        group.wait_for_consumers(3);
+    } else {
+        group.wait_for_consumers(3);
+        redis.order("CONFIG SET maxmemory 0");
+    }
+    redis.order("PUBLISH messages:published {\"a\":1}");
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stdout.contains("received 1 = processed 1 "), "{}", end.stdout);
+    for line in ["cannot append to messages:processed: OOM", "cannot append to messages:rejected: OOM"] {
+        assert_eq!(lines(&end.stderr, line), 1, "{line}: {}", end.stderr);
+    }
+    assert_eq!(lines(&end.stderr, "not reachable"), 0, "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn why_a_subscription_cannot_be_had_again_is_told_at_once_and_is_the_cause_of_the_gap() {
+    let mut redis = Redis::start().await;
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--lease", "60s"]));
+    group.wait_for_consumers(3);
+    redis.order("CONFIG SET maxclients 1");
+    redis.order("CLIENT KILL TYPE pubsub");
+    let why = "ERR max number of clients reached";
+    group.wait_for(&format!("cannot subscribe to messages:published: {why}; retrying"));
+    redis.order("CONFIG SET maxclients 1000");
+    group.wait_for(&format!("reconnecting failed: {why}"));
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(end.stdout.contains("1 gap of "), "{}", end.stdout);
+
+    // The same where memory is what the server lacks.
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
+    group.wait_for_consumers(3);
+    let refuses_subscriptions = redis.fill();
+    redis.order("CLIENT KILL TYPE pubsub");
+    if refuses_subscriptions {
+        group.wait_for("cannot subscribe to messages:published: OOM");
+        redis.order("CONFIG SET maxmemory 0");
+        group.wait_for("reconnecting failed: OOM");
+    } else {
+        group.wait_for("gap of ");
+    }
+    group.signal(Signal::TERM);
+    assert_eq!(group.end().await.code, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_closes_idle_connections_is_no_outage() {
+    for source in ["pubsub", "stream"] {
+        let mut redis = Redis::start().await;
+        let url = redis.server.url();
+        let mut group = Running::start(&mut program(&[
+            "-u", &url, "--source", source, "--log", "debug", "--lease", "12s",
+        ]));
+        group.wait_for_consumers(3);
+        redis.order("CONFIG SET timeout 1");
+        // Two renewals of the lease are due in this time, and every connection that may be idle has been.
+        for _ in 0..10 {
+            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+            redis.order("PING");
+        }
+        match source {
+            "stream" => redis.order("XADD messages:published * a 1"),
+            _ => redis.order("PUBLISH messages:published {\"a\":1}"),
+        }
+        group.signal(Signal::TERM);
+        let end = group.end().await;
+        assert_eq!(end.code, 0, "{}", end.stderr);
+        assert!(end.stdout.contains("received 1 = processed 1 "), "{source}: {}", end.stdout);
+        assert_eq!(lines(&end.stderr, " WARN "), 0, "{source}: {}", end.stderr);
+    }
+}

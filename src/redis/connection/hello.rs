@@ -1,0 +1,151 @@
+//! The handshake, and what a server says of itself in its answer.
+
+use crate::address::Address;
+use crate::error::Error;
+use crate::redis::reply::Reply;
+use crate::redis::resp;
+use crate::redis::server::Server;
+use crate::redis::setback::{Kind, Setback};
+
+/// The first version of Redis that has what we use: scripts with flags, and figures of a stream's groups.
+const OLDEST_REDIS: u32 = 7;
+
+/// Writes the handshake. `HELLO` needs no permission, so it works for a user with the least rule.
+pub(super) fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) {
+    let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
+    if let Some((user, password)) = login {
+        hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
+    }
+    hello.extend([&b"SETNAME"[..], name.as_bytes()]);
+    resp::command(out, &hello);
+}
+
+/// What the answer to a `HELLO` says.
+#[derive(Debug, Default)]
+pub(super) struct Greeting {
+    /// The connection's; none has 0.
+    pub(super) id: u64,
+    /// The server's.
+    pub(super) role: Vec<u8>,
+    /// Whether it is a node of a cluster.
+    pub(super) is_clustered: bool,
+    /// Whether it is no server at all.
+    pub(super) is_sentinel: bool,
+    /// What the server calls itself: "redis", "valkey".
+    server: String,
+    version: String,
+}
+
+impl Greeting {
+    /// Reads the answer; an error is the server's own words.
+    pub(super) fn read(hello: &Reply<'_>) -> Result<Self, String> {
+        if let Some(answer) = hello.error() {
+            return Err(answer);
+        }
+        let mut greeting = Self::default();
+        let Reply::Array(Some(pairs)) = hello else { return Ok(greeting) };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        for pair in pairs.chunks_exact(2) {
+            match pair {
+                [Reply::Bulk(Some(b"id")), Reply::Int(id)] => greeting.id = u64::try_from(*id).unwrap_or(0),
+                [Reply::Bulk(Some(b"role")), Reply::Bulk(Some(role))] => greeting.role = role.to_vec(),
+                [Reply::Bulk(Some(b"server")), Reply::Bulk(Some(server))] => greeting.server = text(server),
+                [Reply::Bulk(Some(b"version")), Reply::Bulk(Some(version))] => {
+                    greeting.version = text(version);
+                }
+                [Reply::Bulk(Some(b"mode")), Reply::Bulk(Some(mode))] => {
+                    greeting.is_clustered = *mode == b"cluster";
+                    greeting.is_sentinel = *mode == b"sentinel";
+                }
+                _ => {}
+            }
+        }
+        Ok(greeting)
+    }
+
+    /// Refuses a server that is surely too old, and a sentinel.
+    pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
+        let problem = if self.is_sentinel {
+            format!(
+                "{address} is a sentinel, no server; to work at the primary that it watches, write \
+                 redis+sentinel://HOST:PORT/SERVICE"
+            )
+        } else if is_too_old(&self.server, &self.version) {
+            format!("{address} is {} {}, {NEEDED}", self.server, self.version)
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { option: "url", problem })
+    }
+}
+
+const NEEDED: &str = "and Redis 7.0 or later is needed, or Valkey; upgrade the server, or name another one";
+
+/// Whether a server of this name and version lacks what we need. Others than Redis count their versions in other ways.
+fn is_too_old(server: &str, version: &str) -> bool {
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    server == "redis" && major.is_some_and(|major| major < OLDEST_REDIS)
+}
+
+/// What it means that a server refused the handshake.
+pub(super) fn refused(server: &Server, answer: &str) -> Setback {
+    let address = server.address().to_string();
+    match (Kind::of(answer), server.setback("HELLO", "", answer)) {
+        (Kind::Missing, _) => {
+            let problem = format!("{address} does not know HELLO ({answer}), {NEEDED}");
+            Setback::Final(Error::Config { option: "url", problem })
+        }
+        (Kind::Unknown, Setback::Passing(answer)) => {
+            Setback::Final(Error::Protocol { address, what: "HELLO", answer })
+        }
+        (_, setback) => setback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis::reply::parse;
+
+    /// As servers answered it.
+    fn greeting(server: &str, version: &str) -> Greeting {
+        let answer = format!(
+            "*14\r\n$6\r\nserver\r\n${}\r\n{server}\r\n$7\r\nversion\r\n${}\r\n{version}\r\n$5\r\nproto\r\n:2\r\n\
+             $2\r\nid\r\n:3\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n\
+             $7\r\nmodules\r\n*1\r\n*8\r\n$4\r\nname\r\n$9\r\nvectorset\r\n$3\r\nver\r\n:1\r\n\
+             $4\r\npath\r\n$0\r\n\r\n$4\r\nargs\r\n*0\r\n",
+            server.len(),
+            version.len()
+        );
+        let (reply, used) = parse(answer.as_bytes()).unwrap().unwrap();
+        assert_eq!(used, answer.len());
+        Greeting::read(&reply).unwrap()
+    }
+
+    #[test]
+    fn an_old_redis_is_refused_with_its_version() {
+        let address: Address = "redis://h:1".parse().unwrap();
+        for old in ["6.2.14", "6.3.4", "5.0.165"] {
+            let error = greeting("redis", old).check(&address).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("redis://h:1 is redis {old}, and Redis 7.0 or later")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_new_enough_or_counts_in_another_way_is_taken() {
+        let address: Address = "redis://h:1".parse().unwrap();
+        for (server, version) in [
+            ("redis", "7.0.15"),
+            ("redis", "8.6.3"),
+            ("valkey", "9.1.2"),
+            ("other", "1.0"),
+            ("redis", "?"),
+            ("", ""),
+        ] {
+            greeting(server, version).check(&address).unwrap();
+        }
+    }
+}
