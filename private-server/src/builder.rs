@@ -1,14 +1,7 @@
 //! What the private server should be like.
 
-use std::{
-    fmt,
-    fs::Permissions,
-    io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 #[cfg(feature = "tls")]
@@ -16,6 +9,7 @@ use crate::tls::{Certificates, ClientCertificates};
 use crate::{
     Error, PrivateServer, binary,
     config::Config,
+    guard::Guard,
     launch::{Launch, Launched},
     port::Port,
     process::Role,
@@ -23,9 +17,6 @@ use crate::{
 
 /// How many ports are tried.
 const PORTS: u32 = 20;
-
-/// The longest path of a socket in bytes that every Unix takes (104 on macOS, with the zero at its end).
-const SOCKET_PATH: usize = 103;
 
 /// Options of a private server. Made by [`PrivateServer::builder`].
 #[derive(Default)]
@@ -101,7 +92,7 @@ impl Builder {
     pub async fn start(self) -> Result<PrivateServer, Error> {
         self.config.validate()?;
         let (binary, version) = self.find_binary().await?;
-        let folder = private_folder().map_err(Error::io("make a temporary folder"))?;
+        let guard = Arc::new(Guard::start().map_err(Error::io("make a temporary folder"))?);
 
         let config = self.config;
         #[cfg(feature = "tls")]
@@ -114,11 +105,11 @@ impl Builder {
             None => (config, None),
         };
 
-        let mut launch = Launch::new(binary, self.role, folder.path(), config.secrets());
+        let mut launch = Launch::new(binary, self.role, guard.folder(), config.secrets());
         for _ in 0..PORTS {
             let Some(port) = Port::probably_free() else { break };
-            config.write(&launch.config, folder.path(), &launch.socket, port.number)?;
-            match launch.start(folder.path()).await? {
+            config.write(&launch.config, guard.folder(), &launch.socket, port.number)?;
+            match launch.start(&guard).await? {
                 Launched::Running(process) => {
                     return Ok(PrivateServer {
                         process: Some(process),
@@ -129,7 +120,7 @@ impl Builder {
                         speaks_tls: config.tls.is_some(),
                         #[cfg(feature = "tls")]
                         certificates,
-                        folder,
+                        guard,
                     });
                 }
                 Launched::PortTaken => {}
@@ -168,18 +159,4 @@ impl fmt::Debug for Builder {
             .field("options", &options)
             .finish_non_exhaustive()
     }
-}
-
-/// A folder that only its owner can open. Where the usual place is too deep for a socket, `/tmp`.
-pub(crate) fn private_folder() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    // With the owner's pid, so that a folder says whose it is.
-    let prefix = format!("redis-private-{}-", std::process::id());
-    builder.prefix(&prefix).permissions(Permissions::from_mode(0o700));
-    let folder = builder.tempdir()?;
-    let socket = folder.path().join("server.sock");
-    if socket.as_os_str().as_bytes().len() <= SOCKET_PATH {
-        return Ok(folder);
-    }
-    builder.tempdir_in(Path::new("/tmp"))
 }

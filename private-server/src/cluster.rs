@@ -21,6 +21,8 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct PrivateCluster {
     nodes: Vec<PrivateServer>,
+    /// What the nodes call each other, in the same order.
+    ids: Vec<String>,
     primaries: usize,
 }
 
@@ -52,7 +54,7 @@ impl PrivateCluster {
         while let Some(node) = starting.join_next().await {
             nodes.push(node.unwrap_or_else(|ended| Err(failed(io::Error::other(ended))))?);
         }
-        let cluster = Self { nodes, primaries };
+        let mut cluster = Self { nodes, ids: Vec::new(), primaries };
         cluster.join().await.map_err(failed)?;
         Ok(cluster)
     }
@@ -94,7 +96,14 @@ impl PrivateCluster {
     ///
     /// See [`PrivateCluster::slot_of`]; also when nobody serves the slot.
     pub async fn primary_of(&self, slot: u16) -> Result<usize, Error> {
-        let nodes = self.running()?.ask("CLUSTER NODES").await.map_err(failed)?;
+        let at = self.primary_at(self.running()?, slot).await.map_err(failed)?;
+        at.ok_or_else(|| failed(io::Error::other(format!("nobody serves slot {slot}"))))
+    }
+
+    /// Which of the nodes is the primary of a slot, as this node knows it. By the ids of the nodes: which of its ports a
+    /// node names depends on its version, and on how it is asked.
+    async fn primary_at(&self, node: &PrivateServer, slot: u16) -> io::Result<Option<usize>> {
+        let nodes = node.ask("CLUSTER NODES").await?;
         let serves = |line: &&str| {
             let ranges = line.split(' ').skip(8).filter(|range| !range.starts_with('['));
             line.contains("master")
@@ -102,12 +111,7 @@ impl PrivateCluster {
                 && ranges.into_iter().any(|range| holds(range, slot))
         };
         let line = nodes.lines().find(serves);
-        let at = line.and_then(|line| {
-            let (_, port) = line.split(' ').nth(1)?.split('@').next()?.rsplit_once(':')?;
-            let port = port.parse().ok()?;
-            self.nodes.iter().position(|node| node.port() == port)
-        });
-        at.ok_or_else(|| failed(io::Error::other(format!("nobody serves slot {slot}"))))
+        Ok(line.and_then(|line| self.ids.iter().position(|id| line.starts_with(id))))
     }
 
     /// Moves a slot with its keys to another primary, as an administrator does it by hand.
@@ -121,8 +125,8 @@ impl PrivateCluster {
     }
 
     async fn hand_over(&self, slot: u16, from: usize, to: usize) -> io::Result<()> {
+        let (from_id, to_id) = (&self.ids[from], &self.ids[to]);
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
-        let (from_id, to_id) = (from.ask("CLUSTER MYID").await?, to.ask("CLUSTER MYID").await?);
         to.ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}")).await?;
         from.ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}")).await?;
         loop {
@@ -140,16 +144,49 @@ impl PrivateCluster {
         Ok(())
     }
 
+    /// Moves a slot with its keys to another primary as the servers do it by themselves, all at once. `false` where they
+    /// cannot: Redis 8.4 and Valkey 9 can.
+    ///
+    /// # Errors
+    ///
+    /// See [`PrivateCluster::slot_of`].
+    pub async fn migrate_slot(&self, slot: u16, to: usize) -> Result<bool, Error> {
+        let from = self.primary_of(slot).await?;
+        self.migrate(slot, from, to).await.map_err(failed)
+    }
+
+    async fn migrate(&self, slot: u16, from: usize, to: usize) -> io::Result<bool> {
+        let import = format!("CLUSTER MIGRATION IMPORT {slot} {slot}");
+        let export = format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {}", self.ids[to]);
+        let is_unknown = |error: &io::Error| error.to_string().to_lowercase().contains("unknown subcommand");
+        match self.nodes[to].ask(&import).await {
+            Err(error) if is_unknown(&error) => match self.nodes[from].ask(&export).await {
+                Err(error) if is_unknown(&error) => return Ok(false),
+                asked => drop(asked?),
+            },
+            asked => drop(asked?),
+        }
+        let deadline = Instant::now() + READY_LIMIT;
+        for node in [&self.nodes[to], &self.nodes[from]] {
+            while self.primary_at(node, slot).await? != Some(to) {
+                if Instant::now() >= deadline {
+                    return Err(io::Error::other(format!("slot {slot} does not come to move")));
+                }
+                sleep(ASK_EVERY).await;
+            }
+        }
+        Ok(true)
+    }
+
     fn running(&self) -> Result<&PrivateServer, Error> {
         let running = self.nodes.iter().find(|node| node.pid().is_some());
         running.ok_or_else(|| Error::NotRunning { addr: self.nodes[0].addr() })
     }
 
-    async fn join(&self) -> io::Result<()> {
+    async fn join(&mut self) -> io::Result<()> {
         const SLOTS: usize = 16384;
-        let mut ids = Vec::new();
         for (at, node) in self.nodes.iter().enumerate() {
-            ids.push(node.ask("CLUSTER MYID").await?);
+            self.ids.push(node.ask("CLUSTER MYID").await?);
             node.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1)).await?;
             if at < self.primaries {
                 let (first, end) = (at * SLOTS / self.primaries, (at + 1) * SLOTS / self.primaries);
@@ -163,7 +200,7 @@ impl PrivateCluster {
         }
         let deadline = Instant::now() + READY_LIMIT;
         for (at, node) in self.nodes.iter().enumerate().skip(self.primaries) {
-            let replicate = format!("CLUSTER REPLICATE {}", ids[at % self.primaries]);
+            let replicate = format!("CLUSTER REPLICATE {}", self.ids[at % self.primaries]);
             // Until it has heard of its primary.
             while let Err(error) = node.ask(&replicate).await {
                 if Instant::now() >= deadline {

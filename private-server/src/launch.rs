@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -9,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error,
+    guard::Guard,
     log::Log,
     process::{Process, Role},
     ready,
@@ -52,9 +54,9 @@ impl Launch {
     }
 
     /// Ends with a server that answers, or with none: when this future is dropped, the process goes with it.
-    pub(crate) async fn start(&mut self, folder: &Path) -> Result<Launched, Error> {
+    pub(crate) async fn start(&mut self, guard: &Arc<Guard>) -> Result<Launched, Error> {
         let deadline = Instant::now() + READY_LIMIT;
-        let mut process = Process::spawn(&self.binary, &self.config, self.role, folder, &mut self.log)
+        let mut process = Process::spawn(&self.binary, &self.config, self.role, guard, &mut self.log)
             .map_err(|source| Error::Run { path: self.binary.clone(), source })?;
         loop {
             if process.has_ended() {

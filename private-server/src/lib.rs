@@ -17,7 +17,7 @@
 //!     binary      which server: REDIS_SERVER, else valkey-server, else redis-server
 //!     port        a loopback port below 20000, tried until one is free
 //!     config      everything the server is told, in a file of mode 0600
-//!     launch      process   the child, in a process group of its own ──► watchdog
+//!     launch      process   the child, in a process group of its own ──► guard
 //!                 ready     PING over the private Unix socket until it answers
 //!   PrivateServer
 //!     freeze, thaw, kill, stop, restart
@@ -32,7 +32,8 @@
 //! unless [`Builder::appendonly_always`] asks for it, and then only until the handle is dropped.
 //!
 //! A Ctrl-C in the terminal does not reach the server: its owner decides when it ends. If the owner is
-//! killed and cannot decide any more, the watchdog (a `/bin/sh` that waits for the end of a pipe) does.
+//! killed and cannot decide any more, the guard does: a `/bin/sh` that made the folder before anything else, and waits
+//! for the end of a pipe.
 //!
 //! Runs on Tokio with its time and I/O enabled, on Unix. Its waiting is measured by Tokio's clock, so do not
 //! pause that clock while a server starts or stops.
@@ -44,6 +45,7 @@ mod builder;
 mod cluster;
 mod config;
 mod error;
+mod guard;
 mod install;
 mod launch;
 mod log;
@@ -54,12 +56,12 @@ mod sentinels;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
-mod watchdog;
 
 pub use binary::{find_server, find_tls_capable, supports_tls};
 pub use builder::Builder;
 pub use cluster::PrivateCluster;
 pub use error::Error;
+pub use guard::Guard;
 pub use sentinels::PrivateSentinels;
 pub use server::PrivateServer;
 #[cfg(feature = "tls")]

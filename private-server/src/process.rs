@@ -1,17 +1,17 @@
 //! The server's process, from its start to its last wait.
 
 use std::{
-    io::{self, Write},
-    os::unix::process::CommandExt,
+    io,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
+    sync::Arc,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use tokio::time::{Instant, sleep};
 
-use crate::{log::Log, watchdog::Watchdog};
+use crate::{guard::Guard, log::Log};
 
 /// What the program is started as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub(crate) enum Role {
 pub(crate) struct Process {
     child: Child,
     pid: Pid,
-    /// Ends first, see there. None where there is no `/bin/sh`: then SIGKILL of the owner leaves the server.
-    watchdog: Option<Watchdog>,
+    /// Kills it when its owner cannot.
+    guard: Arc<Guard>,
     /// Set once the pid has been given back. No signal may be sent from then on.
     ended: Option<ExitStatus>,
 }
@@ -44,25 +44,16 @@ impl Process {
         binary: &Path,
         config: &Path,
         role: Role,
-        folder: &Path,
+        guard: &Arc<Guard>,
         log: &mut Log,
     ) -> io::Result<Self> {
-        let mut child = match spawn(waiting(binary), config, role, folder, log) {
-            // Without a shell there is no watchdog either.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut server = Command::new(binary);
-                server.stdin(Stdio::null());
-                spawn(server, config, role, folder, log)?
-            }
-            spawned => spawned?,
-        };
+        let mut child = spawn(Guard::command(binary), config, role, guard.folder(), log)?;
         let pid = Pid::from_child(&child);
-        let watchdog = Watchdog::start(pid, folder).ok();
-        if let Some(mut go) = child.stdin.take() {
-            // It has ended already, which is noticed soon.
-            let _ = go.write_all(b"\n");
-        }
-        Ok(Self { child, pid, watchdog, ended: None })
+        let stdin = child.stdin.take();
+        // From here on it is killed when this is dropped.
+        let process = Self { child, pid, guard: guard.clone(), ended: None };
+        stdin.map_or(Ok(()), |stdin| guard.release(pid, stdin))?;
+        Ok(process)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -112,22 +103,14 @@ impl Process {
         if let Some(status) = self.ended {
             return Ok(status);
         }
-        self.watchdog = None;
         // Fails when nobody is left in the group, which is the aim.
         let _ = kill_process_group(self.pid, Signal::KILL);
+        // Not before, or a `kill -9` of the owner in between would leave the server; and not after the wait.
+        self.guard.forget(self.pid);
         let status = self.child.wait()?;
         self.ended = Some(status);
         Ok(status)
     }
-}
-
-/// Waits for a line on its stdin, and then becomes the server, with the same pid. Its owner writes the line once the
-/// watchdog watches: whoever is killed before that leaves no server behind.
-fn waiting(binary: &Path) -> Command {
-    const SCRIPT: &str = r#"read -r _ && exec "$0" "$@" < /dev/null"#;
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", SCRIPT]).arg(binary).stdin(Stdio::piped());
-    command
 }
 
 fn spawn(mut command: Command, config: &Path, role: Role, folder: &Path, log: &mut Log) -> io::Result<Child> {
@@ -136,38 +119,11 @@ fn spawn(mut command: Command, config: &Path, role: Role, folder: &Path, log: &m
     if role == Role::Sentinel {
         command.arg("--sentinel");
     }
-    command
-        .current_dir(folder)
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        // A Ctrl-C in the terminal goes to the owner's group. The owner drains first.
-        .process_group(0)
-        .spawn()
+    command.current_dir(folder).stdout(output.try_clone()?).stderr(output).spawn()
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.kill();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_owner_that_dies_before_the_watchdog_watches_leaves_no_server() {
-        let folder = tempfile::tempdir().unwrap();
-        let trace = folder.path().join("trace");
-        // In the place of the server: it leaves a trace.
-        let mut child = waiting(Path::new("/usr/bin/touch")).arg(&trace).spawn().unwrap();
-        drop(child.stdin.take());
-        assert!(!child.wait().unwrap().success());
-        assert!(!trace.exists());
-
-        let mut child = waiting(Path::new("/usr/bin/touch")).arg(&trace).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"\n").unwrap();
-        assert!(child.wait().unwrap().success());
-        assert!(trace.exists());
     }
 }

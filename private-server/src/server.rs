@@ -1,8 +1,7 @@
 //! The handle of a running server.
 
-use std::{fmt, io, path::Path, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
-use tempfile::TempDir;
 use tokio::time::sleep;
 
 #[cfg(feature = "tls")]
@@ -10,6 +9,7 @@ use crate::tls::Certificates;
 use crate::{
     Builder, Error,
     ask::ask,
+    guard::Guard,
     launch::{Launch, Launched},
     port::Port,
     process::Process,
@@ -33,7 +33,7 @@ pub struct PrivateServer {
     pub(crate) speaks_tls: bool,
     #[cfg(feature = "tls")]
     pub(crate) certificates: Option<Certificates>,
-    pub(crate) folder: TempDir,
+    pub(crate) guard: Arc<Guard>,
 }
 
 impl PrivateServer {
@@ -73,7 +73,12 @@ impl PrivateServer {
 
     /// The folder with everything the server writes, `server.log` among it. Gone when this handle is.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.guard.folder()
+    }
+
+    /// What ends with the owner of this server, to put other processes under it.
+    pub fn guard(&self) -> Arc<Guard> {
+        self.guard.clone()
     }
 
     /// The program that runs.
@@ -153,7 +158,7 @@ impl PrivateServer {
         const PAUSE: Duration = Duration::from_millis(50);
         self.stop().await?;
         for _ in 0..ATTEMPTS {
-            match self.launch.start(self.folder.path()).await? {
+            match self.launch.start(&self.guard).await? {
                 Launched::Running(process) => {
                     self.process = Some(process);
                     return Ok(());
@@ -190,7 +195,7 @@ impl fmt::Debug for PrivateServer {
             .field("version", &self.version)
             .field("addr", &self.addr())
             .field("pid", &self.pid())
-            .field("folder", &self.folder.path())
+            .field("folder", &self.folder())
             .finish_non_exhaustive()
     }
 }

@@ -13,9 +13,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use tempfile::TempDir;
-
-use crate::{Error, builder::private_folder, config::quote};
+use crate::{Error, config::quote, guard::Guard};
 
 /// What the server wants to see of its clients (`tls-auth-clients`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +33,8 @@ pub struct Certificates(Arc<Files>);
 
 #[derive(Debug)]
 struct Files {
-    /// Removed with this.
-    _folder: TempDir,
+    /// Its folder is removed with this.
+    _guard: Guard,
     ca: PathBuf,
     server: PathBuf,
     server_key: PathBuf,
@@ -76,8 +74,8 @@ impl Certificates {
     ///
     /// [`Error::Certificates`], or [`Error::Io`] with the file that cannot be written.
     pub fn make() -> Result<Self, Error> {
-        let place = private_folder().map_err(Error::io("make a temporary folder"))?;
-        let folder = place.path();
+        let guard = Guard::start().map_err(Error::io("make a temporary folder"))?;
+        let folder = guard.folder();
         let authority_key = KeyPair::generate()?;
         let mut authority = named("redis-private-server CA", Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -90,7 +88,7 @@ impl Certificates {
             signed(folder, "server", names, ExtendedKeyUsagePurpose::ServerAuth, &authority)?;
         let (client, client_key) =
             signed(folder, "client", Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, &authority)?;
-        Ok(Self(Arc::new(Files { _folder: place, ca, server, server_key, client, client_key })))
+        Ok(Self(Arc::new(Files { _guard: guard, ca, server, server_key, client, client_key })))
     }
 
     pub(crate) fn config_lines(&self, clients: ClientCertificates) -> Vec<String> {

@@ -176,32 +176,6 @@ impl Cluster {
             .await;
         }
     }
-
-    /// Moves a slot with its keys to another node as the cluster does it by itself, where it can: all at once.
-    pub(crate) async fn migrate_slot(&self, slot: u16, from: usize, to: usize) {
-        let to_id: String = self.at(to, "CLUSTER MYID").await;
-        self.at::<()>(from, &format!("CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {to_id}")).await;
-        eventually(LIMIT, "the slot has moved", async || {
-            let mine: String = self.at(to, "CLUSTER NODES").await;
-            let slots = mine.lines().find(|line| line.contains("myself")).unwrap().split(' ').skip(8);
-            slots
-                .filter_map(|range| {
-                    let (first, last) = range.split_once('-').unwrap_or((range, range));
-                    Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?))
-                })
-                .any(|(first, last)| (first..=last).contains(&slot))
-        })
-        .await;
-    }
-
-    /// Whether the nodes can move slots by themselves: Valkey 9 can.
-    pub(crate) fn migrates_slots(&self) -> bool {
-        let version = self.cluster.nodes()[0].version();
-        let major = version
-            .strip_prefix("Valkey ")
-            .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-        major.is_some_and(|major| major >= 9)
-    }
 }
 
 /// Publishes so many messages to a sharded channel, each of which must reach a subscriber, and returns their ids.

@@ -1,6 +1,9 @@
 //! The processes of the group, and what became of each.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use redis_private_server::Guard;
 
 use super::process::Process;
 use super::verdict::Account;
@@ -9,6 +12,7 @@ use crate::talk::say;
 /// Two processes at work, and those that were killed. Dropped, it kills the two.
 pub(super) struct Crew {
     server: String,
+    guard: Arc<Guard>,
     at_work: [Process; 2],
     gone: Vec<Account>,
 }
@@ -18,10 +22,12 @@ impl Crew {
     pub(super) const LEASE: Duration = Duration::from_secs(2);
 
     /// Starts both, and waits until they read.
-    pub(super) async fn start(server: String) -> anyhow::Result<Self> {
-        let (one, other) =
-            tokio::try_join!(Process::start(&server, Self::LEASE), Process::start(&server, Self::LEASE))?;
-        Ok(Self { server, at_work: [one, other], gone: Vec::new() })
+    pub(super) async fn start(server: String, guard: Arc<Guard>) -> anyhow::Result<Self> {
+        let (one, other) = tokio::try_join!(
+            Process::start(&server, Self::LEASE, &guard),
+            Process::start(&server, Self::LEASE, &guard)
+        )?;
+        Ok(Self { server, guard, at_work: [one, other], gone: Vec::new() })
     }
 
     pub(super) fn pids(&self) -> [u32; 2] {
@@ -43,7 +49,7 @@ impl Crew {
         let consumers = self.at_work[0].kill().await?;
         self.gone.push(Account { pid, consumers, ledger: None });
         say(format_args!("Killed process {pid}; its entries are taken over within its lease."));
-        self.at_work[0] = Process::start(&self.server, Self::LEASE).await?;
+        self.at_work[0] = Process::start(&self.server, Self::LEASE, &self.guard).await?;
         say(format_args!("Process {} takes its place.", self.at_work[0].pid));
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! One process of the group: this program again, as `run --source stream`.
 
 use std::env;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ChildStdin, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use redis_private_server::Guard;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -14,9 +15,10 @@ use tokio::time::timeout;
 
 use crate::exit::{self, Coded};
 
-/// Killed when it is dropped. Should this process be killed itself, it ends when its next report finds no reader.
+/// Killed when it is dropped, and when this process is killed itself.
 pub(super) struct Process {
     child: Child,
+    guard: Arc<Guard>,
     /// What it is called by: its number in the system.
     pub(super) pid: u32,
     /// The ids of its consumers.
@@ -39,9 +41,9 @@ impl Process {
     ///
     /// # Errors
     /// When it does not come to that; with all that it said.
-    pub(super) async fn start(server: &str, lease: Duration) -> anyhow::Result<Self> {
+    pub(super) async fn start(server: &str, lease: Duration, guard: &Arc<Guard>) -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot find this program to start it again")?;
-        let mut command = Command::new(program);
+        let mut command = Command::from(Guard::command(&program));
         for (name, _) in env::vars_os() {
             // What is set there is for servers of the user's own.
             if name.to_string_lossy().starts_with("RCG_") || name == "REDIS_URL" {
@@ -53,23 +55,23 @@ impl Process {
             .args(["--report-every", "1s", "--lease", &humantime::format_duration(lease).to_string()])
             .args(["--consumers", &super::show::CONSUMERS.to_string()])
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in the terminal is for us: it ends when we say so.
-            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .context("cannot start another process of this program")?;
-        let (Some(pid), Some(stdout), Some(stderr)) = (child.id(), child.stdout.take(), child.stderr.take())
-        else {
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(pid), (Some(stdin), Some(stdout), Some(stderr))) = (child.id(), pipes) else {
             bail!("a process that was just started has no number or no pipes")
         };
+        let group = number(pid).context("a process has no number")?;
+        guard.release(group, ChildStdin::from(stdin.into_owned_fd()?)).context("cannot guard a process")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut said = Vec::new();
         let started = timeout(PATIENCE, started(&mut lines, &mut said)).await;
         let mut process = Self {
             child,
+            guard: guard.clone(),
             pid,
             consumers: Vec::new(),
             stdout: Listening::to(BufReader::new(stdout).lines(), Vec::new()),
@@ -99,8 +101,8 @@ impl Process {
 
     /// Asks it to finish, as `kill` does.
     pub(super) fn ask_to_stop(&self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        pid.map_or(Ok(()), |pid| kill_process(pid, Signal::TERM))
+        number(self.pid)
+            .map_or(Ok(()), |pid| kill_process(pid, Signal::TERM))
             .with_context(|| format!("cannot signal process {}", self.pid))
     }
 
@@ -134,6 +136,21 @@ impl Process {
             let _ = timeout(Duration::from_secs(1), &mut listening.task).await;
         }
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already if this fails.
+        let _ = self.child.start_kill();
+        if let Some(pid) = number(self.pid) {
+            self.guard.forget(pid);
+        }
+    }
+}
+
+/// The number of a process, as signals take it.
+fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 /// Longer than a start and a stop may take.

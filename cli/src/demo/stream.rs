@@ -32,7 +32,8 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
     let (input, output) = (stage.config.input.clone(), stage.config.output.clone());
     stage.publish_at_once(to.clone(), BACKLOG, sent).await?;
     say(format_args!("{} messages are in the stream {input}, which nobody reads yet.", ids.borrow().len()));
-    let Some(crew) = unless_asked(stage.stop, Crew::start(stage.server.addr())).await else {
+    let Some(crew) = unless_asked(stage.stop, Crew::start(stage.server.addr(), stage.server.guard())).await
+    else {
         return Ok(None);
     };
     let mut crew = crew?;
