@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
@@ -30,6 +30,9 @@ pub(crate) struct Tenure {
     attempts: mpsc::UnboundedSender<Attempt>,
     /// The number of the last commit that each lane had confirmed, by the lane's key.
     confirmed: Mutex<BTreeMap<String, u64>>,
+    /// Entries that its commits have acknowledged.
+    acknowledged: AtomicU64,
+    many: Notify,
 }
 
 /// Why a tenure ends when its server was replaced by one that knows less, or by an earlier state of itself.
@@ -70,6 +73,8 @@ impl Tenure {
             ended: Notify::new(),
             attempts,
             confirmed: Mutex::default(),
+            acknowledged: AtomicU64::new(0),
+            many: Notify::new(),
         };
         (Arc::new(tenure), receiver)
     }
@@ -109,13 +114,25 @@ impl Tenure {
         }
     }
 
-    /// A lane had its commit of this number confirmed.
-    pub(crate) fn confirm(&self, lane: &str, number: u64) {
+    /// After so many more entries were acknowledged, [`many_acknowledged`](Self::many_acknowledged) comes back.
+    pub(crate) const MANY: u64 = 5_000;
+
+    /// A lane had its commit of this number confirmed, which has acknowledged so many entries.
+    pub(crate) fn confirm(&self, lane: &str, number: u64, acknowledged: u64) {
+        let before = self.acknowledged.fetch_add(acknowledged, Ordering::Relaxed);
+        if before / Self::MANY != (before + acknowledged) / Self::MANY {
+            self.many.notify_one();
+        }
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         match confirmed.get_mut(lane) {
             Some(last) => *last = number,
             None => drop(confirmed.insert(lane.to_owned(), number)),
         }
+    }
+
+    /// Waits until many more entries were acknowledged. Heard by one.
+    pub(crate) async fn many_acknowledged(&self) {
+        self.many.notified().await;
     }
 
     /// The last number of each lane that was confirmed. Redis knows no lower ones, unless it has gone back.

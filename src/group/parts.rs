@@ -64,7 +64,7 @@ impl Parts {
         let acknowledges = names.as_ref().map(|names| Acknowledges {
             stream: names.input.clone(),
             group: names.group.clone(),
-            deletes: spill_key.is_some(),
+            option: names.option,
         });
         let key = |stream: &str, at: usize| beside(stream, &format!("lane:{process}:{at}"));
         let lane_to = |stream: &String, option, maxlen, size, acknowledges| {

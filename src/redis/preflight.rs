@@ -9,7 +9,7 @@ use super::ids::Names;
 use super::nodes::Nodes;
 use super::registry;
 use super::setback::Setback;
-use crate::config::{Commit, Config, SourceKind};
+use crate::config::{Commit, Config, SourceKind, Trim};
 use crate::error::Error;
 use crate::slot::{self, beside};
 
@@ -50,7 +50,8 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setb
     }
     if let Some(names) = &registry {
         let (control, connection) = nodes.at(&names.input).await?;
-        rehearse_reading(&control, connection, names).await?;
+        let trims = config.stream.trim == Trim::Acknowledged || config.source != SourceKind::Stream;
+        rehearse_reading(&control, connection, names, trims).await?;
     }
     let (control, connection) = nodes.at(&config.ids_key).await?;
     rehearse_leaving(&control, connection, config).await
@@ -134,14 +135,14 @@ async fn rehearse_reading(
     control: &Control,
     connection: &mut MultiplexedConnection,
     names: &registry::Names,
+    trims: bool,
 ) -> Result<(), Setback> {
     let registry::Names { input, group, leases, .. } = names;
     let permit = names.permit(Uuid::nil());
-    let commands = [
+    let mut commands = vec![
         vec!["XPENDING", input, group],
         vec!["XCLAIM", input, group, "nobody", "0", "0-1"],
         vec!["XACK", input, group, "0-1"],
-        vec!["XRANGE", input, "-", "+", "COUNT", "1"],
         vec!["XLEN", input],
         vec!["XGROUP", "DELCONSUMER", input, group, "nobody"],
         vec!["XREADGROUP", "GROUP", group, "nobody", "COUNT", "1", "STREAMS", input, ">"],
@@ -151,6 +152,12 @@ async fn rehearse_reading(
         vec!["EXISTS", &permit],
         vec!["UNLINK", &permit],
     ];
+    if names.option == "input" {
+        commands.push(vec!["XRANGE", input, "-", "+", "COUNT", "1"]);
+    }
+    if trims {
+        commands.push(vec!["XTRIM", input, "MINID", "0"]);
+    }
     let needs: Vec<_> = commands.iter().map(|command| format!("+{}", command[0].to_lowercase())).collect();
     let needs = format!("+multi +discard {} ~{input} ~{}", needs.join(" "), beside(input, "*"));
     rehearse(control, connection, &format!("reading {input} together with others"), &needs, &commands).await

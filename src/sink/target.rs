@@ -56,8 +56,8 @@ pub(crate) struct Acknowledges {
     /// The stream's key.
     pub(crate) stream: String,
     pub(crate) group: String,
-    /// Whether the entries are deleted with that: of a stream that is ours alone.
-    pub(crate) deletes: bool,
+    /// The option that names the stream.
+    pub(crate) option: &'static str,
 }
 
 /// What became of an attempt at a commit.
@@ -77,7 +77,7 @@ impl Acknowledges {
                 key: self.stream.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "stream",
-                option: if self.deletes { "spill-key" } else { "input" },
+                option: self.option,
             })
         })
     }
@@ -149,12 +149,6 @@ impl Target {
         push_bulk(out, input.stream.as_bytes());
         push_bulk(out, input.group.as_bytes());
         out.extend_from_slice(records.acks());
-        if input.deletes {
-            array(out, 2 + records.acknowledged());
-            push_bulk(out, b"XDEL");
-            push_bulk(out, input.stream.as_bytes());
-            out.extend_from_slice(records.acks());
-        }
     }
 
     /// Writes the command that makes the messages of the records pending again that were acknowledged; whether there
@@ -175,7 +169,7 @@ impl Target {
 
     /// How many commands acknowledge them.
     pub(super) fn acknowledging(&self, records: &Records) -> usize {
-        self.acknowledged_at(records).map_or(0, |input| 1 + usize::from(input.deletes))
+        usize::from(self.acknowledged_at(records).is_some())
     }
 
     fn acknowledged_at(&self, records: &Records) -> Option<&Acknowledges> {
@@ -238,12 +232,7 @@ impl Target {
     pub(super) fn acknowledge_for_show(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
         let Some(input) = &self.acknowledges else { return Vec::new() };
         command(out, &[b"XACK", input.stream.as_bytes(), input.group.as_bytes(), b"0-1"]);
-        let mut names = vec!["XACK"];
-        if input.deletes {
-            command(out, &[b"XDEL", input.stream.as_bytes(), b"0-1"]);
-            names.push("XDEL");
-        }
-        names
+        vec!["XACK"]
     }
 
     /// The key of the stream that is acknowledged in.

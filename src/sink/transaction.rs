@@ -174,7 +174,7 @@ impl Transaction {
                     self.kept.answered(self.number, replication);
                 }
                 if let Some(tenure) = records.held() {
-                    tenure.confirm(&self.key, self.number);
+                    tenure.confirm(&self.key, self.number, acknowledged);
                 }
                 // If it is not watched any more, the next commit needs another connection.
                 self.connection = watched.is_none().then_some(connection);
@@ -381,8 +381,7 @@ async fn take_back(connection: &mut Connection, target: &Target, records: &Recor
 /// What an ACL rule must have for the commits.
 fn needs(target: &Target) -> String {
     let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
-        let deleting = if input.deletes { " +xdel" } else { "" };
-        format!(" +xack +xclaim{deleting} +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
+        format!(" +xack +xclaim +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
     });
     format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}{more}", target.stream, target.lanes())
 }

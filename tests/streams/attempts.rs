@@ -212,10 +212,15 @@ async fn what_all_groups_have_acknowledged_is_removed_and_no_more() {
     }
     let group = group_at(&server).trim(Trim::Acknowledged).start().await.unwrap();
     settled(&group, sent.len()).await;
-    soon("what both have done is gone", async || server.length(INPUT).await == 700).await;
+    // Where the server can, also what lies behind the entry that is pending; that one stays everywhere.
+    let left = match trims_behind_pending(&server).await {
+        true => [&entries[300..=300], &entries[500..]].concat(),
+        false => entries[300..].to_vec(),
+    };
+    soon("what both have done is gone", async || server.length(INPUT).await == left.len()).await;
     // It looks once a second, and finds nothing more.
     sleep(Duration::from_millis(2200)).await;
-    assert_eq!(server.entries(INPUT).await, entries[300..]);
+    assert_eq!(server.entries(INPUT).await, left);
 
     server.run::<()>(&format!("XACK {INPUT} others {}", entries[300].id)).await;
     soon("what the other group has not read stays", async || server.length(INPUT).await == 500).await;
@@ -227,4 +232,17 @@ async fn what_all_groups_have_acknowledged_is_removed_and_no_more() {
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.processed, ledger.trimmed, ledger.trimmed_unknown), (1100, 0, 0), "{ledger}");
     judge(&[sent, more].concat(), &server.output().await).assert_flawless();
+}
+
+/// Whether the server knows `XTRIM … ACKED`, as Redis 8.2 and later do.
+async fn trims_behind_pending(server: &Server) -> bool {
+    let mut trim = redis::cmd("XTRIM");
+    trim.arg(&["a-stream", "MINID", "=", "0", "ACKED"]);
+    match trim.query_async::<u64>(&mut server.connection().await).await {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(error.to_string().contains("syntax"), "{error}");
+            false
+        }
+    }
 }

@@ -24,6 +24,9 @@ const TRIM: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/trim.l
 
 /// About how many entries are trimmed by one call.
 const TRIMMED_AT_ONCE: u32 = 10_000;
+/// With more pending entries than these nothing behind them is trimmed: each is looked at, ten thousand of them for about a
+/// millisecond, and those that are pending stay.
+const PENDING_AT_MOST: u32 = 5_000;
 
 /// What a renewal found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +159,7 @@ pub(super) fn mend(names: &Names, last: EntryId, position: u64) -> Cmd {
 
 pub(super) fn trim(names: &Names) -> Cmd {
     let mut call = call(TRIM, &[&names.input]);
-    call.arg(TRIMMED_AT_ONCE);
+    call.arg(TRIMMED_AT_ONCE).arg(PENDING_AT_MOST);
     call
 }
 

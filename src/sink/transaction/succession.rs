@@ -195,7 +195,7 @@ impl Transaction {
         self.kept.elsewhere(here != self.here);
         self.here = here;
         // A message that has a receipt is not repeated then: see `attempt`.
-        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| !input.deletes);
+        let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| input.option == "input");
         if found == Found::NoHash && !all_have_receipts {
             tracing::warn!(
                 "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \

@@ -90,9 +90,13 @@ impl Steward {
         self.estate.clone()
     }
 
-    /// Whether the stream is trimmed by us.
+    /// Whether the stream is trimmed by us. A spill always is: it is ours alone.
     pub(crate) fn trims(&self) -> bool {
-        self.input.trim == Trim::Acknowledged
+        self.input.trim == Trim::Acknowledged || self.is_of_spill()
+    }
+
+    fn is_of_spill(&self) -> bool {
+        self.registry.names.option == "spill-key"
     }
 
     pub(crate) fn another_desk(&self) -> Registry {
@@ -134,6 +138,7 @@ impl Steward {
                     }
                 }
                 Some(attempt) = self.attempts.recv() => self.count(attempt).await,
+                () = self.tenure.many_acknowledged(), if self.trims() => self.trim().await,
             };
             match done {
                 Ok(()) => drop(outage.over()),
@@ -147,6 +152,9 @@ impl Steward {
     pub(crate) async fn leave(&mut self) -> Result<(), Setback> {
         if !self.joining {
             return Ok(());
+        }
+        if self.trims() {
+            self.trim().await?;
         }
         // Of the dead from whom nothing is left to take over, none stays for want of a last look.
         for process in self.estate.dead() {
@@ -261,19 +269,28 @@ impl Steward {
 
     async fn look(&mut self) -> Result<(), Setback> {
         if self.trims() {
-            // Not for longer than a renewal can wait.
-            let until = Instant::now() + self.timing.retry();
-            while self.registry.trim().await? > 0 && Instant::now() < until {}
+            self.trim().await?;
         }
         if let Some(idle) = self.input.claim_foreign_after {
             self.look_for_foreign(idle).await?;
         }
         let (pending, oldest_pending) = self.registry.backlog().await?;
         let lag = self.registry.lag().await?;
-        let length = self.registry.length().await?;
+        let length = match lag {
+            // What was acknowledged there may wait to be trimmed.
+            Some(lag) if self.is_of_spill() => lag + pending,
+            _ => self.registry.length().await?,
+        };
         self.level.set(length);
         let backlog = Backlog { lag, pending, oldest_pending, length };
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = Some(backlog);
+        Ok(())
+    }
+
+    /// Removes what every group has acknowledged. Not for longer than a renewal can wait.
+    async fn trim(&mut self) -> Result<(), Setback> {
+        let until = Instant::now() + self.timing.retry();
+        while self.registry.trim().await? > 0 && Instant::now() < until {}
         Ok(())
     }
 

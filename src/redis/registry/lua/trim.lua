@@ -1,7 +1,7 @@
 -- Removes the entries that every group of the stream has acknowledged, some of them at a time.
--- KEYS: input. ARGV: how many at most, about
+-- KEYS: input. ARGV: how many at most, about; how many may be pending for those behind them to be removed as well
 -- Returns: how many were removed.
-local input, most = KEYS[1], ARGV[1]
+local input, most, most_pending = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
 -- The id after this one; itself if its number among those of its millisecond is the last one.
 local function after(id)
@@ -13,18 +13,28 @@ local function after(id)
   return ms .. '-' .. string.sub(head, 1, -2) .. digit .. string.rep('0', #nines)
 end
 
-local keep
+-- Every group has acknowledged all before `done`, and has read all before `read`.
+local done, read
+local pending = 0
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
   local known = {}
   for i = 1, #info, 2 do known[info[i]] = info[i + 1] end
-  local pending = redis.call('XPENDING', input, known['name'])
-  local wanted = pending[1] > 0 and pending[2] or after(known['last-delivered-id'])
-  if not keep or before(wanted, keep) then keep = wanted end
+  local of_group = redis.call('XPENDING', input, known['name'])
+  local upto = after(known['last-delivered-id'])
+  local oldest = of_group[1] > 0 and of_group[2] or upto
+  pending = pending + of_group[1]
+  if not done or before(oldest, done) then done = oldest end
+  if not read or before(upto, read) then read = upto end
 end
 -- Without a group nobody has acknowledged anything.
-if not keep then return 0 end
+if not done then return 0 end
 
 -- Whole nodes first: that costs the server least.
-local removed = redis.call('XTRIM', input, 'MINID', '~', keep, 'LIMIT', most)
-if removed == 0 then removed = redis.call('XTRIM', input, 'MINID', '=', keep) end
-return removed
+local removed = redis.call('XTRIM', input, 'MINID', '~', done, 'LIMIT', most)
+if removed > 0 then return removed end
+if before(done, read) and pending <= most_pending then
+  -- Redis 8.2 and later also remove what lies behind an entry that stays pending. It looks at every entry that is left.
+  removed = redis.pcall('XTRIM', input, 'MINID', '=', read, 'ACKED')
+  if type(removed) == 'number' then return removed end
+end
+return redis.call('XTRIM', input, 'MINID', '=', done)

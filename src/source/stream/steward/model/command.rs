@@ -11,7 +11,6 @@ use super::wire::{Trouble, Which};
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     pub(super) processes: usize,
-    pub(super) deletes: bool,
     pub(super) commands: Vec<Command>,
     /// Who takes over everything at the end.
     pub(super) survivor: usize,
@@ -117,16 +116,16 @@ impl fmt::Debug for Weather {
 impl fmt::Display for Story {
     /// A command a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { processes, deletes, commands, survivor } = self;
-        writeln!(f, "{processes} processes, deletes: {deletes}")?;
+        let Self { processes, commands, survivor } = self;
+        writeln!(f, "{processes} processes")?;
         commands.iter().try_for_each(|command| writeln!(f, "    {command:?}"))?;
         write!(f, "{} takes over everything", survivor % processes)
     }
 }
 
-pub(super) fn story(deletes: bool) -> impl Strategy<Value = Story> {
+pub(super) fn story() -> impl Strategy<Value = Story> {
     let parts = (2..=3usize, vec(command(), 1..=25), who());
-    parts.prop_map(move |(processes, commands, survivor)| Story { processes, deletes, commands, survivor })
+    parts.prop_map(|(processes, commands, survivor)| Story { processes, commands, survivor })
 }
 
 fn command() -> impl Strategy<Value = Command> {

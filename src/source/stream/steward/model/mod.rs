@@ -68,12 +68,13 @@ impl Stage {
 
 #[test]
 fn every_entry_of_an_input_ends_in_the_output_once_whatever_happens_to_whom() {
-    play_many(false);
-}
-
-#[test]
-fn every_entry_of_a_spill_ends_in_the_output_once_whatever_happens_to_whom() {
-    play_many(true);
+    let stage = Stage::new();
+    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
+    match TestRunner::new(config).run(&story(), |story| stage.play(&story)) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, story)) => panic!("{why}\n{story}"),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]
@@ -125,18 +126,8 @@ fn bad(trouble: Trouble) -> Weather {
 
 /// Two processes, of which the second one takes over everything.
 fn play_one(commands: Vec<Command>) {
-    let story = Story { processes: 2, deletes: false, commands, survivor: 1 };
+    let story = Story { processes: 2, commands, survivor: 1 };
     if let Err(why) = Stage::new().play(&story) {
         panic!("{why}\n{story}");
-    }
-}
-
-fn play_many(deletes: bool) {
-    let stage = Stage::new();
-    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
-    match TestRunner::new(config).run(&story(deletes), |story| stage.play(&story)) {
-        Ok(()) => {}
-        Err(TestError::Fail(why, story)) => panic!("{why}\n{story}"),
-        Err(error) => panic!("{error}"),
     }
 }

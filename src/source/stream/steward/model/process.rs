@@ -42,8 +42,6 @@ const LEASE: Duration = Duration::from_secs(3600);
 pub(super) struct Group {
     pub(super) names: Names,
     pub(super) output: String,
-    /// Whether what is committed is deleted from the input, as it is with a spill.
-    pub(super) deletes: bool,
     /// All tenures, in the order in which they began.
     pub(super) tenures: RefCell<Vec<Uuid>>,
 }
@@ -80,7 +78,7 @@ impl Process {
         let mut steward = Steward::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default());
         steward.join(Begin::Beginning).await.unwrap();
 
-        let origin = if group.deletes { Origin::Spill } else { Origin::Input("payload".into()) };
+        let origin = Origin::Input("payload".into());
         let (queue, stop) = (Queue::new(), CancellationToken::new());
         let (buffer, counts) = (Buffer::new(1 << 20), Arc::new(Counts::default()));
         let intake = Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, stop.clone());
@@ -100,7 +98,7 @@ impl Process {
             trimmed: Trimmed::new(false),
             life: Life::new(steward.tenure.clone()),
         };
-        let acknowledges = Acknowledges { stream: names.input, group: names.group, deletes: group.deletes };
+        let acknowledges = Acknowledges { stream: names.input, group: names.group, option: "input" };
         let target = Target {
             server,
             stream: group.output.clone(),

@@ -50,12 +50,7 @@ impl<'a> World<'a> {
         name: u32,
     ) -> Self {
         let names = Names::new(&format!("in:{name}"), "processors", "input");
-        let group = Group {
-            names,
-            output: format!("out:{name}"),
-            deletes: story.deletes,
-            tenures: RefCell::default(),
-        };
+        let group = Group { names, output: format!("out:{name}"), tenures: RefCell::default() };
         let group = Rc::new(group);
         let delayed = Delayed::default();
         let mut processes = Vec::new();
