@@ -6,10 +6,11 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::program;
+use tokio::time::{Instant, sleep};
 
 /// Those that start servers, and most of them processes of this program as well.
 const COMMANDS: [&[&str]; 5] = [
@@ -24,13 +25,13 @@ const SIGNALS: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::H
 /// How long what was started may outlive a program that was killed: guards work, on a machine that is busy.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-fn is_over(child: &mut Child, patience: Duration) -> bool {
+async fn is_over(child: &mut Child, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() >= until {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(5));
+        sleep(Duration::from_millis(5)).await;
     }
     true
 }
@@ -53,13 +54,13 @@ fn processes_in(folder: &Path) -> Vec<String> {
 }
 
 /// Interrupts the program so many times, and looks at what is left.
-fn interrupt(times: usize) {
+async fn interrupt(times: usize) {
     let seed = std::env::var("RCG_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("RCG_SEED={seed}");
     let mut chance = fastrand::Rng::with_seed(seed);
     for round in 0..times {
         let command = COMMANDS[round % COMMANDS.len()];
-        let signal = SIGNALS[round / COMMANDS.len() % SIGNALS.len()];
+        let signal = SIGNALS[round % SIGNALS.len()];
         // Half of them while it starts, when the most is under way.
         let most = if chance.bool() { 200 } else { 3_000 };
         let delay = Duration::from_millis(chance.u64(0..most));
@@ -73,14 +74,14 @@ fn interrupt(times: usize) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(delay);
+        sleep(delay).await;
         let pid = Pid::from_child(&child);
         // It may be over already.
         let _ = kill_process(pid, signal);
-        if !is_over(&mut child, Duration::from_secs(3)) {
+        if !is_over(&mut child, Duration::from_secs(3)).await {
             // Asked once, it finishes what it has begun.
             let _ = kill_process(pid, signal);
-            assert!(is_over(&mut child, AFTERWARDS), "it does not end: {story}");
+            assert!(is_over(&mut child, AFTERWARDS).await, "it does not end: {story}");
         }
         let until = Instant::now() + AFTERWARDS;
         let left = || {
@@ -90,20 +91,20 @@ fn interrupt(times: usize) {
         };
         while left() != (Vec::new(), Vec::new()) {
             assert!(Instant::now() < until, "{:?} are left of {story}", left());
-            std::thread::sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-#[test]
-fn nothing_that_was_started_survives_an_interruption() {
-    interrupt(20);
+#[tokio::test]
+async fn nothing_that_was_started_survives_an_interruption() {
+    interrupt(12).await;
 }
 
 mod long {
-    #[test]
+    #[tokio::test]
     #[ignore = "takes minutes; scripts/test --long runs it"]
-    fn nothing_survives_two_hundred_interruptions() {
-        super::interrupt(200);
+    async fn nothing_survives_two_hundred_interruptions() {
+        super::interrupt(200).await;
     }
 }

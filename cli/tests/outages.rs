@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use support::{Running, program};
+use tokio::time::sleep;
 
 /// A server, and a connection that gives orders to it.
 struct Redis {
@@ -30,7 +33,7 @@ impl Redis {
     fn fill(&mut self) -> bool {
         self.order("CONFIG SET maxmemory 1");
         let mut other = redis::Client::open(self.server.url()).unwrap().get_connection().unwrap();
-        let refusal = other.as_pubsub().subscribe("a-channel").err();
+        let refusal = redis::cmd("SUBSCRIBE").arg("a-channel").exec(&mut other).err();
         assert!(refusal.as_ref().is_none_or(|error| error.code() == Some("OOM")), "{refusal:?}");
         refusal.is_some()
     }
@@ -48,7 +51,7 @@ async fn a_server_without_memory_is_waited_for_at_the_start_and_each_stream_name
     if refuses_subscriptions {
         group.wait_for("cannot start yet at redis://127.0.0.1:");
         // Long enough for several attempts, all of which fail alike.
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(3)).await;
         redis.order("CONFIG SET maxmemory 0");
         group.wait_for_consumers(3);
     } else {
@@ -110,7 +113,7 @@ async fn a_server_that_closes_idle_connections_is_no_outage() {
         redis.order("CONFIG SET timeout 1");
         // Two renewals of the lease are due in this time, and every connection that may be idle has been.
         for _ in 0..10 {
-            tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+            sleep(Duration::from_millis(900)).await;
             redis.order("PING");
         }
         match source {

@@ -218,14 +218,14 @@ mod tests {
         assert!(!folder.exists());
     }
 
-    #[test]
-    fn a_guard_does_not_end_by_the_signals_of_a_terminal() {
+    #[tokio::test]
+    async fn a_guard_does_not_end_by_the_signals_of_a_terminal() {
         let guard = Guard::start().unwrap();
         let pid = Pid::from_child(&guard.shell);
         for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
             kill_process(pid, signal).unwrap();
         }
-        std::thread::sleep(Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(test_kill_process(pid).is_ok() && guard.folder().exists());
     }
 }
