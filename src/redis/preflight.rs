@@ -54,7 +54,7 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setb
         rehearse_reading(&control, connection, names, trims).await?;
     }
     let (control, connection) = nodes.at(&config.ids_key).await?;
-    rehearse_leaving(&control, connection, config).await
+    rehearse_leaving(&control, connection, &config.ids_key).await
 }
 
 fn refused(option: &'static str, problem: String) -> Setback {
@@ -111,22 +111,18 @@ fn check_slots(config: &Config) -> Result<(), Setback> {
 async fn rehearse_leaving(
     control: &Control,
     connection: &mut MultiplexedConnection,
-    config: &Config,
+    ids_key: &str,
 ) -> Result<(), Setback> {
-    let names = Names::new(&config.ids_key);
+    let names = Names::new(ids_key);
     let held = names.held_by(Uuid::nil());
-    let mut needs =
+    let needs =
         format!("+multi +discard +lrem +spop +zrem +hdel ~{} ~{}", names.ids, beside(&names.ids, "*"));
-    let mut commands = vec![
+    let commands = [
         vec!["LREM", &names.ids, "1", "nobody"],
         vec!["SPOP", &held],
         vec!["ZREM", &names.leases, "nobody"],
         vec!["HDEL", &names.processes, "nobody"],
     ];
-    if config.source == SourceKind::PubSub {
-        needs += " +unsubscribe";
-        commands.push(vec!["UNSUBSCRIBE", &config.input]);
-    }
     rehearse(control, connection, "what a stop needs", &needs, &commands).await
 }
 

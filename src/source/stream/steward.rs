@@ -153,9 +153,6 @@ impl Steward {
         if !self.joining {
             return Ok(());
         }
-        if self.trims() {
-            self.trim().await?;
-        }
         // Of the dead from whom nothing is left to take over, none stays for want of a last look.
         for process in self.estate.dead() {
             self.registry.bury(process).await?;
@@ -163,7 +160,10 @@ impl Steward {
         let process = self.tenure.process;
         self.registry.expel(process, process, Why::Own).await?;
         self.registry.bury(process).await?;
-        Ok(())
+        match self.trims() {
+            true => self.trim().await,
+            false => Ok(()),
+        }
     }
 
     async fn keep(&mut self, join: bool) -> Result<Renewal, Setback> {
