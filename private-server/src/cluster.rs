@@ -2,12 +2,9 @@
 
 use std::{io, time::Duration};
 
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
-use crate::{Builder, Error, PrivateServer};
+use crate::{Builder, Error, PrivateServer, together::together};
 
 /// How long the nodes may take to find each other.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -41,19 +38,15 @@ impl PrivateCluster {
         replicas: usize,
         node_timeout: Duration,
     ) -> Result<Self, Error> {
-        let mut starting = JoinSet::new();
-        for _ in 0..primaries * (1 + replicas) {
-            let node = node()
+        let nodes = (0..primaries * (1 + replicas)).map(|_| {
+            node()
                 .arg("cluster-enabled", "yes")
                 .arg("cluster-node-timeout", node_timeout.as_millis())
                 .arg("repl-diskless-sync-delay", 0)
-                .arg("repl-ping-replica-period", 1);
-            starting.spawn(node.start());
-        }
-        let mut nodes = Vec::new();
-        while let Some(node) = starting.join_next().await {
-            nodes.push(node.unwrap_or_else(|ended| Err(failed(io::Error::other(ended))))?);
-        }
+                .arg("repl-ping-replica-period", 1)
+                .start()
+        });
+        let nodes = together(nodes).await?;
         let mut cluster = Self { nodes, ids: Vec::new(), primaries };
         cluster.join().await.map_err(failed)?;
         Ok(cluster)

@@ -56,6 +56,7 @@ mod sentinels;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
+mod together;
 
 pub use binary::{find_server, find_tls_capable, supports_tls};
 pub use builder::Builder;

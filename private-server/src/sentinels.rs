@@ -2,12 +2,9 @@
 
 use std::{io, time::Duration};
 
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
-use crate::{Builder, Error, PrivateServer, config::quote, process::Role};
+use crate::{Builder, Error, PrivateServer, config::quote, process::Role, together::together};
 
 /// How long the sentinels may take to find each other and the replicas. One that stood still for two seconds, as on a
 /// busy machine, does nothing for the next thirty.
@@ -42,8 +39,7 @@ impl PrivateSentinels {
         primary: &PrivateServer,
         replicas: usize,
     ) -> Result<Self, Error> {
-        let mut starting = JoinSet::new();
-        for _ in 0..count {
+        let sentinels = (0..count).map(|_| {
             let quorum = count / 2 + 1;
             let mut sentinel = sentinel()
                 .arg("sentinel", format!("monitor {service} 127.0.0.1 {} {quorum}", primary.port()))
@@ -53,13 +49,9 @@ impl PrivateSentinels {
                 sentinel = sentinel.arg("sentinel", format!("auth-pass {service} {}", quote(password)));
             }
             sentinel.role = Role::Sentinel;
-            starting.spawn(sentinel.start());
-        }
-        let mut sentinels = Vec::new();
-        while let Some(sentinel) = starting.join_next().await {
-            sentinels.push(sentinel.unwrap_or_else(|ended| Err(failed(io::Error::other(ended))))?);
-        }
-        let sentinels = Self { sentinels, service: service.to_owned() };
+            sentinel.start()
+        });
+        let sentinels = Self { sentinels: together(sentinels).await?, service: service.to_owned() };
         sentinels.find_each_other(replicas).await.map_err(failed)?;
         Ok(sentinels)
     }
