@@ -48,8 +48,10 @@ struct State {
     hurried: bool,
     /// What the first lane waits for.
     first_waits: Option<Awaited>,
-    /// Whether the second lane waits.
+    /// Whether the second lane is to be woken.
     second_waits: bool,
+    /// Whether it has nothing to do, or was woken and did not come yet.
+    second_is_free: bool,
     end: Option<End>,
 }
 
@@ -106,17 +108,22 @@ impl Appender {
         turn: Turn,
         settle: impl Fn(&Records, Settled),
     ) -> Result<(), Error> {
+        let mut next = None;
         loop {
-            let next = tokio::select! {
-                biased;
-                next = self.next_commit(turn) => next,
-                () = lane.due() => {
-                    lane.tend().await;
-                    continue;
-                }
+            let records = match next.take() {
+                Some(records) => Some(records),
+                None => tokio::select! {
+                    biased;
+                    records = self.next_commit(turn) => records,
+                    () = lane.due() => {
+                        lane.tend().await;
+                        continue;
+                    }
+                },
             };
-            let Some(records) = next else { break };
-            match lane.commit(&records).await {
+            let Some(records) = records else { break };
+            next = self.next_if_whole(turn);
+            match lane.commit(&records, next.as_ref()).await {
                 Ok(settled) => settle(&records, settled),
                 Err(error) => {
                     self.fail();
@@ -231,6 +238,7 @@ impl Appender {
         loop {
             {
                 let mut state = self.lock();
+                state.second_is_free = !state.has_for_second() && state.end.is_none();
                 if state.has_for_second() {
                     return self.pop(state);
                 }
@@ -241,6 +249,16 @@ impl Appender {
             }
             self.heaped.notified().await;
         }
+    }
+
+    /// The commit after the one just taken, if nothing more goes into it and no other lane waits for it.
+    fn next_if_whole(&self, turn: Turn) -> Option<Records> {
+        let state = self.lock();
+        let is_whole = match turn {
+            Turn::First => state.is_heaped() && !state.second_is_free,
+            Turn::Second => state.has_for_second(),
+        };
+        if is_whole { self.pop(state) } else { None }
     }
 
     fn pop(&self, mut state: MutexGuard<'_, State>) -> Option<Records> {

@@ -10,12 +10,29 @@ use crate::record::Record;
 /// A lane that takes its time, and notes the sizes of its commits.
 struct Slow(Arc<Mutex<Vec<usize>>>, Option<usize>);
 
+/// The same; it notes the size of each commit, and that of the next one: 0 where it was told of none.
+struct Foresighted(Arc<Mutex<Vec<[usize; 2]>>>);
+
+impl Lane for Foresighted {
+    fn form(&self) -> Form {
+        Form::default()
+    }
+
+    async fn commit(&mut self, records: &Records, next: Option<&Records>) -> Result<Settled, Error> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.lock().unwrap().push([records.len(), next.map_or(0, Records::len)]);
+        Ok(Settled::Committed)
+    }
+
+    async fn close(&mut self) {}
+}
+
 impl Lane for Slow {
     fn form(&self) -> Form {
         Form::default()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
+    async fn commit(&mut self, records: &Records, _: Option<&Records>) -> Result<Settled, Error> {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let mut sizes = self.0.lock().unwrap();
         if self.1 == Some(sizes.len()) {
@@ -134,6 +151,27 @@ async fn the_second_lane_helps_only_when_there_is_more_than_one_commit() {
     }
     assert_eq!(*first.lock().unwrap(), [1, 100, 256, 88]);
     assert_eq!(*second.lock().unwrap(), [256]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_is_told_of_the_commit_that_comes_next_once_nothing_more_goes_into_it() {
+    let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
+    let lane = Foresighted(Arc::clone(&sizes));
+    let run = tokio::spawn({
+        let appender = appender.clone();
+        async move { appender.run(lane, Turn::First, |_, _| ()).await }
+    });
+    let mut outbox = Outbox::new(&appender);
+    for records in [1, 300, 600] {
+        for _ in 0..records {
+            append(&mut outbox).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    appender.close();
+    run.await.unwrap().unwrap();
+    let expected = [[1, 0], [256, 0], [44, 0], [256, 256], [256, 0], [88, 0]];
+    assert_eq!(*sizes.lock().unwrap(), expected);
 }
 
 #[tokio::test(start_paused = true)]

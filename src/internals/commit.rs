@@ -82,7 +82,7 @@ impl Lane for Nowhere {
         Form::xadd("messages:processed")
     }
 
-    async fn commit(&mut self, _: &Records) -> Result<Settled, Error> {
+    async fn commit(&mut self, _: &Records, _: Option<&Records>) -> Result<Settled, Error> {
         Ok(Settled::Committed)
     }
 

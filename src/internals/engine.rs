@@ -128,7 +128,7 @@ impl Lane for Encoder {
         self.lane.form()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
+    async fn commit(&mut self, records: &Records, _: Option<&Records>) -> Result<Settled, Error> {
         self.lane.begin(records);
         // Here a lane waits for its answer, and the others on this thread go on.
         yield_now().await;

@@ -60,7 +60,7 @@ impl Lane for Memory {
         Form::default()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
+    async fn commit(&mut self, records: &Records, _: Option<&Records>) -> Result<Settled, Error> {
         if self.state.lock().unwrap().broken {
             return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
         }

@@ -22,7 +22,7 @@ pub(crate) enum Settled {
     TakenOver,
 }
 
-/// One writer of commits. One commit is under way at a time.
+/// One writer of commits. One commit is under way at a time, and they are made in the order in which they come.
 pub(crate) trait Lane: Send + 'static {
     /// What the records for this lane are made of.
     fn form(&self) -> Form;
@@ -30,9 +30,15 @@ pub(crate) trait Lane: Send + 'static {
     /// Appends the records and acknowledges their messages, and comes back when that is known to be done. What passes
     /// (a server that is away, loading, out of memory) is waited out for as long as it takes.
     ///
+    /// `next` is the commit that comes after it, if that is known: what of it changes nothing may be sent already.
+    ///
     /// # Errors
     /// What waiting cannot mend. The lane is not used again.
-    fn commit(&mut self, records: &Records) -> impl Future<Output = Result<Settled, Error>> + Send;
+    fn commit(
+        &mut self,
+        records: &Records,
+        next: Option<&Records>,
+    ) -> impl Future<Output = Result<Settled, Error>> + Send;
 
     /// Comes back when the lane wants to be tended. May be dropped.
     fn due(&mut self) -> impl Future<Output = ()> + Send {

@@ -96,18 +96,18 @@ impl StreamLane {
     }
 
     /// Ends early when another server has taken the place of this one: what became of the commit shows there.
-    async fn attempt(&mut self, records: &Records) -> Result<Made, Setback> {
+    async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Setback> {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
             biased;
             () = answers_no_more(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
-            made = self.make(records) => made,
+            made = self.make(records, next) => made,
         }
     }
 
-    async fn make(&mut self, records: &Records) -> Result<Made, Setback> {
+    async fn make(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Setback> {
         match &mut self.way {
-            Way::Transaction(transaction) => transaction.attempt(&self.target, records).await,
+            Way::Transaction(transaction) => transaction.attempt(&self.target, records, next).await,
             Way::Pipeline(pipeline) => pipeline.attempt(&self.target, records).await,
         }
     }
@@ -163,12 +163,12 @@ impl Lane for StreamLane {
         self.target.form()
     }
 
-    async fn commit(&mut self, records: &Records) -> Result<Settled, Error> {
+    async fn commit(&mut self, records: &Records, next: Option<&Records>) -> Result<Settled, Error> {
         self.begin(records);
         let mut backoff = Backoff::at(&self.target.server);
         let mut failures = 0;
         loop {
-            let why = match self.attempt(records).await {
+            let why = match self.attempt(records, next).await {
                 Ok(Made::Yes) => {
                     if let Some(over) = self.outage.over().filter(|over| over.is_told) {
                         tracing::info!("appending to {} again after {:.1?}", self.stream(), over.lasted);

@@ -38,6 +38,15 @@ use crate::tenure::{Tenure, WENT_BACK};
 /// hash changed, and does nothing. Whatever looks odd in the replies ends the connection: then the same
 /// questions have the same answers.
 ///
+/// While one commit is answered the server has nothing to do for the lane. So where the next one is known, all of it but
+/// its `EXEC` is sent already, and the server queues it:
+///
+/// `… EXEC, WATCH lane` | `MULTI, XADD …, HSET lane number N+1` | *the answer to N* | `EXEC, WATCH lane`
+///
+/// Nothing of it is executed before its `EXEC`, and that is sent when commit N is known to be made, and by the same
+/// watches as ever. Whatever else becomes of N ends the connection, and what is queued there with it. So the order
+/// is kept, and no number is stored before the one below it.
+///
 /// What came from a stream is acknowledged in the same transaction: `XACK` stands beside the `XADD`s. Others may take
 /// such messages over from a process that they take for dead, so the connection also watches the permit of the
 /// [`Tenure`] that they are held by, and has seen it *after* it began to watch:
@@ -57,6 +66,9 @@ pub(super) struct Transaction {
     /// The number of the last commit that was confirmed.
     confirmed: u64,
     connection: Option<Connection>,
+    /// Whether the connection has queued the commands of the commit under way before it began: only its `EXEC` is to
+    /// be sent.
+    queued: bool,
     /// The tenure whose permit the connection watches, and has seen since.
     watched: Option<Arc<Tenure>>,
     /// Whether the commit under way was sent before.
@@ -70,10 +82,20 @@ pub(super) struct Transaction {
     /// And the one that confirmed the last commit.
     confirmed_by: Option<Identity>,
     kept: Kept,
-    /// The commands of the commit under way, and behind them what may be asked with them.
-    out: Vec<u8>,
-    /// How much of that is the commit.
-    length: usize,
+    /// The commit under way, and behind it what may be asked with it.
+    out: Wire,
+    /// The one that follows, if it is known.
+    next: Option<Wire>,
+}
+
+/// A commit as it goes over the wire.
+#[derive(Default)]
+struct Wire {
+    bytes: Vec<u8>,
+    /// Where the `EXEC` begins: before it nothing changes.
+    exec: usize,
+    /// Where it ends.
+    end: usize,
 }
 
 impl Transaction {
@@ -83,6 +105,7 @@ impl Transaction {
             number: 0,
             confirmed: 0,
             connection: None,
+            queued: false,
             watched: None,
             sent: false,
             fenced: false,
@@ -90,8 +113,8 @@ impl Transaction {
             here: None,
             confirmed_by: None,
             kept: Kept::default(),
-            out: Vec::new(),
-            length: 0,
+            out: Wire::default(),
+            next: None,
         }
     }
 
@@ -103,16 +126,29 @@ impl Transaction {
     pub(super) fn begin(&mut self, target: &Target, records: &Records) {
         self.number += 1;
         self.sent = false;
-        if self.out.capacity() == 0 {
-            self.out = self.kept.memory();
-        }
-        let (out, key) = (&mut self.out, self.key.as_bytes());
+        self.out = match self.next.take() {
+            Some(next) => {
+                self.kept.recycle(std::mem::take(&mut self.out.bytes));
+                next
+            }
+            None => {
+                let memory = std::mem::take(&mut self.out.bytes);
+                self.write(target, records, self.number, memory)
+            }
+        };
+    }
+
+    /// Writes a commit into this memory, or another one if it has none.
+    fn write(&mut self, target: &Target, records: &Records, number: u64, memory: Vec<u8>) -> Wire {
+        let mut bytes = if memory.capacity() == 0 { self.kept.memory() } else { memory };
+        let (out, key) = (&mut bytes, self.key.as_bytes());
         out.clear();
         out.shrink_to(8 * Records::MOST_BYTES);
         command(out, &[b"MULTI"]);
         target.append(out, records);
         target.acknowledge(out, records);
-        command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(self.number).as_bytes()]);
+        command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(number).as_bytes()]);
+        let exec = out.len();
         command(out, &[b"EXEC"]);
         match records.held() {
             None => command(out, &[b"WATCH", key]),
@@ -121,12 +157,41 @@ impl Transaction {
                 command(out, &[b"EXISTS", tenure.permit.as_bytes()]);
             }
         }
-        self.length = out.len();
+        let end = out.len();
+        Wire { bytes, exec, end }
+    }
+
+    /// Sends what of the next commit changes nothing, so that the server takes it up while the one under way is
+    /// answered. Whether it did.
+    async fn queue(
+        &mut self,
+        connection: &mut Connection,
+        target: &Target,
+        next: &Records,
+    ) -> Result<bool, Setback> {
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => self.write(target, next, self.number + 1, Vec::new()),
+        };
+        let sent = connection.send(&next.bytes[..next.exec]).await;
+        self.next = Some(next);
+        match sent {
+            Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
+            // The answers to what was sent before may be there still.
+            sent => Ok(sent.is_ok()),
+        }
     }
 
     /// May be dropped before it is done. Then it has no connection any more.
-    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
-        self.out.truncate(self.length);
+    pub(super) async fn attempt(
+        &mut self,
+        target: &Target,
+        records: &Records,
+        next: Option<&Records>,
+    ) -> Result<Made, Setback> {
+        self.out.bytes.truncate(self.out.end);
+        // It counts for the connection, which is lost where this ends early.
+        let queued = std::mem::take(&mut self.queued) && self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -150,15 +215,20 @@ impl Transaction {
         if let Some(tenure) = records.held()
             && (tenure.is_over() || !self.may_commit(&mut connection, target, tenure).await?)
         {
-            self.connection = Some(connection);
+            // What is queued there is not to be executed.
+            self.connection = (!queued).then_some(connection);
             return Ok(Made::Never);
         }
         self.sent = true;
-        let asks = target.server.has_successors() && self.kept.ask(&mut self.out);
+        let asks = target.server.has_successors() && self.kept.ask(&mut self.out.bytes);
         let answers = records.len() + target.acknowledging(records);
-        let executed = exchange(&mut connection, target, &self.out, answers).await;
-        self.out.truncate(self.length);
-        let Exchanged { refusal, executed, watched } = executed?;
+        send(&mut connection, &self.out.bytes[if queued { self.out.exec } else { 0 }..]).await?;
+        self.out.bytes.truncate(self.out.end);
+        let next_is_queued = match next.filter(|next| next.is_held_as(records)) {
+            Some(next) => self.queue(&mut connection, target, next).await?,
+            None => false,
+        };
+        let Exchanged { refusal, executed, watched } = hear(&mut connection, target, answers).await?;
         let permitted = match records.held() {
             None => None,
             Some(tenure) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| tenure.clone()),
@@ -176,8 +246,12 @@ impl Transaction {
                 if let Some(tenure) = records.held() {
                     tenure.confirm(&self.key, self.number, acknowledged);
                 }
-                // If it is not watched any more, the next commit needs another connection.
-                self.connection = watched.is_none().then_some(connection);
+                // If it is not watched any more, the next commit needs another connection; nor can more be watched
+                // where that is queued already.
+                let is_ready =
+                    watched.is_none() && (!next_is_queued || permitted.is_some() == records.held().is_some());
+                self.connection = is_ready.then_some(connection);
+                self.queued = is_ready && next_is_queued;
                 self.watched = permitted;
                 let missing = (records.acknowledged() as u64).saturating_sub(acknowledged);
                 if missing > 0 {
@@ -189,7 +263,7 @@ impl Transaction {
             // It does not go back, and repeating it would append the other records twice.
             Executed::InPart { from, answer } => {
                 if from == 0 && Kind::of(&answer) == Kind::WrongType {
-                    take_back(&mut connection, target, records).await;
+                    take_back(target, records).await;
                 }
                 let refused = match &target.acknowledges {
                     Some(input) if from >= records.len() => input.refused(&answer),
@@ -215,7 +289,7 @@ impl Transaction {
             (None, _) => {}
         }
         if self.keeps(target, records) {
-            let commands = std::mem::take(&mut self.out);
+            let commands = std::mem::take(&mut self.out.bytes);
             self.kept.push(self.number, records.messages(), records.len(), commands, &target.keep);
         } else if target.server.has_successors() {
             self.kept.count(self.number, records.messages());
@@ -236,6 +310,7 @@ impl Transaction {
     /// Gives the connection up.
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
+        self.queued = false;
     }
 
     /// Whether the connection watches the tenure's permit, and the permit was still there afterwards.
@@ -319,18 +394,17 @@ struct Exchanged {
     watched: Option<String>,
 }
 
-/// Sends a transaction, and what stands behind it, and hears it out up to the `WATCH`.
-async fn exchange(
-    connection: &mut Connection,
-    target: &Target,
-    out: &[u8],
-    answers: usize,
-) -> Result<Exchanged, Setback> {
+/// Sends a transaction, or the rest of one.
+async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Setback> {
     match connection.send(out).await {
-        Err(silence) if silence.kind() == ErrorKind::TimedOut => return Err(silence.into()),
+        Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
         // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
-        Ok(()) | Err(_) => {}
+        Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Hears out the answers to a transaction up to the `WATCH`.
+async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> Result<Exchanged, Setback> {
     // MULTI, each XADD, HSET: an error among them aborts the transaction.
     let mut refusal = None;
     let mut left = answers + 2;
@@ -356,16 +430,18 @@ async fn exchange(
 /// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become
 /// a key of another type, which fails each `XADD` and nothing else. Whoever reads the stream once that is mended
 /// takes them over.
-async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
+async fn take_back(target: &Target, records: &Records) {
     let mut out = Vec::new();
     if !target.take_back(&mut out, records) {
         return;
     }
-    let answer = match connection.send(&out).await {
-        Ok(()) => connection.receive(|reply| pending_again(&reply)).await,
-        Err(error) => Err(error.into()),
+    // On another connection than the commit's: that may have queued what came next.
+    let answer = async {
+        let mut connection = target.connect().await?;
+        connection.send(&out).await?;
+        connection.receive(|reply| pending_again(&reply)).await
     };
-    let (again, cause) = match answer {
+    let (again, cause) = match answer.await {
         // What was deleted with it, as from a spill, cannot be pending.
         Ok(Ok(again)) => (again, "and are deleted".to_owned()),
         Ok(Err(answer)) => (0, answer),

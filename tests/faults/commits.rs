@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis_consumer_group::{ConsumerGroup, Failure, Message, Record};
 use redis_private_server::PrivateServer;
 
-use crate::judge::appended;
+use crate::judge::{appended, in_order};
 use crate::proxy::{Fault, Proxy, When, Whose};
 use crate::scene::{INPUT, OUTPUT, connect, eventually, order, within};
 
@@ -170,6 +170,62 @@ async fn a_lane_that_falls_silent_is_given_up_and_what_it_sent_last_does_nothing
         String::from_utf8_lossy(&answers[0])
     );
     behind.end().await;
+}
+
+/// With commits that wait, the commands of the next one are with the server while one is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_consumer_keeps_the_order_while_commits_are_refused_and_their_connections_are_cut() {
+    const ROUNDS: u64 = 120;
+    const EACH: u64 = 3_000;
+    let server = PrivateServer::builder().start().await.unwrap();
+    let group = ConsumerGroup::builder(server.url())
+        .consumers(1)
+        .processor(|_, message: Message| async move {
+            Ok::<_, Failure>(Record::new().field("message_id", message.payload()))
+        })
+        .start()
+        .await
+        .unwrap();
+    let mut redis = connect(&server.url()).await;
+    let mut publisher = connect(&server.url()).await;
+    for round in 0..ROUNDS {
+        let mut messages = redis::pipe();
+        for id in round * EACH..(round + 1) * EACH {
+            messages.cmd("PUBLISH").arg(INPUT).arg(id).ignore();
+        }
+        let trouble = async {
+            // At any moment of a commit.
+            tokio::time::sleep(Duration::from_micros(500 * (round % 13))).await;
+            match round % 3 {
+                0 => flicker(&mut redis).await,
+                1 => cut_the_lanes(&mut redis).await,
+                _ => {}
+            }
+        };
+        let (published, ()) = tokio::join!(messages.exec_async(&mut publisher), trouble);
+        published.unwrap();
+    }
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!((ledger.received, ledger.processed), (ROUNDS * EACH, ROUNDS * EACH), "{ledger}");
+    let entries = in_order(&mut redis, OUTPUT).await;
+    assert!(entries.iter().copied().eq(0..ROUNDS * EACH), "out of order");
+}
+
+/// Is out of memory again and again, for less time than two commits take.
+async fn flicker(redis: &mut MultiplexedConnection) {
+    for _ in 0..20 {
+        order(redis, "CONFIG SET maxmemory 1").await;
+        order(redis, "CONFIG SET maxmemory 0").await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn cut_the_lanes(redis: &mut MultiplexedConnection) {
+    let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(redis).await.unwrap();
+    for client in clients.lines().filter(|client| client.contains(" name=redis-consumer-group:lane ")) {
+        let id = client.split(' ').next().and_then(|id| id.strip_prefix("id=")).unwrap();
+        order(redis, &format!("CLIENT KILL ID {id}")).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

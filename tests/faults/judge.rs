@@ -53,8 +53,17 @@ pub(crate) fn id_of(payload: &[u8]) -> u64 {
 
 /// How often each id is in a stream.
 pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) -> HashMap<u64, u32> {
-    const PAGE: usize = 10_000;
     let mut ids = HashMap::new();
+    for id in in_order(redis, stream).await {
+        *ids.entry(id).or_default() += 1;
+    }
+    ids
+}
+
+/// The ids in a stream, in its order.
+pub(crate) async fn in_order(redis: &mut MultiplexedConnection, stream: &str) -> Vec<u64> {
+    const PAGE: usize = 10_000;
+    let mut ids = Vec::new();
     let mut from = "-".to_owned();
     loop {
         let page: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
@@ -66,9 +75,7 @@ pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) ->
             .query_async(redis)
             .await
             .unwrap();
-        for (_, fields) in &page {
-            *ids.entry(fields["message_id"].parse().unwrap()).or_default() += 1;
-        }
+        ids.extend(page.iter().map(|(_, fields)| fields["message_id"].parse::<u64>().unwrap()));
         match page.last() {
             Some((last, _)) if page.len() == PAGE => from = format!("({last}"),
             _ => return ids,

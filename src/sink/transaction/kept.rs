@@ -197,7 +197,7 @@ impl Kept {
         }
     }
 
-    fn recycle(&mut self, mut memory: Vec<u8>) {
+    pub(super) fn recycle(&mut self, mut memory: Vec<u8>) {
         const MOST: usize = 4;
         if self.spare.len() < MOST && memory.capacity() > 0 {
             memory.clear();

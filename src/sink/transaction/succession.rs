@@ -4,7 +4,7 @@ use super::identity::Identity;
 use super::kept::Kept;
 use super::replicas::Replication;
 use super::replies::{Executed, Fence};
-use super::{Exchanged, Transaction, exchange, needs};
+use super::{Exchanged, Transaction, hear, needs, send};
 use crate::error::Error;
 use crate::redis::connection::Connection;
 use crate::redis::reply::Reply;
@@ -102,8 +102,8 @@ impl Transaction {
         target.lost(lost);
         while let Some(commit) = self.kept.after(made) {
             commit.again = true;
-            let Exchanged { refusal, executed, watched } =
-                exchange(connection, target, &commit.commands, commit.answers).await?;
+            send(connection, &commit.commands).await?;
+            let Exchanged { refusal, executed, watched } = hear(connection, target, commit.answers).await?;
             if let Some(answer) = refusal.or(watched) {
                 return Err(target.refused(&needs(target), &answer));
             }

@@ -200,7 +200,7 @@ impl Process {
         });
         let Some(tenure) = records.held().cloned() else { return Ok(None) };
         let was_over = tenure.is_over();
-        let settled = lane.commit(&records).await?;
+        let settled = lane.commit(&records, None).await?;
         Ok(Some(Committed { tenure, was_over, settled }))
     }
 
