@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +24,19 @@ const SIGNALS: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::H
 
 /// How long what was started may outlive a program that was killed: guards work, on a machine that is busy.
 const AFTERWARDS: Duration = Duration::from_secs(10);
+
+/// The program, with its ears open also where the tests ignore signals, as under `nohup`.
+fn hearing(program: &Command) -> Command {
+    let mut hearing = Command::new("env");
+    hearing.arg("--default-signal").arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => hearing.env(name, value),
+            None => hearing.env_remove(name),
+        };
+    }
+    hearing
+}
 
 async fn is_over(child: &mut Child, patience: Duration) -> bool {
     let until = Instant::now() + patience;
@@ -66,7 +79,7 @@ async fn interrupt(times: usize) {
         let delay = Duration::from_millis(chance.u64(0..most));
         let story = format!("{command:?}, {signal:?} after {delay:?}");
         let folder = tempfile::tempdir().unwrap();
-        let mut child = program(command)
+        let mut child = hearing(&program(command))
             .env("TMPDIR", folder.path())
             .current_dir("/")
             .stdin(Stdio::null())

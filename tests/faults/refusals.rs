@@ -1,7 +1,11 @@
 //! A server that takes no writes for a while: receiving goes on, and what was received is appended later.
 
+use std::time::Duration;
+
 use redis_consumer_group::ConsumerGroup;
 use redis_private_server::PrivateServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::judge::Witness;
 use crate::load::Load;
@@ -56,13 +60,26 @@ async fn out_of_memory() {
 async fn out_of_memory_already_when_the_group_starts() {
     let server = PrivateServer::builder().arg("maxmemory", "1mb").start().await.unwrap();
     let mut redis = connect(&server.url()).await;
-    let full = async || {
-        order(&mut redis, "CONFIG SET maxmemory 1").await;
-        try_order(&mut redis, "SET probe x").await.is_err_and(|error| error.code() == Some("OOM"))
+    let mut other = redis.clone();
+    let mut full = async || {
+        order(&mut other, "CONFIG SET maxmemory 1").await;
+        try_order(&mut other, "SET probe x").await.is_err_and(|error| error.code() == Some("OOM"))
     };
-    eventually("the server is out of memory", full).await;
+    eventually("the server is out of memory", &mut full).await;
     let witness = Witness::default();
-    let group = witness.beside(ConsumerGroup::builder(server.url())).start().await.unwrap();
+    let starting = witness.beside(ConsumerGroup::builder(server.url())).start();
+    let group = if refuses_subscriptions(&server).await {
+        // Then the start waits, and the memory is full again afterwards.
+        let room = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            order(&mut redis, "CONFIG SET maxmemory 0").await;
+        };
+        let (group, ()) = tokio::join!(starting, room);
+        eventually("the server is out of memory again", full).await;
+        group.unwrap()
+    } else {
+        starting.await.unwrap()
+    };
     let load = Load::start(server.addr(), INPUT, 2_000);
     let scene = Scene { server, group, witness, load };
     waits(&scene).await;
@@ -73,10 +90,17 @@ async fn out_of_memory_already_when_the_group_starts() {
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
+/// Whether the server takes no subscription while it is out of memory, as Redis 8.6.3 does.
+async fn refuses_subscriptions(server: &PrivateServer) -> bool {
+    let mut socket = TcpStream::connect(server.addr()).await.unwrap();
+    socket.write_all(b"SUBSCRIBE probe\r\n").await.unwrap();
+    socket.read_u8().await.unwrap() == b'-'
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() {
     let server = server().await;
-    let seconds = std::time::Duration::from_secs;
+    let seconds = Duration::from_secs;
     let scene = Scene::with(server, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
     let mut redis = scene.redis().await;
     order(&mut redis, "CONFIG SET maxmemory 1").await;
