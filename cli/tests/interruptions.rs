@@ -25,17 +25,17 @@ const SIGNALS: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::H
 /// How long what was started may outlive a program that was killed: guards work, on a machine that is busy.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// The program, with its ears open also where the tests ignore signals, as under `nohup`.
-fn hearing(program: &Command) -> Command {
-    let mut hearing = Command::new("env");
-    hearing.arg("--default-signal").arg(program.get_program()).args(program.get_args());
+/// The program with the default handling of signals, also where the tests ignore some, as under `nohup`.
+fn with_default_signals(program: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {
         match value {
-            Some(value) => hearing.env(name, value),
-            None => hearing.env_remove(name),
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
         };
     }
-    hearing
+    command
 }
 
 async fn is_over(child: &mut Child, patience: Duration) -> bool {
@@ -79,7 +79,7 @@ async fn interrupt(times: usize) {
         let delay = Duration::from_millis(chance.u64(0..most));
         let story = format!("{command:?}, {signal:?} after {delay:?}");
         let folder = tempfile::tempdir().unwrap();
-        let mut child = hearing(&program(command))
+        let mut child = with_default_signals(&program(command))
             .env("TMPDIR", folder.path())
             .current_dir("/")
             .stdin(Stdio::null())
