@@ -31,7 +31,7 @@ pub(crate) struct Appender {
 
 /// When what is handed on has to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Haste {
+pub(crate) enum Urgency {
     /// As soon as the lane can: nothing more comes from this consumer for now.
     Now,
     /// Within [`Appender::SOON`]. Its consumer goes on with a message that waited for it: a commit that fills for a
@@ -143,10 +143,10 @@ impl Appender {
     }
 
     /// Takes the records, waiting for room if there is none. They go into one commit.
-    pub(crate) async fn put(&self, records: &mut Records, haste: Haste) {
+    pub(crate) async fn put(&self, records: &mut Records, urgency: Urgency) {
         loop {
             let room = self.room.notified();
-            if self.take(records, haste) {
+            if self.take(records, urgency) {
                 return;
             }
             room.await;
@@ -154,7 +154,7 @@ impl Appender {
     }
 
     /// Takes the records if there is room for them.
-    fn take(&self, records: &mut Records, haste: Haste) -> bool {
+    fn take(&self, records: &mut Records, urgency: Urgency) -> bool {
         let mut state = self.lock();
         if state.end == Some(End::Failed) {
             records.clear();
@@ -170,7 +170,7 @@ impl Appender {
         } else {
             return false;
         }
-        state.hurried |= haste == Haste::Now;
+        state.hurried |= urgency == Urgency::Now;
         self.wake_for(state);
         true
     }

@@ -14,19 +14,19 @@ use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
+use crate::redis::fault::Fault;
 use crate::redis::link::Link;
-use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
-use crate::redis::setback::Setback;
+use crate::redis::startup::{answered, retry_at_start};
 
-/// Opens a connection, with the patience that a group has at its start.
+/// Opens a connection, and retries as a group does at its start.
 ///
 /// # Errors
 /// A server that is not reachable for five seconds, or refuses the login; certificates that cannot be read.
 pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnection, Error> {
     let server = Server::new(address.clone(), tls)?;
     let mut control = Control(server.clone());
-    patiently(&server, async || answered(connected(&mut control)).await).await.map(Link::into_connection)
+    retry_at_start(&server, async || answered(connected(&mut control)).await).await.map(Link::into_connection)
 }
 
 /// Tells who serves a name: the server of the address; in a cluster the primary of its slot, or for a plain channel any
@@ -57,7 +57,7 @@ impl Router {
     /// As [`connect`].
     pub async fn new(address: &Address, tls: &Tls, names: Names) -> Result<Self, Error> {
         let server = Server::new(address.clone(), tls)?;
-        patiently(&server, async || answered(explore(&server)).await).await?;
+        retry_at_start(&server, async || answered(explore(&server)).await).await?;
         Ok(Self { server, names })
     }
 
@@ -88,7 +88,7 @@ impl Router {
     pub async fn place(&self, name: &str) -> Result<Place, Error> {
         let control = Control(self.of(name));
         let asked = control.clone();
-        patiently(&control.0, move || answered(locating(asked.clone()))).await
+        retry_at_start(&control.0, move || answered(locating(asked.clone()))).await
     }
 
     /// Opens a connection to whoever serves this name: in each attempt to the one that does so then.
@@ -98,7 +98,7 @@ impl Router {
     pub async fn connect(&self, name: &str) -> Result<(Place, MultiplexedConnection), Error> {
         let control = Control(self.of(name));
         let opened = control.clone();
-        patiently(&control.0, move || answered(opening(opened.clone()))).await
+        retry_at_start(&control.0, move || answered(opening(opened.clone()))).await
     }
 
     fn of(&self, name: &str) -> Arc<Server> {
@@ -118,19 +118,19 @@ impl Router {
 
 /// These two own what they work on: with a borrow in an attempt that is made again and again, the compiler does not see
 /// that the whole can be spawned.
-async fn locating(control: Control) -> Result<Place, Setback> {
+async fn locating(control: Control) -> Result<Place, Fault> {
     locate(&control.0).await.map(Place)
 }
 
-async fn opening(control: Control) -> Result<(Place, MultiplexedConnection), Setback> {
+async fn opening(control: Control) -> Result<(Place, MultiplexedConnection), Fault> {
     let node = locate(&control.0).await?;
     match control.open(node.as_ref()).await {
         Ok(link) => Ok((Place(node), link.into_connection())),
-        Err(error) => Err(control.setback("the connection", "+select", &error)),
+        Err(error) => Err(control.fault("the connection", "+select", &error)),
     }
 }
 
-/// Opens a socket that has logged in and selected the database, with the same patience. What comes next on it
+/// Opens a socket that has logged in and selected the database, with the same retries. What comes next on it
 /// is up to the caller.
 ///
 /// # Errors
@@ -141,7 +141,7 @@ pub async fn open_socket(
     name: &str,
 ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Error> {
     let server = Server::new(address.clone(), tls)?;
-    let connection = patiently(&server, async || Connection::open(&server, name).await).await?;
+    let connection = retry_at_start(&server, async || Connection::open(&server, name).await).await?;
     // Every answer of the handshake was waited for, so nothing more has been read.
     Ok(connection.into_parts().0)
 }

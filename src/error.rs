@@ -1,4 +1,4 @@
-//! What can go wrong with a group, in the terms of who has to mend it.
+//! What can go wrong with a group, in the terms of who has to repair it.
 
 use std::io;
 use std::path::PathBuf;

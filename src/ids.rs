@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::redis::connection::explore;
 use crate::redis::ids::{self as store, IdsError};
 use crate::redis::nodes::Nodes;
-use crate::redis::patience::{answered, patiently};
 use crate::redis::server::Server;
+use crate::redis::startup::{answered, retry_at_start};
 
 pub use crate::redis::ids::{Lease, ListedId};
 
@@ -60,13 +60,13 @@ async fn at_each<T>(
     let mut open = Nodes::new(server.clone());
     let mut answers = Vec::with_capacity(keys.len());
     for key in keys.iter().map(AsRef::as_ref) {
-        let answer = patiently(&server, async || {
-            // After a setback the connections may be broken: only those of a success are kept.
+        let answer = retry_at_start(&server, async || {
+            // After a fault the connections may be broken: only those of a success are kept.
             let mut nodes = std::mem::replace(&mut open, Nodes::new(server.clone()));
             let asking = async {
                 explore(&server).await?;
                 let (control, connection) = nodes.at(key).await?;
-                ask(connection.clone(), key).await.map_err(|error| control.ids_setback(error))
+                ask(connection.clone(), key).await.map_err(|error| control.ids_fault(error))
             };
             let answer = answered(asking).await?;
             open = nodes;

@@ -133,10 +133,10 @@ impl Intake {
     }
 
     /// Entries were taken over from another consumer.
-    pub(crate) fn inherited(&self, entries: u64, holder: &str) {
+    pub(crate) fn taken_over(&self, entries: u64, holder: &str) {
         if entries > 0 {
             tracing::debug!("{entries} entries taken over from {holder:?}");
-            self.counts.inherit(entries);
+            self.counts.take_over(entries);
         }
     }
 
@@ -261,9 +261,9 @@ mod tests {
         let ledger = counts.read();
         assert_eq!((ledger.received, ledger.dropped, ledger.in_flight()), (10, 6, 4));
         queue.close();
-        let mut seat = queue.seat();
+        let mut receiver = queue.receiver();
         let mut taken = 0;
-        while seat.next(1).await.is_some() {
+        while receiver.next(1).await.is_some() {
             taken += 1;
         }
         assert_eq!(taken, 4);
@@ -289,9 +289,9 @@ mod tests {
             (20, 20),
             "ten of them wait for room"
         );
-        let mut seat = queue.seat();
+        let mut receiver = queue.receiver();
         for _ in 0..30 {
-            seat.next(1).await.unwrap();
+            receiver.next(1).await.unwrap();
         }
         reader.await.unwrap();
         assert_eq!((counts.read().received, counts.read().dropped), (30, 0));

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 pub use self::gaps::{Gap, Gaps};
 
 /// What became of every message, at one moment. Always,
-/// `received + drained = processed + rejected + dropped + abandoned + taken over + spilled + in flight`.
+/// `received + drained = processed + rejected + dropped + abandoned + fenced + spilled + in flight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -30,7 +30,7 @@ pub struct Ledger {
     pub abandoned: u64,
     /// Entries that other processes took over from us, because we showed no sign of life for a lease. What became of
     /// them stands in the ledgers of those; of commits that nobody heard the end of, it is not known whose they were.
-    pub taken_over: u64,
+    pub fenced: u64,
     /// Messages that found the buffer full and are confirmed to be in the spill.
     pub spilled: u64,
     /// Messages that were read back from the spill: ours, and those that were left there before or by others.
@@ -38,7 +38,7 @@ pub struct Ledger {
     /// Messages of ours that were in the spill when somebody deleted it, or that a failover has lost there.
     pub spill_lost: u64,
     /// The part of `received` that we took over from processes that died, or were idle for too long.
-    pub inherited: u64,
+    pub taken_over: u64,
     /// Entries that somebody deleted while they were pending: there is nothing left of them to process.
     pub deleted: u64,
     /// Entries that were trimmed from the input before any process of the group had read them.
@@ -64,7 +64,7 @@ impl Ledger {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let settled = self.processed + self.rejected + self.dropped + self.abandoned;
-        (self.received + self.drained).saturating_sub(settled + self.taken_over + self.spilled)
+        (self.received + self.drained).saturating_sub(settled + self.fenced + self.spilled)
     }
 
     /// Messages that this group has put into the spill and not read back, as far as nobody deleted them there; negative
@@ -85,11 +85,11 @@ impl Sum for Ledger {
             rejected: sum.rejected + ledger.rejected,
             dropped: sum.dropped + ledger.dropped,
             abandoned: sum.abandoned + ledger.abandoned,
-            taken_over: sum.taken_over + ledger.taken_over,
+            fenced: sum.fenced + ledger.fenced,
             spilled: sum.spilled + ledger.spilled,
             drained: sum.drained + ledger.drained,
             spill_lost: sum.spill_lost + ledger.spill_lost,
-            inherited: sum.inherited + ledger.inherited,
+            taken_over: sum.taken_over + ledger.taken_over,
             deleted: sum.deleted + ledger.deleted,
             trimmed: sum.trimmed + ledger.trimmed,
             trimmed_unknown: sum.trimmed_unknown + ledger.trimmed_unknown,
@@ -112,7 +112,7 @@ impl fmt::Display for Ledger {
         write!(f, " = processed {processed} + rejected {rejected} + dropped {dropped}")?;
         let rest = [
             (self.abandoned, "abandoned"),
-            (self.taken_over, "taken over"),
+            (self.fenced, "fenced"),
             (spill.max(0).unsigned_abs(), "in the spill"),
             (self.spill_lost, "lost from the spill"),
             (self.in_flight(), "in flight"),
@@ -122,7 +122,7 @@ impl fmt::Display for Ledger {
         }
         let notes = [
             (self.skipped, "of the processed were skipped"),
-            (self.inherited, "of the received were inherited"),
+            (self.taken_over, "of the received were taken over"),
             (self.deleted, "were deleted while they were pending"),
             (self.trimmed, "were trimmed before they were read"),
             (self.trimmed_unknown, "× an unknown number was trimmed before it was read"),
@@ -134,8 +134,8 @@ impl fmt::Display for Ledger {
         }
         let all = if *rejected > 0 { "processed and rejected" } else { "processed" };
         let after_failovers = [(self.repeated, "repeated after"), (self.lost, "lost by")];
-        for (count, fate) in after_failovers.into_iter().filter(|(count, _)| *count > 0) {
-            write!(f, "; {count} of the {all} were {fate} a failover")?;
+        for (count, when) in after_failovers.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "; {count} of the {all} were {when} a failover")?;
         }
         match self.gaps.count {
             0 => write!(f, "; no gaps"),
@@ -145,7 +145,7 @@ impl fmt::Display for Ledger {
     }
 }
 
-/// The counts behind the ledger. Everyone who settles a message's fate adds to them; nobody subtracts.
+/// The counts behind the ledger. Everyone who settles a message adds to them; nobody subtracts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     received: AtomicU64,
@@ -153,11 +153,11 @@ pub(crate) struct Counts {
     skipped: AtomicU64,
     rejected: AtomicU64,
     dropped: AtomicU64,
-    taken_over: AtomicU64,
+    fenced: AtomicU64,
     spilled: AtomicU64,
     drained: AtomicU64,
     spill_lost: AtomicU64,
-    inherited: AtomicU64,
+    taken_over: AtomicU64,
     deleted: AtomicU64,
     trimmed: AtomicU64,
     trimmed_unknown: AtomicU64,
@@ -184,8 +184,8 @@ impl Counts {
         self.process(1, 1);
     }
 
-    pub(crate) fn take_over(&self, messages: u64) {
-        self.taken_over.fetch_add(messages, Ordering::AcqRel);
+    pub(crate) fn fence(&self, messages: u64) {
+        self.fenced.fetch_add(messages, Ordering::AcqRel);
     }
 
     pub(crate) fn spill(&self, messages: u64) {
@@ -211,8 +211,8 @@ impl Counts {
         self.spill_lost.fetch_add(messages.min(ours), Ordering::AcqRel);
     }
 
-    pub(crate) fn inherit(&self, messages: u64) {
-        self.inherited.fetch_add(messages, Ordering::AcqRel);
+    pub(crate) fn take_over(&self, messages: u64) {
+        self.taken_over.fetch_add(messages, Ordering::AcqRel);
     }
 
     pub(crate) fn delete(&self, entries: u64) {
@@ -262,7 +262,7 @@ impl Counts {
         let processed = self.processed.load(Ordering::Acquire);
         let rejected = self.rejected.load(Ordering::Acquire);
         let dropped = self.dropped.load(Ordering::Acquire);
-        let taken_over = self.taken_over.load(Ordering::Acquire);
+        let fenced = self.fenced.load(Ordering::Acquire);
         let spilled = self.spilled.load(Ordering::Acquire);
         let skipped = self.skipped.load(Ordering::Acquire).min(processed);
         let drained = self.drained.load(Ordering::Acquire);
@@ -274,11 +274,11 @@ impl Counts {
             rejected,
             dropped,
             abandoned: 0,
-            taken_over,
+            fenced,
             spilled,
             drained,
             spill_lost: self.spill_lost.load(Ordering::Acquire),
-            inherited: self.inherited.load(Ordering::Acquire),
+            taken_over: self.taken_over.load(Ordering::Acquire),
             deleted: self.deleted.load(Ordering::Acquire),
             trimmed: self.trimmed.load(Ordering::Acquire),
             trimmed_unknown: self.trimmed_unknown.load(Ordering::Acquire),
@@ -352,14 +352,14 @@ mod tests {
     fn entries_that_were_taken_over_are_not_in_flight_any_more() {
         let counts = Counts::default();
         counts.receive(5);
-        counts.inherit(2);
-        counts.process(3, 0);
         counts.take_over(2);
+        counts.process(3, 0);
+        counts.fence(2);
         counts.trim(Some(7));
         counts.trim(None);
         assert_eq!(
             counts.read().to_string(),
-            "received 5 = processed 3 + rejected 0 + dropped 0 + taken over 2; 2 of the received were inherited; \
+            "received 5 = processed 3 + rejected 0 + dropped 0 + fenced 2; 2 of the received were taken over; \
              7 were trimmed before they were read; 1× an unknown number was trimmed before it was read; no gaps"
         );
     }

@@ -66,6 +66,7 @@ mod buffer;
 mod config;
 mod consumer;
 mod entry_id;
+mod epoch;
 mod error;
 mod group;
 pub mod ids;
@@ -82,7 +83,6 @@ mod sink;
 mod slot;
 mod source;
 mod spill;
-mod tenure;
 mod throttle;
 
 #[cfg(fuzzing)]

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::buffer::Reservation;
 use crate::entry_id::EntryId;
+use crate::epoch::{Epoch, Receipt};
 use crate::record;
-use crate::tenure::{Receipt, Tenure};
 
 /// What a source delivers: the payload, and the channel it came from; of a stream's entry its fields and its id as
 /// well. Cheap to clone.
@@ -45,7 +45,7 @@ pub(crate) struct Batch {
 #[derive(Clone)]
 pub(crate) struct Entries {
     /// Under which they were read.
-    pub(crate) tenure: Arc<Tenure>,
+    pub(crate) epoch: Arc<Epoch>,
     pub(crate) origin: Origin,
     /// One for each span.
     pub(crate) list: Vec<Entry>,
@@ -134,12 +134,12 @@ impl Message {
     /// What is acknowledged with whatever becomes of it, if it came from a stream.
     pub(crate) fn receipt(&self) -> Option<Receipt<'_>> {
         let entries = self.batch.entries.as_ref()?;
-        Some(Receipt { tenure: &entries.tenure, id: entries.list[self.index].id })
+        Some(Receipt { epoch: &entries.epoch, id: entries.list[self.index].id })
     }
 
-    /// Whether the tenure that it was read under is over: it is not ours to process any more.
-    pub(crate) fn is_taken_over(&self) -> bool {
-        self.batch.entries.as_ref().is_some_and(|entries| entries.tenure.is_over())
+    /// Whether the epoch that it was read under is over: it is not ours to process any more.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.batch.entries.as_ref().is_some_and(|entries| entries.epoch.is_over())
     }
 
     fn content(&self) -> &[u8] {
@@ -175,8 +175,8 @@ impl Message {
 
     /// Says that this attempt, which is not the first one, begins.
     pub(crate) fn begins_again(&self) {
-        if let Some(Receipt { tenure, id }) = self.receipt() {
-            tenure.begins(id, self.attempt);
+        if let Some(Receipt { epoch, id }) = self.receipt() {
+            epoch.begins(id, self.attempt);
         }
     }
 
@@ -198,7 +198,7 @@ impl Message {
             bytes: Bytes::copy_from_slice(bytes),
             spans: vec![Span { start: 0, len: self.batch.spans[self.index].len }],
             entries: entries.map(|(entries, entry)| Entries {
-                tenure: entries.tenure.clone(),
+                epoch: entries.epoch.clone(),
                 origin: entries.origin.clone(),
                 list: vec![entry],
             }),
@@ -274,7 +274,7 @@ impl Batch {
     pub(crate) fn begins_again(&self) {
         if let Some(entries) = &self.entries {
             for entry in &entries.list {
-                entries.tenure.begins(entry.id, self.attempt);
+                entries.epoch.begins(entry.id, self.attempt);
             }
         }
     }

@@ -53,7 +53,7 @@ struct State {
 /// One consumer's place at the queue.
 ///
 /// It claims one message, or a few when its consumer is quick, so that the lock is taken once for all of them.
-pub(crate) struct Seat {
+pub(crate) struct Receiver {
     queue: Arc<Queue>,
     /// The rest of what it has claimed, if it has claimed several.
     claimed: Option<Portion>,
@@ -118,8 +118,8 @@ impl Queue {
         self.ready.notify_waiters();
     }
 
-    pub(crate) fn seat(self: &Arc<Self>) -> Seat {
-        Seat { queue: self.clone(), claimed: None }
+    pub(crate) fn receiver(self: &Arc<Self>) -> Receiver {
+        Receiver { queue: self.clone(), claimed: None }
     }
 
     /// Adds what was out, in front of all that came later. So many of them counted as begun, and are not.
@@ -144,7 +144,7 @@ impl Queue {
     }
 }
 
-impl Seat {
+impl Receiver {
     /// The next message; `None` when the source has ended and everything was handed out. When nothing is claimed
     /// any more, it claims `most` at most.
     pub(crate) async fn next(&mut self, most: usize) -> Option<Message> {
@@ -232,7 +232,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Receiver {
     /// Nothing is left behind with a consumer that ends before its time.
     fn drop(&mut self) {
         self.give_back();

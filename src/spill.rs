@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::appender::{Appender, Haste};
+use crate::appender::{Appender, Urgency};
 use crate::message::Span;
 use crate::record::Record;
 use crate::sink::Records;
@@ -43,7 +43,7 @@ impl Spill {
     /// The field of an entry that holds the message.
     const FIELD: &str = "payload";
     /// The lane takes as much as the server does. When it takes nothing for so long, Redis is away or takes no writes.
-    const PATIENCE: Duration = Duration::from_millis(500);
+    const TIMEOUT: Duration = Duration::from_millis(500);
 
     pub(crate) fn new(appender: Arc<Appender>, level: Arc<Level>, most: u64) -> Self {
         Self { appender, level, most, stuck: AtomicBool::new(false) }
@@ -71,8 +71,8 @@ impl Spill {
 
     async fn put(&self, records: &mut Records, taken: &mut usize) -> bool {
         let messages = records.messages();
-        let patience = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { Self::PATIENCE };
-        let put = messages == 0 || timeout(patience, self.appender.put(records, Haste::Now)).await.is_ok();
+        let limit = if self.stuck.load(Ordering::Relaxed) { Duration::ZERO } else { Self::TIMEOUT };
+        let put = messages == 0 || timeout(limit, self.appender.put(records, Urgency::Now)).await.is_ok();
         self.stuck.store(!put, Ordering::Relaxed);
         if put {
             self.level.rise(messages);

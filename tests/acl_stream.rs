@@ -45,7 +45,7 @@ impl Use {
         words
     }
 
-    /// The stream that is read, and what its leases and permits begin with.
+    /// The stream that is read, and what its leases and tokens begin with.
     fn keys(self) -> (&'static str, &'static str) {
         match self {
             Self::Stream => (INPUT, "{messages:published}:"),
@@ -53,7 +53,7 @@ impl Use {
         }
     }
 
-    /// The life of a group with this user, to its end: it inherits from a process that died, tries again,
+    /// The life of a group with this user, to its end: it takes over from a process that died, tries again,
     /// appends and rejects. Its ledger, or why it ended early.
     async fn live(self, server: &Server) -> Result<Ledger, String> {
         let (stream, keys) = self.keys();
@@ -113,7 +113,7 @@ fn with_a_processor<P: Processor>(group: Builder<P>) -> Builder<impl Processor +
     })
 }
 
-/// What a process left that died: an entry that is pending for it, its permit, and a lease that is over.
+/// What a process left that died: an entry that is pending for it, its token, and a lease that is over.
 async fn leave_behind(server: &Server, stream: &str, keys: &str) {
     let process = Uuid::new_v4();
     let consumer = format!("redis-consumer-group:{process}");
@@ -121,7 +121,7 @@ async fn leave_behind(server: &Server, stream: &str, keys: &str) {
         format!("XADD {stream} * payload {{}}"),
         format!("XGROUP CREATE {stream} processors 0"),
         format!("XREADGROUP GROUP processors {consumer} STREAMS {stream} >"),
-        format!("SET {keys}permit:{process} {process}"),
+        format!("SET {keys}token:{process} {process}"),
         format!("ZADD {keys}leases:processors 1 {process}"),
     ] {
         server.run::<redis::Value>(&words).await;
@@ -133,7 +133,7 @@ async fn the_rule_for_a_stream_is_enough_for_a_whole_life() {
     let server = Server::start().await;
     grant(&server, &Use::Stream.rule()).await;
     let ledger = Use::Stream.live(&server).await.unwrap();
-    assert_eq!((ledger.processed, ledger.rejected, ledger.inherited), (101, 1, 1), "{ledger}");
+    assert_eq!((ledger.processed, ledger.rejected, ledger.taken_over), (101, 1, 1), "{ledger}");
     assert_eq!(refusals(&server).await, [""; 0]);
     assert_eq!((server.length(OUTPUT).await, server.length(REJECTED).await), (101, 1));
     assert_eq!(server.keys().await, [OUTPUT, INPUT, REJECTED].map(str::to_owned));

@@ -266,9 +266,9 @@ async fn a_dropped_group_ends_and_frees_its_ids() {
 async fn a_start_that_is_given_up_leaves_nothing() {
     let server = Server::start().await;
     let mut finished = 0;
-    for patience in 0..20 {
+    for limit in 0..20 {
         let start = server.group().consumers(60).start();
-        finished += u32::from(timeout(Duration::from_millis(patience), start).await.is_ok());
+        finished += u32::from(timeout(Duration::from_millis(limit), start).await.is_ok());
     }
     eventually(LIMIT, "nothing is left", async || {
         server.keys().await.is_empty() && server.connections_of_groups().await.is_empty()

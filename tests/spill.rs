@@ -37,7 +37,7 @@ fn that_takes(server: &Server, work: Duration) -> Builder<impl Processor + use<>
     })
 }
 
-/// Whose processor begins nothing before the gate has a permit for each message.
+/// Whose processor begins nothing before the gate has a token for each message.
 fn behind_a_gate(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Processor + use<>> {
     let gate = gate.clone();
     server.group().processor(move |_, message: Message| {
@@ -52,7 +52,7 @@ fn behind_a_gate(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Process
 /// Everything that a ledger has in its two sides.
 fn assert_adds_up(ledger: &Ledger) {
     let ends = ledger.processed + ledger.rejected + ledger.dropped + ledger.abandoned;
-    let ends = ends + ledger.taken_over + ledger.spilled;
+    let ends = ends + ledger.fenced + ledger.spilled;
     assert_eq!(ledger.received + ledger.drained, ends, "{ledger:?}");
 }
 
@@ -229,7 +229,7 @@ async fn what_is_deleted_with_the_spill_is_counted_as_lost() {
     assert_adds_up(&ledger);
     assert_eq!(ledger.in_the_spill(), 0, "{ledger}");
     let judgement = judge(&published, &server.output().await);
-    assert_eq!(judgement.lost.len() as u64, ledger.spill_lost + ledger.taken_over, "{ledger}");
+    assert_eq!(judgement.lost.len() as u64, ledger.spill_lost + ledger.fenced, "{ledger}");
 }
 
 /// Where the other process finds its server.

@@ -63,7 +63,7 @@ async fn names_are_options() {
     assert_eq!(server.keys().await, ["no {thanks", "{x}out"]);
 }
 
-/// A group with the smallest buffer and one consumer that waits for a permit a message.
+/// A group with the smallest buffer and one consumer that waits for a token a message.
 fn stuck(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
     let gate = gate.clone();
     server.group().consumers(1).buffer(64 << 10).max_payload(10_000).processor(move |_, message| {

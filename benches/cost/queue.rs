@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use redis_consumer_group::internals::{Queue, Run, Seat, payload, runs};
+use redis_consumer_group::internals::{Queue, Receiver, Run, payload, runs};
 use tokio::runtime::Builder;
 use tokio::task::coop::consume_budget;
 
@@ -14,14 +14,15 @@ pub(super) fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for size in [256, 1000] {
         let run = run(size);
-        for (claim, seats) in [(1, 1), (1, 4), (32, 1)] {
+        for (claim, receivers) in [(1, 1), (1, 4), (32, 1)] {
             let (runtime, queue) = (runtime(), Queue::new());
-            let mut seats: Vec<_> = (0..seats).map(|_| queue.seat()).collect();
-            let name = format!("batches of {size}, claims of {claim}, seats {}, threads 1", seats.len());
+            let mut receivers: Vec<_> = (0..receivers).map(|_| queue.receiver()).collect();
+            let name =
+                format!("batches of {size}, claims of {claim}, receivers {}, threads 1", receivers.len());
             group.bench_function(name, |bencher| {
                 each_of(size as u64, bencher, || {
                     let run = run.clone();
-                    timed(|| runtime.block_on(pass(&queue, run, size, claim, &mut seats)))
+                    timed(|| runtime.block_on(pass(&queue, run, size, claim, &mut receivers)))
                 });
             });
         }
@@ -30,7 +31,7 @@ pub(super) fn benches(criterion: &mut Criterion) {
     const BATCHES: usize = 100;
     let (size, run) = (1000, run(1000));
     let threads = Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
-    group.bench_function("batches of 1000, claims of 32, seats 2, threads 2", |bencher| {
+    group.bench_function("batches of 1000, claims of 32, receivers 2, threads 2", |bencher| {
         each_of((BATCHES * size) as u64, bencher, || {
             let runs = vec![run.clone(); BATCHES];
             timed(|| threads.block_on(drain_by_two(runs)))
@@ -44,12 +45,12 @@ fn run(size: usize) -> Run {
     runs.remove(0)
 }
 
-/// One batch in, and its messages out to the seats in turn.
-async fn pass(queue: &Queue, run: Run, size: usize, claim: usize, seats: &mut [Seat]) {
+/// One batch in, and its messages out to the receivers in turn.
+async fn pass(queue: &Queue, run: Run, size: usize, claim: usize, receivers: &mut [Receiver]) {
     queue.put(run).await;
-    let count = seats.len();
+    let count = receivers.len();
     for at in 0..size {
-        black_box(seats[at % count].next(claim).await);
+        black_box(receivers[at % count].next(claim).await);
     }
 }
 
@@ -60,15 +61,15 @@ async fn drain_by_two(runs: Vec<Run>) {
         queue.put(run).await;
     }
     queue.close();
-    let seats = [queue.seat(), queue.seat()].map(|mut seat| {
+    let receivers = [queue.receiver(), queue.receiver()].map(|mut receiver| {
         tokio::spawn(async move {
-            while let Some(message) = seat.next(32).await {
+            while let Some(message) = receiver.next(32).await {
                 black_box(message);
                 consume_budget().await;
             }
         })
     });
-    for seat in seats {
-        seat.await.expect("a task that does not panic");
+    for receiver in receivers {
+        receiver.await.expect("a task that does not panic");
     }
 }

@@ -81,7 +81,7 @@ struct Report {
     processed: u64,
     rejected: u64,
     dropped: u64,
-    taken_over: u64,
+    fenced: u64,
     in_the_spill: u64,
     in_flight: u64,
     gaps: u64,
@@ -102,11 +102,11 @@ struct Account<'a> {
     rejected: u64,
     dropped: u64,
     abandoned: u64,
-    taken_over: u64,
+    fenced: u64,
     spilled: u64,
     drained: u64,
     spill_lost: u64,
-    inherited: u64,
+    taken_over: u64,
     deleted: u64,
     trimmed: u64,
     trimmed_unknown: u64,
@@ -131,7 +131,7 @@ impl Report {
             processed: ledger.processed,
             rejected: ledger.rejected,
             dropped: ledger.dropped,
-            taken_over: ledger.taken_over,
+            fenced: ledger.fenced,
             in_the_spill: u64::try_from(ledger.in_the_spill()).unwrap_or(0),
             in_flight: ledger.in_flight(),
             gaps: ledger.gaps.count,
@@ -162,11 +162,11 @@ impl<'a> Account<'a> {
             rejected: ledger.rejected,
             dropped: ledger.dropped,
             abandoned: ledger.abandoned,
-            taken_over: ledger.taken_over,
+            fenced: ledger.fenced,
             spilled: ledger.spilled,
             drained: ledger.drained,
             spill_lost: ledger.spill_lost,
-            inherited: ledger.inherited,
+            taken_over: ledger.taken_over,
             deleted: ledger.deleted,
             trimmed: ledger.trimmed,
             trimmed_unknown: ledger.trimmed_unknown,
@@ -232,7 +232,7 @@ mod tests {
     fn a_report_as_json_has_what_is_known_so_far() {
         assert_eq!(
             Form::Json.report(&figures(), &[]),
-            r#"{"type":"report","processed_last_second":5,"received":10,"processed":6,"rejected":2,"dropped":0,"taken_over":0,"in_the_spill":0,"in_flight":2,"gaps":1}"#
+            r#"{"type":"report","processed_last_second":5,"received":10,"processed":6,"rejected":2,"dropped":0,"fenced":0,"in_the_spill":0,"in_flight":2,"gaps":1}"#
         );
     }
 
@@ -240,7 +240,7 @@ mod tests {
     fn a_ledger_as_json_has_every_column() {
         assert_eq!(
             Form::Json.ledger(&figures(), &[]),
-            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"taken_over":0,"spilled":0,"drained":0,"spill_lost":0,"inherited":0,"deleted":0,"trimmed":0,"trimmed_unknown":0,"group_lost":0,"repeated":4,"lost":3,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
+            r#"{"type":"ledger","received":10,"processed":6,"skipped":1,"rejected":2,"dropped":0,"abandoned":0,"fenced":0,"spilled":0,"drained":0,"spill_lost":0,"taken_over":0,"deleted":0,"trimmed":0,"trimmed_unknown":0,"group_lost":0,"repeated":4,"lost":3,"in_flight":2,"gaps":1,"gap_seconds":1.235,"latest_gaps":[]}"#
         );
     }
 

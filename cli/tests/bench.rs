@@ -28,7 +28,7 @@ async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothin
     assert_eq!(throughput.iter().map(|row| row["consumers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
     for run in throughput.iter().map(|row| &row["runs"][0]).chain([&report["burst"][0]]) {
         assert_eq!(run["published"], 2000);
-        assert_eq!(run["fate"]["processed"], 2000);
+        assert_eq!(run["delivery"]["processed"], 2000);
         assert!(run["seconds"].as_f64().unwrap() >= run["publish_seconds"].as_f64().unwrap() / 2.0, "{run}");
         for figure in ["seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
             assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
@@ -37,7 +37,7 @@ async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothin
         assert!(run["peak_memory"].as_u64().is_none_or(|bytes| bytes > 1 << 20), "{run}");
     }
     let latency = &report["latency"][0];
-    assert_eq!((&latency["messages"], &latency["fate"]["processed"]), (&150.into(), &150.into()));
+    assert_eq!((&latency["messages"], &latency["delivery"]["processed"]), (&150.into(), &150.into()));
     // A machine that stands still for a second does not reach the rate, and says so.
     if let Some(reached) = latency["outcome"].get("reached") {
         let recorded = reached["latency"]["classes"].as_array().unwrap();
@@ -284,9 +284,9 @@ async fn a_run_that_loses_messages_has_failed_and_says_why() {
     let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("raise --buffer"), "{stderr}");
-    let fate = &json(&stdout)["throughput"][0]["runs"][0]["fate"];
-    assert!(fate["lost"].as_u64().unwrap() > 0, "{fate}");
-    assert_eq!(fate["lost"], fate["dropped"], "{fate}");
+    let delivery = &json(&stdout)["throughput"][0]["runs"][0]["delivery"];
+    assert!(delivery["lost"].as_u64().unwrap() > 0, "{delivery}");
+    assert_eq!(delivery["lost"], delivery["dropped"], "{delivery}");
 }
 
 #[tokio::test]

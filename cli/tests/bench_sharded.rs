@@ -36,7 +36,7 @@ async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_ar
         let scaled = &one["runs"][0];
         let run = &scaled["run"];
         let counts = ["received", "processed", "dropped", "gaps", "lost", "duplicated"];
-        assert_eq!(counts.map(|name| count(&run["fate"], name)), [3000, 3000, 0, 0, 0, 0], "{run}");
+        assert_eq!(counts.map(|name| count(&run["delivery"], name)), [3000, 3000, 0, 0, 0, 0], "{run}");
         for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
             assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
         }

@@ -41,7 +41,7 @@ async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() 
     assert_eq!(throughput.len(), 2);
     for run in throughput.iter().map(|row| &row["runs"][0]) {
         let counts = ["received", "processed", "lost", "duplicated", "pending"];
-        assert_eq!(counts.map(|name| count(&run["fate"], name)), [2000, 2000, 0, 0, 0], "{run}");
+        assert_eq!(counts.map(|name| count(&run["delivery"], name)), [2000, 2000, 0, 0, 0], "{run}");
         for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
             assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
         }
@@ -52,7 +52,7 @@ async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() 
         assert!(bare[figure].as_f64().unwrap() > 0.0, "{figure}: {bare}");
     }
     let latency = &report["latency"][0];
-    assert_eq!((count(latency, "messages"), count(&latency["fate"], "processed")), (150, 150));
+    assert_eq!((count(latency, "messages"), count(&latency["delivery"], "processed")), (150, 150));
     for line in ["bare, run 1 of 1: ", "throughput 2 consumers, run 1 of 1: ", "latency at 500/s: "] {
         assert!(stderr.contains(line), "{line}: {stderr}");
     }
@@ -74,7 +74,7 @@ async fn the_padding_of_a_message_is_a_field_of_its_entry() {
     let options = format!("{STREAM} --only throughput --payload-bytes 1024 --json");
     let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(count(&json(&stdout)["throughput"][0]["runs"][0]["fate"], "processed"), 2000);
+    assert_eq!(count(&json(&stdout)["throughput"][0]["runs"][0]["delivery"], "processed"), 2000);
 }
 
 #[tokio::test]
@@ -125,8 +125,8 @@ async fn a_burst_ends_when_everything_that_was_spilled_is_in_the_output() {
     assert!((1..=20_000).contains(&most), "{spill}");
     assert_eq!(count(spill, "buffer"), 64 << 10);
     let counts = ["received", "processed", "dropped", "abandoned", "lost", "duplicated", "pending"];
-    let fate = counts.map(|name| count(&spill["run"]["fate"], name));
-    assert_eq!(fate, [20_000, 20_000, 0, 0, 0, 0, 0], "{spill}");
+    let delivery = counts.map(|name| count(&spill["run"]["delivery"], name));
+    assert_eq!(delivery, [20_000, 20_000, 0, 0, 0, 0, 0], "{spill}");
     assert_has_memory(&spill["run"]);
     assert!(stderr.contains("burst with a spill, 16 consumers: "), "{stderr}");
     assert_eq!(keys(&server), [""; 0]);

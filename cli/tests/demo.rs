@@ -103,7 +103,7 @@ async fn a_process_that_is_killed_costs_the_stream_nothing() {
     assert!(stdout.contains(&format!("  Process {pid}, killed\n")), "{stdout}");
     let ledgers = stdout.lines().filter(|line| line.contains(": received "));
     assert_eq!(ledgers.clone().count(), 2, "{stdout}");
-    assert!(ledgers.clone().any(|line| line.contains(" of the received were inherited")), "{stdout}");
+    assert!(ledgers.clone().any(|line| line.contains(" of the received were taken over")), "{stdout}");
     assert!(stderr.contains("--source stream"), "{stderr}");
     assert_eq!(processes_with(&address), [""; 0]);
     assert_nothing_is_left(folder.path());

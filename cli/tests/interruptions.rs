@@ -38,8 +38,8 @@ fn with_default_signals(program: &Command) -> Command {
     command
 }
 
-async fn is_over(child: &mut Child, patience: Duration) -> bool {
-    let until = Instant::now() + patience;
+async fn is_over(child: &mut Child, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() >= until {
             return false;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis_private_server::{Builder, PrivateServer};
 use rustix::process::Signal;
 use support::cluster::{Cluster, calls, eventually};
-use support::{PATIENCE, Running, Said, program, published, published_so_far};
+use support::{Running, Said, TIMEOUT, program, published, published_so_far};
 use tokio::time::{Instant, sleep};
 
 /// Messages a second.
@@ -25,7 +25,7 @@ async fn publishing(cluster: &Cluster) -> (Running, Instant) {
     let rate = RATE.to_string();
     let publish = ["publish", "--shards", SHARDS, "--rate", &rate];
     let (load, start) = (Running::start(&mut cluster.program(&publish)), Instant::now());
-    eventually("each node publishes", PATIENCE, || (0..3).all(|node| cluster.published_by(node) > 50)).await;
+    eventually("each node publishes", TIMEOUT, || (0..3).all(|node| cluster.published_by(node) > 50)).await;
     (load, start)
 }
 
@@ -40,8 +40,8 @@ async fn others_go_on(cluster: &Cluster) {
 }
 
 /// The replica of the node publishes in its place.
-async fn replica_goes_on(cluster: &Cluster, patience: Duration) {
-    eventually("the replica publishes", patience, || cluster.published_by(3 + AWAY) > RATE / 3).await;
+async fn replica_goes_on(cluster: &Cluster, limit: Duration) {
+    eventually("the replica publishes", limit, || cluster.published_by(3 + AWAY) > RATE / 3).await;
 }
 
 /// Everything that was due before the end is published; but for that which was on its way to a node that went away.
@@ -60,7 +60,7 @@ async fn a_primary_dies(node_timeout: Duration) {
     cluster.0.node(AWAY).kill().unwrap();
     others_go_on(&cluster).await;
     // The replica waits for its turn before it asks for votes, and sometimes has to ask again.
-    replica_goes_on(&cluster, 3 * node_timeout + PATIENCE).await;
+    replica_goes_on(&cluster, 3 * node_timeout + TIMEOUT).await;
     others_go_on(&cluster).await;
     let due = start.elapsed().as_millis() as u64 * RATE / 1_000;
     load.signal(Signal::TERM);
@@ -78,7 +78,7 @@ async fn a_primary_that_stands_still_holds_up_only_its_shards_and_only_until_its
     let (load, start) = publishing(&cluster).await;
     cluster.0.nodes()[AWAY].freeze().unwrap();
     others_go_on(&cluster).await;
-    replica_goes_on(&cluster, PATIENCE).await;
+    replica_goes_on(&cluster, TIMEOUT).await;
     let due = start.elapsed().as_millis() as u64 * RATE / 1_000;
     // Now it answers what it was sent, one way or the other.
     cluster.0.nodes()[AWAY].thaw().unwrap();
@@ -115,7 +115,7 @@ async fn publishing_follows_a_slot_that_moves() {
     let publish = ["publish", "--shards", "2", "--rate", "2000", "--count", "6000"];
     let load = Running::start(&mut cluster.program(&publish));
     let by_all = || (0..3).map(|node| cluster.published_by(node)).sum::<u64>();
-    eventually("messages are published", PATIENCE, || by_all() > 500).await;
+    eventually("messages are published", TIMEOUT, || by_all() > 500).await;
     let slot = cluster.0.slot_of("messages:published:0").await.unwrap();
     let from = cluster.0.primary_of(slot).await.unwrap();
     cluster.0.move_slot(slot, (from + 1) % 3).await.unwrap();
@@ -133,10 +133,10 @@ async fn a_plain_channel_is_published_to_at_another_node_when_its_own_one_dies()
     let mut publish = program(&["publish", "--rate", "1000"]);
     let load = Running::start(publish.env("RCG_URL", cluster.0.nodes()[others[0]].url()));
     let by = |node: usize| calls(&cluster.0.nodes()[node], "publish");
-    eventually("messages are published", PATIENCE, || by(home) > 100).await;
+    eventually("messages are published", TIMEOUT, || by(home) > 100).await;
     cluster.0.node(home).kill().unwrap();
     let by = |node: usize| calls(&cluster.0.nodes()[node], "publish");
-    eventually("others get them", PATIENCE, || others.into_iter().map(by).sum::<u64>() > 100).await;
+    eventually("others get them", TIMEOUT, || others.into_iter().map(by).sum::<u64>() > 100).await;
     load.signal(Signal::TERM);
     let end = load.end().await;
     assert_eq!(end.code, i32::from(end.stderr.contains("did not answer")), "{}", end.stderr);
@@ -176,7 +176,7 @@ mod long {
         let (load, _) = publishing(&cluster).await;
         let dead = cluster.0.nodes()[AWAY].addr();
         cluster.0.node(AWAY).kill().unwrap();
-        let end = load.end_within(3 * PATIENCE).await;
+        let end = load.end_within(3 * TIMEOUT).await;
         assert_eq!(end.code, 69, "{}", end.stderr);
         assert!(published_so_far(&end) > 0, "{}", end.stdout);
         assert!(end.stderr.contains(&dead) || end.stderr.contains("CLUSTERDOWN"), "{}", end.stderr);

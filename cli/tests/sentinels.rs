@@ -5,7 +5,7 @@ mod support;
 use redis_private_server::{PrivateSentinels, PrivateServer};
 use rustix::process::Signal;
 use support::cluster::{calls, eventually};
-use support::{PATIENCE, Running, program, published_so_far, run};
+use support::{Running, TIMEOUT, program, published_so_far, run};
 
 #[tokio::test]
 async fn every_subcommand_finds_the_primary_through_its_sentinels() {
@@ -42,12 +42,12 @@ async fn publishing_goes_on_at_the_server_that_is_promoted() {
             "channel" => (&primary, "publish"),
             _ => (&replica, "xadd"),
         };
-        eventually("messages are published", PATIENCE, || calls(at, command) > 100).await;
+        eventually("messages are published", TIMEOUT, || calls(at, command) > 100).await;
         if to == "channel" {
             primary.kill().unwrap();
             // It counts what was replicated to it as well, and a few messages of the sentinels to each other.
             let before = calls(&replica, command);
-            eventually("the other one gets them", 3 * PATIENCE, || calls(&replica, command) > before + 200)
+            eventually("the other one gets them", 3 * TIMEOUT, || calls(&replica, command) > before + 200)
                 .await;
         }
         load.signal(Signal::TERM);

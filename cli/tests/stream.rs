@@ -174,7 +174,7 @@ async fn what_others_have_left_is_claimed_when_that_is_asked_for() {
     let end = redis.group(&["--max-messages", "3", "--claim-foreign-after", "1s"]).end().await;
     let last = ledger(&end);
     let expected =
-        "received 3 = processed 3 + rejected 0 + dropped 0; 2 of the received were inherited; no gaps";
+        "received 3 = processed 3 + rejected 0 + dropped 0; 2 of the received were taken over; no gaps";
     assert_eq!(last, expected);
     assert_eq!((redis.appended(), redis.pending()), (3, 0));
 }
@@ -195,7 +195,7 @@ async fn a_process_that_is_killed_costs_nothing() {
     second.signal(Signal::TERM);
     let end = second.end().await;
     let last: Value = serde_json::from_str(ledger(&end)).unwrap();
-    assert!(last["inherited"].as_u64().unwrap() > 0, "{last}");
+    assert!(last["taken_over"].as_u64().unwrap() > 0, "{last}");
     let output = redis.output();
     assert_eq!((output.len(), distinct(&output)), (MESSAGES, MESSAGES));
 }

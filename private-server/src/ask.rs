@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// How long a server that answers at all may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends a command that is written as in a terminal; its answer as a text. `password` is that of the default user.
 ///
@@ -27,7 +27,7 @@ pub(crate) async fn ask(socket: &Path, password: Option<&str>, command: &str) ->
         stream.write_all(format!("{command}\r\n").as_bytes()).await?;
         answer(&mut stream).await
     };
-    timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// A list is told one element a line.

@@ -12,8 +12,8 @@ use tokio::{
 /// answer, one that was faster to take it. A server opens its socket after its ports, so an answer here means
 /// that those are open too.
 pub(crate) async fn answers(socket: &Path) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    matches!(timeout(PATIENCE, ping(socket)).await, Ok(Ok(reply)) if is_up(&reply))
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    matches!(timeout(TIMEOUT, ping(socket)).await, Ok(Ok(reply)) if is_up(&reply))
 }
 
 async fn ping(socket: &Path) -> io::Result<Vec<u8>> {

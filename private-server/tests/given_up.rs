@@ -9,10 +9,10 @@ use tokio::time::timeout;
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_nothing() {
     let mut finished = 0;
-    for patience in (0..60).step_by(4) {
+    for limit in (0..60).step_by(4) {
         let start = PrivateServer::builder().start();
-        finished += u32::from(timeout(Duration::from_millis(patience), start).await.is_ok());
-        assert_eq!(own_folders(), 0, "after {patience} ms");
+        finished += u32::from(timeout(Duration::from_millis(limit), start).await.is_ok());
+        assert_eq!(own_folders(), 0, "after {limit} ms");
     }
     println!("{finished} of 15 starts were faster than they were given up");
 }

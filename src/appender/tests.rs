@@ -46,12 +46,12 @@ impl Lane for Slow {
 }
 
 async fn append(outbox: &mut Outbox) {
-    put(outbox, Haste::Now).await;
+    put(outbox, Urgency::Now).await;
 }
 
-async fn put(outbox: &mut Outbox, haste: Haste) {
+async fn put(outbox: &mut Outbox, urgency: Urgency) {
     outbox.put(&[Record::new().field("f", "v")], None).await;
-    outbox.hand_on(haste).await;
+    outbox.hand_on(urgency).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn what_is_handed_on_together_goes_into_one_commit() {
         for _ in 0..100 {
             outbox.put(&[Record::new().field("f", "v")], None).await;
         }
-        outbox.hand_on(Haste::Now).await;
+        outbox.hand_on(Urgency::Now).await;
     }
     appender.close();
     appender.run(Slow(Arc::clone(&sizes), None), Turn::First, |_, _| ()).await.unwrap();
@@ -188,19 +188,19 @@ async fn what_nobody_waits_for_fills_a_commit_for_a_moment() {
         std::mem::take(&mut *sizes.lock().unwrap())
     };
     // A commit takes 10 ms. Its consumer has more to do, until it has not.
-    for haste in [Haste::Soon, Haste::Soon, Haste::Now] {
-        put(&mut busy, haste).await;
+    for urgency in [Urgency::Soon, Urgency::Soon, Urgency::Now] {
+        put(&mut busy, urgency).await;
         tokio::task::yield_now().await;
     }
     assert_eq!(committed_within(11).await, [3]);
     // Its consumer is busy for long.
-    put(&mut busy, Haste::Soon).await;
+    put(&mut busy, Urgency::Soon).await;
     assert_eq!(committed_within(10).await, [0; 0]);
     assert_eq!(committed_within(3).await, [1]);
     // It finds nothing more to do, and has nothing more to hand on.
-    put(&mut busy, Haste::Soon).await;
-    put(&mut other, Haste::Soon).await;
-    busy.hand_on(Haste::Now).await;
+    put(&mut busy, Urgency::Soon).await;
+    put(&mut other, Urgency::Soon).await;
+    busy.hand_on(Urgency::Now).await;
     assert_eq!(committed_within(11).await, [2]);
     appender.close();
     run.await.unwrap().unwrap();
@@ -217,7 +217,7 @@ async fn the_commits_of_one_message_are_made_in_order_by_the_first_lane() {
     let mut outbox = Outbox::new(&appender);
     let many: Vec<_> = (0..600).map(|_| Record::new().field("f", "v")).collect();
     outbox.put(&many, None).await;
-    outbox.hand_on(Haste::Now).await;
+    outbox.hand_on(Urgency::Now).await;
     appender.close();
     for lane in lanes {
         lane.await.unwrap().unwrap();

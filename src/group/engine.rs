@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 use super::retries::Retries;
-use super::worker::{Desk, Worker};
+use super::worker::{Context, Worker};
 use crate::appended::{Appended, Observer};
 use crate::appender::{Appender, Turn};
 use crate::backlog::Backlog;
@@ -144,8 +144,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             let (output, shared, observer) = (output.clone(), shared.clone(), observer.clone());
             lane_tasks.spawn(async move {
                 let settle = |records: &Records, settled| {
-                    if settled == Settled::TakenOver {
-                        return shared.counts.take_over(records.messages());
+                    if settled == Settled::Fenced {
+                        return shared.counts.fence(records.messages());
                     }
                     shared.counts.process(records.messages(), records.skipped());
                     shared.rate.add(records.messages(), shared.now());
@@ -160,7 +160,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         lane_tasks.spawn(async move {
             let settle = |records: &Records, settled| match settled {
                 Settled::Committed => counts.reject(records.messages()),
-                Settled::TakenOver => counts.take_over(records.messages()),
+                Settled::Fenced => counts.fence(records.messages()),
             };
             appender.run(rejected, Turn::First, settle).await
         });
@@ -190,8 +190,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();
         for consumer in consumers {
-            let desk = Desk {
-                seat: queue.seat(),
+            let context = Context {
+                receiver: queue.receiver(),
                 output: Outbox::new(&output),
                 rejected: Outbox::new(&rejections),
                 rejections: throttle.clone(),
@@ -202,7 +202,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                 timeout: config.processor_timeout,
                 with_source_id: config.stream.with_source_id,
             };
-            let worker = Worker { consumer, processor: processor.clone(), desk };
+            let worker = Worker { consumer, processor: processor.clone(), context };
             worker_tasks.spawn_on(worker.run(), &workers);
         }
 

@@ -2,11 +2,11 @@
 
 mod attempt;
 mod builder;
+mod components;
 pub(crate) mod engine;
-mod life;
+mod lifecycle;
 pub(crate) mod outbox;
 mod pace;
-mod parts;
 mod retries;
 mod shard;
 mod start;
@@ -96,7 +96,7 @@ impl ConsumerGroup {
     /// Waits for the end, and returns the final ledger. May be dropped and called again.
     ///
     /// A group ends by itself after [`Config::max_messages`], and when something fails that waiting does not
-    /// mend.
+    /// repair.
     ///
     /// # Errors
     /// What made the group end. Told once; the ledger stays available.

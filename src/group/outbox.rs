@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::appender::{Appender, Haste};
+use crate::appender::{Appender, Urgency};
+use crate::epoch::Receipt;
 use crate::record::Record;
 use crate::sink::Records;
-use crate::tenure::Receipt;
 
 /// One consumer's records on their way to an appender. A quick consumer hands on those of a few messages at once. It
 /// must not wait for anything with records in here.
@@ -41,14 +41,14 @@ impl Outbox {
     pub(crate) async fn put(&mut self, records: &[Record], receipt: Option<Receipt<'_>>) {
         if receipt.is_some() {
             if !self.records.has_room_for(records, receipt) {
-                self.hand_on(Haste::Soon).await;
+                self.hand_on(Urgency::Soon).await;
             }
             self.records.push(records, true, receipt);
         } else {
             self.put_in_parts(records).await;
         }
         if self.records.bytes() > Self::MOST_BYTES {
-            self.hand_on(Haste::Soon).await;
+            self.hand_on(Urgency::Soon).await;
         }
     }
 
@@ -58,28 +58,28 @@ impl Outbox {
             let (first, others) = rest.split_at(size);
             let split = size < records.len();
             if !self.records.has_room_for(first, None) {
-                self.hand_on(Haste::Soon).await;
+                self.hand_on(Urgency::Soon).await;
             }
             self.records.push(first, others.is_empty(), None);
             if split {
                 self.records.mark_split();
-                self.hand_on(Haste::Soon).await;
+                self.hand_on(Urgency::Soon).await;
             }
             rest = others;
         }
     }
 
     /// Hands on what is in it, waiting for room if there is none.
-    pub(crate) async fn hand_on(&mut self, haste: Haste) {
-        let before = std::mem::replace(&mut self.soon, haste == Haste::Soon);
+    pub(crate) async fn hand_on(&mut self, urgency: Urgency) {
+        let before = std::mem::replace(&mut self.soon, urgency == Urgency::Soon);
         if self.records.is_empty() {
             self.soon &= before;
-            if before && haste == Haste::Now {
+            if before && urgency == Urgency::Now {
                 self.appender.hurry();
             }
             return;
         }
-        self.appender.put(&mut self.records, haste).await;
+        self.appender.put(&mut self.records, urgency).await;
         // There may be thousands of outboxes.
         self.records.shrink_to(Self::MOST_BYTES);
     }

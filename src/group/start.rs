@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::engine::{Failure, Shared};
-use super::life::{Life, Ready};
+use super::lifecycle::{Lifecycle, Ready};
 use super::{ConsumerGroup, Shard};
 use crate::appended::Observer;
 use crate::buffer::Buffer;
@@ -35,14 +35,14 @@ pub(super) async fn start<P: Processor>(
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
     let keep = Keep { time: config.keep, memory: Buffer::new(config.buffer) };
-    let (mut shards, mut lives) = (Vec::new(), Vec::new());
+    let (mut shards, mut groups) = (Vec::new(), Vec::new());
     for (number, config) in config.by_shard() {
         let ids: Vec<_> = (0..config.consumers).map(|_| Uuid::new_v4()).collect();
         let consumers: Vec<_> =
             ids.iter().enumerate().map(|(at, id)| Consumer::new(number, at, *id)).collect();
         let shared = Shared::new(stop.clone(), abort.clone(), limit.clone());
         shards.push(Shard::new(number, consumers.clone(), shared.clone()));
-        lives.push(Life {
+        groups.push(Lifecycle {
             config,
             server: server.clone(),
             keep: keep.clone(),
@@ -62,7 +62,7 @@ pub(super) async fn start<P: Processor>(
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime of the group's connections"))?;
-    let living = live(lives, server, stop.clone(), abort.clone(), tell_started);
+    let living = live(groups, server, stop.clone(), abort.clone(), tell_started);
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())
         .spawn(move || {
@@ -85,7 +85,7 @@ pub(super) async fn start<P: Processor>(
 ///
 /// Where one ends, for good or bad, the others stop: see [`Shared::stop`].
 async fn live<P: Processor>(
-    lives: Vec<Life<P>>,
+    groups: Vec<Lifecycle<P>>,
     server: Arc<Server>,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -93,7 +93,7 @@ async fn live<P: Processor>(
 ) -> Option<Result<(), Error>> {
     let mut watch = JoinSet::new();
     watch.spawn(keep_in_sight(server));
-    let ready = match connect(lives, &abort).await {
+    let ready = match connect(groups, &abort).await {
         Ok(ready) => ready?,
         Err(error) => {
             drop(started.send(Err(error)));
@@ -116,13 +116,13 @@ async fn live<P: Processor>(
 
 /// Connects all of them. `None` when the start was given up meanwhile; then, and after an error, they have left.
 async fn connect<P: Processor>(
-    lives: Vec<Life<P>>,
+    groups: Vec<Lifecycle<P>>,
     abort: &CancellationToken,
 ) -> Result<Option<Vec<Ready<P>>>, Error> {
-    let all = lives.len();
+    let all = groups.len();
     let mut connecting = JoinSet::new();
-    for life in lives {
-        connecting.spawn_local(life.connect());
+    for lifecycle in groups {
+        connecting.spawn_local(lifecycle.connect());
     }
     let (mut ready, mut failure) = (Vec::new(), Failure::default());
     while let Some(end) = connecting.join_next().await {

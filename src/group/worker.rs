@@ -10,12 +10,12 @@ use super::attempt::Attempt;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::retries::Retries;
-use crate::appender::Haste;
+use crate::appender::Urgency;
 use crate::consumer::Consumer;
 use crate::ledger::Counts;
 use crate::message::Message;
 use crate::processor::{Failure, Outcome, Processor};
-use crate::queue::Seat;
+use crate::queue::Receiver;
 use crate::record::Record;
 use crate::throttle::Throttle;
 
@@ -23,12 +23,12 @@ use crate::throttle::Throttle;
 pub(crate) struct Worker<P> {
     pub(crate) consumer: Consumer,
     pub(crate) processor: Arc<P>,
-    pub(crate) desk: Desk,
+    pub(crate) context: Context,
 }
 
 /// Where a consumer's messages come from, and where what becomes of them goes.
-pub(crate) struct Desk {
-    pub(crate) seat: Seat,
+pub(crate) struct Context {
+    pub(crate) receiver: Receiver,
     pub(crate) output: Outbox,
     pub(crate) rejected: Outbox,
     /// Shared by all workers.
@@ -47,10 +47,10 @@ const SOURCE_ID: &str = "source_id";
 impl<P: Processor> Worker<P> {
     pub(crate) async fn run(mut self) {
         let mut pace = Pace::default();
-        while let Some(mut message) = self.desk.next(pace.claim()).await {
+        while let Some(mut message) = self.context.next(pace.claim()).await {
             pace.takes();
-            if message.is_taken_over() {
-                self.desk.counts.take_over(1);
+            if message.is_fenced() {
+                self.context.counts.fence(1);
                 continue;
             }
             if pace.copies() {
@@ -60,15 +60,15 @@ impl<P: Processor> Worker<P> {
             if waited {
                 pace.has_waited();
             }
-            if !self.desk.seat.has_claimed() {
+            if !self.context.receiver.has_claimed() {
                 pace.claim_is_done();
                 if !tokio::task::coop::has_budget_remaining() {
-                    self.desk.hand_on(Haste::Soon).await;
+                    self.context.hand_on(Urgency::Soon).await;
                 }
                 // A processor that never waits would keep the runtime's thread for itself.
                 tokio::task::coop::consume_budget().await;
             } else if pace.is_late() {
-                self.desk.make_way().await;
+                self.context.make_way().await;
                 pace.claim_is_done();
             }
         }
@@ -76,19 +76,19 @@ impl<P: Processor> Worker<P> {
 
     /// Processes one message and hands on what becomes of it. Tells whether the processor had to wait.
     async fn settle(&mut self, mut message: Message) -> bool {
-        let Self { consumer, processor, desk } = self;
+        let Self { consumer, processor, context } = self;
         let (consumer, processor) = (&*consumer, &**processor);
         if let Some(length) = message.full_length() {
             let reason =
-                format!("the payload has {length} bytes, more than the {} allowed", desk.max_payload);
-            desk.reject(consumer, &message, &reason).await;
+                format!("the payload has {length} bytes, more than the {} allowed", context.max_payload);
+            context.reject(consumer, &message, &reason).await;
             return false;
         }
-        if message.attempt() > desk.max_attempts {
+        if message.attempt() > context.max_attempts {
             // Of an entry that was held by processes that died, or were cut off, one after the other.
             let reason =
-                format!("gave up after {} attempts: nobody came to an end with it", desk.max_attempts);
-            desk.reject(consumer, &message, &reason).await;
+                format!("gave up after {} attempts: nobody came to an end with it", context.max_attempts);
+            context.reject(consumer, &message, &reason).await;
             return false;
         }
         let mut waited = false;
@@ -100,52 +100,52 @@ impl<P: Processor> Worker<P> {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     waited = true;
-                    let limit = desk.timeout;
+                    let limit = context.timeout;
                     // At the same time: the processor does not stand still while there is no room.
-                    tokio::join!(desk.make_way(), attempt.outcome(limit)).1
+                    tokio::join!(context.make_way(), attempt.outcome(limit)).1
                 }
             };
             let reason = match attempt.end().map_or(outcome, Err) {
                 Ok(outcome) => {
-                    desk.conclude(consumer, &message, outcome).await;
+                    context.conclude(consumer, &message, outcome).await;
                     return waited;
                 }
                 Err(Failure::Reject(reason)) => {
-                    desk.reject(consumer, &message, &reason).await;
+                    context.reject(consumer, &message, &reason).await;
                     return waited;
                 }
-                Err(Failure::TryAgain(reason)) if message.attempt() >= desk.max_attempts => {
+                Err(Failure::TryAgain(reason)) if message.attempt() >= context.max_attempts => {
                     let reason = format!("gave up after {} attempts: {reason}", message.attempt());
-                    desk.reject(consumer, &message, &reason).await;
+                    context.reject(consumer, &message, &reason).await;
                     return waited;
                 }
                 Err(Failure::TryAgain(reason)) => reason,
             };
             tracing::debug!(consumer = consumer.id(), attempt = message.attempt(), "set aside: {reason:?}");
-            if desk.retries.set_aside(&message) {
+            if context.retries.set_aside(&message) {
                 return waited;
             }
             // The buffer is full: what cannot be set aside stays with its consumer. That one does not go on
             // meanwhile, and would only fill the buffer further.
             message = message.again();
-            desk.make_way().await;
-            desk.retries.wait(message.attempt()).await;
+            context.make_way().await;
+            context.retries.wait(message.attempt()).await;
             message.begins_again();
         }
     }
 }
 
-impl Desk {
+impl Context {
     /// The next message. What was made of those before goes on its way once all that was claimed is done.
     async fn next(&mut self, claim: usize) -> Option<Message> {
-        let claimed = self.seat.has_claimed();
-        let message = self.seat.take(claim);
+        let claimed = self.receiver.has_claimed();
+        let message = self.receiver.take(claim);
         if message.is_none() {
-            self.hand_on(Haste::Now).await;
-            return self.seat.next(claim).await;
+            self.hand_on(Urgency::Now).await;
+            return self.receiver.next(claim).await;
         }
         if !claimed {
-            self.hand_on(Haste::Soon).await;
+            self.hand_on(Urgency::Soon).await;
         }
         message
     }
@@ -173,13 +173,13 @@ impl Desk {
 
     /// Before a wait: others take over what was claimed, and what is ready goes on its way.
     async fn make_way(&mut self) {
-        self.seat.give_back();
-        self.hand_on(Haste::Soon).await;
+        self.receiver.give_back();
+        self.hand_on(Urgency::Soon).await;
     }
 
-    async fn hand_on(&mut self, haste: Haste) {
+    async fn hand_on(&mut self, urgency: Urgency) {
         // One of them may have to wait for room, the other has none of that.
-        tokio::join!(self.output.hand_on(haste), self.rejected.hand_on(haste));
+        tokio::join!(self.output.hand_on(urgency), self.rejected.hand_on(urgency));
     }
 
     async fn append(&mut self, consumer: &Consumer, message: &Message, records: &mut [Record]) {
@@ -221,7 +221,7 @@ impl Desk {
             tracing::warn!("rejected {rejected} messages, the last one because {reason:?}; see --rejected");
         }
         if !self.rejected.try_put(std::slice::from_ref(&record), message.receipt()) {
-            self.output.hand_on(Haste::Soon).await;
+            self.output.hand_on(Urgency::Soon).await;
             self.rejected.put(&[record], message.receipt()).await;
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::appender::{Appender, Haste, Turn};
+use crate::appender::{Appender, Turn, Urgency};
 use crate::config::{Commit, Config, Tls};
 use crate::error::Error;
 use crate::group::outbox::Outbox;
@@ -65,7 +65,7 @@ pub async fn append(records: &[Record]) {
         for record in records {
             outbox.put(from_ref(record), None).await;
         }
-        outbox.hand_on(Haste::Now).await;
+        outbox.hand_on(Urgency::Now).await;
         appender.close();
     };
     let taken = Cell::new(0);

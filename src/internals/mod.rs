@@ -11,6 +11,6 @@ pub use self::commit::{Encoder, append};
 pub use self::counter::Counter;
 pub use self::engine::engine_limit;
 pub use self::frames::{Run, frames, payload, runs, scan};
-pub use self::queue::{Queue, Seat, consumer, message};
+pub use self::queue::{Queue, Receiver, consumer, message};
 
 const CHANNEL: &str = "messages:published";

@@ -22,7 +22,7 @@ pub struct Queue {
 }
 
 /// One consumer's place at the queue.
-pub struct Seat(queue::Seat);
+pub struct Receiver(queue::Receiver);
 
 impl Queue {
     /// An empty queue.
@@ -49,12 +49,12 @@ impl Queue {
 
     /// A place for one more consumer.
     #[must_use]
-    pub fn seat(&self) -> Seat {
-        Seat(self.queue.seat())
+    pub fn receiver(&self) -> Receiver {
+        Receiver(self.queue.receiver())
     }
 }
 
-impl Seat {
+impl Receiver {
     /// The next message; `None` when nothing more comes. When nothing is claimed any more, it claims `most` at once.
     pub async fn next(&mut self, most: usize) -> Option<Message> {
         self.0.next(most).await

@@ -9,15 +9,15 @@ fn text(message: &Message) -> String {
 }
 
 #[tokio::test]
-async fn one_seat_gets_everything_in_order() {
+async fn one_receiver_gets_everything_in_order() {
     let queue = Queue::new();
     queue.push(batch(&["1", "2"]));
     queue.push(batch(&["3"]));
     queue.push(batch(&["4", "5", "6"]));
     queue.close();
-    let mut seat = queue.seat();
+    let mut receiver = queue.receiver();
     let mut order = String::new();
-    while let Some(message) = seat.next(1).await {
+    while let Some(message) = receiver.next(1).await {
         order += &text(&message);
     }
     assert_eq!(order, "123456");
@@ -26,11 +26,11 @@ async fn one_seat_gets_everything_in_order() {
 #[tokio::test(start_paused = true)]
 async fn no_consumer_is_idle_while_messages_wait() {
     let queue = Queue::new();
-    let seats: Vec<_> = (0..4)
+    let receivers: Vec<_> = (0..4)
         .map(|_| {
-            let mut seat = queue.seat();
+            let mut receiver = queue.receiver();
             tokio::spawn(async move {
-                while seat.next(1).await.is_some() {
+                while receiver.next(1).await.is_some() {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             })
@@ -41,8 +41,8 @@ async fn no_consumer_is_idle_while_messages_wait() {
     queue.push(batch(&["1", "2", "3", "4", "5"]));
     queue.push(batch(&["6", "7", "8"]));
     queue.close();
-    for seat in seats {
-        seat.await.unwrap();
+    for receiver in receivers {
+        receiver.await.unwrap();
     }
     assert_eq!(start.elapsed(), Duration::from_millis(200));
 }
@@ -52,12 +52,12 @@ async fn the_queue_is_not_drained_before_what_was_set_aside_came_back() {
     let queue = Queue::new();
     queue.set_aside();
     queue.close();
-    let seats: Vec<_> = (0..3)
+    let receivers: Vec<_> = (0..3)
         .map(|_| {
-            let mut seat = queue.seat();
+            let mut receiver = queue.receiver();
             tokio::spawn(async move {
                 let mut taken = 0;
-                while seat.next(1).await.is_some() {
+                while receiver.next(1).await.is_some() {
                     taken += 1;
                 }
                 taken
@@ -65,11 +65,11 @@ async fn the_queue_is_not_drained_before_what_was_set_aside_came_back() {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(seats.iter().all(|seat| !seat.is_finished()));
+    assert!(receivers.iter().all(|receiver| !receiver.is_finished()));
     queue.push_again(batch(&["again"]));
     let mut taken = 0;
-    for seat in seats {
-        taken += seat.await.unwrap();
+    for receiver in receivers {
+        taken += receiver.await.unwrap();
     }
     assert_eq!(taken, 1);
 }
@@ -80,9 +80,9 @@ async fn a_batch_is_freed_with_its_last_message() {
     let batch = batch(&["1", "2"]);
     let watch = Arc::downgrade(&batch);
     queue.push(batch);
-    let mut seat = queue.seat();
-    let mut other = queue.seat();
-    drop(seat.next(1).await);
+    let mut receiver = queue.receiver();
+    let mut other = queue.receiver();
+    drop(receiver.next(1).await);
     drop(other.next(1).await);
     assert!(watch.upgrade().is_none());
 }
@@ -93,7 +93,7 @@ async fn what_is_given_back_goes_to_others_before_what_came_later() {
     queue.push(batch(&["1", "2", "3", "4"]));
     queue.push(batch(&["5"]));
     queue.close();
-    let (mut quick, mut other) = (queue.seat(), queue.seat());
+    let (mut quick, mut other) = (queue.receiver(), queue.receiver());
     assert_eq!(text(&quick.next(3).await.unwrap()), "1");
     assert!(quick.has_claimed());
     quick.give_back();
@@ -110,10 +110,10 @@ async fn what_a_consumer_had_claimed_when_it_died_goes_to_others() {
     let queue = Queue::new();
     queue.push(batch(&["1", "2"]));
     queue.close();
-    let mut dying = queue.seat();
+    let mut dying = queue.receiver();
     dying.next(2).await.unwrap();
     drop(dying);
-    let mut other = queue.seat();
+    let mut other = queue.receiver();
     assert_eq!(text(&other.next(1).await.unwrap()), "2");
     assert!(other.next(1).await.is_none());
 }
@@ -123,7 +123,7 @@ async fn the_queue_is_not_drained_while_a_claim_may_be_given_back() {
     let queue = Queue::new();
     queue.push(batch(&["1", "2"]));
     queue.close();
-    let (mut quick, mut other) = (queue.seat(), queue.seat());
+    let (mut quick, mut other) = (queue.receiver(), queue.receiver());
     quick.next(2).await.unwrap();
     let other = tokio::spawn(async move { other.next(1).await.map(|message| text(&message)) });
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -135,15 +135,15 @@ async fn the_queue_is_not_drained_while_a_claim_may_be_given_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_contention_each_message_is_handed_out_once() {
     let queue = Queue::new();
-    let seats: Vec<_> = (0..8)
+    let receivers: Vec<_> = (0..8)
         .map(|most| {
-            let mut seat = queue.seat();
+            let mut receiver = queue.receiver();
             tokio::spawn(async move {
                 let mut mine = Vec::new();
-                while let Some(message) = seat.next(1 + most).await {
+                while let Some(message) = receiver.next(1 + most).await {
                     mine.push(text(&message));
                     if mine.len() % 5 == 0 {
-                        seat.give_back();
+                        receiver.give_back();
                     }
                     tokio::task::coop::consume_budget().await;
                 }
@@ -160,8 +160,8 @@ async fn under_contention_each_message_is_handed_out_once() {
     }
     queue.close();
     let mut all = Vec::new();
-    for seat in seats {
-        all.extend(tokio::time::timeout(Duration::from_secs(20), seat).await.unwrap().unwrap());
+    for receiver in receivers {
+        all.extend(tokio::time::timeout(Duration::from_secs(20), receiver).await.unwrap().unwrap());
     }
     let published: usize = (0..2_000).map(|round| round % 7 + 1).sum();
     assert_eq!(all.len(), published);

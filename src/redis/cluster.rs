@@ -41,7 +41,7 @@ struct Known {
     /// Whom to ask besides: nodes of earlier maps.
     former: Vec<Node>,
     /// Nodes that no connection came about to, and when.
-    doubted: HashMap<Node, Instant>,
+    suspected: HashMap<Node, Instant>,
 }
 
 /// The right to ask the nodes, for all who want to know.
@@ -73,7 +73,7 @@ impl Cluster {
             until: now,
             moved: HashMap::new(),
             former: Vec::new(),
-            doubted: HashMap::new(),
+            suspected: HashMap::new(),
         };
         Self {
             known: Mutex::new(known),
@@ -96,10 +96,10 @@ impl Cluster {
     }
 
     /// No connection to this node came about.
-    pub(crate) fn doubt(&self, node: &Node) {
+    pub(crate) fn suspect(&self, node: &Node) {
         let mut known = self.lock();
-        known.doubted.retain(|_, since| since.elapsed() < Self::AVOIDED);
-        known.doubted.insert(node.clone(), Instant::now());
+        known.suspected.retain(|_, since| since.elapsed() < Self::AVOIDED);
+        known.suspected.insert(node.clone(), Instant::now());
     }
 
     /// The slots that no node has, as in `5461-10922`, if there are any.
@@ -166,7 +166,7 @@ impl Cluster {
 impl Known {
     /// Whether no connection to this node came about a short while ago.
     fn is_avoided(&self, node: &Node) -> bool {
-        self.doubted.get(node).is_some_and(|since| since.elapsed() < Cluster::AVOIDED)
+        self.suspected.get(node).is_some_and(|since| since.elapsed() < Cluster::AVOIDED)
     }
 
     fn primary(&self, slot: u16) -> Option<&Node> {

@@ -16,13 +16,13 @@ use self::hello::{Greeting, hello, refused};
 pub(crate) use self::route::{answers_no_more, explore, locate, refresh};
 pub(crate) use self::sentinels::listen;
 use super::cluster::Node;
+use super::fault::{Fault, Kind};
 use super::reply::{self, Reply};
 use super::resp::{self, FrameError};
-use super::server::{PATIENCE, Server, Socket};
-use super::setback::{Kind, Setback};
+use super::server::{RESPONSE_TIMEOUT, Server, Socket};
 use crate::error::Error;
 
-/// The last part of the patience with a peer.
+/// The last part of the response timeout.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// An open connection, past its handshake.
@@ -37,17 +37,17 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
-    pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Setback> {
+    pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Fault> {
         let node = locate(server).await?;
         let opened = Self::open_at(server, node.clone(), name).await;
         if opened.is_err() {
-            server.doubt(node.as_ref());
+            server.suspect(node.as_ref());
         }
         opened
     }
 
     /// The same at this node, or at the very address.
-    async fn open_at(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Setback> {
+    async fn open_at(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Fault> {
         let mut connection = Self::on(server.socket(node.as_ref()).await?, node);
         let address = server.address();
         let mut out = Vec::new();
@@ -61,8 +61,8 @@ impl Connection {
             Ok(greeting) => greeting,
             Err(answer) => return Err(refused(server, &answer)),
         };
-        connection.greeting.check(address).map_err(Setback::Final)?;
-        server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Setback::Passing)?;
+        connection.greeting.check(address).map_err(Fault::Permanent)?;
+        server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Fault::Transient)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;
         }
@@ -91,16 +91,16 @@ impl Connection {
     /// Writes everything. Only a peer that takes nothing at all for too long is given up.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match patiently(self.socket.write(bytes)).await? {
+            match retry_at_start(self.socket.write(bytes)).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => bytes = &bytes[written..],
             }
         }
-        patiently(self.socket.flush()).await
+        retry_at_start(self.socket.flush()).await
     }
 
     /// Waits for the next reply and looks at it.
-    pub(crate) async fn receive<T>(&mut self, look: impl Fn(Reply<'_>) -> T) -> Result<T, Setback> {
+    pub(crate) async fn receive<T>(&mut self, look: impl Fn(Reply<'_>) -> T) -> Result<T, Fault> {
         self.receive_as(|input| Ok(reply::parse(input)?.map(|(reply, used)| (look(reply), used)))).await
     }
 
@@ -116,7 +116,7 @@ impl Connection {
     pub(crate) async fn receive_as<T>(
         &mut self,
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
-    ) -> Result<T, Setback> {
+    ) -> Result<T, Fault> {
         loop {
             if let Some((seen, used)) = parse(&self.input)? {
                 self.input.advance(used);
@@ -130,7 +130,7 @@ impl Connection {
     pub(crate) async fn receive_whole<T>(
         &mut self,
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
-    ) -> Result<(T, Bytes), Setback> {
+    ) -> Result<(T, Bytes), Fault> {
         loop {
             if let Some((seen, used)) = parse(&self.input)? {
                 return Ok((seen, self.input.split_to(used).freeze()));
@@ -139,10 +139,10 @@ impl Connection {
         }
     }
 
-    async fn read_more(&mut self, room: usize) -> Result<(), Setback> {
+    async fn read_more(&mut self, room: usize) -> Result<(), Fault> {
         self.input.reserve(room);
-        if patiently(self.socket.read_buf(&mut self.input)).await? == 0 {
-            return Err(Setback::Passing("the server closed the connection".to_owned()));
+        if retry_at_start(self.socket.read_buf(&mut self.input)).await? == 0 {
+            return Err(Fault::Transient("the server closed the connection".to_owned()));
         }
         Ok(())
     }
@@ -153,15 +153,15 @@ impl Connection {
         server: &Server,
         what: &'static str,
         needs: &str,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), Fault> {
         match self.receive(|reply| reply.error()).await? {
             None => Ok(()),
-            Some(answer) => match server.setback(what, needs, &answer) {
-                Setback::Passing(answer) if Kind::of(&answer) == Kind::Unknown => {
+            Some(answer) => match server.fault(what, needs, &answer) {
+                Fault::Transient(answer) if Kind::of(&answer) == Kind::Unknown => {
                     let address = server.address().to_string();
-                    Err(Setback::Final(Error::Protocol { address, what, answer }))
+                    Err(Fault::Permanent(Error::Protocol { address, what, answer }))
                 }
-                setback => Err(setback),
+                fault => Err(fault),
             },
         }
     }
@@ -176,12 +176,12 @@ impl Connection {
 ///
 /// The wait has two parts, so that one that passes unnoticed is not enough: a process that was stopped for a
 /// while finds its timers over when it goes on, before it has looked at what the peer answered meanwhile.
-async fn patiently<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn retry_at_start<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut exchange = pin!(exchange);
-    for part in [PATIENCE - LAST_LOOK, LAST_LOOK] {
+    for part in [RESPONSE_TIMEOUT - LAST_LOOK, LAST_LOOK] {
         if let Ok(done) = timeout(part, &mut exchange).await {
             return done;
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {PATIENCE:?}")))
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {RESPONSE_TIMEOUT:?}")))
 }

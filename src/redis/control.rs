@@ -9,10 +9,10 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, from_
 
 use super::cluster::Node;
 use super::connection::locate;
+use super::fault::{Fault, Kind};
 use super::ids::{Connect, IdsError};
 use super::link::Link;
 use super::server::Server;
-use super::setback::{Kind, Setback};
 use crate::error::Error;
 
 /// Opens connections to a server. The same sockets as everywhere, so TLS and timeouts are the same too.
@@ -21,31 +21,31 @@ pub(crate) struct Control(pub(crate) Arc<Server>);
 
 impl Control {
     /// What an error of the client crate means for us; `needs` is what an ACL rule must have for the command.
-    pub(crate) fn setback(&self, what: &str, needs: &str, error: &RedisError) -> Setback {
+    pub(crate) fn fault(&self, what: &str, needs: &str, error: &RedisError) -> Fault {
         let answer = answer(error);
         match Kind::of(&answer) {
             // The handshake: the crate says so instead of the server.
             _ if error.kind() == redis::ErrorKind::AuthenticationFailed => {
-                self.0.setback("the login", "", &format!("WRONGPASS {answer}"))
+                self.0.fault("the login", "", &format!("WRONGPASS {answer}"))
             }
-            _ => self.0.setback(what, needs, &answer),
+            _ => self.0.fault(what, needs, &answer),
         }
     }
 
     /// The same for the ids.
-    pub(crate) fn ids_setback(&self, error: IdsError) -> Setback {
+    pub(crate) fn ids_fault(&self, error: IdsError) -> Fault {
         let address = self.0.address().to_string();
         match error {
-            IdsError::Refused { .. } => Setback::Final(Error::Ids { address, source: Box::new(error) }),
-            IdsError::WrongType { key, source } => Setback::Final(Error::WrongType {
+            IdsError::Refused { .. } => Fault::Permanent(Error::Ids { address, source: Box::new(error) }),
+            IdsError::WrongType { key, source } => Fault::Permanent(Error::WrongType {
                 key,
                 found: format!("key of another type, or a key beside it does ({})", answer(&source)),
                 needed: "list",
                 option: "ids-key",
             }),
             // Where no cluster is known that it could be in, waiting does not help.
-            IdsError::Away { key, source } => self.setback(&format!("the ids in {key}"), "", &source),
-            error @ IdsError::Silent { .. } => Setback::Passing(error.to_string()),
+            IdsError::Away { key, source } => self.fault(&format!("the ids in {key}"), "", &source),
+            error @ IdsError::Silent { .. } => Fault::Transient(error.to_string()),
         }
     }
 }
@@ -63,7 +63,7 @@ impl Control {
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = self.open_with(&info, config, node).await;
         if opened.is_err() {
-            self.0.doubt(node);
+            self.0.suspect(node);
         }
         opened
     }
@@ -105,19 +105,19 @@ impl Connect for Control {
     }
 }
 
-fn unlocated(setback: Setback) -> RedisError {
-    let cause = match setback {
-        Setback::Passing(cause) => cause,
-        Setback::Final(error) => error.to_string(),
+fn unlocated(fault: Fault) -> RedisError {
+    let cause = match fault {
+        Fault::Transient(cause) => cause,
+        Fault::Permanent(error) => error.to_string(),
     };
     io::Error::new(io::ErrorKind::NotConnected, cause).into()
 }
 
 /// A connection, or what kept us from having one.
-pub(crate) async fn connected(control: &mut Control) -> Result<Link, Setback> {
-    // What waiting does not mend is an error of the client crate no more, once it has come through there.
+pub(crate) async fn connected(control: &mut Control) -> Result<Link, Fault> {
+    // What waiting does not repair is an error of the client crate no more, once it has come through there.
     locate(&control.0).await?;
-    control.connect().await.map_err(|error| control.setback("the connection", "+select", &error))
+    control.connect().await.map_err(|error| control.fault("the connection", "+select", &error))
 }
 
 /// The server's answer as it was, or what happened instead of one.

@@ -9,9 +9,9 @@ use redis::aio::MultiplexedConnection;
 use super::cluster::Node;
 use super::connection::locate;
 use super::control::{Control, connected};
+use super::fault::Fault;
 use super::link::Link;
 use super::server::Server;
-use super::setback::Setback;
 
 /// The connections that are open. They end with this.
 pub(crate) struct Nodes {
@@ -29,7 +29,7 @@ impl Nodes {
     }
 
     /// The connection to whoever serves the key.
-    pub(crate) async fn at(&mut self, key: &str) -> Result<(Control, &mut MultiplexedConnection), Setback> {
+    pub(crate) async fn at(&mut self, key: &str) -> Result<(Control, &mut MultiplexedConnection), Fault> {
         let mut control = Control(self.server.of(key));
         let connection = match self.connections.entry(locate(&control.0).await?) {
             Entry::Occupied(open) => open.into_mut(),

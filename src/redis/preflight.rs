@@ -5,10 +5,10 @@ use redis::{InfoDict, RedisResult, cmd, pipe};
 use uuid::Uuid;
 
 use super::control::Control;
+use super::fault::Fault;
 use super::ids::Names;
 use super::nodes::Nodes;
 use super::registry;
-use super::setback::Setback;
 use crate::config::{Commit, Config, SourceKind, Trim};
 use crate::error::Error;
 use crate::slot::{self, beside};
@@ -17,10 +17,10 @@ use crate::slot::{self, beside};
 ///
 /// # Errors
 /// A key that holds something else than it must; a command that an ACL does not allow; what a cluster cannot do.
-pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setback> {
+pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Fault> {
     let is_cluster = nodes.server().cluster().is_some();
     if config.source == SourceKind::Sharded {
-        nodes.server().must_be_a_cluster().map_err(Setback::Final)?;
+        nodes.server().must_be_a_cluster().map_err(Fault::Permanent)?;
     }
     let spill = config.spill();
     let input = (config.source == SourceKind::Stream).then_some((&config.input, "stream", "input"));
@@ -43,9 +43,9 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setb
             .arg(key)
             .query_async(connection)
             .await
-            .map_err(|error| control.setback(&format!("TYPE {key}"), &format!("+type ~{key}"), &error))?;
+            .map_err(|error| control.fault(&format!("TYPE {key}"), &format!("+type ~{key}"), &error))?;
         if found != needed && found != "none" {
-            return Err(Setback::Final(Error::WrongType { key: key.clone(), found, needed, option }));
+            return Err(Fault::Permanent(Error::WrongType { key: key.clone(), found, needed, option }));
         }
     }
     if let Some(names) = &registry {
@@ -57,12 +57,12 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Setb
     rehearse_leaving(&control, connection, &config.ids_key).await
 }
 
-fn refused(option: &'static str, problem: String) -> Setback {
-    Setback::Final(Error::Config { option, problem })
+fn refused(option: &'static str, problem: String) -> Fault {
+    Fault::Permanent(Error::Config { option, problem })
 }
 
 /// On a cluster, what we keep beside a key has to live in its slot.
-fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Setback> {
+fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Fault> {
     match keys.iter().find(|(key, ..)| slot::of(&beside(key, "lane")) != slot::of(key)) {
         None => Ok(()),
         Some((key, _, option)) => Err(refused(
@@ -76,7 +76,7 @@ fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Setback> {
 }
 
 /// On a cluster, what one commit touches has to live in one slot.
-fn check_slots(config: &Config) -> Result<(), Setback> {
+fn check_slots(config: &Config) -> Result<(), Fault> {
     let spill = config.spill();
     let moved_from = match (config.source, &spill) {
         (SourceKind::Stream, _) => ("input", &config.input),
@@ -112,7 +112,7 @@ async fn rehearse_leaving(
     control: &Control,
     connection: &mut MultiplexedConnection,
     ids_key: &str,
-) -> Result<(), Setback> {
+) -> Result<(), Fault> {
     let names = Names::new(ids_key);
     let held = names.held_by(Uuid::nil());
     let needs =
@@ -132,9 +132,9 @@ async fn rehearse_reading(
     connection: &mut MultiplexedConnection,
     names: &registry::Names,
     trims: bool,
-) -> Result<(), Setback> {
+) -> Result<(), Fault> {
     let registry::Names { input, group, leases, .. } = names;
-    let permit = names.permit(Uuid::nil());
+    let token = names.token(Uuid::nil());
     let mut commands = vec![
         vec!["XPENDING", input, group],
         vec!["XCLAIM", input, group, "nobody", "0", "0-1"],
@@ -145,8 +145,8 @@ async fn rehearse_reading(
         vec!["ZSCORE", leases, "nobody"],
         vec!["ZRANGE", leases, "0", "0"],
         vec!["ZREM", leases, "nobody"],
-        vec!["EXISTS", &permit],
-        vec!["UNLINK", &permit],
+        vec!["EXISTS", &token],
+        vec!["UNLINK", &token],
     ];
     if names.option == "input" {
         commands.push(vec!["XRANGE", input, "-", "+", "COUNT", "1"]);
@@ -165,7 +165,7 @@ async fn rehearse(
     what: &str,
     needs: &str,
     commands: &[Vec<&str>],
-) -> Result<(), Setback> {
+) -> Result<(), Fault> {
     let mut rehearsal = pipe();
     rehearsal.cmd("MULTI").ignore();
     for command in commands {
@@ -173,15 +173,15 @@ async fn rehearse(
     }
     rehearsal.cmd("DISCARD").ignore();
     let Err(error) = rehearsal.exec_async(connection).await else { return Ok(()) };
-    match control.setback(what, needs, &error) {
-        Setback::Final(error) => Err(Setback::Final(error)),
+    match control.fault(what, needs, &error) {
+        Fault::Permanent(error) => Err(Fault::Permanent(error)),
         // A server that is out of memory looks at nothing in a transaction. A stop needs none.
-        Setback::Passing(_) => Ok(()),
+        Fault::Transient(_) => Ok(()),
     }
 }
 
 /// Says what surprises people later. Nothing here keeps a group from starting.
-pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Setback> {
+pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault> {
     let (_, connection) = nodes.at(&config.output).await?;
     let info: RedisResult<InfoDict> = cmd("INFO").query_async(connection).await;
     match info {

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cluster::Node;
+use super::fault::Fault;
 use super::reply::Reply;
-use super::setback::Setback;
 use crate::address::Sentinels;
 
 /// What is known of a service. Shared by everything of a group that opens connections.
@@ -81,12 +81,12 @@ impl Service {
     pub(crate) async fn primary(
         &self,
         fresh: Duration,
-        ask: impl AsyncFnOnce() -> Result<Told, Setback>,
-    ) -> Result<Node, Setback> {
+        ask: impl AsyncFnOnce() -> Result<Told, Fault>,
+    ) -> Result<Node, Fault> {
         let mut asked = self.asked.lock().await;
         if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < fresh) {
             if let Some(cause) = &asked.failure {
-                return Err(Setback::Passing(cause.clone()));
+                return Err(Fault::Transient(cause.clone()));
             }
             if let Some(told) = self.said.borrow().told.clone() {
                 return Ok(told.primary);
@@ -94,8 +94,8 @@ impl Service {
         }
         let answer = ask().await;
         let failure = match &answer {
-            Err(Setback::Passing(cause)) => Some(cause.clone()),
-            Ok(_) | Err(Setback::Final(_)) => None,
+            Err(Fault::Transient(cause)) => Some(cause.clone()),
+            Ok(_) | Err(Fault::Permanent(_)) => None,
         };
         *asked = Some(Asked { at: Instant::now(), failure });
         let told = answer?;
@@ -120,11 +120,11 @@ impl Service {
 
     /// Whoever was named cannot be worked with: the sentinel that said so may know less than the others, and is asked
     /// last the next time.
-    pub(crate) fn doubt(&self, primary: &Node) {
+    pub(crate) fn suspect(&self, primary: &Node) {
         let told = self.said.borrow().told.clone();
         let Some(told) = told.filter(|told| told.primary == *primary) else { return };
         let mut sentinels = self.lock();
-        // Of many who doubt, the first one is enough.
+        // Of many who suspect it, the first one is enough.
         if sentinels.first() == Some(&told.sentinel) {
             sentinels.rotate_left(1);
         }
@@ -210,12 +210,12 @@ mod tests {
         let service = service();
         service.learn(told(at("b", 2), 1));
         assert_eq!(order(&service), "bac");
-        service.doubt(&at("p", 1));
+        service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
-        service.doubt(&at("p", 1));
+        service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
         service.learn(told(at("a", 1), 2));
-        service.doubt(&at("p", 1));
+        service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
     }
 
@@ -227,10 +227,10 @@ mod tests {
         let second = service.primary(fresh, async || Ok(told(at("a", 1), 8))).await.unwrap();
         assert_eq!((first.port, second.port), (7, 7));
         tokio::time::advance(fresh).await;
-        let silent = service.primary(fresh, async || Err(Setback::Passing("silence".to_owned()))).await;
-        assert!(matches!(silent, Err(Setback::Passing(_))));
+        let silent = service.primary(fresh, async || Err(Fault::Transient("silence".to_owned()))).await;
+        assert!(matches!(silent, Err(Fault::Transient(_))));
         let silent = service.primary(fresh, async || Ok(told(at("a", 1), 9))).await;
-        assert!(matches!(silent, Err(Setback::Passing(cause)) if cause == "silence"));
+        assert!(matches!(silent, Err(Fault::Transient(cause)) if cause == "silence"));
     }
 
     #[tokio::test]

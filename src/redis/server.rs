@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::slot;
 
 /// How long opening a socket may take, and how long a command may stay without an answer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a node of a cluster may take to say that it does not serve any more what it was asked for, after others have
 /// said so.
@@ -185,20 +185,20 @@ impl Server {
     }
 
     /// No connection to this node came about, or it is silent.
-    pub(crate) fn doubt(&self, node: Option<&Node>) {
+    pub(crate) fn suspect(&self, node: Option<&Node>) {
         let Some(node) = node else { return };
         if let Some(service) = self.service() {
-            service.doubt(node);
+            service.suspect(node);
         }
         if let Some(cluster) = self.cluster() {
-            cluster.doubt(node);
+            cluster.suspect(node);
         }
     }
 
     /// Opens a socket to the address, or to a node beside it, encrypted if the address says so.
     pub(crate) async fn socket(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
-        let socket = timeout(PATIENCE, self.open(node)).await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {PATIENCE:?}")))
+        let socket = timeout(RESPONSE_TIMEOUT, self.open(node)).await.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {RESPONSE_TIMEOUT:?}")))
         });
         match node {
             // The address, which everything else names, is that of another one.

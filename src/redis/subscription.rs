@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout};
 use super::channel::Channel;
 use super::cluster::Node;
 use super::connection::Connection;
+use super::fault::{Fault, Kind};
 use super::frames::{Event, Scanner};
 use super::resp::{self, FrameError};
-use super::server::{PATIENCE, Server, Socket};
-use super::setback::{Kind, Setback};
-use super::vitals::Vitals;
+use super::server::{RESPONSE_TIMEOUT, Server, Socket};
+use super::server_info::ServerInfo;
 use crate::error::Error;
 
 /// A connection whose subscription the server has confirmed.
@@ -25,7 +25,7 @@ pub(crate) struct Subscription {
     scanner: Scanner,
     /// The node that it is at, where there are several.
     node: Option<Node>,
-    vitals: Vitals,
+    server_info: ServerInfo,
     /// The size of the memory that is read into. What is split off holds all of it.
     allocation: usize,
     /// When everything that had arrived was last found to be read.
@@ -49,21 +49,17 @@ impl Subscription {
     const LEAST_READ: usize = 16 << 10;
 
     /// Connects, subscribes, and waits for the confirmation.
-    pub(crate) async fn open(
-        server: &Server,
-        channel: &Channel,
-        max_payload: usize,
-    ) -> Result<Self, Setback> {
+    pub(crate) async fn open(server: &Server, channel: &Channel, max_payload: usize) -> Result<Self, Fault> {
         let mut connection = Connection::open(server, "redis-consumer-group:subscriber").await?;
         let mut out = Vec::new();
         // In one write: asking first costs the subscription no time, and asking afterwards is not possible.
-        resp::command(&mut out, &Vitals::COMMAND);
+        resp::command(&mut out, &ServerInfo::COMMAND);
         resp::command(&mut out, &[channel.kind.subscribe().as_bytes(), channel.name.as_bytes()]);
         connection.send(&out).await?;
-        let vitals = connection.receive(|reply| Vitals::of(&reply).unwrap_or_default()).await?;
+        let server_info = connection.receive(|reply| ServerInfo::of(&reply).unwrap_or_default()).await?;
         let node = connection.node().cloned();
         let (socket, input) = connection.into_parts();
-        let mut subscription = Self { node, vitals, ..Self::on(socket, input, channel, max_payload) };
+        let mut subscription = Self { node, server_info, ..Self::on(socket, input, channel, max_payload) };
         subscription.confirmed(server, channel).await?;
         subscription.current = Instant::now();
         Ok(subscription)
@@ -83,7 +79,7 @@ impl Subscription {
             input,
             scanner,
             node: None,
-            vitals: Vitals::default(),
+            server_info: ServerInfo::default(),
             allocation,
             current,
             behind: false,
@@ -94,7 +90,7 @@ impl Subscription {
         }
     }
 
-    async fn confirmed(&mut self, server: &Server, channel: &Channel) -> Result<(), Setback> {
+    async fn confirmed(&mut self, server: &Server, channel: &Channel) -> Result<(), Fault> {
         let Channel { name, kind } = channel;
         let command = kind.subscribe();
         loop {
@@ -102,21 +98,23 @@ impl Subscription {
                 Some(Event::Subscribed { .. }) => return Ok(()),
                 Some(Event::Error(answer)) if Kind::of(&answer) == Kind::Unknown => {
                     let address = server.address().to_string();
-                    return Err(Setback::Final(Error::Protocol { address, what: command, answer }));
+                    return Err(Fault::Permanent(Error::Protocol { address, what: command, answer }));
                 }
                 Some(Event::Error(answer)) => {
                     let what = format!("{command} {name}");
-                    return Err(server.setback(
+                    return Err(server.fault(
                         &what,
                         &format!("+{} &{name}", command.to_lowercase()),
                         &answer,
                     ));
                 }
                 Some(_) => {}
-                None => match timeout(PATIENCE, self.read()).await {
-                    Ok(Ok(0)) => return Err(Setback::Passing("the server closed the connection".to_owned())),
+                None => match timeout(RESPONSE_TIMEOUT, self.read()).await {
+                    Ok(Ok(0)) => return Err(Fault::Transient("the server closed the connection".to_owned())),
                     Ok(read) => drop(read?),
-                    Err(_) => return Err(Setback::Passing(format!("no confirmation for {PATIENCE:?}"))),
+                    Err(_) => {
+                        return Err(Fault::Transient(format!("no confirmation for {RESPONSE_TIMEOUT:?}")));
+                    }
                 },
             }
         }
@@ -128,8 +126,8 @@ impl Subscription {
     }
 
     /// What the server said of itself just before the subscription.
-    pub(crate) fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub(crate) fn server_info(&self) -> &ServerInfo {
+        &self.server_info
     }
 
     /// Reads what the socket has; 0 at its end. May be dropped at any time without losing a byte.
@@ -210,7 +208,7 @@ impl Subscription {
             self.socket.flush().await
         };
         // A few bytes always fit into a socket that lives.
-        timeout(PATIENCE, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(RESPONSE_TIMEOUT, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::record::Record;
 #[derive(Clone)]
 pub(crate) struct Memory {
     state: Arc<Mutex<State>>,
-    /// A commit needs a permit. Plenty are there unless the test takes them.
+    /// A commit needs a token. Plenty are there unless the test takes them.
     gate: Arc<Semaphore>,
 }
 

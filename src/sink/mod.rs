@@ -18,8 +18,8 @@ use crate::error::Error;
 pub(crate) enum Settled {
     /// The records are in the stream, and their messages are acknowledged where they have receipts.
     Committed,
-    /// Nothing was appended: the tenure under which the messages were held is over.
-    TakenOver,
+    /// Nothing was appended: the epoch under which the messages were held is over.
+    Fenced,
 }
 
 /// One writer of commits. One commit is under way at a time, and they are made in the order in which they come.
@@ -33,7 +33,7 @@ pub(crate) trait Lane: Send + 'static {
     /// `next` is the commit that comes after it, if that is known: what of it changes nothing may be sent already.
     ///
     /// # Errors
-    /// What waiting cannot mend. The lane is not used again.
+    /// What waiting cannot repair. The lane is not used again.
     fn commit(
         &mut self,
         records: &Records,

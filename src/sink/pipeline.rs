@@ -4,8 +4,8 @@ use super::Records;
 use super::target::{Made, Target};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
+use crate::redis::fault::Fault;
 use crate::redis::resp::command;
-use crate::redis::setback::Setback;
 
 /// Plain `XADD` in a pipeline; what came from a stream is acknowledged once all of it is there. What was not confirmed
 /// is appended again, so that nothing is lost; what was appended and not confirmed is there twice then.
@@ -26,8 +26,8 @@ impl Pipeline {
         self.wanted.resize(records.len(), true);
     }
 
-    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Setback> {
-        if records.held().is_some_and(|tenure| tenure.is_over()) && self.wanted.iter().all(|wanted| *wanted) {
+    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Fault> {
+        if records.held().is_some_and(|epoch| epoch.is_over()) && self.wanted.iter().all(|wanted| *wanted) {
             return Ok(Made::Never);
         }
         self.out.clear();
@@ -60,7 +60,7 @@ impl Pipeline {
         }
         match refusal.map(|answer| target.refused(&needs(target), &answer)) {
             None => Ok(Made::Yes),
-            Some(Setback::Passing(answer)) => Ok(Made::No(answer)),
+            Some(Fault::Transient(answer)) => Ok(Made::No(answer)),
             Some(refused) => Err(refused),
         }
     }
@@ -76,7 +76,7 @@ impl Pipeline {
     }
 
     /// Has the server look at an append without making it.
-    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Setback> {
+    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = target.connect().await?;
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::epoch::{Epoch, Receipt};
 use crate::record::{Record, push_bulk};
 use crate::redis::resp::array;
-use crate::tenure::{Receipt, Tenure};
 
 /// Records on their way into one commit, as the commands that append them, and whose messages they are.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(crate) struct Records {
     messages: u64,
     /// Messages among them that became no record.
     skipped: u64,
-    /// Under which tenure the messages are held, where they came from a stream. All of them, or none.
-    held: Option<Arc<Tenure>>,
+    /// Under which epoch the messages are held, where they came from a stream. All of them, or none.
+    held: Option<Arc<Epoch>>,
     /// The ids that are acknowledged with the records, as arguments of a command.
     acks: Vec<u8>,
     acknowledged: usize,
@@ -144,7 +144,7 @@ impl Records {
     pub(crate) fn has_room_for(&self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
         let bytes: usize = records.iter().map(|record| self.form.prefix.len() + record.encoded().len()).sum();
         self.is_empty()
-            || (self.is_held_by(receipt.map(|receipt| receipt.tenure))
+            || (self.is_held_by(receipt.map(|receipt| receipt.epoch))
                 && self.has_room(records.len(), 1, bytes))
     }
 
@@ -154,21 +154,21 @@ impl Records {
             || (self.is_held_as(others) && self.has_room(others.len(), others.acknowledged, others.bytes()))
     }
 
-    /// Whether the messages are held in the same way. What is held by a tenure may have to be dropped when that ends,
+    /// Whether the messages are held in the same way. What is held by an epoch may have to be dropped when that ends,
     /// and nothing else with it: so the two are not mixed.
     pub(crate) fn is_held_as(&self, others: &Records) -> bool {
         self.is_held_by(others.held.as_ref())
     }
 
-    fn is_held_by(&self, tenure: Option<&Arc<Tenure>>) -> bool {
-        self.held.as_ref().map(Arc::as_ptr) == tenure.map(Arc::as_ptr)
+    fn is_held_by(&self, epoch: Option<&Arc<Epoch>>) -> bool {
+        self.held.as_ref().map(Arc::as_ptr) == epoch.map(Arc::as_ptr)
     }
 
     /// Adds records of one message. `complete` when they are the last ones of it: then its receipt, if it has one, is
     /// acknowledged with them.
     pub(crate) fn push(&mut self, records: &[Record], complete: bool, receipt: Option<Receipt<'_>>) {
-        if let Some(Receipt { tenure, id }) = receipt {
-            self.held.get_or_insert_with(|| tenure.clone());
+        if let Some(Receipt { epoch, id }) = receipt {
+            self.held.get_or_insert_with(|| epoch.clone());
             if complete {
                 id.push(&mut self.acks);
                 self.acknowledged += 1;
@@ -242,8 +242,8 @@ impl Records {
         self.skipped
     }
 
-    /// The tenure under which the messages are held, where they came from a stream.
-    pub(crate) fn held(&self) -> Option<&Arc<Tenure>> {
+    /// The epoch under which the messages are held, where they came from a stream.
+    pub(crate) fn held(&self) -> Option<&Arc<Epoch>> {
         self.held.as_ref()
     }
 

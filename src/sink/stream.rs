@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
 use crate::redis::connection::answers_no_more;
+use crate::redis::fault::Fault;
 use crate::redis::outage::Outage;
-use crate::redis::setback::Setback;
 
 /// A lane on a connection of its own.
 pub(crate) struct StreamLane {
@@ -75,7 +75,7 @@ impl StreamLane {
 
     /// Connects, and has the server look at a commit without making it: what is not permitted shows now, and not
     /// with the first message.
-    pub(crate) async fn rehearse(&mut self) -> Result<(), Setback> {
+    pub(crate) async fn rehearse(&mut self) -> Result<(), Fault> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.rehearse(&self.target).await,
             Way::Pipeline(pipeline) => pipeline.rehearse(&self.target).await,
@@ -96,16 +96,16 @@ impl StreamLane {
     }
 
     /// Ends early when another server has taken the place of this one: what became of the commit shows there.
-    async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Setback> {
+    async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Fault> {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
             biased;
-            () = answers_no_more(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            () = answers_no_more(&server, node.as_ref()) => Err(Fault::Transient(server.why_left().to_owned())),
             made = self.make(records, next) => made,
         }
     }
 
-    async fn make(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Setback> {
+    async fn make(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Fault> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.attempt(&self.target, records, next).await,
             Way::Pipeline(pipeline) => pipeline.attempt(&self.target, records).await,
@@ -137,8 +137,8 @@ impl StreamLane {
             biased;
             () = answers_no_more(&server, node.as_ref()) => Err(server.why_left().to_owned()),
             removed = transaction.remove(&self.target) => match removed {
-                Err(Setback::Passing(why)) => Err(why),
-                Ok(()) | Err(Setback::Final(_)) => Ok(()),
+                Err(Fault::Transient(why)) => Err(why),
+                Ok(()) | Err(Fault::Permanent(_)) => Ok(()),
             },
         }
     }
@@ -175,9 +175,9 @@ impl Lane for StreamLane {
                     }
                     return Ok(Settled::Committed);
                 }
-                Ok(Made::Never) => return Ok(Settled::TakenOver),
-                Ok(Made::No(why)) | Err(Setback::Passing(why)) => why,
-                Err(Setback::Final(error)) => return Err(error),
+                Ok(Made::Never) => return Ok(Settled::Fenced),
+                Ok(Made::No(why)) | Err(Fault::Transient(why)) => why,
+                Err(Fault::Permanent(error)) => return Err(error),
             };
             // Whatever it was, a new connection finds out what was made.
             self.disconnect();
@@ -205,12 +205,12 @@ impl Lane for StreamLane {
         let tended = tokio::select! {
             biased;
             // One that has been replaced, and does not know it yet, has nothing to say.
-            () = answers_no_more(&server, node.as_ref()) => Err(Setback::Passing(server.why_left().to_owned())),
+            () = answers_no_more(&server, node.as_ref()) => Err(Fault::Transient(server.why_left().to_owned())),
             tended = transaction.tend(&self.target) => tended,
         };
-        if let Err(setback) = tended {
+        if let Err(fault) = tended {
             // It is tried again soon, and what is refused for good shows with the next commit.
-            tracing::debug!("{} cannot be looked after: {setback:?}", self.target.stream);
+            tracing::debug!("{} cannot be looked after: {fault:?}", self.target.stream);
             self.disconnect();
         }
     }

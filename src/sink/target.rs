@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::ledger::Counts;
 use crate::record::push_bulk;
 use crate::redis::connection::Connection;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
-use crate::redis::setback::{Kind, Setback};
 use crate::slot::{self, beside};
 
 /// A stream of a server.
@@ -65,15 +65,15 @@ pub(super) enum Made {
     Yes,
     /// The server has executed nothing of what is still wanted.
     No(String),
-    /// It has executed nothing and must not: the tenure that the messages were held by is over.
+    /// It has executed nothing and must not: the epoch that the messages were held by is over.
     Never,
 }
 
 impl Acknowledges {
     /// What it means that an acknowledgement was refused; `None` if there is nothing special about it.
-    pub(super) fn refused(&self, answer: &str) -> Option<Setback> {
+    pub(super) fn refused(&self, answer: &str) -> Option<Fault> {
         (Kind::of(answer) == Kind::WrongType).then(|| {
-            Setback::Final(Error::WrongType {
+            Fault::Permanent(Error::WrongType {
                 key: self.stream.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "stream",
@@ -85,12 +85,12 @@ impl Acknowledges {
 
 impl Target {
     /// A connection of a lane.
-    pub(super) async fn connect(&self) -> Result<Connection, Setback> {
+    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
         Self::connect_to(&self.server).await
     }
 
     /// The same to this server.
-    pub(super) async fn connect_to(server: &Server) -> Result<Connection, Setback> {
+    pub(super) async fn connect_to(server: &Server) -> Result<Connection, Fault> {
         Connection::open(server, "redis-consumer-group:lane").await
     }
 
@@ -154,11 +154,11 @@ impl Target {
     /// Writes the command that makes the messages of the records pending again that were acknowledged; whether there
     /// are any.
     pub(super) fn take_back(&self, out: &mut Vec<u8>, records: &Records) -> bool {
-        let (Some(input), Some(tenure)) = (self.acknowledged_at(records), records.held()) else {
+        let (Some(input), Some(epoch)) = (self.acknowledged_at(records), records.held()) else {
             return false;
         };
         array(out, 7 + records.acknowledged());
-        for word in ["XCLAIM", &input.stream, &input.group, &tenure.consumer, "0"] {
+        for word in ["XCLAIM", &input.stream, &input.group, &epoch.consumer, "0"] {
             push_bulk(out, word.as_bytes());
         }
         out.extend_from_slice(records.acks());
@@ -246,14 +246,14 @@ impl Target {
         connection: &mut Connection,
         name: &str,
         key: &str,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), Fault> {
         match connection.receive(|reply| reply.error()).await? {
             None => Ok(()),
             Some(answer) => {
                 let keys =
                     if key == self.stream || key == self.input() { key.to_owned() } else { self.lanes() };
                 let needs = format!("+{} ~{keys}", name.to_lowercase());
-                Err(self.server.setback(&format!("{name} {key}"), &needs, &answer))
+                Err(self.server.fault(&format!("{name} {key}"), &needs, &answer))
             }
         }
     }
@@ -264,17 +264,17 @@ impl Target {
     }
 
     /// What an error reply to a command of a commit means. `needs` is what an ACL rule must have for it.
-    pub(super) fn refused(&self, needs: &str, answer: &str) -> Setback {
+    pub(super) fn refused(&self, needs: &str, answer: &str) -> Fault {
         match Kind::of(answer) {
-            Kind::WrongType => Setback::Final(Error::WrongType {
+            Kind::WrongType => Fault::Permanent(Error::WrongType {
                 key: self.stream.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "stream",
                 option: self.option,
             }),
-            Kind::Unknown => Setback::Final(self.nonsense(answer)),
-            Kind::Refusal | Kind::Missing | Kind::Weather | Kind::Cluster => {
-                self.server.setback(&format!("a commit to {}", self.stream), needs, answer)
+            Kind::Unknown => Fault::Permanent(self.nonsense(answer)),
+            Kind::Refusal | Kind::Missing | Kind::Transient | Kind::Cluster => {
+                self.server.fault(&format!("a commit to {}", self.stream), needs, answer)
             }
         }
     }

@@ -16,13 +16,13 @@ use self::replies::{Executed, pending_again};
 use self::succession::{Connected, Found, replication};
 use super::Records;
 use super::target::{Made, Target};
+use crate::epoch::{Epoch, WENT_BACK};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp::command;
-use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
-use crate::tenure::{Tenure, WENT_BACK};
 
 /// Commits that are transactions.
 ///
@@ -48,12 +48,12 @@ use crate::tenure::{Tenure, WENT_BACK};
 /// is kept, and no number is stored before the one below it.
 ///
 /// What came from a stream is acknowledged in the same transaction: `XACK` stands beside the `XADD`s. Others may take
-/// such messages over from a process that they take for dead, so the connection also watches the permit of the
-/// [`Tenure`] that they are held by, and has seen it *after* it began to watch:
+/// such messages over from a process that they take for dead, so the connection also watches the token of the
+/// [`Epoch`] that they are held by, and has seen it *after* it began to watch:
 ///
-/// `MULTI, XADD …, XACK input group id …, HSET lane number N, EXEC, WATCH lane permit, EXISTS permit`
+/// `MULTI, XADD …, XACK input group id …, HSET lane number N, EXEC, WATCH lane token, EXISTS token`
 ///
-/// Whoever takes them over deletes the permit before. So either the commit comes first, and what it acknowledged is not
+/// Whoever takes them over deletes the token before. So either the commit comes first, and what it acknowledged is not
 /// there to be taken over; or the deletion does, and the commit does nothing.
 ///
 /// Where another server may take the place of the one that confirmed a commit, it may lack it: Redis replicates
@@ -69,14 +69,14 @@ pub(super) struct Transaction {
     /// Whether the connection has queued the commands of the commit under way before it began: only its `EXEC` is to
     /// be sent.
     queued: bool,
-    /// The tenure whose permit the connection watches, and has seen since.
-    watched: Option<Arc<Tenure>>,
+    /// The epoch whose token the connection watches, and has seen since.
+    watched: Option<Arc<Epoch>>,
     /// Whether the commit under way was sent before.
     sent: bool,
     /// Whether a connection has raised the fence before: then the hash must be there.
     fenced: bool,
-    /// The last commit of messages that are held, and by which tenure.
-    held: Option<(u64, Arc<Tenure>)>,
+    /// The last commit of messages that are held, and by which epoch.
+    held: Option<(u64, Arc<Epoch>)>,
     /// The server that the connection leads to.
     here: Option<Identity>,
     /// And the one that confirmed the last commit.
@@ -152,9 +152,9 @@ impl Transaction {
         command(out, &[b"EXEC"]);
         match records.held() {
             None => command(out, &[b"WATCH", key]),
-            Some(tenure) => {
-                command(out, &[b"WATCH", key, tenure.permit.as_bytes()]);
-                command(out, &[b"EXISTS", tenure.permit.as_bytes()]);
+            Some(epoch) => {
+                command(out, &[b"WATCH", key, epoch.token.as_bytes()]);
+                command(out, &[b"EXISTS", epoch.token.as_bytes()]);
             }
         }
         let end = out.len();
@@ -168,7 +168,7 @@ impl Transaction {
         connection: &mut Connection,
         target: &Target,
         next: &Records,
-    ) -> Result<bool, Setback> {
+    ) -> Result<bool, Fault> {
         let next = match self.next.take() {
             Some(next) => next,
             None => self.write(target, next, self.number + 1, Vec::new()),
@@ -188,7 +188,7 @@ impl Transaction {
         target: &Target,
         records: &Records,
         next: Option<&Records>,
-    ) -> Result<Made, Setback> {
+    ) -> Result<Made, Fault> {
         self.out.bytes.truncate(self.out.end);
         // It counts for the connection, which is lost where this ends early.
         let queued = std::mem::take(&mut self.queued) && self.connection.is_some();
@@ -202,18 +202,18 @@ impl Transaction {
                     return Ok(Made::Yes);
                 }
                 // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
-                if let Some(tenure) = records.held()
+                if let Some(epoch) = records.held()
                     && self.sent
                     && found != Found::Everything
                 {
-                    tenure.end(WENT_BACK);
+                    epoch.end(WENT_BACK);
                 }
                 connection
             }
         };
         // Of a commit that may be under way it is known by now what became of it.
-        if let Some(tenure) = records.held()
-            && (tenure.is_over() || !self.may_commit(&mut connection, target, tenure).await?)
+        if let Some(epoch) = records.held()
+            && (epoch.is_over() || !self.may_commit(&mut connection, target, epoch).await?)
         {
             // What is queued there is not to be executed.
             self.connection = (!queued).then_some(connection);
@@ -231,7 +231,7 @@ impl Transaction {
         let Exchanged { refusal, executed, watched } = hear(&mut connection, target, answers).await?;
         let permitted = match records.held() {
             None => None,
-            Some(tenure) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| tenure.clone()),
+            Some(epoch) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| epoch.clone()),
         };
         let replication = if asks { connection.receive(|reply| replication(&reply)).await? } else { None };
         if let Some(answer) = refusal {
@@ -243,8 +243,8 @@ impl Transaction {
                 if let Some(replication) = replication {
                     self.kept.answered(self.number, replication);
                 }
-                if let Some(tenure) = records.held() {
-                    tenure.confirm(&self.key, self.number, acknowledged);
+                if let Some(epoch) = records.held() {
+                    epoch.confirm(&self.key, self.number, acknowledged);
                 }
                 // If it is not watched any more, the next commit needs another connection; nor can more be watched
                 // where that is queued already.
@@ -270,7 +270,7 @@ impl Transaction {
                     _ => None,
                 };
                 Err(match refused.unwrap_or_else(|| target.refused(&needs(target), &answer)) {
-                    Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                    Fault::Transient(answer) => Fault::Permanent(target.nonsense(&answer)),
                     refused => refused,
                 })
             }
@@ -284,8 +284,8 @@ impl Transaction {
             self.confirmed_by.clone_from(&self.here);
         }
         match (records.held(), &mut self.held) {
-            (Some(tenure), Some((number, last))) if Arc::ptr_eq(tenure, last) => *number = self.number,
-            (Some(tenure), last) => *last = Some((self.number, tenure.clone())),
+            (Some(epoch), Some((number, last))) if Arc::ptr_eq(epoch, last) => *number = self.number,
+            (Some(epoch), last) => *last = Some((self.number, epoch.clone())),
             (None, _) => {}
         }
         if self.keeps(target, records) {
@@ -313,37 +313,37 @@ impl Transaction {
         self.queued = false;
     }
 
-    /// Whether the connection watches the tenure's permit, and the permit was still there afterwards.
+    /// Whether the connection watches the epoch's token, and the token was still there afterwards.
     async fn may_commit(
         &mut self,
         connection: &mut Connection,
         target: &Target,
-        tenure: &Arc<Tenure>,
-    ) -> Result<bool, Setback> {
-        if self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, tenure)) {
+        epoch: &Arc<Epoch>,
+    ) -> Result<bool, Fault> {
+        if self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, epoch)) {
             return Ok(true);
         }
         if let Some(node) = connection.node() {
-            tenure.is_at(&node.to_string());
+            epoch.is_at(&node.to_string());
         }
         let mut out = Vec::new();
-        command(&mut out, &[b"WATCH", tenure.permit.as_bytes()]);
-        command(&mut out, &[b"EXISTS", tenure.permit.as_bytes()]);
+        command(&mut out, &[b"WATCH", epoch.token.as_bytes()]);
+        command(&mut out, &[b"EXISTS", epoch.token.as_bytes()]);
         connection.send(&out).await?;
-        let needs = format!("+watch +exists ~{}", tenure.permit);
+        let needs = format!("+watch +exists ~{}", epoch.token);
         connection.expect(&target.server, "WATCH", &needs).await?;
         let there =
             connection.receive(|reply| reply.error().map_or_else(|| Ok(reply == Reply::Int(1)), Err)).await?;
         match there {
-            Ok(true) => self.watched = Some(tenure.clone()),
-            Ok(false) => tenure.end("this process was taken for dead"),
+            Ok(true) => self.watched = Some(epoch.clone()),
+            Ok(false) => epoch.end("this process was taken for dead"),
             Err(answer) => return Err(target.refused(&needs, &answer)),
         }
-        Ok(!tenure.is_over())
+        Ok(!epoch.is_over())
     }
 
     /// Has the server look at a commit without making it.
-    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Setback> {
+    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = self.connect(target).await?.connection;
         let (server, key) = (&target.server, self.key.as_bytes());
         let mut out = Vec::new();
@@ -372,7 +372,7 @@ impl Transaction {
     }
 
     /// Removes the hash.
-    pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Setback> {
+    pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             // What is missing there is told, or made again, before nobody knows of it any more.
@@ -395,7 +395,7 @@ struct Exchanged {
 }
 
 /// Sends a transaction, or the rest of one.
-async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Setback> {
+async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Fault> {
     match connection.send(out).await {
         Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
         // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
@@ -404,7 +404,7 @@ async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Setback> {
 }
 
 /// Hears out the answers to a transaction up to the `WATCH`.
-async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> Result<Exchanged, Setback> {
+async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> Result<Exchanged, Fault> {
     // MULTI, each XADD, HSET: an error among them aborts the transaction.
     let mut refusal = None;
     let mut left = answers + 2;
@@ -428,7 +428,7 @@ async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> R
 }
 
 /// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become
-/// a key of another type, which fails each `XADD` and nothing else. Whoever reads the stream once that is mended
+/// a key of another type, which fails each `XADD` and nothing else. Whoever reads the stream once that is repaired
 /// takes them over.
 async fn take_back(target: &Target, records: &Records) {
     let mut out = Vec::new();
@@ -445,8 +445,8 @@ async fn take_back(target: &Target, records: &Records) {
         // What was deleted with it, as from a spill, cannot be pending.
         Ok(Ok(again)) => (again, "and are deleted".to_owned()),
         Ok(Err(answer)) => (0, answer),
-        Err(Setback::Passing(cause)) => (0, cause),
-        Err(Setback::Final(error)) => (0, error.to_string()),
+        Err(Fault::Transient(cause)) => (0, cause),
+        Err(Fault::Permanent(error)) => (0, error.to_string()),
     };
     let lost = records.acknowledged().saturating_sub(again);
     if lost > 0 {

@@ -8,7 +8,7 @@ mod stream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pubsub::PubSub;
-pub(crate) use self::stream::{Steward, Stream};
+pub(crate) use self::stream::{Membership, Stream};
 use crate::error::Error;
 use crate::intake::Intake;
 
@@ -32,6 +32,6 @@ pub(crate) trait Source: Send + 'static {
     /// Delivers messages until `stop` is cancelled, and then everything that was published before.
     ///
     /// # Errors
-    /// What waiting cannot mend. What was delivered before stays with the group.
+    /// What waiting cannot repair. What was delivered before stays with the group.
     fn run(self, intake: Intake, stop: CancellationToken) -> impl Future<Output = Result<(), Error>> + Send;
 }

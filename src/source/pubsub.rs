@@ -1,6 +1,6 @@
 //! The sources `pubsub` and `sharded`: one channel, read from a connection of its own.
 
-mod doubt;
+mod liveness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::doubt::{LAST_CHANCE, Verdict};
+use self::liveness::{LAST_CHANCE, Verdict};
 use super::Source;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::redis::backoff::Backoff;
 use crate::redis::channel::Channel;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::frames::Event;
 use crate::redis::outage::Outage;
 use crate::redis::resp::FrameError;
 use crate::redis::server::{LAST_WORD, Server};
-use crate::redis::setback::{Kind, Setback};
 use crate::redis::subscription::Subscription;
 
 /// After this long without a byte a PING is sent.
 const QUIET: Duration = Duration::from_secs(2);
-/// After this long without a byte, an answer to the PING among them, the connection is in doubt.
+/// After this long without a byte, an answer to the PING among them, the connection is suspected to be dead.
 const SILENT: Duration = Duration::from_secs(4);
 /// What keeps us from reading for this long may let the server fall behind.
 const HELD_UP: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ impl PubSub {
         server: Arc<Server>,
         channel: Channel,
         max_payload: usize,
-    ) -> Result<Self, Setback> {
+    ) -> Result<Self, Fault> {
         let subscription = Subscription::open(&server, &channel, max_payload).await?;
         Ok(Self { server, channel, max_payload, subscription })
     }
@@ -75,7 +75,7 @@ impl Source for PubSub {
                 Heard::Left(since) => {
                     (reader.server.why_left().to_owned(), since.min(reader.subscription.current()))
                 }
-                Heard::Silence => match reader.doubt().await? {
+                Heard::Silence => match reader.check_liveness().await? {
                     Verdict::Stop => break reader.leave().await,
                     Verdict::Alive | Verdict::Replaced => continue,
                     Verdict::Lost(cause) => (cause, reader.subscription.current()),
@@ -208,7 +208,7 @@ impl Reader {
                 }
                 read = self.subscription.read() => match self.take(read).await {
                     Ok(Answer::Unsubscribed) => return,
-                    Ok(Answer::Error(answer)) if Kind::of(&answer) == Kind::Weather => {
+                    Ok(Answer::Error(answer)) if Kind::of(&answer) == Kind::Transient => {
                         // Busy in a script, it refuses this too, and goes on delivering afterwards.
                         ask = Some(Instant::now() + ASK_AGAIN);
                     }
@@ -296,7 +296,7 @@ impl Reader {
 
     /// The cause of a gap, with what the server says about it.
     fn explained(&self, cause: String, next: &Subscription) -> String {
-        match self.subscription.vitals().cause(next.vitals()) {
+        match self.subscription.server_info().cause(next.server_info()) {
             Some(why) => format!("{cause}: {why}"),
             None => cause,
         }
@@ -342,8 +342,8 @@ async fn connect(
     loop {
         match Subscription::open(server, channel, max_payload).await {
             Ok(subscription) => return Ok(subscription),
-            Err(Setback::Final(error)) => return Err(error),
-            Err(Setback::Passing(cause)) => outage.failed(&cause),
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Transient(cause)) => outage.failed(&cause),
         }
         backoff.wait().await;
     }

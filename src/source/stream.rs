@@ -1,17 +1,17 @@
 //! A stream, read through its consumer group; and the spill, which is read in the same way.
 //!
 //! ```text
-//!   steward   keeps the tenure, looks who is dead, counts        (source/stream/steward.rs)
-//!      │ estate: what the dead have left                         (source/stream/estate.rs)
-//!   reader    reads, hands to the intake                         (here)
-//!      ├ inheritance: takes over                                 (source/stream/inheritance.rs)
-//!      └ flow: how much the consumers can begin with soon        (source/stream/flow.rs)
+//!   membership   keeps the epoch, looks who is dead, counts     (source/stream/membership.rs)
+//!      │ takeovers: which ones are due                          (source/stream/takeovers.rs)
+//!   reader       reads, hands to the intake                     (here)
+//!      ├ takeover: claims what a dead member held               (source/stream/takeover.rs)
+//!      └ flow: how much the consumers can begin with soon       (source/stream/flow.rs)
 //! ```
 
-mod estate;
 mod flow;
-mod inheritance;
-mod steward;
+mod membership;
+mod takeover;
+mod takeovers;
 mod trimmed;
 
 use std::collections::BTreeSet;
@@ -21,21 +21,21 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::estate::Estate;
 use self::flow::Flow;
-pub(crate) use self::steward::Steward;
+pub(crate) use self::membership::Membership;
+use self::takeovers::Takeovers;
 use self::trimmed::Trimmed;
 use super::Source;
 use crate::config::Begin;
 use crate::entry_id::EntryId;
+use crate::epoch::{Epoch, WENT_BACK};
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::{self, Origin};
 use crate::redis::backoff::Backoff;
+use crate::redis::fault::Fault;
 use crate::redis::outage::Outage;
 use crate::redis::registry::{Entries, Former, Reader, Registry, Unread};
-use crate::redis::setback::Setback;
-use crate::tenure::{Tenure, WENT_BACK};
 
 /// One read takes no more entries than this: they hold the server for a quarter of a millisecond.
 const MOST_ENTRIES: usize = 256;
@@ -48,7 +48,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 pub(crate) struct Stream {
     reader: Reader,
     registry: Registry,
-    estate: Arc<Estate>,
+    takeovers: Arc<Takeovers>,
     begin: Begin,
     origin: Origin,
     stream: Arc<str>,
@@ -59,31 +59,31 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// The source that belongs to a steward that has joined. `reader` is connected. `channel` is where its messages
+    /// The source that belongs to a membership that has joined. `reader` is connected. `channel` is where its messages
     /// say that they came from.
     pub(crate) fn new(
         reader: Reader,
-        steward: &Steward,
+        membership: &Membership,
         begin: Begin,
         origin: Origin,
         channel: &str,
     ) -> Self {
-        let registry = steward.another_desk();
+        let registry = membership.another_registry();
         let stream = registry.names.input.as_str().into();
-        let (estate, trims) = (steward.estate(), steward.trims());
-        Self { reader, registry, estate, begin, origin, stream, channel: channel.into(), trims }
+        let (takeovers, trims) = (membership.takeovers(), membership.trims());
+        Self { reader, registry, takeovers, begin, origin, stream, channel: channel.into(), trims }
     }
 }
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, estate, begin, origin, stream, channel, trims } = self;
-        let tenure = estate.tenure();
+        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims } = self;
+        let epoch = takeovers.epoch();
         let outage = Outage::new(format!("cannot read {stream}"));
         let mut reading = Reading {
             reader,
             registry,
-            estate,
+            takeovers,
             begin,
             origin,
             stream,
@@ -94,7 +94,7 @@ impl Source for Stream {
             trouble: None,
             outage,
             trimmed: Trimmed::new(trims),
-            life: Life::new(tenure),
+            progress: Progress::new(epoch),
         };
         while !stop.is_cancelled() {
             if let Step::Over = reading.step().await? {
@@ -108,7 +108,7 @@ impl Source for Stream {
 struct Reading {
     reader: Reader,
     registry: Registry,
-    estate: Arc<Estate>,
+    takeovers: Arc<Takeovers>,
     begin: Begin,
     origin: Origin,
     stream: Arc<str>,
@@ -121,18 +121,18 @@ struct Reading {
     /// Attempts to read that fail.
     outage: Outage,
     trimmed: Trimmed,
-    life: Life,
+    progress: Progress,
 }
 
-/// What belongs to one tenure.
-struct Life {
-    tenure: Arc<Tenure>,
+/// What belongs to one epoch.
+struct Progress {
+    epoch: Arc<Epoch>,
     /// The last entry that was handed to us as a new one.
     last: EntryId,
     /// Entries beyond it that we took over: what is pending for us there is not all lost on its way.
     ahead: BTreeSet<EntryId>,
     /// Whether an answer may have been lost on its way.
-    in_doubt: bool,
+    uncertain: bool,
     /// An entry that was taken over and may be what killed others, and since when it is ours.
     suspect: Option<(EntryId, Instant)>,
 }
@@ -143,9 +143,9 @@ enum Step {
     Over,
 }
 
-impl Life {
-    fn new(tenure: Arc<Tenure>) -> Self {
-        Self { tenure, last: EntryId::default(), ahead: BTreeSet::new(), in_doubt: false, suspect: None }
+impl Progress {
+    fn new(epoch: Arc<Epoch>) -> Self {
+        Self { epoch, last: EntryId::default(), ahead: BTreeSet::new(), uncertain: false, suspect: None }
     }
 }
 
@@ -164,48 +164,48 @@ impl Reading {
             return Ok(Step::Over);
         }
         // The dead first: their entries have waited longest.
-        if let Some(left) = self.estate.next()
+        if let Some(left) = self.takeovers.next()
             && !self.suspect_is_at_work().await
         {
-            return self.inherit(left, count.min(self.flow.fitting(MOST_BYTES))).await;
+            return self.take_over(left, count.min(self.flow.fitting(MOST_BYTES))).await;
         }
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
     }
 
-    /// What comes before anything new is fetched: a tenure, a connection, and what was lost on its way. `None` when
+    /// What comes before anything new is fetched: an epoch, a connection, and what was lost on its way. `None` when
     /// nothing of it is left to do.
     async fn prepare(&mut self) -> Result<Option<Step>, Error> {
-        if self.life.tenure.is_over() {
+        if self.progress.epoch.is_over() {
             tokio::select! {
-                tenure = self.estate.tenure_after(&self.life.tenure) => self.life = Life::new(tenure),
+                epoch = self.takeovers.epoch_after(&self.progress.epoch) => self.progress = Progress::new(epoch),
                 () = self.stop.cancelled() => return Ok(Some(Step::Over)),
             }
         }
         if !self.reader.is_connected() {
-            self.life.in_doubt = true;
+            self.progress.uncertain = true;
             if let Step::Over = self.connect().await? {
                 return Ok(Some(Step::Over));
             }
         }
         if let Some(node) = self.reader.node() {
-            self.life.tenure.is_at(&node.to_string());
+            self.progress.epoch.is_at(&node.to_string());
         }
-        if self.life.tenure.is_over() {
+        if self.progress.epoch.is_over() {
             return Ok(Some(Step::Done));
         }
         self.look_at_the_count().await?;
-        if !self.life.in_doubt {
+        if !self.progress.uncertain {
             return Ok(None);
         }
         // What was acknowledged may be pending again, for a name that others do not touch.
-        match self.registry.has_gone_back(&self.life.tenure).await {
+        match self.registry.has_gone_back(&self.progress.epoch).await {
             Ok(false) => self.recover().await.map(Some),
             Ok(true) => {
-                self.life.tenure.end(WENT_BACK);
+                self.progress.epoch.end(WENT_BACK);
                 Ok(Some(Step::Done))
             }
-            Err(Setback::Final(error)) => Err(error),
-            Err(Setback::Passing(cause)) => {
+            Err(Fault::Permanent(error)) => Err(error),
+            Err(Fault::Transient(cause)) => {
                 self.put_up_with(&cause).await;
                 Ok(Some(Step::Done))
             }
@@ -218,16 +218,16 @@ impl Reading {
                 Ok(Former::Gone) => {
                     // Whatever broke this connection has broken that one, as a rule.
                     self.registry.disconnect();
-                    self.trimmed.doubt();
+                    self.trimmed.distrust();
                     return Ok(Step::Done);
                 }
                 Ok(Former::MayBeHeard) => {
                     // What is handed to this name from now on is left to those who take over.
-                    self.life.tenure.end("a read was given up that Redis may still hear");
+                    self.progress.epoch.end("a read was given up that Redis may still hear");
                     return Ok(Step::Done);
                 }
-                Err(Setback::Final(error)) => return Err(error),
-                Err(Setback::Passing(cause)) => self.put_up_with(&cause).await,
+                Err(Fault::Permanent(error)) => return Err(error),
+                Err(Fault::Transient(cause)) => self.put_up_with(&cause).await,
             }
             if self.stop.is_cancelled() {
                 return Ok(Step::Over);
@@ -249,20 +249,20 @@ impl Reading {
 
     /// Asks again for what was handed to us and did not reach us.
     async fn recover(&mut self) -> Result<Step, Error> {
-        let answer = self.reader.history(&self.life.tenure, self.life.last, MOST_ENTRIES).await;
+        let answer = self.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
         let asked_again = entries.list.len() + entries.deleted.len();
-        self.life.in_doubt = asked_again > 0;
+        self.progress.uncertain = asked_again > 0;
         if let Some(last) =
             entries.list.iter().map(|entry| entry.id).chain(entries.deleted.iter().copied()).max()
         {
-            self.life.last = last;
+            self.progress.last = last;
         }
-        let ahead = std::mem::take(&mut self.life.ahead);
+        let ahead = std::mem::take(&mut self.progress.ahead);
         let known: Vec<_> = entries.list.iter().map(|entry| ahead.contains(&entry.id)).collect();
         keep_unless(&mut entries.spans, &known);
         keep_unless(&mut entries.list, &known);
-        self.life.ahead = ahead.into_iter().filter(|id| *id > self.life.last).collect();
+        self.progress.ahead = ahead.into_iter().filter(|id| *id > self.progress.last).collect();
         self.forget(&entries.deleted).await?;
         self.deliver(entries).await;
         Ok(Step::Done)
@@ -275,8 +275,8 @@ impl Reading {
         }
         match self.registry.acknowledge(deleted).await {
             Ok(count) => self.intake.deleted(count),
-            Err(Setback::Final(error)) => return Err(error),
-            Err(Setback::Passing(cause)) => {
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Transient(cause)) => {
                 tracing::debug!("{} entries that were deleted stay pending: {cause}", deleted.len())
             }
         }
@@ -284,7 +284,7 @@ impl Reading {
     }
 
     async fn read(&mut self, count: usize) -> Result<Step, Error> {
-        let asked = self.reader.read(&self.life.tenure, count);
+        let asked = self.reader.read(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
@@ -294,9 +294,9 @@ impl Reading {
         if let Some(over) = self.outage.over().filter(|over| over.is_told) {
             tracing::info!("reading {} again after {:.1?}", self.stream, over.lasted);
         }
-        if figures.last_delivered < self.life.last {
+        if figures.last_delivered < self.progress.last {
             // What was handed to us since is handed out once more: here it has to be dropped.
-            self.life.tenure.end(WENT_BACK);
+            self.progress.epoch.end(WENT_BACK);
             return Ok(Step::Done);
         }
         self.look_for_trimmed(figures, &entries).await?;
@@ -307,7 +307,7 @@ impl Reading {
         if self.stop.is_cancelled() {
             return Ok(Step::Over);
         }
-        let asked = self.reader.wait(&self.life.tenure, count);
+        let asked = self.reader.wait(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
@@ -320,12 +320,12 @@ impl Reading {
 
     async fn received(&mut self, entries: Entries) {
         let (Some(first), Some(last)) = (entries.list.first(), entries.list.last()) else { return };
-        if first.id <= self.life.last {
-            return self.life.tenure.end(WENT_BACK);
+        if first.id <= self.progress.last {
+            return self.progress.epoch.end(WENT_BACK);
         }
-        self.life.last = last.id;
-        if !self.life.ahead.is_empty() {
-            self.life.ahead = self.life.ahead.split_off(&last.id);
+        self.progress.last = last.id;
+        if !self.progress.ahead.is_empty() {
+            self.progress.ahead = self.progress.ahead.split_off(&last.id);
         }
         self.flow.sizes(entries.spans.iter().map(|span| span.len as usize).sum(), entries.list.len());
         self.deliver(entries).await;
@@ -335,7 +335,7 @@ impl Reading {
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
-            Err(Unread::Final(error)) => Err(error),
+            Err(Unread::Permanent(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
                 self.put_up_with(&cause).await;
                 Ok(None)
@@ -351,15 +351,15 @@ impl Reading {
                         }
                     }
                     Ok(false) => {}
-                    Err(Setback::Final(error)) => return Err(error),
-                    Err(Setback::Passing(cause)) => {
+                    Err(Fault::Permanent(error)) => return Err(error),
+                    Err(Fault::Transient(cause)) => {
                         tracing::debug!("cannot create the group yet: {cause}");
                         let _ = self.stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
                     }
                 }
                 self.trimmed.forget();
-                self.life.last = EntryId::default();
-                self.life.ahead.clear();
+                self.progress.last = EntryId::default();
+                self.progress.ahead.clear();
                 Ok(None)
             }
         }
@@ -372,12 +372,12 @@ impl Reading {
     }
 
     async fn hand_over(&mut self, entries: Entries, attempt: u32) {
-        if self.life.tenure.is_over() {
+        if self.progress.epoch.is_over() {
             // They are pending for a name that is ours no more, and taken over with the others.
             return;
         }
         let Entries { bytes, spans, list, .. } = entries;
-        let held = message::Entries { tenure: self.life.tenure.clone(), origin: self.origin.clone(), list };
+        let held = message::Entries { epoch: self.progress.epoch.clone(), origin: self.origin.clone(), list };
         self.intake.keep_entries(&self.channel, bytes, spans, held, attempt).await;
     }
 

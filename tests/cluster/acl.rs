@@ -2,7 +2,7 @@
 
 use redis_consumer_group::{ConsumerGroup, Shards, SourceKind};
 
-use crate::scene::{Cluster, input, settled};
+use crate::fixture::{Cluster, input, settled};
 use crate::support::acl::rule;
 use crate::support::payload;
 

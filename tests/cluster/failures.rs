@@ -5,10 +5,10 @@ use std::time::Duration;
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::fixture::{Cluster, input};
 use crate::load::{Load, Witness};
 use crate::pauses::Pauses;
 use crate::proxy::Proxy;
-use crate::scene::{Cluster, input};
 use crate::support::{LIMIT, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

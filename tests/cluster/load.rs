@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{Cluster, input, output};
+use crate::fixture::{Cluster, input, output};
 use crate::support::{LIMIT, eventually};
 
 /// Notes the id of each message that reaches the processor, by shard: these were received.

@@ -6,8 +6,8 @@ use redis::aio::MultiplexedConnection;
 use redis_consumer_group::{ConsumerGroup, Ledger, Shards, SourceKind};
 use tokio::time::sleep;
 
+use crate::fixture::{Cluster, input, output, settled};
 use crate::load::{Load, Witness};
-use crate::scene::{Cluster, input, output, settled};
 use crate::support::{LIMIT, eventually};
 
 /// Commits are kept for longer than a failover takes.
@@ -125,18 +125,18 @@ async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hash_that_somebody_deletes_is_no_failover_however_often_the_lane_connects_anew() {
-    let scene = Ahead::start(LONG).await;
-    let node = &mut scene.cluster.node(scene.primary).await;
+    let fixture = Ahead::start(LONG).await;
+    let node = &mut fixture.cluster.node(fixture.primary).await;
     let (lane, _) = lane_number(node).await;
     redis::cmd("UNLINK").arg(&lane).exec_async(node).await.unwrap();
     for _ in 0..3 {
-        scene.cluster.at::<()>(scene.primary, "CLIENT KILL TYPE normal SKIPME yes").await;
+        fixture.cluster.at::<()>(fixture.primary, "CLIENT KILL TYPE normal SKIPME yes").await;
         // A lane that keeps something looks after it.
         sleep(Duration::from_millis(600)).await;
     }
-    scene.cluster.publish(&input(0, true), 10).await;
-    settled(&scene.group, 210).await;
-    let ledger = Ahead { published: 210, ..scene }.end().await;
+    fixture.cluster.publish(&input(0, true), 10).await;
+    settled(&fixture.group, 210).await;
+    let ledger = Ahead { published: 210, ..fixture }.end().await;
     assert_eq!((ledger.repeated, ledger.lost), (0, 0), "{ledger}");
 }
 
@@ -222,43 +222,43 @@ async fn replica_has(cluster: &Cluster, primary: usize) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_lane_counts_what_a_failover_has_lost() {
     for keep in [Duration::ZERO, Duration::from_millis(1)] {
-        let mut scene = Ahead::start(keep).await;
-        scene.fail_over().await;
+        let mut fixture = Ahead::start(keep).await;
+        fixture.fail_over().await;
         // The last one may still be there.
-        let told = || scene.group.ledger().lost + scene.group.ledger().repeated;
+        let told = || fixture.group.ledger().lost + fixture.group.ledger().repeated;
         eventually(LIMIT, "the loss is told without a new message", async || told() == 100).await;
-        assert!(scene.end().await.lost >= 99);
+        assert!(fixture.end().await.lost >= 99);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_stops_after_a_failover_counts_what_is_lost() {
-    let mut scene = Ahead::start(Duration::from_millis(1)).await;
+    let mut fixture = Ahead::start(Duration::from_millis(1)).await;
     // What is tested: a lane that keeps nothing any more, and looks only now and then.
     sleep(Duration::from_secs(1)).await;
-    scene.fail_over().await;
-    let ledger = scene.end().await;
+    fixture.fail_over().await;
+    let ledger = fixture.end().await;
     assert_eq!((ledger.repeated, ledger.lost), (0, 100), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_stops_while_only_a_dead_node_has_its_commits_repeats_them_at_the_promoted_one() {
-    let mut scene = Ahead::start(LONG).await;
-    scene.cluster.cluster.node(scene.primary).kill().unwrap();
-    let ledger = scene.end().await;
+    let mut fixture = Ahead::start(LONG).await;
+    fixture.cluster.cluster.node(fixture.primary).kill().unwrap();
+    let ledger = fixture.end().await;
     assert_eq!((ledger.repeated, ledger.lost), (100, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_primary_lacks_that_starts_again_without_its_data_is_repeated_or_counted() {
-    let mut scene = Ahead::start(LONG).await;
+    let mut fixture = Ahead::start(LONG).await;
     // Before anybody finds it dead: so it stays the primary, and its replica loses everything as well.
-    scene.cluster.cluster.node(scene.primary).kill().unwrap();
-    scene.cluster.cluster.node(scene.primary).restart().await.unwrap();
-    let ledger = || scene.group.ledger();
+    fixture.cluster.cluster.node(fixture.primary).kill().unwrap();
+    fixture.cluster.cluster.node(fixture.primary).restart().await.unwrap();
+    let ledger = || fixture.group.ledger();
     eventually(LIMIT, "everything is repeated or lost", async || ledger().repeated + ledger().lost == 200)
         .await;
-    let ledger = scene.end().await;
+    let ledger = fixture.end().await;
     assert_eq!((ledger.repeated, ledger.lost), (100, 100), "{ledger}");
 }
 

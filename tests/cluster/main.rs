@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "how long it took, for those who want to know: -- --nocapture")]
 
+mod fixture;
 mod load;
 mod pauses;
 mod proxy;
-mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{Cluster, input, output, publish, settled};
 use crate::load::{Load, Witness};
-use crate::scene::{Cluster, input, output, publish, settled};
 use crate::support::{LIMIT, eventually};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use redis_consumer_group::{Config, Error, SourceKind};
 
-use crate::scene::Cluster;
+use crate::fixture::Cluster;
 use crate::support::Server;
 
 #[tokio::test]

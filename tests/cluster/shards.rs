@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use redis::cmd;
 use redis_consumer_group::{ShardSet, Shards};
 
-use crate::scene::{Cluster, input, output, settled};
+use crate::fixture::{Cluster, input, output, settled};
 use crate::support::IDS;
 
 #[tokio::test]

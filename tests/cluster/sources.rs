@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use redis::{cmd, pipe};
 use redis_consumer_group::{Commit, ConsumerGroup, Error, Shards, SourceKind};
 
-use crate::scene::{Cluster, input, output, settled};
+use crate::fixture::{Cluster, input, output, settled};
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
 
 #[tokio::test]

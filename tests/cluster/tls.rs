@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Shards, SourceKind, Tls};
 use redis_private_server::{Certificates, ClientCertificates, PrivateCluster, PrivateServer};
 
-use crate::scene::{input, output, settled};
+use crate::fixture::{input, output, settled};
 use crate::support::{LIMIT, eventually, payload};
 
 /// Publishes so many messages to the first three shards, each at its node, through its unix socket.

@@ -4,7 +4,7 @@ use redis::aio::MultiplexedConnection;
 use redis_private_server::PrivateServer;
 use tokio::time::Instant;
 
-use crate::scene::{Scene, connect};
+use crate::fixture::{Fixture, connect};
 
 /// Keeps the server busy for so many seconds. Redis 7.0 has no other clock for scripts than TIME, which stands
 /// still in those of Valkey; they have one that counts the seconds of the processor.
@@ -32,11 +32,11 @@ pub(crate) async fn run_script(mut redis: MultiplexedConnection, seconds: f64) {
 /// never).
 async fn busy_for(seconds: f64, answers_after: u64) {
     let server = PrivateServer::builder().arg("busy-reply-threshold", answers_after).start().await.unwrap();
-    let scene = Scene::at(server, 1_000).await;
-    let before = scene.group.ledger().received;
-    run_script(connect(&scene.server.url()).await, seconds).await;
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    let fixture = Fixture::at(server, 1_000).await;
+    let before = fixture.group.ledger().received;
+    run_script(connect(&fixture.server.url()).await, seconds).await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.dropped, ledger.abandoned), (0, 0, 0), "{:?}", ledger.gaps);
     assert!(ledger.received > before, "{ledger}");
 }

@@ -6,10 +6,10 @@ use redis_consumer_group::ConsumerGroup;
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{Fixture, INPUT, order};
 use crate::judge::Witness;
 use crate::load::Load;
 use crate::proxy::{Fault, Proxy, When, Whose};
-use crate::scene::{INPUT, Scene, order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_break_while_connections_are_cut_and_the_server_stutters() {
@@ -18,10 +18,10 @@ async fn commits_break_while_connections_are_cut_and_the_server_stutters() {
     let witness = Witness::default();
     let group = witness.beside(ConsumerGroup::builder(proxy.url()).consumers(8)).start().await.unwrap();
     let load = Load::start(server.addr(), INPUT, 3_000);
-    let scene = Scene { server, group, witness, load };
-    scene.goes_on().await;
+    let fixture = Fixture { server, group, witness, load };
+    fixture.goes_on().await;
 
-    let mut redis = scene.redis().await;
+    let mut redis = fixture.redis().await;
     let (mut broken, end) = (0, Instant::now() + Duration::from_secs(8));
     for round in (1..).take_while(|_| Instant::now() < end) {
         let after = round * 97 % 3_000;
@@ -39,9 +39,9 @@ async fn commits_break_while_connections_are_cut_and_the_server_stutters() {
         match round % 12 {
             3 => drop(order(&mut redis, "CLIENT KILL TYPE pubsub").await),
             6 => {
-                scene.server.freeze().unwrap();
+                fixture.server.freeze().unwrap();
                 sleep(Duration::from_millis(150)).await;
-                scene.server.thaw().unwrap();
+                fixture.server.thaw().unwrap();
             }
             9 => drop(proxy.hold(Whose::Subscriber)),
             11 => drop(proxy.release(Whose::Subscriber)),
@@ -51,8 +51,8 @@ async fn commits_break_while_connections_are_cut_and_the_server_stutters() {
     }
     assert!(broken > 30, "{broken}");
     proxy.release(Whose::Subscriber);
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert!(ledger.gaps.count > 3, "{ledger}");
     assert_eq!((ledger.dropped, ledger.abandoned), (0, 0), "{ledger}");
 }

@@ -7,9 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis_consumer_group::{ConsumerGroup, Failure, Message, Record};
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{INPUT, OUTPUT, connect, eventually, order, within};
 use crate::judge::{appended, in_order};
 use crate::proxy::{Fault, Proxy, When, Whose};
-use crate::scene::{INPUT, OUTPUT, connect, eventually, order, within};
 
 /// A group behind a proxy. Each message becomes three records, so each commit has three.
 struct Behind {

@@ -7,13 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use redis_consumer_group::{ConsumerGroup, Failure, Overflow};
 
+use crate::fixture::{Fixture, INPUT, eventually, judge_at, order};
 use crate::judge::Witness;
 use crate::load::Load;
-use crate::scene::{INPUT, Scene, eventually, judge_at, order};
 
 /// Cuts connections again and again under load. Tells how many were cut.
-async fn cut(scene: &Scene, commands: &[&str]) -> i64 {
-    let mut redis = scene.redis().await;
+async fn cut(fixture: &Fixture, commands: &[&str]) -> i64 {
+    let mut redis = fixture.redis().await;
     let (mut cut, end) = (0, Instant::now() + Duration::from_secs(5));
     for command in commands.iter().cycle() {
         if Instant::now() > end {
@@ -30,12 +30,12 @@ async fn cut(scene: &Scene, commands: &[&str]) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_connection_is_cut_again_and_again_under_load() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let scene = Scene::at(server, 20_000).await;
+    let fixture = Fixture::at(server, 20_000).await;
     let killed =
-        cut(&scene, &["CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub SKIPME yes"]).await;
+        cut(&fixture, &["CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub SKIPME yes"]).await;
     assert!(killed > 60, "{killed}");
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert!(ledger.gaps.count >= 10, "{ledger}");
     assert_eq!((ledger.abandoned, ledger.dropped), (0, 0));
 }
@@ -43,8 +43,8 @@ async fn every_connection_is_cut_again_and_again_under_load() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_lanes_are_cut_and_there_is_no_gap() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let scene = Scene::at(server, 5_000).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::at(server, 5_000).await;
+    let mut redis = fixture.redis().await;
     let end = Instant::now() + Duration::from_secs(5);
     let mut cut = 0;
     while Instant::now() < end {
@@ -59,7 +59,7 @@ async fn only_lanes_are_cut_and_there_is_no_gap() {
         sleep(Duration::from_millis(50)).await;
     }
     assert!(cut > 40, "{cut}");
-    let (_, ledger) = scene.end().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
@@ -90,7 +90,7 @@ async fn a_subscriber_that_reads_too_slowly_is_cut_and_the_gap_is_reported() {
         .await
         .unwrap();
     let load = Load::start_padded(server.addr(), INPUT, 5_000, 4_000);
-    let mut redis = crate::scene::connect(&server.url()).await;
+    let mut redis = crate::fixture::connect(&server.url()).await;
     eventually("the server cuts the subscriber", async || {
         load.count() > 0
             && order(&mut redis, "PUBSUB NUMSUB messages:published").await

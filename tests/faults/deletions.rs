@@ -6,29 +6,30 @@ use redis_consumer_group::Error;
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::fixture::{Fixture, IDS, OUTPUT, connect, eventually, order};
 use crate::judge::appended;
-use crate::scene::{IDS, OUTPUT, Scene, connect, eventually, order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_flushed_again_and_again_and_the_group_goes_on() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let scene = Scene::with(server, 5_000, |builder| builder.lease(Duration::from_secs(3))).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::with(server, 5_000, |builder| builder.lease(Duration::from_secs(3))).await;
+    let mut redis = fixture.redis().await;
     for _ in 0..10 {
         order(&mut redis, "FLUSHALL").await;
         sleep(Duration::from_millis(100)).await;
     }
     order(&mut redis, "FLUSHALL").await;
-    let before = scene.witness.ids();
-    scene.goes_on().await;
-    let expected: Vec<_> = scene.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    let before = fixture.witness.ids();
+    fixture.goes_on().await;
+    let expected: Vec<_> =
+        fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     eventually("the ids come back", async || {
         let ids: Vec<String> =
             redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
         ids == expected
     })
     .await;
-    let Scene { server: _server, group, witness, load } = scene;
+    let Fixture { server: _server, group, witness, load } = fixture;
     let published = load.stop().await;
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.gaps.count, ledger.abandoned, ledger.in_flight()), (0, 0, 0), "{ledger}");
@@ -42,8 +43,8 @@ async fn everything_is_flushed_again_and_again_and_the_group_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lanes_keys_are_deleted_again_and_again() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let scene = Scene::at(server, 5_000).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::at(server, 5_000).await;
+    let mut redis = fixture.redis().await;
     let (mut deleted, end) = (0, Instant::now() + Duration::from_secs(3));
     while Instant::now() < end {
         let keys: Vec<String> = redis::cmd("KEYS").arg("*lane:*").query_async(&mut redis).await.unwrap();
@@ -53,14 +54,14 @@ async fn the_lanes_keys_are_deleted_again_and_again() {
         sleep(Duration::from_millis(20)).await;
     }
     assert!(deleted > 20, "{deleted}");
-    let (_, ledger) = scene.end().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lanes_key_that_is_replaced_by_a_string_ends_the_group_with_an_error_that_names_it() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let Scene { server, mut group, load, .. } = Scene::at(server, 2_000).await;
+    let Fixture { server, mut group, load, .. } = Fixture::at(server, 2_000).await;
     let mut redis = connect(&server.url()).await;
     let keys: Vec<String> =
         redis::cmd("KEYS").arg(format!("{{{OUTPUT}}}:lane:*")).query_async(&mut redis).await.unwrap();

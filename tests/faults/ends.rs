@@ -1,13 +1,13 @@
-//! What waiting does not mend ends the group, with the reason.
+//! What waiting does not repair ends the group, with the reason.
 
 use std::time::Duration;
 
 use redis_consumer_group::{ConsumerGroup, Error, Failure, Ledger, Record};
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{Fixture, INPUT, OUTPUT, connect, eventually, order};
 use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
-use crate::scene::{INPUT, OUTPUT, Scene, connect, eventually, order};
 
 /// Waits for a group that ends by itself. Its error, and the ledger.
 async fn end_of(group: &mut ConsumerGroup) -> (Error, Ledger) {
@@ -19,7 +19,7 @@ async fn end_of(group: &mut ConsumerGroup) -> (Error, Ledger) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_output_that_becomes_a_string_ends_the_group() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let Scene { server, mut group, witness, load } = Scene::at(server, 5_000).await;
+    let Fixture { server, mut group, witness, load } = Fixture::at(server, 5_000).await;
     let mut redis = connect(&server.url()).await;
     redis::pipe().atomic().del(OUTPUT).set(OUTPUT, "x").exec_async(&mut redis).await.unwrap();
     let (error, ledger) = end_of(&mut group).await;
@@ -33,20 +33,20 @@ async fn an_output_that_becomes_a_string_ends_the_group() {
 }
 
 /// A group that logs in as a user of its own.
-async fn as_a_user() -> Scene {
+async fn as_a_user() -> Fixture {
     let server = PrivateServer::builder().acl_user("group on >secret ~* &* +@all").start().await.unwrap();
     let witness = Witness::default();
     let url = format!("redis://group:secret@{}", server.addr());
     let group = witness.beside(ConsumerGroup::builder(url)).start().await.unwrap();
     let load = Load::start(server.addr(), INPUT, 5_000);
-    let scene = Scene { server, group, witness, load };
-    scene.goes_on().await;
-    scene
+    let fixture = Fixture { server, group, witness, load };
+    fixture.goes_on().await;
+    fixture
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_permission_that_is_taken_away_ends_the_group_and_is_named() {
-    let Scene { server, mut group, witness, load } = as_a_user().await;
+    let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     order(&mut redis, "ACL SETUSER group -xadd").await;
     let (error, ledger) = end_of(&mut group).await;
@@ -59,7 +59,7 @@ async fn a_permission_that_is_taken_away_ends_the_group_and_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_that_is_changed_ends_the_group_once_it_has_to_connect_again() {
-    let Scene { server, mut group, witness, load } = as_a_user().await;
+    let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     let before = load.published();
     order(&mut redis, "ACL SETUSER group resetpass >other").await;
@@ -73,7 +73,7 @@ async fn a_password_that_is_changed_ends_the_group_once_it_has_to_connect_again(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_is_taken_away_ends_the_group_and_what_was_received_is_appended() {
-    let Scene { server, mut group, witness, load } = as_a_user().await;
+    let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     let before = load.published();
     // The server cuts who has subscribed to it.

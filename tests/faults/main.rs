@@ -5,10 +5,10 @@
 //! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod fixture;
 mod judge;
 mod load;
 mod proxy;
-mod scene;
 
 mod busy;
 mod chaos;

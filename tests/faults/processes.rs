@@ -8,9 +8,9 @@ use redis_consumer_group::{ConsumerGroup, Failure, Record};
 use redis_private_server::PrivateServer;
 use tokio::time::Instant;
 
+use crate::fixture::{Fixture, IDS, INPUT, OUTPUT, connect, eventually, within};
 use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
-use crate::scene::{IDS, INPUT, OUTPUT, Scene, connect, eventually, within};
 
 /// Where the other process finds its server.
 const URL: &str = "RCG_FAULTS_SERVER";
@@ -88,10 +88,10 @@ async fn lanes_of_the_other(redis: &mut MultiplexedConnection) -> usize {
 async fn one_of_two_processes_is_killed_under_load() {
     let server = PrivateServer::builder().start().await.unwrap();
     let other = start_the_other(&server);
-    let scene = Scene::at(server, 2_000).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::at(server, 2_000).await;
+    let mut redis = fixture.redis().await;
     eventually("both have their ids in the list", async || ids(&mut redis).await.len() == 5).await;
-    let load = Load::start(scene.server.addr(), OTHER_INPUT, 2_000);
+    let load = Load::start(fixture.server.addr(), OTHER_INPUT, 2_000);
     eventually("the other process works", async || {
         let entries: u64 = redis::cmd("XLEN").arg(OTHER_OUTPUT).query_async(&mut redis).await.unwrap();
         entries > 1_000
@@ -101,7 +101,7 @@ async fn one_of_two_processes_is_killed_under_load() {
 
     drop(other);
     let killed = Instant::now();
-    let ours: Vec<_> = scene.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    let ours: Vec<_> = fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     within(Duration::from_secs(15), "the ids of the killed one are gone", async || {
         let ids = ids(&mut redis).await;
         assert!(ours.iter().all(|id| ids.contains(id)), "ours stay: {ids:?}");
@@ -115,7 +115,7 @@ async fn one_of_two_processes_is_killed_under_load() {
     load.stop().await;
     let entries = appended(&mut redis, OTHER_OUTPUT).await;
     assert!(entries.values().all(|times| *times == 1));
-    let (_, ledger) = scene.end().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
@@ -141,10 +141,10 @@ async fn what_a_killed_process_left_is_removed_when_the_next_one_starts() {
 async fn a_process_that_stood_still_until_it_was_taken_for_dead_goes_on_where_it_was() {
     let server = PrivateServer::builder().start().await.unwrap();
     let other = start_the_other(&server);
-    let scene = Scene::at(server, 500).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::at(server, 500).await;
+    let mut redis = fixture.redis().await;
     eventually("both have their ids in the list", async || ids(&mut redis).await.len() == 5).await;
-    let load = Load::start(scene.server.addr(), OTHER_INPUT, 2_000);
+    let load = Load::start(fixture.server.addr(), OTHER_INPUT, 2_000);
     eventually("it works", async || load.count() > 1_000).await;
     other.signal("STOP");
     within(Duration::from_secs(15), "it is taken for dead", async || ids(&mut redis).await.len() == 3).await;
@@ -163,7 +163,7 @@ async fn a_process_that_stood_still_until_it_was_taken_for_dead_goes_on_where_it
     assert!(entries.values().all(|times| *times == 1), "twice");
     assert!(published.keys().all(|id| entries.contains_key(id)), "missing");
     drop(other);
-    let Scene { server: _server, group, witness, load } = scene;
+    let Fixture { server: _server, group, witness, load } = fixture;
     let published = load.stop().await;
     let ledger = group.shutdown().await.unwrap();
     judge(&published, &witness, &appended(&mut redis, OUTPUT).await, &ledger);
@@ -174,18 +174,18 @@ async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_b
     let server = PrivateServer::builder().start().await.unwrap();
     let work = Duration::from_millis(200);
     let other = start_the_other_with(&server, work);
-    let scene = Scene::at(server, 500).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::at(server, 500).await;
+    let mut redis = fixture.redis().await;
     eventually("both have their ids in the list", async || ids(&mut redis).await.len() == 5).await;
-    let load = Load::start(scene.server.addr(), OTHER_INPUT, 100);
+    let load = Load::start(fixture.server.addr(), OTHER_INPUT, 100);
     eventually("it has work for a while", async || load.count() >= 100).await;
     let published = load.stop().await;
 
     // Both consumers finish meanwhile, and their commits are on their way.
-    scene.server.freeze().unwrap();
+    fixture.server.freeze().unwrap();
     tokio::time::sleep(3 * work).await;
     other.signal("STOP");
-    scene.server.thaw().unwrap();
+    fixture.server.thaw().unwrap();
     within(Duration::from_secs(15), "it is taken for dead", async || ids(&mut redis).await.len() == 3).await;
     within(Duration::from_secs(3), "its lanes are gone", async || lanes_of_the_other(&mut redis).await == 0)
         .await;
@@ -200,7 +200,7 @@ async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_b
     let entries = appended(&mut redis, OTHER_OUTPUT).await;
     assert!(entries.values().all(|times| *times == 1), "twice: {entries:?}");
     drop(other);
-    let Scene { server: _server, group, witness, load } = scene;
+    let Fixture { server: _server, group, witness, load } = fixture;
     let published = load.stop().await;
     let ledger = group.shutdown().await.unwrap();
     judge(&published, &witness, &appended(&mut redis, OUTPUT).await, &ledger);

@@ -7,19 +7,19 @@ use redis_private_server::PrivateServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::fixture::{Fixture, INPUT, connect, eventually, judge_at, order, try_order};
 use crate::judge::Witness;
 use crate::load::Load;
-use crate::scene::{INPUT, Scene, connect, eventually, judge_at, order, try_order};
 
 async fn server() -> PrivateServer {
     PrivateServer::builder().start().await.unwrap()
 }
 
 /// Waits until nothing is appended any more while messages go on coming in.
-async fn waits(scene: &Scene) {
-    let mut before = scene.group.ledger();
+async fn waits(fixture: &Fixture) {
+    let mut before = fixture.group.ledger();
     eventually("commits wait while receiving goes on", async || {
-        let now = scene.group.ledger();
+        let now = fixture.group.ledger();
         let waits = now.processed == before.processed && now.received > before.received + 2_000;
         if now.processed > before.processed {
             before = now;
@@ -30,8 +30,8 @@ async fn waits(scene: &Scene) {
 }
 
 /// Has the server refuse writes with this answer, then take them again.
-async fn refused(scene: Scene, code: &str, begin: &[&str], end: &[&str]) {
-    let mut redis = scene.redis().await;
+async fn refused(fixture: Fixture, code: &str, begin: &[&str], end: &[&str]) {
+    let mut redis = fixture.redis().await;
     for command in begin {
         order(&mut redis, command).await;
     }
@@ -40,20 +40,20 @@ async fn refused(scene: Scene, code: &str, begin: &[&str], end: &[&str]) {
         answer.is_err_and(|error| error.code() == Some(code))
     })
     .await;
-    waits(&scene).await;
+    waits(&fixture).await;
     for command in end {
         order(&mut redis, command).await;
     }
-    scene.goes_on().await;
+    fixture.goes_on().await;
     let _ = try_order(&mut redis, "DEL probe").await;
-    let (_, ledger) = scene.end().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.dropped, ledger.abandoned), (0, 0, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_of_memory() {
-    let scene = Scene::at(server().await, 3_000).await;
-    refused(scene, "OOM", &["CONFIG SET maxmemory 1mb"], &["CONFIG SET maxmemory 0"]).await;
+    let fixture = Fixture::at(server().await, 3_000).await;
+    refused(fixture, "OOM", &["CONFIG SET maxmemory 1mb"], &["CONFIG SET maxmemory 0"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,12 +81,12 @@ async fn out_of_memory_already_when_the_group_starts() {
         starting.await.unwrap()
     };
     let load = Load::start(server.addr(), INPUT, 2_000);
-    let scene = Scene { server, group, witness, load };
-    waits(&scene).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture { server, group, witness, load };
+    waits(&fixture).await;
+    let mut redis = fixture.redis().await;
     order(&mut redis, "CONFIG SET maxmemory 0").await;
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
@@ -101,11 +101,11 @@ async fn refuses_subscriptions(server: &PrivateServer) -> bool {
 async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() {
     let server = server().await;
     let seconds = Duration::from_secs;
-    let scene = Scene::with(server, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
-    let mut redis = scene.redis().await;
+    let fixture = Fixture::with(server, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
+    let mut redis = fixture.redis().await;
     order(&mut redis, "CONFIG SET maxmemory 1").await;
-    waits(&scene).await;
-    let Scene { server, group, witness, load } = scene;
+    waits(&fixture).await;
+    let Fixture { server, group, witness, load } = fixture;
     let published = load.stop().await;
     let ledger = tokio::time::timeout(seconds(6), group.shutdown()).await.unwrap().unwrap();
     assert!(ledger.abandoned >= 2_000, "{ledger}");
@@ -115,15 +115,15 @@ async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turned_into_a_read_only_replica() {
     // Of a primary that is not there: a replica keeps its data until it has found its primary.
-    let scene = Scene::at(server().await, 3_000).await;
-    refused(scene, "READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]).await;
+    let fixture = Fixture::at(server().await, 3_000).await;
+    refused(fixture, "READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_few_replicas() {
-    let scene = Scene::at(server().await, 3_000).await;
+    let fixture = Fixture::at(server().await, 3_000).await;
     let (begin, end) = ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0");
-    refused(scene, "NOREPLICAS", &[begin], &[end]).await;
+    refused(fixture, "NOREPLICAS", &[begin], &[end]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,9 +131,9 @@ async fn a_snapshot_that_fails() {
     let server = PrivateServer::builder().arg("dbfilename", "snapshot").start().await.unwrap();
     // Where a folder is, no file can be put.
     std::fs::create_dir(server.folder().join("snapshot")).unwrap();
-    let scene = Scene::at(server, 3_000).await;
+    let fixture = Fixture::at(server, 3_000).await;
     let begin = ["CONFIG SET rdb-key-save-delay 0", "BGSAVE"];
-    let mut redis = scene.redis().await;
+    let mut redis = fixture.redis().await;
     redis::cmd("CONFIG").arg("SET").arg("save").arg("3600 1000000").exec_async(&mut redis).await.unwrap();
-    refused(scene, "MISCONF", &begin, &["CONFIG SET stop-writes-on-bgsave-error no"]).await;
+    refused(fixture, "MISCONF", &begin, &["CONFIG SET stop-writes-on-bgsave-error no"]).await;
 }

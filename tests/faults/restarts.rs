@@ -2,16 +2,17 @@
 
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{Fixture, IDS, OUTPUT, connect, eventually};
 use crate::judge::{appended, judge};
-use crate::scene::{IDS, OUTPUT, Scene, connect, eventually};
 
 async fn durable() -> PrivateServer {
     PrivateServer::builder().appendonly_always().start().await.unwrap()
 }
 
-async fn has_its_ids(scene: &Scene) {
-    let mut redis = scene.redis().await;
-    let expected: Vec<_> = scene.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+async fn has_its_ids(fixture: &Fixture) {
+    let mut redis = fixture.redis().await;
+    let expected: Vec<_> =
+        fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     eventually("the ids are in their list", async || {
         let ids: Vec<String> =
             redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
@@ -22,41 +23,41 @@ async fn has_its_ids(scene: &Scene) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_stopped_and_started_under_load() {
-    let mut scene = Scene::at(durable().await, 2_000).await;
+    let mut fixture = Fixture::at(durable().await, 2_000).await;
     for restart in 1..=3 {
-        scene.server.restart().await.unwrap();
-        scene.goes_on().await;
-        assert!(scene.group.ledger().gaps.count >= restart);
+        fixture.server.restart().await.unwrap();
+        fixture.goes_on().await;
+        assert!(fixture.group.ledger().gaps.count >= restart);
     }
-    has_its_ids(&scene).await;
-    let (_, ledger) = scene.end().await;
+    has_its_ids(&fixture).await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (3, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_killed_and_started_under_load() {
-    let mut scene = Scene::at(durable().await, 2_000).await;
+    let mut fixture = Fixture::at(durable().await, 2_000).await;
     for restart in 1..=3 {
-        scene.server.kill().unwrap();
-        scene.server.restart().await.unwrap();
-        scene.goes_on().await;
-        assert!(scene.group.ledger().gaps.count >= restart);
+        fixture.server.kill().unwrap();
+        fixture.server.restart().await.unwrap();
+        fixture.goes_on().await;
+        assert!(fixture.group.ledger().gaps.count >= restart);
     }
-    has_its_ids(&scene).await;
-    let (_, ledger) = scene.end().await;
+    has_its_ids(&fixture).await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (3, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_away_for_longer_is_waited_for() {
-    let mut scene = Scene::at(durable().await, 2_000).await;
-    scene.server.kill().unwrap();
+    let mut fixture = Fixture::at(durable().await, 2_000).await;
+    fixture.server.kill().unwrap();
     // Longer than any single attempt waits.
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
-    scene.server.restart().await.unwrap();
-    scene.goes_on().await;
-    has_its_ids(&scene).await;
-    let (_, ledger) = scene.end().await;
+    fixture.server.restart().await.unwrap();
+    fixture.goes_on().await;
+    has_its_ids(&fixture).await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (1, 0), "{ledger}");
     assert!(ledger.gaps.total.as_secs() >= 5, "{ledger}");
 }
@@ -64,8 +65,8 @@ async fn a_server_that_is_away_for_longer_is_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_whose_server_is_gone_stops_in_time_and_says_what_was_left() {
     let seconds = std::time::Duration::from_secs;
-    let Scene { mut server, group, witness, load } =
-        Scene::with(durable().await, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
+    let Fixture { mut server, group, witness, load } =
+        Fixture::with(durable().await, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
     server.kill().unwrap();
     let ledger = tokio::time::timeout(seconds(6), group.shutdown()).await.unwrap().unwrap();
     assert_eq!(ledger.gaps.count, 1, "{:?}", ledger.gaps);

@@ -6,44 +6,44 @@ use redis_consumer_group::ConsumerGroup;
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{Fixture, INPUT, OUTPUT, connect, eventually, judge_at, within};
 use crate::judge::{Witness, appended};
 use crate::load::{Load, by_hand};
 use crate::proxy::{Proxy, Whose};
-use crate::scene::{INPUT, OUTPUT, Scene, connect, eventually, judge_at, within};
 
-async fn behind_a_proxy() -> (Scene, Proxy) {
+async fn behind_a_proxy() -> (Fixture, Proxy) {
     let server = PrivateServer::builder().start().await.unwrap();
     let proxy = Proxy::before(server.addr()).await;
     let witness = Witness::default();
     let group = witness.beside(ConsumerGroup::builder(proxy.url())).start().await.unwrap();
     let load = Load::start(server.addr(), INPUT, 2_000);
-    let scene = Scene { server, group, witness, load };
-    scene.goes_on().await;
-    (scene, proxy)
+    let fixture = Fixture { server, group, witness, load };
+    fixture.goes_on().await;
+    (fixture, proxy)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_hears_nothing_is_replaced_and_the_gap_is_reported() {
-    let (scene, proxy) = behind_a_proxy().await;
+    let (fixture, proxy) = behind_a_proxy().await;
     assert_eq!(proxy.hold(Whose::Subscriber), 1);
     let silent_since = Instant::now();
     let noticed = || proxy.count(Whose::Subscriber) == 2;
     within(Duration::from_secs(5), "a second connection is opened", async || noticed()).await;
-    let gaps = || scene.group.ledger().gaps;
+    let gaps = || fixture.group.ledger().gaps;
     within(Duration::from_secs(3), "the gap is reported", async || gaps().count == 1).await;
     let (gap, lasted) = (gaps().latest[0].clone(), silent_since.elapsed());
     assert!(gap.cause.contains("silent"), "{gap:?}");
     assert!(gap.duration > Duration::from_millis(3_500) && gap.duration < lasted, "{gap:?} of {lasted:?}");
     // Too late: it is not listened to any more.
     proxy.release(Whose::Subscriber);
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (1, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_is_back_within_its_last_second_is_kept() {
-    let (scene, proxy) = behind_a_proxy().await;
+    let (fixture, proxy) = behind_a_proxy().await;
     assert_eq!(proxy.hold(Whose::Subscriber), 1);
     within(Duration::from_secs(6), "a second connection is opened", async || {
         proxy.count(Whose::Subscriber) == 2
@@ -53,14 +53,14 @@ async fn a_subscriber_that_is_back_within_its_last_second_is_kept() {
     sleep(Duration::from_millis(400)).await;
     assert_eq!(proxy.release(Whose::Subscriber), 1);
     eventually("the second connection is closed", async || proxy.count(Whose::Subscriber) == 1).await;
-    scene.goes_on().await;
-    let (_, ledger) = scene.end().await;
+    fixture.goes_on().await;
+    let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{:?}", ledger.gaps);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_is_silent_when_the_group_stops_is_given_up_in_time() {
-    let (Scene { server, group, witness, load }, proxy) = behind_a_proxy().await;
+    let (Fixture { server, group, witness, load }, proxy) = behind_a_proxy().await;
     proxy.hold(Whose::Subscriber);
     let stopping = Instant::now();
     let ledger = group.shutdown().await.unwrap();

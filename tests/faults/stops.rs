@@ -6,14 +6,14 @@ use redis_consumer_group::{ConsumerGroup, Failure};
 use redis_private_server::PrivateServer;
 use tokio::time::Instant;
 
+use crate::fixture::{Fixture, INPUT, OUTPUT, connect, eventually, judge_at, try_order};
 use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
-use crate::scene::{INPUT, OUTPUT, Scene, connect, eventually, judge_at, try_order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_published_before_a_stop_is_processed() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let Scene { server, group, witness, load } = Scene::at(server, 20_000).await;
+    let Fixture { server, group, witness, load } = Fixture::at(server, 20_000).await;
     let before = load.published();
     let ledger = group.shutdown().await.unwrap();
     assert!(load.stop().await.len() > before.len(), "the load went on");
@@ -52,7 +52,7 @@ async fn what_was_published_before_a_stop_is_processed_also_by_consumers_that_ar
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_stops_during_a_script_loses_nothing_either() {
     let server = PrivateServer::builder().arg("busy-reply-threshold", 100).start().await.unwrap();
-    let Scene { server, group, witness, load } = Scene::at(server, 2_000).await;
+    let Fixture { server, group, witness, load } = Fixture::at(server, 2_000).await;
     let script = tokio::spawn(crate::busy::run_script(connect(&server.url()).await, 2.0));
     let mut redis = connect(&server.url()).await;
     eventually("the server is busy", async || {
@@ -90,8 +90,8 @@ async fn a_group_that_may_not_unsubscribe_stops_nevertheless_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_that_is_cut_short_before_the_server_answers_is_a_gap() {
     let server = PrivateServer::builder().start().await.unwrap();
-    let Scene { server, group, witness, load } =
-        Scene::with(server, 2_000, |builder| builder.drain_timeout(Duration::from_secs(1))).await;
+    let Fixture { server, group, witness, load } =
+        Fixture::with(server, 2_000, |builder| builder.drain_timeout(Duration::from_secs(1))).await;
     server.freeze().unwrap();
     let ledger = group.shutdown().await.unwrap();
     assert_eq!(ledger.gaps.count, 1, "{ledger}");

@@ -6,10 +6,10 @@ use redis::aio::MultiplexedConnection;
 use redis_consumer_group::ConsumerGroup;
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{INPUT, OUTPUT, connect, eventually, judge_at, order, within};
 use crate::judge::Witness;
 use crate::load::by_hand;
 use crate::proxy::Proxy;
-use crate::scene::{INPUT, OUTPUT, connect, eventually, judge_at, order, within};
 
 /// Publishes this id as soon as there is a subscriber.
 async fn publish_when_subscribed(redis: &mut MultiplexedConnection, id: u64) {

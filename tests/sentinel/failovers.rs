@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis_consumer_group::{Begin, ConsumerGroup, SourceKind};
 use tokio::time::sleep;
 
+use crate::fixture::{LONG, SERVICE, Service, connection};
 use crate::load::{Load, To, Witness, publish};
-use crate::scene::{LONG, SERVICE, Service, connection};
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

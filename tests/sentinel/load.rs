@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::scene::{LONG, Service, connection};
+use crate::fixture::{LONG, Service, connection};
 use crate::support::{INPUT, eventually, payload};
 
 /// Notes the payload of each message that reaches the processor: these were received.
@@ -52,7 +52,7 @@ pub(crate) enum To {
 }
 
 /// How long a server may take, until another one is looked for.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A thousand messages a second, with ids counted from 0.
 pub(crate) struct Load {
@@ -88,7 +88,7 @@ impl Load {
                     };
                 }
                 next += 5;
-                let done = timeout(PATIENCE, pipeline.exec_async(connection)).await;
+                let done = timeout(TIMEOUT, pipeline.exec_async(connection)).await;
                 if !matches!(done, Ok(Ok(()))) {
                     open = None;
                 }
@@ -121,7 +121,7 @@ async fn primary_of(sockets: &[String]) -> Option<MultiplexedConnection> {
             let role: Vec<redis::Value> = cmd("ROLE").query_async(&mut connection).await?;
             RedisResult::Ok((connection, redis::from_redis_value::<String>(role[0].clone())?))
         };
-        match timeout(PATIENCE, asking).await {
+        match timeout(TIMEOUT, asking).await {
             Ok(Ok((connection, role))) if role == "master" => return Some(connection),
             _ => {}
         }

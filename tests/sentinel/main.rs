@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "a test that failed says what the sentinels did")]
 
+mod fixture;
 mod load;
-mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -3,8 +3,8 @@
 use redis_consumer_group::{ConsumerGroup, Error};
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{SERVICE, Service, connection};
 use crate::load::publish;
-use crate::scene::{SERVICE, Service, connection};
 use crate::support::acl::rule;
 use crate::support::{LIMIT, eventually, settled};
 

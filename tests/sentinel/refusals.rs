@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Error, SourceKind};
 use redis_private_server::PrivateServer;
 
+use crate::fixture::{SERVICE, Service};
 use crate::load::publish;
-use crate::scene::{SERVICE, Service};
 use crate::support::{LIMIT, Server, eventually};
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_server_that_is_no_primary_any_more_is_not_worked_with() {
     service.run::<()>(0, &format!("REPLICAOF 127.0.0.1 {}", service.nodes[1].port())).await;
     let group = service.group().start().await;
     match group {
-        // They were quicker than our patience.
+        // They were quicker than our timeout.
         Ok(group) => drop(group.shutdown().await.unwrap()),
         Err(error) => {
             assert!(matches!(error, Error::Unreachable { .. }), "{error}");

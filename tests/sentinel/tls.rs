@@ -3,8 +3,8 @@
 use redis_consumer_group::Tls;
 use redis_private_server::{Certificates, ClientCertificates, PrivateServer};
 
+use crate::fixture::Service;
 use crate::load::publish;
-use crate::scene::Service;
 use crate::support::{INPUT, LIMIT, eventually, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis_consumer_group::{Builder, Consumer, Failure, Message, Processor, Record, Trim};
 use tokio::time::{Instant, sleep};
 
+use crate::fixture::{GROUP, append, assert_nothing_left_behind, drained, group_at, holders, pending, soon};
 use crate::process::Process;
-use crate::scene::{GROUP, append, assert_nothing_left_behind, drained, group_at, holders, pending, soon};
 use crate::support::{INPUT, LIMIT, OUTPUT, REJECTED, Server, judge, settled};
 
 /// When which message was tried.
@@ -90,14 +90,14 @@ async fn attempts_count_over_restarts() {
             group.abort();
             drop(group);
             soon("it has gone", async || {
-                !server.keys().await.iter().any(|key| key.contains(":permit:"))
+                !server.keys().await.iter().any(|key| key.contains(":token:"))
                     && server.ids().await.is_empty()
             })
             .await;
         } else {
             settled(&group, 1).await;
             let ledger = group.shutdown().await.unwrap();
-            assert_eq!((ledger.inherited, ledger.rejected), (1, 1), "{ledger}");
+            assert_eq!((ledger.taken_over, ledger.rejected), (1, 1), "{ledger}");
         }
     }
     let attempts: Vec<_> = tries.lock().unwrap()["0"].iter().map(|(_, attempt)| *attempt).collect();

@@ -6,7 +6,7 @@ use redis_consumer_group::{Consumer, Failure, Message, Record};
 use redis_private_server::PrivateServer;
 use tokio::time::{sleep, timeout};
 
-use crate::scene::{append, drained, group_at, pending, soon};
+use crate::fixture::{append, drained, group_at, pending, soon};
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

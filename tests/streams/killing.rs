@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::chance::Chance;
-use crate::line::{Line, Weather};
+use crate::fixture::{append_within, assert_nothing_left_behind, drained, soon};
+use crate::line::{Condition, Line};
 use crate::process::Process;
-use crate::scene::{append_within, assert_nothing_left_behind, drained, soon};
 use crate::support::{OUTPUT, Server, judge};
 
 const PROCESSES: usize = 3;
@@ -28,7 +28,7 @@ impl Member {
 
     fn recover(&mut self) {
         self.process.wake();
-        self.line.set(Weather::Fair);
+        self.line.set(Condition::Fair);
         self.trouble = None;
     }
 }
@@ -119,11 +119,11 @@ async fn suffer(server: &Server, chance: &mut Chance, diary: &mut Diary, member:
         }
         2 => {
             diary.note("is cut off:", &member.process);
-            member.line.set(Weather::Cut);
+            member.line.set(Condition::Cut);
         }
         _ => {
             diary.note("hears nothing:", &member.process);
-            member.line.set(Weather::Silent);
+            member.line.set(Condition::Silent);
         }
     }
     // Shorter than a lease, and longer.

@@ -7,21 +7,21 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum Condition {
     Fair,
     /// All connections are closed, and so is each new one.
     Cut,
-    /// Nothing passes. What is on its way arrives when the weather is fair again, late.
+    /// Nothing passes. What is on its way arrives when the condition is fair again, late.
     Silent,
     /// The server hears everything, and none of its answers arrive.
     Deaf,
-    /// On the connections that are there, the server hears nothing until the weather is fair again. New ones work.
+    /// On the connections that are there, the server hears nothing until the condition is fair again. New ones work.
     Stuck,
 }
 
 pub(crate) struct Line {
     addr: String,
-    weather: watch::Sender<Weather>,
+    condition: watch::Sender<Condition>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -29,7 +29,7 @@ impl Line {
     pub(crate) async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
-        let (weather, seen) = watch::channel(Weather::Fair);
+        let (condition, seen) = watch::channel(Condition::Fair);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
@@ -37,33 +37,36 @@ impl Line {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { addr, weather, _task: AbortOnDropHandle::new(task) }
+        Self { addr, condition, _task: AbortOnDropHandle::new(task) }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.addr)
     }
 
-    pub(crate) fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub(crate) fn set(&self, condition: Condition) {
+        self.condition.send_replace(condition);
     }
 }
 
-async fn connection(client: TcpStream, server: String, weather: watch::Receiver<Weather>) {
-    let born_in = *weather.borrow();
-    if born_in == Weather::Cut {
+async fn connection(client: TcpStream, server: String, condition: watch::Receiver<Condition>) {
+    let born_in = *condition.borrow();
+    if born_in == Condition::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let held: &[_] =
-        if born_in == Weather::Stuck { &[Weather::Silent] } else { &[Weather::Silent, Weather::Stuck] };
+    let held: &[_] = if born_in == Condition::Stuck {
+        &[Condition::Silent]
+    } else {
+        &[Condition::Silent, Condition::Stuck]
+    };
     let ((client_says, client_hears), (server_says, server_hears)) =
         (client.into_split(), server.into_split());
     tokio::select! {
-        () = pass_on(client_says, server_hears, weather.clone(), held) => {}
-        () = pass_on(server_says, client_hears, weather, &[Weather::Silent, Weather::Deaf]) => {}
+        () = pass_on(client_says, server_hears, condition.clone(), held) => {}
+        () = pass_on(server_says, client_hears, condition, &[Condition::Silent, Condition::Deaf]) => {}
     }
 }
 
@@ -71,17 +74,17 @@ async fn connection(client: TcpStream, server: String, weather: watch::Receiver<
 async fn pass_on(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    mut weather: watch::Receiver<Weather>,
-    held_in: &[Weather],
+    mut condition: watch::Receiver<Condition>,
+    held_in: &[Condition],
 ) {
     let mut bytes = vec![0; 64 << 10];
     loop {
         let read = tokio::select! {
             read = from.read(&mut bytes) => read.unwrap_or(0),
-            Ok(_) = weather.wait_for(|weather| *weather == Weather::Cut) => 0,
+            Ok(_) = condition.wait_for(|condition| *condition == Condition::Cut) => 0,
         };
-        let passes = weather.wait_for(|weather| !held_in.contains(weather)).await;
-        if read == 0 || passes.is_ok_and(|weather| *weather == Weather::Cut) {
+        let passes = condition.wait_for(|condition| !held_in.contains(condition)).await;
+        if read == 0 || passes.is_ok_and(|condition| *condition == Condition::Cut) {
             return;
         }
         if to.write_all(&bytes[..read]).await.is_err() {

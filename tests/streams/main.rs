@@ -7,15 +7,15 @@
 #![allow(clippy::print_stderr, reason = "a test that failed says by which chance")]
 
 mod chance;
+mod fixture;
 mod line;
 mod process;
-mod scene;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod attempts;
 mod counts;
+mod deletions;
 mod killing;
 mod restarts;
 mod sharing;
-mod weather;

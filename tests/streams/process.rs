@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Failure, Message, Record, SourceKind};
 use tokio::task::spawn_blocking;
 
-use crate::scene::LEASE;
+use crate::fixture::LEASE;
 
 /// Where the process finds its server.
 const URL: &str = "RCG_STREAMS_SERVER";

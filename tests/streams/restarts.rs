@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis_private_server::PrivateServer;
 use tokio::time::sleep;
 
+use crate::fixture::{append, assert_nothing_left_behind, drained, soon};
 use crate::process::Process;
-use crate::scene::{append, assert_nothing_left_behind, drained, soon};
 use crate::support::{OUTPUT, Server, judge};
 
 const ENTRIES: usize = 6_000;

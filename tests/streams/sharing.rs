@@ -9,10 +9,10 @@ use redis_consumer_group::{Builder, Consumer, ConsumerGroup, Failure, Message, P
 use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep};
 
-use crate::process::Process;
-use crate::scene::{
+use crate::fixture::{
     GROUP, LEASE, append, assert_nothing_left_behind, drained, group_at, holders, pending, soon,
 };
+use crate::process::Process;
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
 /// A processor that takes so long, and tells which attempt it was.
@@ -39,7 +39,7 @@ async fn two_processes_share_slow_work_evenly() {
     let ledgers = [first.shutdown().await.unwrap(), second.shutdown().await.unwrap()];
     for ledger in &ledgers {
         assert!((40..=60).contains(&ledger.processed), "{ledger}");
-        assert_eq!((ledger.inherited, ledger.taken_over), (0, 0), "{ledger}");
+        assert_eq!((ledger.taken_over, ledger.fenced), (0, 0), "{ledger}");
     }
     judge(&sent, &server.output().await).assert_flawless();
     assert_nothing_left_behind(&server).await;
@@ -85,7 +85,7 @@ async fn a_processor_that_takes_several_leases_keeps_its_entry_while_its_process
     assert_eq!(started.load(Ordering::SeqCst), 2);
     for group in [first, second] {
         let ledger = group.shutdown().await.unwrap();
-        assert_eq!((ledger.processed, ledger.inherited, ledger.taken_over), (1, 0, 0), "{ledger}");
+        assert_eq!((ledger.processed, ledger.taken_over, ledger.fenced), (1, 0, 0), "{ledger}");
     }
 }
 
@@ -110,7 +110,7 @@ async fn what_a_killed_process_held_is_taken_over_within_the_lease() {
     judge(&sent, &output).assert_flawless();
     assert!(output.iter().all(|entry| entry.text("attempt") == Some("2")), "{output:?}");
     let ledger = heir.shutdown().await.unwrap();
-    assert_eq!((ledger.received, ledger.inherited, ledger.processed), (4, 4, 4), "{ledger}");
+    assert_eq!((ledger.received, ledger.taken_over, ledger.processed), (4, 4, 4), "{ledger}");
     soon("the ids of the dead one are gone too", async || server.ids().await.is_empty()).await;
 }
 
@@ -125,7 +125,7 @@ async fn a_process_that_stood_still_drops_what_others_took_over_and_goes_on() {
     let heir = slowly(group_at(&server).consumers(2), Duration::ZERO).start().await.unwrap();
     settled(&heir, 4).await;
     let ledger = heir.shutdown().await.unwrap();
-    assert_eq!(ledger.inherited, 4, "{ledger}");
+    assert_eq!(ledger.taken_over, 4, "{ledger}");
     sleeper.wake();
     sent.extend(append(&server, 4..8).await);
     drained(&server, 8, LIMIT).await;
@@ -154,7 +154,7 @@ async fn a_consumer_of_others_keeps_its_entries() {
     judge(&sent[10..], &server.output().await).assert_flawless();
     assert_eq!(holders(&server).await["by-hand"], 10);
     let ledger = group.shutdown().await.unwrap();
-    assert_eq!((ledger.processed, ledger.inherited), (20, 0), "{ledger}");
+    assert_eq!((ledger.processed, ledger.taken_over), (20, 0), "{ledger}");
     assert_eq!(holders(&server).await, HashMap::from([("by-hand".to_owned(), 10)]));
 }
 
@@ -178,11 +178,11 @@ async fn a_consumer_of_others_loses_what_it_has_not_touched_for_so_long_where_th
     judge(&sent, &output).assert_flawless();
     let second = output.iter().filter(|entry| entry.text("attempt") == Some("2")).count();
     assert_eq!(second, 300);
-    let mut inherited = 0;
+    let mut taken_over = 0;
     for group in groups {
-        inherited += group.shutdown().await.unwrap().inherited;
+        taken_over += group.shutdown().await.unwrap().taken_over;
     }
-    assert_eq!(inherited, 300);
+    assert_eq!(taken_over, 300);
     assert_eq!(holders(&server).await, HashMap::from([("by-hand".to_owned(), 0)]), "it stays in the group");
 }
 
@@ -244,7 +244,7 @@ async fn each_entry_is_begun_once_while_processes_come_and_go_in_good_order() {
         .await;
         if let Some(former) = current.replace(next) {
             let ledger = former.shutdown().await.unwrap();
-            assert_eq!((ledger.abandoned, ledger.taken_over), (0, 0), "{ledger}");
+            assert_eq!((ledger.abandoned, ledger.fenced), (0, 0), "{ledger}");
         }
     }
     current.unwrap().shutdown().await.unwrap();
@@ -259,7 +259,7 @@ async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
     let server = Server::start().await;
     let mut killed = Process::start(&server.url());
     soon("it has its lease", async || {
-        server.keys().await.iter().any(|key| key.starts_with("{messages:published}:permit:"))
+        server.keys().await.iter().any(|key| key.starts_with("{messages:published}:token:"))
     })
     .await;
     killed.kill();
@@ -268,7 +268,7 @@ async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
         let keys = server.keys().await;
         let count = |kind: &str| keys.iter().filter(|key| key.contains(kind)).count();
         // Its lanes go last: the other one's are two for the output, and one for what is rejected.
-        count(":permit:") == 1 && server.ids().await.len() == 3 && count(":lane:") == 3
+        count(":token:") == 1 && server.ids().await.len() == 3 && count(":lane:") == 3
     })
     .await;
     group.shutdown().await.unwrap();

@@ -200,13 +200,13 @@ fn burst(earlier: &Report, now: &Report) -> Section {
         return section;
     }
     section.rows.extend([("earlier", &earlier.burst), ("now", &now.burst)].map(|(name, runs)| {
-        let fates = || runs.iter().map(|run| &run.fate);
+        let deliveries = || runs.iter().map(|run| &run.delivery);
         Row::new([
             name.to_owned(),
             numbers::seconds(medians::median(runs, |run| run.seconds)),
             numbers::memory(runs.iter().filter_map(|run| run.peak_memory).max()),
-            numbers::count(fates().map(|fate| fate.lost).sum()),
-            numbers::count(fates().map(|fate| fate.duplicated).sum()),
+            numbers::count(deliveries().map(|delivery| delivery.lost).sum()),
+            numbers::count(deliveries().map(|delivery| delivery.duplicated).sum()),
         ])
     }));
     section

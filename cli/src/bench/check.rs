@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use anyhow::bail;
 use redis::{FromRedisValue, Value, cmd};
 
+use super::environment::Environment;
 use super::numbering::Numbering;
 use super::part::protocol::{INPUT, SPILL};
-use super::site::Site;
 
 /// What the stream says. Nothing here comes from the group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Found {
 /// # Errors
 /// When there is an entry in it that this run has not made, or the server cannot be read.
 pub(crate) async fn stream(
-    site: &mut Site,
+    environment: &mut Environment,
     stream: &str,
     numbering: Numbering,
     seen: &mut Seen,
@@ -34,7 +34,7 @@ pub(crate) async fn stream(
     loop {
         let mut page = cmd("XRANGE");
         page.arg(stream).arg(&from).arg("+").arg("COUNT").arg(PAGE);
-        let entries: Vec<(String, HashMap<String, Vec<u8>>)> = site.ask(&page).await?;
+        let entries: Vec<(String, HashMap<String, Vec<u8>>)> = environment.ask(&page).await?;
         for (id, fields) in &entries {
             let number = fields.get("message_id").and_then(|id| numbering.number(id));
             if !number.is_some_and(|number| is_here(number) && seen.see(number)) {
@@ -52,8 +52,8 @@ pub(crate) async fn stream(
 }
 
 /// How many entries of the input are not acknowledged, or not even read.
-pub(crate) async fn pending(site: &mut Site) -> anyhow::Result<u64> {
-    let groups: Vec<HashMap<String, Value>> = site.ask(cmd("XINFO").arg("GROUPS").arg(INPUT)).await?;
+pub(crate) async fn pending(environment: &mut Environment) -> anyhow::Result<u64> {
+    let groups: Vec<HashMap<String, Value>> = environment.ask(cmd("XINFO").arg("GROUPS").arg(INPUT)).await?;
     let number = |group: &HashMap<String, Value>, name: &str| {
         let value = group.get(name).cloned();
         // Before Redis 7.0 nobody knows the lag.
@@ -63,8 +63,8 @@ pub(crate) async fn pending(site: &mut Site) -> anyhow::Result<u64> {
 }
 
 /// How many messages are in the spill.
-pub(crate) async fn spilled(site: &mut Site) -> anyhow::Result<u64> {
-    site.ask(cmd("XLEN").arg(SPILL)).await
+pub(crate) async fn spilled(environment: &mut Environment) -> anyhow::Result<u64> {
+    environment.ask(cmd("XLEN").arg(SPILL)).await
 }
 
 /// A bit for each message that was published.

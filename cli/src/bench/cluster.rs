@@ -7,13 +7,13 @@ use redis::{Value, cmd};
 use redis_consumer_group::Tls;
 use redis_private_server::{PrivateCluster, PrivateServer};
 
+use super::environment::{Environment, Usage};
 use super::part::protocol::{INPUT, of_shard};
-use super::site::{Site, Usage};
 
 /// A cluster of our own, without replicas.
 pub(crate) struct Cluster {
     /// A connection to each node, in the order of the cluster's nodes.
-    pub(crate) nodes: Vec<Site>,
+    pub(crate) nodes: Vec<Environment>,
     servers: PrivateCluster,
 }
 
@@ -29,7 +29,7 @@ impl Cluster {
         let servers = PrivateCluster::start(node, primaries, 0, NODE_TIMEOUT).await?;
         let mut nodes = Vec::new();
         for server in servers.nodes() {
-            nodes.push(Site::given(server.url().parse()?, &Tls::default()).await?);
+            nodes.push(Environment::given(server.url().parse()?, &Tls::default()).await?);
         }
         Ok(Self { nodes, servers })
     }

@@ -3,11 +3,11 @@
 //! ```text
 //!   args ──► plan          what is measured
 //!              │
-//!   safety ──► site        the server: private, or one that may be used and has nothing of ours
+//!   safety ──► environment         the server: private, or one that may be used and has nothing of ours
 //!              │
-//!            measure ◄──► crew ◄──► part   processes of their own: the group, the load
+//!            measure ◄──► processes ◄──► part   processes of their own: the group, the load
 //!              │
-//!            report ──► outputs            a table, or files
+//!            report ──► outputs    a table, or files
 //! ```
 
 mod args;
@@ -15,8 +15,8 @@ mod baseline;
 mod check;
 mod clock;
 mod cluster;
-mod crew;
 mod distribution;
+mod environment;
 mod files;
 mod machine;
 mod measure;
@@ -26,12 +26,12 @@ mod outputs;
 mod overflow;
 mod part;
 mod plan;
+mod processes;
 mod progress;
 mod rate;
 mod report;
 mod safety;
 mod schedule;
-mod site;
 mod source;
 
 use std::env;
@@ -45,17 +45,17 @@ use anyhow::{Context, bail};
 use tokio::task::spawn_blocking;
 
 pub(crate) use args::BenchArgs;
-use crew::Crew;
-pub(crate) use crew::PART;
+use environment::Environment;
 use measure::Bench;
 use outputs::Outputs;
 use overflow::Overflow;
 pub(crate) use part::run as run_part;
 use plan::{Plan, Section};
+pub(crate) use processes::PART;
+use processes::Processes;
 use progress::Progress;
 use report::{Machine, Parameters, Report};
 use safety::Extent;
-use site::Site;
 use source::Source;
 
 use crate::exit::{self, Coded};
@@ -73,9 +73,9 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let earlier = args.baseline.as_deref().map(read).transpose()?;
     let outputs = Outputs::open(&args)?;
     let stop = Stop::on_signals()?;
-    let crew = Crew::default();
+    let processes = Processes::default();
     let measured = tokio::select! {
-        measured = measured(&args, &plan, &crew, &stop) => measured?,
+        measured = measured(&args, &plan, &processes, &stop) => measured?,
         // Dropping everything kills what is left; a given server may keep keys.
         () = stop.insisted() => {
             say("Stopped at once. On a server that is not private, keys that begin with bench: or {bench: may be left.");
@@ -121,25 +121,36 @@ async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
 }
 
 /// The report, or `None` after a signal. Leaves nothing behind.
-async fn measured(args: &BenchArgs, plan: &Plan, crew: &Crew, stop: &Stop) -> anyhow::Result<Option<Report>> {
-    let mut site = tokio::select! {
-        site = site(args, plan) => site?,
+async fn measured(
+    args: &BenchArgs,
+    plan: &Plan,
+    processes: &Processes,
+    stop: &Stop,
+) -> anyhow::Result<Option<Report>> {
+    let mut environment = tokio::select! {
+        environment = environment(args, plan) => environment?,
         () = stop.asked() => {
             say("Stopped before the first message.");
             return Ok(None);
         }
     };
-    let mut report = empty_report(plan, &site).await;
+    let mut report = empty_report(plan, &environment).await;
     let progress = Progress::new();
-    let bench = Bench { plan, site: &mut site, crew, progress: &progress, cores: machine::cores() };
+    let bench = Bench {
+        plan,
+        environment: &mut environment,
+        processes,
+        progress: &progress,
+        cores: machine::cores(),
+    };
     let outcome = tokio::select! {
         outcome = bench.measure(&mut report) => Some(outcome),
         () = stop.asked() => None,
     };
     drop(progress);
     // The parts that were at work end now, and with them what they would still write.
-    crew.dismiss().await;
-    let left = if site.is_private() { Ok(()) } else { site.leave().await };
+    processes.dismiss().await;
+    let left = if environment.is_private() { Ok(()) } else { environment.leave().await };
     match outcome {
         Some(outcome) => outcome.and(left).map(|()| Some(report)),
         None => {
@@ -151,22 +162,22 @@ async fn measured(args: &BenchArgs, plan: &Plan, crew: &Crew, stop: &Stop) -> an
 }
 
 /// The server, if it may be used.
-async fn site(args: &BenchArgs, plan: &Plan) -> anyhow::Result<Site> {
+async fn environment(args: &BenchArgs, plan: &Plan) -> anyhow::Result<Environment> {
     let Some((address, tls)) = args.connection.resolve_if_given()? else {
-        return Site::private().await;
+        return Environment::private().await;
     };
     if plan.source == Source::Sharded {
         let text = "--source sharded starts clusters of its own, one for each number of --nodes, and cannot use a server \
                     that is given: leave out --url, and unset RCG_URL and REDIS_URL";
         bail!(Coded { code: exit::USAGE, text: text.to_owned() });
     }
-    let mut site = Site::given(address, &tls).await?;
+    let mut environment = Environment::given(address, &tls).await?;
     let extent = extent(plan);
-    safety::check(&mut site, extent).await?;
+    safety::check(&mut environment, extent).await?;
     if !args.yes {
-        safety::ask(&site, extent).await?;
+        safety::ask(&environment, extent).await?;
     }
-    Ok(site)
+    Ok(environment)
 }
 
 /// How much a plan publishes.
@@ -210,7 +221,7 @@ fn extent(plan: &Plan) -> Extent {
     Extent::new(all, entries, plan.payload_bytes)
 }
 
-async fn empty_report(plan: &Plan, site: &Site) -> Report {
+async fn empty_report(plan: &Plan, environment: &Environment) -> Report {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let arguments: Vec<_> = arguments.collect();
@@ -218,7 +229,7 @@ async fn empty_report(plan: &Plan, site: &Site) -> Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         began: since_1970.as_secs(),
         machine: Machine::this().await,
-        server: site.described(),
+        server: environment.described(),
         parameters: Parameters {
             command: without_credentials(&arguments.join(" ")),
             source: plan.source,

@@ -68,7 +68,7 @@ impl Plan {
 
     /// How long after the end of a load a group may do nothing before it counts as done: 5 s, or as long as
     /// the work of two messages.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         let work = self.work.wait_us.unwrap_or(0) + self.work.compute_us.unwrap_or(0);
         Duration::from_secs(5).max(2 * Duration::from_micros(work))
     }
@@ -128,8 +128,8 @@ pub(crate) mod tests {
     #[test]
     fn a_processor_that_waits_long_is_waited_for() {
         let long = Plan { work: Work { wait_us: Some(10_000_000), compute_us: None }, ..plan() };
-        assert_eq!(long.patience(), Duration::from_secs(20));
-        assert_eq!(plan().patience(), Duration::from_secs(5));
+        assert_eq!(long.limit(), Duration::from_secs(20));
+        assert_eq!(plan().limit(), Duration::from_secs(5));
     }
 
     #[test]

@@ -156,12 +156,12 @@ pub(crate) struct Run {
     pub(crate) busy: f64,
     /// The group's process, where the system tells it.
     pub(crate) peak_memory: Option<u64>,
-    pub(crate) fate: Fate,
+    pub(crate) delivery: Delivery,
 }
 
 /// What became of the messages: the ledger of the group, and what the stream says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fate {
+pub(crate) struct Delivery {
     pub(crate) received: u64,
     pub(crate) processed: u64,
     pub(crate) rejected: u64,
@@ -185,7 +185,7 @@ pub(crate) struct Latency {
     pub(crate) messages: u64,
     pub(crate) consumers: usize,
     pub(crate) outcome: Outcome,
-    pub(crate) fate: Fate,
+    pub(crate) delivery: Delivery,
 }
 
 /// Whether the rate was reached. A latency at another rate would say nothing.
@@ -233,7 +233,7 @@ impl ServerLimit {
     }
 }
 
-impl Fate {
+impl Delivery {
     /// Whether each message is in the stream, once, and nobody would process it again.
     pub(crate) fn is_flawless(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.pending == 0
@@ -250,12 +250,12 @@ impl Report {
     /// was not reached is no flaw of that kind.
     pub(crate) fn is_flawless(&self) -> bool {
         let runs = self.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&self.burst);
-        runs.map(|run| &run.fate)
-            .chain(self.latency.iter().map(|latency| &latency.fate))
-            .all(Fate::is_flawless)
+        runs.map(|run| &run.delivery)
+            .chain(self.latency.iter().map(|latency| &latency.delivery))
+            .all(Delivery::is_flawless)
             && self.stuck.iter().all(Stuck::adds_up)
             && self.spill.iter().all(Spill::is_flawless)
-            && self.scaled().all(|scaled| scaled.run.fate.is_flawless())
+            && self.scaled().all(|scaled| scaled.run.delivery.is_flawless())
     }
 }
 

@@ -7,8 +7,8 @@ use bytesize::ByteSize;
 use redis::cmd;
 use tokio::task::spawn_blocking;
 
+use super::environment::{Environment, KEYS};
 use super::part::protocol::INPUT;
-use super::site::{KEYS, Site};
 use crate::exit::{self, Coded};
 
 /// What a bench will do to a server.
@@ -33,24 +33,24 @@ impl Extent {
 ///
 /// # Errors
 /// What is in the way, and what to do about it.
-pub(crate) async fn check(site: &mut Site, extent: Extent) -> anyhow::Result<()> {
-    let at = site.address().to_string();
+pub(crate) async fn check(environment: &mut Environment, extent: Extent) -> anyhow::Result<()> {
+    let at = environment.address().to_string();
     let refuse = |text: String| Coded { code: exit::CONFIGURATION, text };
 
-    let role = site.info("replication").await?.get::<String>("role").unwrap_or_default();
+    let role = environment.info("replication").await?.get::<String>("role").unwrap_or_default();
     if role != "master" {
         bail!(refuse(format!("the server at {at} is a read-only replica: give the --url of its primary")));
     }
-    if site.info("cluster").await?.get::<u8>("cluster_enabled") == Some(1) {
+    if environment.info("cluster").await?.get::<u8>("cluster_enabled") == Some(1) {
         bail!(refuse(format!(
             "the server at {at} is a node of a Redis Cluster, which has no place for all of the bench's keys: give one \
              that is not part of a cluster"
         )));
     }
     for key in KEYS {
-        let kind: String = site.ask(cmd("TYPE").arg(key)).await?;
+        let kind: String = environment.ask(cmd("TYPE").arg(key)).await?;
         if kind != "none" {
-            let (size, of) = size(site, key, &kind).await?;
+            let (size, of) = size(environment, key, &kind).await?;
             bail!(refuse(format!(
                 "the key {key} at {at} is there already, a {kind} of {size} {of}: rename it if you need it; if \
                  another bench has left it behind, remove it (redis-cli UNLINK {key}); or name another database \
@@ -58,13 +58,13 @@ pub(crate) async fn check(site: &mut Site, extent: Extent) -> anyhow::Result<()>
             )));
         }
     }
-    let (_, subscribers): (String, u64) = site.ask(cmd("PUBSUB").arg("NUMSUB").arg(INPUT)).await?;
+    let (_, subscribers): (String, u64) = environment.ask(cmd("PUBSUB").arg("NUMSUB").arg(INPUT)).await?;
     if subscribers > 0 {
         bail!(refuse(format!(
             "somebody is subscribed to {INPUT} at {at}: wait for the other bench to end, or stop it"
         )));
     }
-    let memory = site.info("memory").await?;
+    let memory = environment.info("memory").await?;
     let value = |name: &str| memory.get::<u64>(name).unwrap_or(0);
     let (limit, used) = (value("maxmemory"), value("used_memory"));
     if limit > 0 && used + extent.memory > limit {
@@ -83,8 +83,8 @@ pub(crate) async fn check(site: &mut Site, extent: Extent) -> anyhow::Result<()>
 ///
 /// # Errors
 /// When there is nobody to ask, or the answer is no.
-pub(crate) async fn ask(site: &Site, extent: Extent) -> anyhow::Result<()> {
-    let at = site.address().to_string();
+pub(crate) async fn ask(environment: &Environment, extent: Extent) -> anyhow::Result<()> {
+    let at = environment.address().to_string();
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         let text =
             format!("the bench would write to the server at {at}, which is not its own: allow it with --yes");
@@ -111,7 +111,7 @@ pub(crate) async fn ask(site: &Site, extent: Extent) -> anyhow::Result<()> {
 }
 
 /// How much is in a key.
-async fn size(site: &mut Site, key: &str, kind: &str) -> anyhow::Result<(u64, &'static str)> {
+async fn size(environment: &mut Environment, key: &str, kind: &str) -> anyhow::Result<(u64, &'static str)> {
     let (command, of) = match kind {
         "stream" => ("XLEN", "entries"),
         "list" => ("LLEN", "elements"),
@@ -121,7 +121,7 @@ async fn size(site: &mut Site, key: &str, kind: &str) -> anyhow::Result<(u64, &'
         "string" => ("STRLEN", "bytes"),
         _ => return Ok((1, "value")),
     };
-    Ok((site.ask(cmd(command).arg(key)).await?, of))
+    Ok((environment.ask(cmd(command).arg(key)).await?, of))
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@
 //!     ├─ sharded   one group in this process, on a private cluster of six nodes ◄── the publisher; a slot moves, and
 //!     │            a primary is killed
 //!     └─ stream    two processes of this program ◄── the publisher; one of them is killed
-//!          │          (crew: the processes that run; process: one of them)
+//!          │          (processes: those that run; process: one of them)
 //!   tally     what is in the output, compared with what was published
 //!     │
 //!   verdict   the table at the end, and what to type next
 //! ```
 
-mod crew;
 mod process;
+mod processes;
 mod pubsub;
 mod sharded;
 mod show;

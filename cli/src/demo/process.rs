@@ -68,7 +68,7 @@ impl Process {
         guard.release(group, ChildStdin::from(stdin.into_owned_fd()?)).context("cannot guard a process")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut said = Vec::new();
-        let started = timeout(PATIENCE, started(&mut lines, &mut said)).await;
+        let started = timeout(TIMEOUT, started(&mut lines, &mut said)).await;
         let mut process = Self {
             child,
             guard: guard.clone(),
@@ -111,7 +111,7 @@ impl Process {
     /// # Errors
     /// When it takes too long, or ends with another code than 0; with all that it said.
     pub(super) async fn ledger(&mut self) -> anyhow::Result<String> {
-        let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
+        let Ok(status) = timeout(TIMEOUT, self.child.wait()).await else {
             return Err(self.failed(exit::FAILED, "does not end"));
         };
         let status = status.with_context(|| format!("cannot wait for process {}", self.pid))?;
@@ -132,7 +132,7 @@ impl Process {
     /// Waits until both pipes have ended, which they do with the process.
     async fn hear_all(&mut self) {
         for listening in [&mut self.stdout, &mut self.stderr] {
-            // A process that has inherited a pipe may keep it open.
+            // A process that has taken_over a pipe may keep it open.
             let _ = timeout(Duration::from_secs(1), &mut listening.task).await;
         }
     }
@@ -154,7 +154,7 @@ fn number(pid: u32) -> Option<Pid> {
 }
 
 /// Longer than a start and a stop may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The ids of the consumers, once all have started. `None` when it ended before.
 async fn started(lines: &mut Lines<BufReader<ChildStderr>>, said: &mut Vec<String>) -> Option<Vec<String>> {

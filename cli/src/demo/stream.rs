@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::crew::Crew;
+use super::processes::Processes;
 use super::show::{CONSUMERS, Stage, unless_asked};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
@@ -32,12 +32,13 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
     let (input, output) = (stage.config.input.clone(), stage.config.output.clone());
     stage.publish_at_once(to.clone(), BACKLOG, sent).await?;
     say(format_args!("{} messages are in the stream {input}, which nobody reads yet.", ids.borrow().len()));
-    let Some(crew) = unless_asked(stage.stop, Crew::start(stage.server.addr(), stage.server.guard())).await
+    let Some(processes) =
+        unless_asked(stage.stop, Processes::start(stage.server.addr(), stage.server.guard())).await
     else {
         return Ok(None);
     };
-    let mut crew = crew?;
-    let [one, other] = crew.pids();
+    let mut processes = processes?;
+    let [one, other] = processes.pids();
     say(format_args!(
         "Processes {one} and {other}, of {CONSUMERS} consumers each, share it and append to {output}."
     ));
@@ -50,24 +51,24 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
         published
     };
     let killing = async {
-        watch(&mut crew, &over, stage.duration / 2).await?;
+        watch(&mut processes, &over, stage.duration / 2).await?;
         if !stage.stop.is_asked() {
             let replacing = async {
                 both_have_their_hands_full(&stage).await?;
-                crew.replace_one().await
+                processes.replace_one().await
             };
             tokio::try_join!(stage.publish_at_once(to.clone(), BURST, sent), replacing)?;
         }
-        watch(&mut crew, &over, Duration::MAX).await
+        watch(&mut processes, &over, Duration::MAX).await
     };
     tokio::try_join!(publishing, killing, report(&stage, &over))?;
 
     let ids = ids.into_inner();
     tokio::select! {
         done = timeout(REST, all_processed(&stage, ids.len() as u64)) => if let Ok(done) = done { done? },
-        error = crew.ended() => return Err(error),
+        error = processes.ended() => return Err(error),
     }
-    let accounts = crew.finish().await?;
+    let accounts = processes.finish().await?;
     let consumers: Vec<_> = accounts.iter().flat_map(|account| account.consumers.clone()).collect();
     let tally = Tally::of_stream(&mut stage.connection, &output, &ids, &consumers).await?;
     let server = stage.server.binary().to_owned();
@@ -78,9 +79,9 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
 ///
 /// # Errors
 /// When one of the processes ends meanwhile.
-async fn watch(crew: &mut Crew, over: &CancellationToken, limit: Duration) -> anyhow::Result<()> {
+async fn watch(processes: &mut Processes, over: &CancellationToken, limit: Duration) -> anyhow::Result<()> {
     tokio::select! {
-        error = crew.ended() => Err(error),
+        error = processes.ended() => Err(error),
         _ = timeout(limit, over.cancelled()) => Ok(()),
     }
 }

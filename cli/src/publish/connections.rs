@@ -194,7 +194,7 @@ impl Connections {
 
     /// Lets the names of a node be looked for anew, while its connection stays: it does not answer, and another one may
     /// serve them by now, if there is any other.
-    pub(crate) fn doubt(&mut self, node: usize) {
+    pub(crate) fn suspect(&mut self, node: usize) {
         if self.among_several().is_some() {
             self.forget(&Home::Node(node));
         }

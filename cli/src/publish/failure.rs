@@ -85,7 +85,7 @@ fn writes_again_when(code: &str) -> Option<&'static str> {
         "MOVED" | "ASK" => Some(
             "it is at another node of the cluster; give the address of that one, or the user the rule `+cluster|slots`",
         ),
-        "MISCONF" | "NOREPLICAS" => Some("mend what it names; its log says more"),
+        "MISCONF" | "NOREPLICAS" => Some("repair what it names; its log says more"),
         _ => None,
     }
 }

@@ -283,7 +283,7 @@ impl<F: FnMut(Uuid)> Publisher<'_, F> {
             },
             () = at(silent_at) => {
                 for node in self.window.silent() {
-                    self.connections.doubt(node);
+                    self.connections.suspect(node);
                 }
                 Ok(())
             }

@@ -92,8 +92,8 @@ pub(crate) fn calls(server: &PrivateServer, command: &str) -> u64 {
 }
 
 /// Waits until it holds.
-pub(crate) async fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + patience;
+pub(crate) async fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + limit;
     while !holds() {
         assert!(Instant::now() < until, "never came true: {what}");
         sleep(Duration::from_millis(20)).await;

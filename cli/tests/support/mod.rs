@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a machine that does many things at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The program, without what the environment of the test says about options.
 pub(crate) fn program(args: &[&str]) -> Command {
@@ -43,7 +43,7 @@ pub(crate) fn run(command: &mut Command) -> Said {
     let pid = Pid::from_child(&child);
     let (tell_ended, ended) = channel::<()>();
     let watchdog = thread::spawn(move || {
-        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(3 * PATIENCE) {
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(3 * TIMEOUT) {
             let _ = kill_process(pid, Signal::KILL);
         }
     });
@@ -103,7 +103,7 @@ impl Running {
     /// Waits for a line of the log with this text.
     pub(crate) fn wait_for(&mut self, text: &str) {
         loop {
-            match self.stderr.recv_timeout(PATIENCE) {
+            match self.stderr.recv_timeout(TIMEOUT) {
                 Ok(line) => {
                     self.log += &line;
                     self.log.push('\n');
@@ -136,18 +136,18 @@ impl Running {
 
     /// Waits for the end.
     pub(crate) async fn end(self) -> Said {
-        self.end_within(PATIENCE).await
+        self.end_within(TIMEOUT).await
     }
 
     /// Waits longer, or not as long.
-    pub(crate) async fn end_within(mut self, patience: Duration) -> Said {
-        let status = self.wait(patience).await;
+    pub(crate) async fn end_within(mut self, limit: Duration) -> Said {
+        let status = self.wait(limit).await;
         let mut stdout = String::new();
         if let Some(rest) = &mut self.stdout {
             rest.read_to_string(&mut stdout).unwrap();
         }
         loop {
-            match self.stderr.recv_timeout(PATIENCE) {
+            match self.stderr.recv_timeout(TIMEOUT) {
                 Ok(line) => self.log += &(line + "\n"),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("stderr stays open"),
@@ -157,8 +157,8 @@ impl Running {
         Said { code: status.code().unwrap_or_else(|| panic!("killed: {stderr}")), stdout, stderr }
     }
 
-    async fn wait(&mut self, patience: Duration) -> ExitStatus {
-        let until = tokio::time::Instant::now() + patience;
+    async fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let until = tokio::time::Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;

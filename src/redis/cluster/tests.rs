@@ -105,11 +105,11 @@ async fn nodes_that_have_left_are_asked_last_and_whoever_is_at_one_is_told() {
 async fn a_node_that_cannot_be_reached_is_avoided_for_a_while_where_others_can() {
     let cluster = cluster();
     assert_eq!(cluster.any(7), Some(node(1)));
-    cluster.doubt(&node(1));
+    cluster.suspect(&node(1));
     assert_eq!(cluster.any(7), Some(node(2)));
     told(&cluster, 2, &HALVES).await;
     assert_eq!(cluster.any(7), Some(node(2)), "also by a new map");
-    cluster.doubt(&node(2));
+    cluster.suspect(&node(2));
     assert_eq!(cluster.any(7), Some(node(1)), "nobody else is left");
     tokio::time::advance(Cluster::AVOIDED).await;
     assert_eq!((cluster.any(7), cluster.any(16_383)), (Some(node(1)), Some(node(2))));
@@ -152,7 +152,7 @@ async fn a_worse_map_does_not_replace_a_better_one_unless_nobody_has_a_better_on
 #[tokio::test(start_paused = true)]
 async fn nodes_that_cannot_be_reached_are_asked_last() {
     let cluster = cluster();
-    cluster.doubt(&node(1));
+    cluster.suspect(&node(1));
     assert_eq!(asked_next(&cluster).await, [2, 1]);
 }
 

@@ -2,10 +2,10 @@
 
 use crate::address::Address;
 use crate::error::Error;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp;
 use crate::redis::server::Server;
-use crate::redis::setback::{Kind, Setback};
 
 /// The first version of Redis that has what we use: scripts with flags, and figures of a stream's groups.
 const OLDEST_REDIS: u32 = 7;
@@ -88,17 +88,17 @@ fn is_too_old(server: &str, version: &str) -> bool {
 }
 
 /// What it means that a server refused the handshake.
-pub(super) fn refused(server: &Server, answer: &str) -> Setback {
+pub(super) fn refused(server: &Server, answer: &str) -> Fault {
     let address = server.address().to_string();
-    match (Kind::of(answer), server.setback("HELLO", "", answer)) {
+    match (Kind::of(answer), server.fault("HELLO", "", answer)) {
         (Kind::Missing, _) => {
             let problem = format!("{address} does not know HELLO ({answer}), {NEEDED}");
-            Setback::Final(Error::Config { option: "url", problem })
+            Fault::Permanent(Error::Config { option: "url", problem })
         }
-        (Kind::Unknown, Setback::Passing(answer)) => {
-            Setback::Final(Error::Protocol { address, what: "HELLO", answer })
+        (Kind::Unknown, Fault::Transient(answer)) => {
+            Fault::Permanent(Error::Protocol { address, what: "HELLO", answer })
         }
-        (_, setback) => setback,
+        (_, fault) => fault,
     }
 }
 

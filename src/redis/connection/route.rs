@@ -6,15 +6,15 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Connection, sentinels};
 use crate::redis::cluster::{Cluster, Map, Node, State, Told};
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
 use crate::redis::server::{LAST_WORD, Server};
-use crate::redis::setback::{Kind, Setback};
 
 /// What `CLIENT LIST` shows of those who ask.
 const NAME: &str = "redis-consumer-group:explorer";
 
 /// How long one node may take to tell what it knows of the others.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When none of so many answers is sound, the best of them has to do.
 const MOST_ANSWERS: usize = 8;
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Finds out whether the address is one of a cluster, once.
-pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
+pub(crate) async fn explore(server: &Server) -> Result<(), Fault> {
     if server.is_explored() {
         return Ok(());
     }
@@ -43,13 +43,13 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Setback> {
         Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Missing | Kind::Refusal) => {
             server.explored(Err(answer))
         }
-        Err(answer) => return Err(Setback::Passing(answer)),
+        Err(answer) => return Err(Fault::Transient(answer)),
     }
     Ok(())
 }
 
 /// The node that serves what the server is asked for; `None` for the very address.
-pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Setback> {
+pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Fault> {
     if let Some(service) = server.service() {
         return sentinels::primary(server, service, Cluster::FRESH).await.map(Some);
     }
@@ -57,7 +57,7 @@ pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Setback> {
         return Ok(None);
     }
     refresh(server, Cluster::FRESH).await;
-    server.node().map_err(|slot| Setback::Passing(format!("CLUSTERDOWN no node serves slot {slot}")))
+    server.node().map_err(|slot| Fault::Transient(format!("CLUSTERDOWN no node serves slot {slot}")))
 }
 
 /// Asks the nodes of the cluster what they know of it, or the sentinels, if there are any, unless that was done within
@@ -78,8 +78,8 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
         if since.elapsed() > LONGEST {
             break;
         }
-        let Ok(Some(told)) = timeout(PATIENCE, ask(server, node.clone())).await else {
-            server.doubt(node.as_ref());
+        let Ok(Some(told)) = timeout(TIMEOUT, ask(server, node.clone())).await else {
+            server.suspect(node.as_ref());
             continue;
         };
         let is_sound = turn.is_sound(&told);
@@ -123,7 +123,7 @@ async fn told(
     connection: &mut Connection,
     by: Option<Node>,
     asked: &str,
-) -> Result<Result<Told, String>, Setback> {
+) -> Result<Result<Told, String>, Fault> {
     let mut out = Vec::new();
     command(&mut out, &[b"CLUSTER", b"SLOTS"]);
     command(&mut out, &[b"CLUSTER", b"INFO"]);

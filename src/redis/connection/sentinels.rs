@@ -8,15 +8,15 @@ use super::{Connection, hello};
 use crate::address::Endpoint;
 use crate::error::Error;
 use crate::redis::cluster::{Cluster, Node};
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
 use crate::redis::sentinel::{Service, Told, primary_in, switched};
 use crate::redis::server::Server;
-use crate::redis::setback::{Kind, Setback};
 
 /// What `CLIENT LIST` of a sentinel shows of us.
 const NAME: &str = "redis-consumer-group:explorer";
 /// How long one sentinel may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two attempts to subscribe at a sentinel.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What a sentinel publishes when a service has another primary.
@@ -26,38 +26,38 @@ const LOGIN: &str = "check sentinel_user and sentinel_password in --url; user an
                      the server";
 
 /// The primary of the service, as one of the sentinels names it.
-pub(super) async fn primary(server: &Server, service: &Service, fresh: Duration) -> Result<Node, Setback> {
+pub(super) async fn primary(server: &Server, service: &Service, fresh: Duration) -> Result<Node, Fault> {
     service.primary(fresh, async || ask_in_turn(server, service).await).await
 }
 
-async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Setback> {
+async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> {
     let sentinels = service.sentinels();
     let (mut refusals, mut strangers, mut causes) = (Vec::new(), 0, Vec::new());
     for sentinel in &sentinels {
-        let silence = || Err(Setback::Passing(format!("no answer for {PATIENCE:?} at {sentinel}")));
-        match timeout(PATIENCE, ask(server, service, sentinel)).await.unwrap_or_else(|_| silence()) {
+        let silence = || Err(Fault::Transient(format!("no answer for {TIMEOUT:?} at {sentinel}")));
+        match timeout(TIMEOUT, ask(server, service, sentinel)).await.unwrap_or_else(|_| silence()) {
             Ok(Some(primary)) => return Ok(Told { primary, sentinel: sentinel.clone() }),
             Ok(None) => {
                 strangers += 1;
                 causes.push(format!("{sentinel} does not know it"));
             }
-            Err(Setback::Final(refusal)) => {
+            Err(Fault::Permanent(refusal)) => {
                 causes.push(refusal.to_string());
                 refusals.push(refusal);
             }
-            Err(Setback::Passing(cause)) => causes.push(cause),
+            Err(Fault::Transient(cause)) => causes.push(cause),
         }
     }
     // Of a service that was there, a sentinel that was set up anew will know again.
     let all_refuse = refusals.len() == sentinels.len();
     if let Some(refusal) = refusals.into_iter().next().filter(|_| all_refuse || !service.is_known()) {
-        return Err(Setback::Final(refusal));
+        return Err(Fault::Permanent(refusal));
     }
     if strangers == sentinels.len() && !service.is_known() {
-        return Err(Setback::Final(Error::Config { option: "url", problem: unknown(server, service) }));
+        return Err(Fault::Permanent(Error::Config { option: "url", problem: unknown(server, service) }));
     }
     let name = service.name();
-    Err(Setback::Passing(format!("no sentinel names the primary of {name:?} ({})", causes.join("; "))))
+    Err(Fault::Transient(format!("no sentinel names the primary of {name:?} ({})", causes.join("; "))))
 }
 
 fn unknown(server: &Server, service: &Service) -> String {
@@ -70,7 +70,7 @@ fn unknown(server: &Server, service: &Service) -> String {
 }
 
 /// What one sentinel says; `None` when it does not know the service.
-async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Option<Node>, Setback> {
+async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Option<Node>, Fault> {
     let mut connection = open(server, sentinel).await?;
     let mut out = Vec::new();
     command(&mut out, &[b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service.name().as_bytes()]);
@@ -78,9 +78,9 @@ async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Opti
         connection.send(&out).await?;
         connection.receive(|reply| reply.error().map_or_else(|| Ok(primary_in(&reply)), Err)).await
     };
-    match asking.await.map_err(|setback| at(setback, sentinel))? {
+    match asking.await.map_err(|fault| at(fault, sentinel))? {
         Ok(Some(primary)) => Ok(primary),
-        Ok(None) => Err(Setback::Passing(format!("an answer that makes no sense at {sentinel}"))),
+        Ok(None) => Err(Fault::Transient(format!("an answer that makes no sense at {sentinel}"))),
         Err(answer) => Err(refused(
             sentinel,
             "SENTINEL GET-MASTER-ADDR-BY-NAME",
@@ -94,7 +94,7 @@ async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Opti
 }
 
 /// A connection to a sentinel, which has its own users and passwords.
-async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Setback> {
+async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Fault> {
     let socket = server.open(Some(sentinel)).await.map_err(|error| at(error.into(), sentinel))?;
     let mut connection = Connection::on(socket, Some(sentinel.clone()));
     let mut out = Vec::new();
@@ -107,7 +107,7 @@ async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Setback> {
         connection.send(&out).await?;
         connection.receive(|reply| reply.error()).await
     };
-    match greeting.await.map_err(|setback| at(setback, sentinel))? {
+    match greeting.await.map_err(|fault| at(fault, sentinel))? {
         None => Ok(connection),
         Some(answer) => Err(refused(sentinel, "the login at this sentinel", answer, LOGIN)),
     }
@@ -121,25 +121,25 @@ fn user(server: &Server) -> &str {
     }
 }
 
-fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Setback {
+fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Fault {
     match Kind::of(&answer) {
-        Kind::Refusal => Setback::Final(Error::Refused {
+        Kind::Refusal => Fault::Permanent(Error::Refused {
             address: sentinel.to_string(),
             what: what.to_owned(),
             answer,
             try_next: try_next.to_owned(),
         }),
         _ if answer.contains("unknown command") => {
-            Setback::Passing(format!("{sentinel} is no sentinel: {answer}"))
+            Fault::Transient(format!("{sentinel} is no sentinel: {answer}"))
         }
-        _ => at(Setback::Passing(answer), sentinel),
+        _ => at(Fault::Transient(answer), sentinel),
     }
 }
 
-fn at(setback: Setback, sentinel: &Node) -> Setback {
-    match setback {
-        Setback::Passing(cause) => Setback::Passing(format!("{cause} at {sentinel}")),
-        refusal @ Setback::Final(_) => refusal,
+fn at(fault: Fault, sentinel: &Node) -> Fault {
+    match fault {
+        Fault::Transient(cause) => Fault::Transient(format!("{cause} at {sentinel}")),
+        refusal @ Fault::Permanent(_) => refusal,
     }
 }
 
@@ -150,8 +150,8 @@ pub(crate) async fn listen(server: &Server) {
     let Some(service) = server.service() else { return };
     loop {
         for sentinel in service.sentinels() {
-            if let Err(setback) = listen_at(server, service, &sentinel).await {
-                tracing::debug!("cannot hear from the sentinel {sentinel}: {setback:?}");
+            if let Err(fault) = listen_at(server, service, &sentinel).await {
+                tracing::debug!("cannot hear from the sentinel {sentinel}: {fault:?}");
             }
             sleep(PAUSE).await;
         }
@@ -159,9 +159,9 @@ pub(crate) async fn listen(server: &Server) {
 }
 
 /// Comes back with what has ended it. A sentinel that does not answer to a PING is given up.
-async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Result<(), Setback> {
-    let silence = || Setback::Passing("it is silent".to_owned());
-    let mut connection = timeout(PATIENCE, open(server, sentinel)).await.map_err(|_| silence())??;
+async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Result<(), Fault> {
+    let silence = || Fault::Transient("it is silent".to_owned());
+    let mut connection = timeout(TIMEOUT, open(server, sentinel)).await.map_err(|_| silence())??;
     let mut out = Vec::new();
     command(&mut out, &[b"SUBSCRIBE", SWITCHED]);
     loop {
@@ -173,7 +173,7 @@ async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Resul
         {
             heard = true;
             match answer? {
-                (Some(refusal), _) => return Err(Setback::Passing(refusal)),
+                (Some(refusal), _) => return Err(Fault::Transient(refusal)),
                 (None, Some(primary)) => {
                     tracing::info!("{} has another primary now: {primary}", service.name());
                     service.learn(Told { primary, sentinel: sentinel.clone() });

@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError};
 use thiserror::Error;
 
 use super::{list, scripts};
-use crate::redis::setback::Kind;
+use crate::redis::fault::Kind;
 use crate::slot::beside;
 
 /// An error of the ids. Texts name the list of ids by its key.

@@ -5,13 +5,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::scripts::{CHUNK, Verdict};
-use super::{Connect, IdsError, Membership, SameWork};
+use super::{Connect, IdsError, Registration, SameWork};
 use crate::redis::outage::Outage;
 
 /// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
 const MET_AT_MOST: usize = 10_000;
 
-impl<C: Connect> Membership<C> {
+impl<C: Connect> Registration<C> {
     /// Renews the lease until `stop`, puts missing ids back, and removes what dead processes left.
     ///
     /// Ends early only with a fatal error. Everything else is waited out, and logged when it begins and ends.
@@ -84,7 +84,7 @@ impl<C: Connect> Membership<C> {
                 break;
             }
             if !self.left_alone.contains(&process) {
-                self.bury(process).await?;
+                self.remove_dead(process).await?;
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ impl<C: Connect> Membership<C> {
     /// 3. from then on every step here is refused.
     ///
     /// If its lanes were deleted in between, or just after 2, their owner notices: it watches them.
-    async fn bury(&mut self, process: Uuid) -> Result<(), IdsError> {
+    async fn remove_dead(&mut self, process: Uuid) -> Result<(), IdsError> {
         let (verdict, removed) = self.remove_ids_of(process).await?;
         if !self.may_go_on(verdict) {
             return Ok(());

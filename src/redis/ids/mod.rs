@@ -13,14 +13,14 @@
 //! the lane keys of the dead one. Ids that no lease holds are another program's and never touched.
 //!
 //! Everything that decides is a script, so that it is one step for everybody (`scripts`); when to renew and
-//! to judge is `timing`; `Membership` owns all that a process has in these keys.
+//! to judge is `timing`; `Registration` owns all that a process has in these keys.
 
 mod about;
 mod error;
 mod keeper;
 mod list;
-mod membership;
 mod names;
+mod registration;
 mod scripts;
 mod text;
 
@@ -32,8 +32,8 @@ pub(crate) use error::IdsError;
 use error::Purpose;
 pub use list::{Lease, ListedId};
 pub(crate) use list::{clear, list};
-pub(crate) use membership::Membership;
 pub(crate) use names::Names;
+pub(crate) use registration::Registration;
 
 use super::link::Link;
 

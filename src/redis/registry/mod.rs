@@ -1,17 +1,17 @@
-//! Who reads a stream through one group, and who of them is dead: permits, leases, and what is pending for whom.
+//! Who reads a stream through one group, and who of them is dead: tokens, leases, and what is pending for whom.
 //!
 //! ```text
 //!   join ──► keep ──────────────► leave
-//!              │ who else is there?   a lease lapsed, or a permit is gone?
+//!              │ who else is there?   a lease lapsed, or a token is gone?
 //!              ▼
-//!            expel (delete its permit) ──► inherit (its entries) ──► bury (its name in the group)
+//!            fence_off (delete its token) ──► take_over (its entries) ──► forget (its name in the group)
 //!
-//!   {messages:published}:leases:<group>     {messages:published}:permit:<process>
+//!   {messages:published}:leases:<group>     {messages:published}:token:<process>
 //! ```
 //!
 //! Beside the stream, and not beside the ids: whoever reads the group sees the same leases, whatever else its options
-//! say, and each step is one script in one slot. The permit comes before everything that is read, and goes before
-//! anything is taken over: see [`crate::tenure::Tenure`].
+//! say, and each step is one script in one slot. The token comes before everything that is read, and goes before
+//! anything is taken over: see [`crate::epoch::Epoch`].
 
 mod entries;
 mod figures;
@@ -30,24 +30,24 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::figures::Figures;
 pub(crate) use self::names::Names;
 pub(crate) use self::read::{Former, Reader, Unread};
-pub(crate) use self::scripts::{Expelled, Inherited, Refusal, Renewal, Why};
+pub(crate) use self::scripts::{FencedOff, Refusal, Renewal, TakenOver, Why};
 use crate::config::Begin;
 use crate::entry_id::EntryId;
+use crate::epoch::{Attempt, Epoch};
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::control::{Control, connected};
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::link::Link;
-use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
-use crate::tenure::{Attempt, Tenure};
 
-/// The desk of one process at the group's keys: one connection, one call at a time.
+/// The registry as one process uses it: one connection, one call at a time.
 pub(crate) struct Registry {
     control: Control,
     connection: Option<Link>,
     pub(crate) names: Names,
     /// No call is waited for longer.
-    patience: Duration,
+    response_timeout: Duration,
 }
 
 /// An entry that nobody has acknowledged.
@@ -60,8 +60,8 @@ pub(crate) struct Pending {
 }
 
 impl Registry {
-    pub(crate) fn new(control: Control, names: Names, patience: Duration) -> Self {
-        Self { control, connection: None, names, patience }
+    pub(crate) fn new(control: Control, names: Names, response_timeout: Duration) -> Self {
+        Self { control, connection: None, names, response_timeout }
     }
 
     /// How long to wait before something is tried again.
@@ -69,55 +69,60 @@ impl Registry {
         Backoff::at(&self.control.0)
     }
 
-    /// A second desk, with a connection of its own.
+    /// A second one, with a connection of its own.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.control.clone(), self.names.clone(), self.patience)
+        Self::new(self.control.clone(), self.names.clone(), self.response_timeout)
     }
 
     /// Creates the group where it is missing, and the stream; whether it was.
-    pub(crate) async fn create_group(&mut self, begin: Begin) -> Result<bool, Setback> {
+    pub(crate) async fn create_group(&mut self, begin: Begin) -> Result<bool, Fault> {
         match self.call::<()>(&scripts::create(&self.names, begin)).await {
             Ok(()) => Ok(true),
-            Err(Setback::Passing(answer)) if answer.contains("BUSYGROUP") => Ok(false),
-            Err(setback) => Err(setback),
+            Err(Fault::Transient(answer)) if answer.contains("BUSYGROUP") => Ok(false),
+            Err(fault) => Err(fault),
         }
     }
 
-    /// Begins the tenure, or renews its lease.
+    /// Begins the epoch, or renews its lease.
     pub(crate) async fn keep(
         &mut self,
-        tenure: &Tenure,
+        epoch: &Epoch,
         lease: Duration,
         join: bool,
-    ) -> Result<Renewal, Setback> {
-        self.call(&scripts::keep(&self.names, tenure, lease, join)).await
+    ) -> Result<Renewal, Fault> {
+        self.call(&scripts::keep(&self.names, epoch, lease, join)).await
     }
 
-    /// Ends the tenure of another process, if it may be taken for dead.
-    pub(crate) async fn expel(&mut self, caller: Uuid, process: Uuid, why: Why) -> Result<Expelled, Setback> {
-        self.call(&scripts::expel(&self.names, caller, process, why)).await
+    /// Ends the epoch of another process, if it may be taken for dead.
+    pub(crate) async fn fence_off(
+        &mut self,
+        caller: Uuid,
+        process: Uuid,
+        why: Why,
+    ) -> Result<FencedOff, Fault> {
+        self.call(&scripts::fence_off(&self.names, caller, process, why)).await
     }
 
     /// Takes over those of the entries that are still pending for `holder`, and were idle for so long. Can be repeated
     /// when the answer was lost.
-    pub(crate) async fn inherit(
+    pub(crate) async fn take_over(
         &mut self,
-        tenure: &Tenure,
+        epoch: &Epoch,
         holder: &str,
         idle: Duration,
         ids: &[EntryId],
-    ) -> Result<Inherited, Setback> {
-        self.call(&scripts::inherit(&self.names, tenure, holder, idle, ids)).await
+    ) -> Result<TakenOver, Fault> {
+        self.call(&scripts::take_over(&self.names, epoch, holder, idle, ids)).await
     }
 
-    /// Deletes a consumer whose tenure is over, once nothing is pending for it; whether that is done.
-    pub(crate) async fn bury(&mut self, process: Uuid) -> Result<bool, Setback> {
-        let verdict: String = self.call(&scripts::bury(&self.names, process)).await?;
+    /// Deletes a consumer whose epoch is over, once nothing is pending for it; whether that is done.
+    pub(crate) async fn forget(&mut self, process: Uuid) -> Result<bool, Fault> {
+        let verdict: String = self.call(&scripts::forget(&self.names, process)).await?;
         Ok(verdict == "done")
     }
 
     /// Acknowledges entries of which nothing is left; how many were pending.
-    pub(crate) async fn acknowledge(&mut self, ids: &[EntryId]) -> Result<u64, Setback> {
+    pub(crate) async fn acknowledge(&mut self, ids: &[EntryId]) -> Result<u64, Fault> {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(&self.names.input).arg(&self.names.group);
         for id in ids {
@@ -127,30 +132,30 @@ impl Registry {
     }
 
     /// Stores which attempts begin.
-    pub(crate) async fn count(&mut self, tenure: &Tenure, attempts: &[Attempt]) -> Result<(), Setback> {
-        self.call(&scripts::count(&self.names, tenure, attempts)).await
+    pub(crate) async fn count(&mut self, epoch: &Epoch, attempts: &[Attempt]) -> Result<(), Fault> {
+        self.call(&scripts::count(&self.names, epoch, attempts)).await
     }
 
     /// Counts what was trimmed unread from a stream in which nothing is left.
-    pub(crate) async fn skip(&mut self) -> Result<u64, Setback> {
+    pub(crate) async fn skip(&mut self) -> Result<u64, Fault> {
         self.call(&scripts::skip(&self.names)).await
     }
 
-    /// Mends the group's count of what it has read, after a read that has jumped over entries which were trimmed.
+    /// Repairs the group's count of what it has read, after a read that has jumped over entries which were trimmed.
     /// `last` is the last entry of that read, and `position` how many were ever added up to it.
-    pub(crate) async fn mend(&mut self, last: EntryId, position: u64) -> Result<(), Setback> {
-        self.call(&scripts::mend(&self.names, last, position)).await
+    pub(crate) async fn repair(&mut self, last: EntryId, position: u64) -> Result<(), Fault> {
+        self.call(&scripts::repair(&self.names, last, position)).await
     }
 
-    /// Whether the group's count of what it has read can be relied on; it is mended where that can be.
-    pub(crate) async fn verify(&mut self) -> Result<bool, Setback> {
+    /// Whether the group's count of what it has read can be relied on; it is repaired where that can be.
+    pub(crate) async fn verify(&mut self) -> Result<bool, Fault> {
         let verdict: String = self.call(&scripts::verify(&self.names)).await?;
         Ok(verdict != "unknown")
     }
 
     /// Since when the server has counted itself, in milliseconds since 1970 by its own clock: since its start, if it was
     /// never a replica. `None` where it does not tell.
-    pub(crate) async fn counting_since(&mut self) -> Result<Option<u64>, Setback> {
+    pub(crate) async fn counting_since(&mut self) -> Result<Option<u64>, Fault> {
         let mut ask = redis::cmd("INFO");
         ask.arg("server").arg("replication");
         // Not permitted to most users, and not needed by most.
@@ -170,12 +175,12 @@ impl Registry {
     }
 
     /// Removes entries that all groups have acknowledged; how many.
-    pub(crate) async fn trim(&mut self) -> Result<u64, Setback> {
+    pub(crate) async fn trim(&mut self) -> Result<u64, Fault> {
         self.call(&scripts::trim(&self.names)).await
     }
 
     /// The processes of ours that have a consumer in the group, or a lease: who has not read anything yet has only that.
-    pub(crate) async fn processes(&mut self) -> Result<HashSet<Uuid>, Setback> {
+    pub(crate) async fn processes(&mut self) -> Result<HashSet<Uuid>, Fault> {
         let mut list = redis::cmd("ZRANGE");
         list.arg(&self.names.leases).arg(0).arg(-1);
         let leases: Vec<String> = self.call(&list).await?;
@@ -184,7 +189,7 @@ impl Registry {
         Ok(leases.iter().filter_map(|process| process.parse().ok()).chain(of_consumers).collect())
     }
 
-    async fn consumers(&mut self) -> Result<Vec<String>, Setback> {
+    async fn consumers(&mut self) -> Result<Vec<String>, Fault> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("CONSUMERS").arg(&self.names.input).arg(&self.names.group);
         let consumers: Vec<HashMap<String, redis::Value>> = self.call(&ask).await?;
@@ -198,17 +203,17 @@ impl Registry {
     }
 
     /// What the keys say about a process.
-    pub(crate) async fn standing(&mut self, process: Uuid) -> Result<Standing, Setback> {
+    pub(crate) async fn standing(&mut self, process: Uuid) -> Result<Standing, Fault> {
         let mut score = redis::cmd("ZSCORE");
         score.arg(&self.names.leases).arg(process.to_string());
         let expiry: Option<f64> = self.call(&score).await?;
         let mut exists = redis::cmd("EXISTS");
-        exists.arg(self.names.permit(process));
-        let permit: bool = self.call(&exists).await?;
+        exists.arg(self.names.token(process));
+        let token: bool = self.call(&exists).await?;
         let (seconds, micros): (u64, u64) = self.call(&redis::cmd("TIME")).await?;
         let now = (seconds * 1000 + micros / 1000) as f64;
-        Ok(match (permit, expiry) {
-            (false, _) => Standing::Expelled,
+        Ok(match (token, expiry) {
+            (false, _) => Standing::FencedOff,
             (true, None) => Standing::Unlisted,
             (true, Some(expiry)) if expiry < now => Standing::Lapsed,
             (true, Some(_)) => Standing::Lives,
@@ -221,7 +226,7 @@ impl Registry {
         of: Held<'_>,
         from: EntryId,
         count: usize,
-    ) -> Result<Vec<Pending>, Setback> {
+    ) -> Result<Vec<Pending>, Fault> {
         let mut ask = redis::cmd("XPENDING");
         ask.arg(&self.names.input).arg(&self.names.group);
         if !of.idle.is_zero() {
@@ -240,9 +245,9 @@ impl Registry {
         Ok(rows.into_iter().filter_map(row).collect())
     }
 
-    /// Whether Redis has gone back: to before a commit of this tenure that it had confirmed.
-    pub(crate) async fn has_gone_back(&mut self, tenure: &Tenure) -> Result<bool, Setback> {
-        for (lane, confirmed) in tenure.confirmed() {
+    /// Whether Redis has gone back: to before a commit of this epoch that it had confirmed.
+    pub(crate) async fn has_gone_back(&mut self, epoch: &Epoch) -> Result<bool, Fault> {
+        for (lane, confirmed) in epoch.confirmed() {
             let mut ask = redis::cmd("HGET");
             ask.arg(&lane).arg("number");
             let number: Option<u64> = self.call(&ask).await?;
@@ -254,13 +259,13 @@ impl Registry {
     }
 
     /// Whether this entry is still pending for this consumer.
-    pub(crate) async fn is_pending(&mut self, id: EntryId, consumer: &str) -> Result<bool, Setback> {
+    pub(crate) async fn is_pending(&mut self, id: EntryId, consumer: &str) -> Result<bool, Fault> {
         let pending = self.pending(Held { consumer: Some(consumer), idle: Duration::ZERO }, id, 1).await?;
         Ok(pending.first().is_some_and(|pending| pending.id == id))
     }
 
     /// How many entries are pending, and the oldest of them with the server's clock.
-    pub(crate) async fn backlog(&mut self) -> Result<(u64, Option<Duration>), Setback> {
+    pub(crate) async fn backlog(&mut self) -> Result<(u64, Option<Duration>), Fault> {
         let mut ask = redis::cmd("XPENDING");
         ask.arg(&self.names.input).arg(&self.names.group);
         let (count, least, _, _): (u64, Option<String>, redis::Value, redis::Value) = self.call(&ask).await?;
@@ -271,7 +276,7 @@ impl Registry {
     }
 
     /// How many entries the group has still to read, where Redis knows it.
-    pub(crate) async fn lag(&mut self) -> Result<Option<u64>, Setback> {
+    pub(crate) async fn lag(&mut self) -> Result<Option<u64>, Fault> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("GROUPS").arg(&self.names.input);
         let groups: Vec<HashMap<String, redis::Value>> = self.call(&ask).await?;
@@ -284,52 +289,52 @@ impl Registry {
     }
 
     /// How many entries the stream has.
-    pub(crate) async fn length(&mut self) -> Result<u64, Setback> {
+    pub(crate) async fn length(&mut self) -> Result<u64, Fault> {
         let mut ask = redis::cmd("XLEN");
         ask.arg(&self.names.input);
         self.call(&ask).await
     }
 
     /// Runs a command, on a new connection if the last one failed.
-    async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Setback> {
-        let answer = timeout(self.patience, async {
+    async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, Fault> {
+        let answer = timeout(self.response_timeout, async {
             let link = match &mut self.connection {
                 Some(link) if !link.is_closed() => link,
                 none => none.insert(connected(&mut self.control).await?),
             };
             command.query_async(&mut **link).await.map_err(|error| {
                 let what = format!("to read {} through the group {}", self.names.input, self.names.group);
-                self.control.setback(&what, &self.needs(), &error)
+                self.control.fault(&what, &self.needs(), &error)
             })
         })
         .await;
-        let setback = match answer {
+        let fault = match answer {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(Setback::Passing(answer))) if Kind::of(&answer) == Kind::WrongType => {
+            Ok(Err(Fault::Transient(answer))) if Kind::of(&answer) == Kind::WrongType => {
                 self.wrong_type(&answer).await
             }
-            Ok(Err(setback)) => setback,
-            Err(_) => Setback::Passing(format!("no answer for {:?}", self.patience)),
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::Transient(format!("no answer for {:?}", self.response_timeout)),
         };
         self.connection = None;
-        Err(setback)
+        Err(fault)
     }
 
     /// Which key it is that has another type: an error of a script does not say so.
-    async fn wrong_type(&mut self, answer: &str) -> Setback {
-        let Some(connection) = &mut self.connection else { return Setback::Passing(answer.to_owned()) };
+    async fn wrong_type(&mut self, answer: &str) -> Fault {
+        let Some(connection) = &mut self.connection else { return Fault::Transient(answer.to_owned()) };
         let Names { input, leases, option, .. } = &self.names;
         for (key, needed, option) in
             [(input, "stream", *option), (leases, "zset", self.names.option_of_leases())]
         {
             let mut ask = redis::cmd("TYPE");
             let asked = ask.arg(key).query_async::<String>(&mut **connection);
-            let found = timeout(self.patience, asked).await.ok().and_then(Result::ok);
+            let found = timeout(self.response_timeout, asked).await.ok().and_then(Result::ok);
             if let Some(found) = found.filter(|found| found != "none" && found != needed) {
-                return Setback::Final(Error::WrongType { key: key.clone(), found, needed, option });
+                return Fault::Permanent(Error::WrongType { key: key.clone(), found, needed, option });
             }
         }
-        Setback::Passing(answer.to_owned())
+        Fault::Transient(answer.to_owned())
     }
 
     /// What an ACL rule must have.
@@ -350,10 +355,10 @@ pub(crate) enum Standing {
     Lives,
     /// Its lease is over.
     Lapsed,
-    /// It has a permit, and no lease: somebody deleted the leases, and it will be back if it lives.
+    /// It has a token, and no lease: somebody deleted the leases, and it will be back if it lives.
     Unlisted,
-    /// It has no permit: it cannot commit what it holds any more.
-    Expelled,
+    /// It has no token: it cannot commit what it holds any more.
+    FencedOff,
 }
 
 /// Whose pending entries.

@@ -50,8 +50,8 @@ impl Names {
     }
 
     /// String: there for as long as the process may commit what it holds.
-    pub(crate) fn permit(&self, process: Uuid) -> String {
-        beside(&self.input, &format!("permit:{process}"))
+    pub(crate) fn token(&self, process: Uuid) -> String {
+        beside(&self.input, &format!("token:{process}"))
     }
 
     /// The name of the process in the group.
@@ -75,7 +75,7 @@ mod tests {
         let names = Names::new("messages:published", "processors", "input");
         let nil = "00000000-0000-0000-0000-000000000000";
         assert_eq!(names.leases, "{messages:published}:leases:processors");
-        assert_eq!(names.permit(Uuid::nil()), format!("{{messages:published}}:permit:{nil}"));
+        assert_eq!(names.token(Uuid::nil()), format!("{{messages:published}}:token:{nil}"));
     }
 
     #[test]

@@ -9,17 +9,17 @@ use uuid::Uuid;
 use super::entries::{Entries, Form, Parsed};
 use super::{Figures, Names};
 use crate::entry_id::EntryId;
+use crate::epoch::Epoch;
 use crate::error::Error;
 use crate::message::Origin;
 use crate::record::push_bulk;
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, answers_no_more};
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
-use crate::redis::setback::{Kind, Setback};
 use crate::slot::beside;
-use crate::tenure::Tenure;
 
 /// The reading connection.
 pub(crate) struct Reader {
@@ -60,7 +60,7 @@ pub(crate) enum Unread {
     NoGroup(String),
     /// The connection broke: what the server may have handed out by then is to be asked for again.
     Broken(String),
-    Final(Error),
+    Permanent(Error),
 }
 
 /// Longer than the server may keep an empty-handed reader waiting, and short enough for a stop.
@@ -88,7 +88,7 @@ impl Reader {
         self.connection.as_ref()?.node()
     }
 
-    pub(crate) async fn connect(&mut self) -> Result<Former, Setback> {
+    pub(crate) async fn connect(&mut self) -> Result<Former, Fault> {
         let mut connection = Connection::open(&self.server, &self.name).await?;
         let closed = match self.former {
             Some(former) => close(&mut connection, former, &self.name).await?,
@@ -101,14 +101,14 @@ impl Reader {
     }
 
     /// Reads what is there and was handed to nobody, `count` entries at most, with the figures of that moment.
-    pub(crate) async fn read(&mut self, tenure: &Tenure, count: usize) -> Result<(Figures, Entries), Unread> {
+    pub(crate) async fn read(&mut self, epoch: &Epoch, count: usize) -> Result<(Figures, Entries), Unread> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let (input, group) = (self.names.input.as_bytes(), self.names.group.clone());
         command(&mut out, &[b"MULTI"]);
         command(&mut out, &[b"XINFO", b"STREAM", input]);
         command(&mut out, &[b"XINFO", b"GROUPS", input]);
-        self.xreadgroup(&mut out, tenure, count, None, ">");
+        self.xreadgroup(&mut out, epoch, count, None, ">");
         command(&mut out, &[b"EXEC"]);
         let answer = self.ask(&out, Form::Sampled { group: group.as_bytes() }).await;
         self.out = out;
@@ -116,35 +116,34 @@ impl Reader {
     }
 
     /// Waits for new entries, for a moment.
-    pub(crate) async fn wait(&mut self, tenure: &Tenure, count: usize) -> Result<Entries, Unread> {
+    pub(crate) async fn wait(&mut self, epoch: &Epoch, count: usize) -> Result<Entries, Unread> {
         let mut out = Vec::new();
-        self.xreadgroup(&mut out, tenure, count, Some(BLOCK), ">");
+        self.xreadgroup(&mut out, epoch, count, Some(BLOCK), ">");
         Ok(self.ask(&out, Form::Plain).await?.1)
     }
 
     /// Reads again what was handed to us after this entry and was not acknowledged.
     pub(crate) async fn history(
         &mut self,
-        tenure: &Tenure,
+        epoch: &Epoch,
         after: EntryId,
         count: usize,
     ) -> Result<Entries, Unread> {
         let mut out = Vec::new();
-        self.xreadgroup(&mut out, tenure, count, None, &after.to_string());
+        self.xreadgroup(&mut out, epoch, count, None, &after.to_string());
         Ok(self.ask(&out, Form::Plain).await?.1)
     }
 
     fn xreadgroup(
         &self,
         out: &mut Vec<u8>,
-        tenure: &Tenure,
+        epoch: &Epoch,
         count: usize,
         block: Option<Duration>,
         from: &str,
     ) {
         array(out, if block.is_some() { 11 } else { 9 });
-        for word in ["XREADGROUP", "GROUP", &self.names.group, &tenure.consumer, "COUNT", &count.to_string()]
-        {
+        for word in ["XREADGROUP", "GROUP", &self.names.group, &epoch.consumer, "COUNT", &count.to_string()] {
             push_bulk(out, word.as_bytes());
         }
         if let Some(block) = block {
@@ -172,9 +171,9 @@ impl Reader {
         let Some(mut connection) = self.connection.take() else {
             return Err(Unread::Broken("it was not open".to_owned()));
         };
-        let broken = |setback| match setback {
-            Setback::Passing(cause) => Unread::Broken(cause),
-            Setback::Final(error) => Unread::Final(error),
+        let broken = |fault| match fault {
+            Fault::Transient(cause) => Unread::Broken(cause),
+            Fault::Permanent(error) => Unread::Permanent(error),
         };
         connection.send(out).await.map_err(|error| Unread::Broken(error.to_string()))?;
         if matches!(form, Form::Sampled { .. }) {
@@ -215,7 +214,7 @@ impl Reader {
     fn refused(&self, answer: &str) -> Unread {
         let input = &self.names.input;
         if Kind::of(answer) == Kind::WrongType {
-            return Unread::Final(Error::WrongType {
+            return Unread::Permanent(Error::WrongType {
                 key: input.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "stream",
@@ -223,15 +222,15 @@ impl Reader {
             });
         }
         let needs = format!("+multi +exec +xinfo +xreadgroup ~{input} ~{}", beside(input, "*"));
-        match self.server.setback(&format!("XREADGROUP {input}"), &needs, answer) {
-            Setback::Passing(cause) => Unread::Broken(cause),
-            Setback::Final(error) => Unread::Final(error),
+        match self.server.fault(&format!("XREADGROUP {input}"), &needs, answer) {
+            Fault::Transient(cause) => Unread::Broken(cause),
+            Fault::Permanent(error) => Unread::Permanent(error),
         }
     }
 }
 
 /// Has the server close a former connection of this name, if it still has it; false if it will not.
-async fn close(connection: &mut Connection, former: u64, name: &str) -> Result<bool, Setback> {
+async fn close(connection: &mut Connection, former: u64, name: &str) -> Result<bool, Fault> {
     let mut out = Vec::new();
     let former = former.to_string();
     command(&mut out, &[b"CLIENT", b"LIST", b"ID", former.as_bytes()]);

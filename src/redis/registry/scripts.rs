@@ -8,17 +8,17 @@ use uuid::Uuid;
 use super::Names;
 use crate::config::Begin;
 use crate::entry_id::EntryId;
+use crate::epoch::{Attempt, Epoch};
 use crate::record::push_bulk;
-use crate::tenure::{Attempt, Tenure};
 
 const KEEP: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/keep.lua"));
-const EXPEL: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/expel.lua"));
-const INHERIT: &str = include_str!("lua/inherit.lua");
-const BURY: &str = include_str!("lua/bury.lua");
+const FENCE_OFF: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/fence_off.lua"));
+const TAKE_OVER: &str = include_str!("lua/take_over.lua");
+const FORGET: &str = include_str!("lua/forget.lua");
 const COUNT: &str = include_str!("lua/count.lua");
 const CREATE: &str = include_str!("lua/create.lua");
 const SKIP: &str = include_str!("lua/skip.lua");
-const MEND: &str = include_str!("lua/mend.lua");
+const REPAIR: &str = include_str!("lua/repair.lua");
 const VERIFY: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/verify.lua"));
 const TRIM: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/trim.lua"));
 
@@ -34,13 +34,13 @@ pub(crate) enum Renewal {
     Renewed,
     /// There was no valid lease, and nobody has noticed.
     Lapsed,
-    /// The permit is gone: the tenure is over.
-    Expelled,
+    /// The token is gone: the epoch is over.
+    FencedOff,
 }
 
-/// What became of an attempt to end the tenure of another process.
+/// What became of an attempt to end the epoch of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expelled {
+pub(crate) enum FencedOff {
     Done,
     Lives,
     /// The caller's own lease has lapsed: it judges nobody.
@@ -53,31 +53,31 @@ pub(crate) enum Why {
     Lapsed,
     /// It has had no lease for as long as one lasts.
     Unlisted,
-    /// It is a former tenure of the caller's own process.
+    /// It is a former epoch of the caller's own process.
     Own,
 }
 
 /// What was taken over.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inherited {
+pub(crate) struct TakenOver {
     /// Why it was refused as a whole.
     pub(crate) refusal: Option<Refusal>,
     /// Entries that were pending, and that somebody has deleted.
     pub(crate) deleted: u64,
-    pub(crate) entries: Vec<InheritedEntry>,
+    pub(crate) entries: Vec<TakenOverEntry>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The caller's own tenure is over.
-    Expelled,
+    /// The caller's own epoch is over.
+    FencedOff,
     /// The holder's is not.
     Lives,
 }
 
 /// One entry that was taken over.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct InheritedEntry {
+pub(crate) struct TakenOverEntry {
     pub(crate) id: EntryId,
     /// Fields and values, each as an argument of a command.
     pub(crate) encoded: Vec<u8>,
@@ -86,15 +86,15 @@ pub(crate) struct InheritedEntry {
     pub(crate) attempt: u32,
 }
 
-pub(super) fn keep(names: &Names, tenure: &Tenure, lease: Duration, join: bool) -> Cmd {
-    let mut call = call(KEEP, &[&names.leases, &tenure.permit, &names.input]);
-    call.arg(tenure.process.to_string()).arg(millis(lease)).arg(if join { "join" } else { "renew" });
-    call.arg(&names.group).arg(&tenure.consumer);
+pub(super) fn keep(names: &Names, epoch: &Epoch, lease: Duration, join: bool) -> Cmd {
+    let mut call = call(KEEP, &[&names.leases, &epoch.token, &names.input]);
+    call.arg(epoch.process.to_string()).arg(millis(lease)).arg(if join { "join" } else { "renew" });
+    call.arg(&names.group).arg(&epoch.consumer);
     call
 }
 
-pub(super) fn expel(names: &Names, caller: Uuid, process: Uuid, why: Why) -> Cmd {
-    let mut call = call(EXPEL, &[&names.leases, &names.permit(process)]);
+pub(super) fn fence_off(names: &Names, caller: Uuid, process: Uuid, why: Why) -> Cmd {
+    let mut call = call(FENCE_OFF, &[&names.leases, &names.token(process)]);
     call.arg(caller.to_string()).arg(process.to_string()).arg(match why {
         Why::Lapsed => "lapsed",
         Why::Unlisted => "unlisted",
@@ -103,26 +103,26 @@ pub(super) fn expel(names: &Names, caller: Uuid, process: Uuid, why: Why) -> Cmd
     call
 }
 
-pub(super) fn inherit(names: &Names, tenure: &Tenure, holder: &str, idle: Duration, ids: &[EntryId]) -> Cmd {
-    // Nobody has the process of this permit, so it is never there.
-    let permit = names.permit(Names::process(holder).unwrap_or(Uuid::nil()));
-    let mut call = call(INHERIT, &[&names.input, &tenure.permit, &permit]);
-    call.arg(&names.group).arg(&tenure.consumer).arg(holder).arg(millis(idle));
+pub(super) fn take_over(names: &Names, epoch: &Epoch, holder: &str, idle: Duration, ids: &[EntryId]) -> Cmd {
+    // Nobody has the process of this token, so it is never there.
+    let token = names.token(Names::process(holder).unwrap_or(Uuid::nil()));
+    let mut call = call(TAKE_OVER, &[&names.input, &epoch.token, &token]);
+    call.arg(&names.group).arg(&epoch.consumer).arg(holder).arg(millis(idle));
     for id in ids {
         call.arg(id.to_string());
     }
     call
 }
 
-pub(super) fn bury(names: &Names, process: Uuid) -> Cmd {
-    let mut call = call(BURY, &[&names.input, &names.leases, &names.permit(process)]);
+pub(super) fn forget(names: &Names, process: Uuid) -> Cmd {
+    let mut call = call(FORGET, &[&names.input, &names.leases, &names.token(process)]);
     call.arg(&names.group).arg(Names::consumer(process)).arg(process.to_string());
     call
 }
 
-pub(super) fn count(names: &Names, tenure: &Tenure, attempts: &[Attempt]) -> Cmd {
-    let mut call = call(COUNT, &[&names.input, &tenure.permit]);
-    call.arg(&names.group).arg(&tenure.consumer);
+pub(super) fn count(names: &Names, epoch: &Epoch, attempts: &[Attempt]) -> Cmd {
+    let mut call = call(COUNT, &[&names.input, &epoch.token]);
+    call.arg(&names.group).arg(&epoch.consumer);
     for Attempt { id, number } in attempts {
         call.arg(id.to_string()).arg(number);
     }
@@ -151,8 +151,8 @@ pub(super) fn verify(names: &Names) -> Cmd {
     call
 }
 
-pub(super) fn mend(names: &Names, last: EntryId, position: u64) -> Cmd {
-    let mut call = call(MEND, &[&names.input]);
+pub(super) fn repair(names: &Names, last: EntryId, position: u64) -> Cmd {
+    let mut call = call(REPAIR, &[&names.input]);
     call.arg(&names.group).arg(last.to_string()).arg(position);
     call
 }
@@ -181,13 +181,13 @@ impl FromRedisValue for Renewal {
         match String::from_redis_value(value)?.as_str() {
             "kept" => Ok(Self::Renewed),
             "lapsed" => Ok(Self::Lapsed),
-            "expelled" => Ok(Self::Expelled),
+            "fenced_off" => Ok(Self::FencedOff),
             other => Err(format!("unexpected verdict of a script: {other}").into()),
         }
     }
 }
 
-impl FromRedisValue for Expelled {
+impl FromRedisValue for FencedOff {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         match String::from_redis_value(value)?.as_str() {
             "done" => Ok(Self::Done),
@@ -198,24 +198,24 @@ impl FromRedisValue for Expelled {
     }
 }
 
-impl FromRedisValue for Inherited {
+impl FromRedisValue for TakenOver {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
         let mut part =
             || parts.next().ok_or_else(|| ParsingError::from("an answer with a part missing".to_owned()));
         let refusal = match String::from_redis_value(part()?)?.as_str() {
             "done" => None,
-            "expelled" => Some(Refusal::Expelled),
+            "fenced_off" => Some(Refusal::FencedOff),
             "lives" => Some(Refusal::Lives),
             other => return Err(format!("unexpected verdict of a script: {other}").into()),
         };
         let deleted = u64::from_redis_value(part()?)?;
-        let entries = parts.map(InheritedEntry::from_redis_value).collect::<Result<_, _>>()?;
+        let entries = parts.map(TakenOverEntry::from_redis_value).collect::<Result<_, _>>()?;
         Ok(Self { refusal, deleted, entries })
     }
 }
 
-impl FromRedisValue for InheritedEntry {
+impl FromRedisValue for TakenOverEntry {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (id, texts, attempt): (String, Vec<Vec<u8>>, u32) = FromRedisValue::from_redis_value(value)?;
         let id = id.parse().map_err(ParsingError::from)?;

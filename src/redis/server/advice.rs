@@ -4,7 +4,7 @@ use super::Server;
 use crate::address::Endpoint;
 use crate::error::Error;
 use crate::redis::cluster::Cluster;
-use crate::redis::setback::{Kind, Setback};
+use crate::redis::fault::{Fault, Kind};
 
 impl Server {
     /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
@@ -45,7 +45,7 @@ impl Server {
             "name the server's certificate authority with --tls-ca FILE".to_owned()
         } else if cause.starts_with("CLUSTERDOWN") {
             self.look_at_the_cluster()
-        } else if Kind::of(&cause) == Kind::Weather {
+        } else if Kind::of(&cause) == Kind::Transient {
             what_is_missing(&cause).to_owned()
         } else if self.cluster().is_some() {
             self.look_at_the_cluster()
@@ -72,7 +72,7 @@ impl Server {
         };
         let address = self.address().to_string();
         match Kind::of(&cause) {
-            Kind::Weather => Error::NotReady { address, cause, try_next },
+            Kind::Transient => Error::NotReady { address, cause, try_next },
             _ => Error::Unreachable { address, cause, try_next },
         }
     }
@@ -90,16 +90,16 @@ impl Server {
     }
 
     /// What an error reply to this command means for us. `needs` is what an ACL rule must have for it.
-    pub(crate) fn setback(&self, what: &str, needs: &str, answer: &str) -> Setback {
+    pub(crate) fn fault(&self, what: &str, needs: &str, answer: &str) -> Fault {
         match Kind::of(answer) {
-            Kind::Refusal => Setback::Final(Error::Refused {
+            Kind::Refusal => Fault::Permanent(Error::Refused {
                 address: self.address().to_string(),
                 what: what.to_owned(),
                 answer: answer.to_owned(),
                 try_next: self.what_to_grant(needs, answer),
             }),
             Kind::Cluster => self.elsewhere(what, answer),
-            Kind::Missing => Setback::Final(Error::Refused {
+            Kind::Missing => Fault::Permanent(Error::Refused {
                 address: self.address().to_string(),
                 what: what.to_owned(),
                 // The arguments may be a whole script.
@@ -111,7 +111,7 @@ impl Server {
                 if answer.contains("DB index")
                     || answer.contains("SELECT is not allowed in cluster mode") =>
             {
-                Setback::Final(Error::Config {
+                Fault::Permanent(Error::Config {
                     option: "url",
                     problem: format!(
                         "the server has no such database ({answer}): {}; {}",
@@ -123,12 +123,12 @@ impl Server {
                     ),
                 })
             }
-            Kind::Weather | Kind::WrongType | Kind::Unknown => Setback::Passing(answer.to_owned()),
+            Kind::Transient | Kind::WrongType | Kind::Unknown => Fault::Transient(answer.to_owned()),
         }
     }
 
     /// What it means that a node of a cluster sends us to another one.
-    fn elsewhere(&self, what: &str, answer: &str) -> Setback {
+    fn elsewhere(&self, what: &str, answer: &str) -> Fault {
         let problem = match self.cluster() {
             Some(_) if answer.starts_with("CROSSSLOT") => format!(
                 "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
@@ -137,11 +137,11 @@ impl Server {
             // It is on its way, or has arrived: the next connection finds it.
             Some(cluster) => {
                 cluster.learn(answer);
-                return Setback::Passing(answer.to_owned());
+                return Fault::Transient(answer.to_owned());
             }
             None => {
                 let refused = self.access.cluster.get().and_then(|found| found.as_ref().err());
-                return Setback::Final(Error::Refused {
+                return Fault::Permanent(Error::Refused {
                     address: self.address().to_string(),
                     what: format!("CLUSTER SLOTS, and {what} is at another node ({answer})"),
                     answer: refused.cloned().unwrap_or_default(),
@@ -149,7 +149,7 @@ impl Server {
                 });
             }
         };
-        Setback::Final(Error::Config { option: "url", problem })
+        Fault::Permanent(Error::Config { option: "url", problem })
     }
 
     fn what_to_grant(&self, needs: &str, answer: &str) -> String {

@@ -5,13 +5,13 @@ use super::kept::Kept;
 use super::replicas::Replication;
 use super::replies::{Executed, Fence};
 use super::{Exchanged, Transaction, hear, needs, send};
+use crate::epoch::WENT_BACK;
 use crate::error::Error;
 use crate::redis::connection::Connection;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp::command;
-use crate::redis::setback::{Kind, Setback};
 use crate::sink::target::Target;
-use crate::tenure::WENT_BACK;
 
 /// A new connection, and what the hash said to it.
 pub(super) struct Connected {
@@ -35,7 +35,7 @@ pub(super) enum Found {
 impl Transaction {
     /// Looks how far the replicas are, on a new connection if there is none, so that what a node lacks is made again also
     /// when nothing more is to be committed.
-    pub(in crate::sink) async fn tend(&mut self, target: &Target) -> Result<(), Setback> {
+    pub(in crate::sink) async fn tend(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.reconnect(target).await?.connection,
@@ -49,7 +49,7 @@ impl Transaction {
         match answer {
             Some(Replication { is_primary: false, .. }) => {
                 self.disconnect();
-                Err(Setback::Passing("it is a replica now".to_owned()))
+                Err(Fault::Transient("it is a replica now".to_owned()))
             }
             Some(replication) => {
                 self.kept.answered(self.confirmed, replication);
@@ -65,13 +65,13 @@ impl Transaction {
     }
 
     /// Opens a connection, and sees to what the server lacks that was confirmed.
-    pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Setback> {
+    pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Fault> {
         let mut connected = self.connect(target).await?;
         let (made, found) = (connected.made, connected.found);
         // What it lacks of these is pending again, for a name that others do not touch.
         let lacks = |number: u64| found == Found::NoHash || made < number;
-        if let Some((_, tenure)) = self.held.take_if(|(number, _)| lacks(*number)) {
-            tenure.end(WENT_BACK);
+        if let Some((_, epoch)) = self.held.take_if(|(number, _)| lacks(*number)) {
+            epoch.end(WENT_BACK);
         }
         // The answer to a repetition may have been lost.
         target.repeated(self.kept.made_again(made));
@@ -96,7 +96,7 @@ impl Transaction {
         connection: &mut Connection,
         target: &Target,
         mut made: u64,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), Fault> {
         let mut repeated = 0;
         let lost = self.kept.lost(made);
         target.lost(lost);
@@ -109,10 +109,10 @@ impl Transaction {
             }
             match executed {
                 Executed::All { .. } => {}
-                Executed::Nothing(why) => return Err(Setback::Passing(why)),
+                Executed::Nothing(why) => return Err(Fault::Transient(why)),
                 Executed::InPart { answer, .. } => {
                     return Err(match target.refused(&needs(target), &answer) {
-                        Setback::Passing(answer) => Setback::Final(target.nonsense(&answer)),
+                        Fault::Transient(answer) => Fault::Permanent(target.nonsense(&answer)),
                         refused => refused,
                     });
                 }
@@ -132,7 +132,7 @@ impl Transaction {
     }
 
     /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
-    pub(super) async fn connect(&mut self, target: &Target) -> Result<Connected, Setback> {
+    pub(super) async fn connect(&mut self, target: &Target) -> Result<Connected, Fault> {
         let mut connection = target.connect().await?;
         self.watched = None;
         let key = self.key.as_bytes();
@@ -162,14 +162,14 @@ impl Transaction {
         };
 
         let refused = |what, answer: &str| match Kind::of(answer) {
-            Kind::WrongType => Setback::Final(Error::WrongType {
+            Kind::WrongType => Fault::Permanent(Error::WrongType {
                 key: self.key.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "hash",
                 option: target.option,
             }),
-            Kind::Unknown => Setback::Final(target.nonsense(answer)),
-            _ => target.server.setback(&format!("{what} {}", self.key), &needs(target), answer),
+            Kind::Unknown => Fault::Permanent(target.nonsense(answer)),
+            _ => target.server.fault(&format!("{what} {}", self.key), &needs(target), answer),
         };
         // Without an EXEC everything behind it is refused as well.
         let missing = fence.as_ref().err().filter(|answer| Kind::of(answer) == Kind::Missing);

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::Reading;
 use crate::error::Error;
 use crate::message::Origin;
+use crate::redis::fault::Fault;
 use crate::redis::registry::{Entries, Figures};
-use crate::redis::setback::Setback;
 
 /// How often a server is asked again that could not tell how many entries the group has read.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -35,11 +35,11 @@ impl Trimmed {
     /// The stream or the group is another one now.
     pub(super) fn forget(&mut self) {
         self.figures = None;
-        self.doubt();
+        self.distrust();
     }
 
     /// The server may be another one now, or have been started again.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn distrust(&mut self) {
         (self.reliable, self.asked, self.counting_since) = (false, None, None);
     }
 
@@ -58,8 +58,8 @@ impl Reading {
         self.trimmed.asked = Some(Instant::now());
         match self.registry.verify().await {
             Ok(reliable) => self.trimmed.reliable = reliable,
-            Err(Setback::Final(error)) => return Err(error),
-            Err(Setback::Passing(cause)) => {
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Transient(cause)) => {
                 tracing::debug!("the count of what was read is not known: {cause}")
             }
         }
@@ -85,9 +85,9 @@ impl Reading {
             // Whoever of us comes first moves the group behind it, so that it is counted once.
             None => match self.registry.skip().await {
                 Ok(skipped) => trimmed = skipped,
-                Err(Setback::Final(error)) => return Err(error),
+                Err(Fault::Permanent(error)) => return Err(error),
                 // It may have been done, and then nobody counts it again.
-                Err(Setback::Passing(_)) => {
+                Err(Fault::Transient(_)) => {
                     trimmed = 0;
                     self.intake.trimmed(None, &self.stream);
                 }
@@ -95,8 +95,8 @@ impl Reading {
             Some(last) => {
                 let position = figures.removed() + read.list.len() as u64;
                 // Refused, it costs no more than that.
-                if let Err(setback) = self.registry.mend(last.id, position).await {
-                    tracing::debug!("what is trimmed next may be counted with what was: {setback:?}");
+                if let Err(fault) = self.registry.repair(last.id, position).await {
+                    tracing::debug!("what is trimmed next may be counted with what was: {fault:?}");
                 }
             }
         }
@@ -116,8 +116,8 @@ impl Reading {
             Some(since) => since,
             None => match self.registry.counting_since().await {
                 Ok(since) => *self.trimmed.counting_since.insert(since),
-                Err(Setback::Final(error)) => return Err(error),
-                Err(Setback::Passing(_)) => None,
+                Err(Fault::Permanent(error)) => return Err(error),
+                Err(Fault::Transient(_)) => None,
             },
         };
         Ok(since.is_some_and(|since| since <= figures.last_delivered.ms))

@@ -6,12 +6,12 @@ use anyhow::bail;
 use tokio::time::sleep;
 
 use super::Bench;
-use super::exercise::{Exercise, finished};
+use super::scenario::{Scenario, finished};
 use crate::bench::clock;
-use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::part::protocol::{Duty, Event, Group, Order, Task, Work};
+use crate::bench::processes::Part;
 use crate::bench::report::Idle;
 
 impl Bench<'_> {
@@ -22,11 +22,11 @@ impl Bench<'_> {
         let consumers = self.plan.idle_consumers;
         let name = format!("idle {consumers} consumers");
         self.progress.step(&name, 0);
-        let exercise = Exercise { name: &name, consumers, messages: 0, rate: None };
+        let scenario = Scenario { name: &name, consumers, messages: 0, rate: None };
         // The processor that users get.
         let duty = Duty::Record(Work::default());
-        let task = Group { duty, ..self.group(exercise, Numbering::new()) };
-        let mut group = self.crew.start("the group", &Task::Group(task)).await?;
+        let task = Group { duty, ..self.group(scenario, Numbering::new()) };
+        let mut group = self.processes.start("the group", &Task::Group(task)).await?;
         group.ready().await?;
 
         sleep(SETTLING).await;
@@ -36,7 +36,7 @@ impl Bench<'_> {
 
         group.order(Order::Finish).await?;
         let finished = finished(&mut group).await?;
-        self.site.clear().await?;
+        self.environment.clear().await?;
         if finished.received > 0 {
             bail!(
                 "the idle group received {} messages: somebody else publishes to the bench's channel; run one bench \

@@ -1,7 +1,7 @@
 //! Latency: an open loop at one rate.
 
 use super::Bench;
-use super::exercise::{Exercise, Exercised};
+use super::scenario::{Scenario, ScenarioResult};
 use crate::bench::clock;
 use crate::bench::report::{Latency, Outcome};
 use crate::bench::schedule::Schedule;
@@ -11,9 +11,9 @@ impl Bench<'_> {
     pub(super) async fn latency(&mut self, rate: f64) -> anyhow::Result<Latency> {
         let (consumers, messages) = (self.plan.latency_consumers, self.plan.messages_at(rate));
         let name = format!("latency at {}/s", self.progress.number(rate));
-        let exercise = Exercise { name: &name, consumers, messages, rate: Some(rate) };
-        let exercised = self.exercise(exercise).await?;
-        let outcome = outcome(rate, messages, &exercised);
+        let scenario = Scenario { name: &name, consumers, messages, rate: Some(rate) };
+        let result = self.scenario(scenario).await?;
+        let outcome = outcome(rate, messages, &result);
         match &outcome {
             Outcome::Reached { latency, .. } => {
                 self.progress
@@ -23,25 +23,25 @@ impl Bench<'_> {
                 .progress
                 .done(format_args!("{name}: not reached, {}/s only: {reason}", self.progress.number(*rate))),
         }
-        Ok(Latency { rate, messages, consumers, outcome, fate: exercised.fate })
+        Ok(Latency { rate, messages, consumers, outcome, delivery: result.delivery })
     }
 }
 
 /// Whether the rate was reached, and if so what the latency was.
-fn outcome(rate: f64, messages: u64, exercised: &Exercised) -> Outcome {
-    let Exercised { begin, loaded, last, finished, fate, .. } = exercised;
+fn outcome(rate: f64, messages: u64, result: &ScenarioResult) -> Outcome {
+    let ScenarioResult { begin, loaded, last, finished, delivery, .. } = result;
     let end = Schedule::new(*begin, rate).due(messages - 1);
     let late = Late {
         planned: end - begin,
         written: loaded.written.saturating_sub(end),
         stalled: loaded.stalled,
         appended: last.at.saturating_sub(end),
-        lost: fate.lost,
+        lost: delivery.lost,
     };
     match (late.reason(), finished.latency.clone(), loaded.late.clone()) {
         (None, Some(latency), Some(late)) => Outcome::Reached { latency, late },
         (reason, ..) => {
-            let appended = messages - fate.lost;
+            let appended = messages - delivery.lost;
             let rate = appended as f64 / clock::seconds(*begin, last.at.max(loaded.written));
             Outcome::Missed {
                 rate,

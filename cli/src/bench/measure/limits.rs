@@ -4,24 +4,24 @@
 use redis_consumer_group::internals::engine_limit;
 
 use super::Bench;
-use super::exercise::{Exercise, loaded, soon};
+use super::scenario::{Scenario, loaded, soon};
 use crate::bench::clock;
+use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::part::frame_length;
 use crate::bench::part::protocol::{Command, Event, Order, Task};
 use crate::bench::report::{EngineLimit, ServerLimit, Spread, WorkLimit};
-use crate::bench::site::Used;
 
 impl Bench<'_> {
     /// The server alone: pipelined PUBLISH to one idle subscriber, and then pipelined XADD.
     pub(super) async fn server_limit(&mut self, name: &str) -> anyhow::Result<ServerLimit> {
         let messages = self.plan.messages;
-        let exercise = Exercise { name, consumers: 0, messages, rate: None };
+        let scenario = Scenario { name, consumers: 0, messages, rate: None };
         self.progress.step(name, 2 * messages);
-        let (publish_seconds, publishing) = self.publish(exercise).await?;
+        let (publish_seconds, publishing) = self.publish(scenario).await?;
         self.progress.position(messages);
-        let (xadd_seconds, appending) = self.append(exercise).await?;
-        self.site.clear().await?;
+        let (xadd_seconds, appending) = self.append(scenario).await?;
+        self.environment.clear().await?;
         let limit = ServerLimit {
             messages,
             publish_seconds,
@@ -35,15 +35,15 @@ impl Bench<'_> {
     }
 
     /// Seconds to the last reply and the last message read, whichever came later.
-    async fn publish(&mut self, exercise: Exercise<'_>) -> anyhow::Result<(f64, Used)> {
-        let bytes = exercise.messages * frame_length(self.plan.payload_bytes);
-        let task = Task::Listen { place: self.site.place.clone(), bytes };
-        let mut listener = self.crew.start("the subscriber", &task).await?;
+    async fn publish(&mut self, scenario: Scenario<'_>) -> anyhow::Result<(f64, Used)> {
+        let bytes = scenario.messages * frame_length(self.plan.payload_bytes);
+        let task = Task::Listen { place: self.environment.place.clone(), bytes };
+        let mut listener = self.processes.start("the subscriber", &task).await?;
         listener.ready().await?;
-        let load = Task::Load(self.load(exercise, Numbering::new(), Command::Publish));
-        let mut load = self.crew.start("the load", &load).await?;
+        let load = Task::Load(self.load(scenario, Numbering::new(), Command::Publish));
+        let mut load = self.processes.start("the load", &load).await?;
         load.ready().await?;
-        let before = self.site.usage().await?;
+        let before = self.environment.usage().await?;
         load.order(Order::Go { at: soon() }).await?;
         let heard = async {
             match listener.event().await? {
@@ -52,18 +52,18 @@ impl Bench<'_> {
             }
         };
         let (loaded, heard) = tokio::try_join!(loaded(&mut load), heard)?;
-        let after = self.site.usage().await?;
+        let after = self.environment.usage().await?;
         Ok((clock::seconds(loaded.first, loaded.answered.max(heard)), before.until(&after)))
     }
 
-    async fn append(&mut self, exercise: Exercise<'_>) -> anyhow::Result<(f64, Used)> {
-        let load = Task::Load(self.load(exercise, Numbering::new(), Command::Append));
-        let mut load = self.crew.start("the load", &load).await?;
+    async fn append(&mut self, scenario: Scenario<'_>) -> anyhow::Result<(f64, Used)> {
+        let load = Task::Load(self.load(scenario, Numbering::new(), Command::Append));
+        let mut load = self.processes.start("the load", &load).await?;
         load.ready().await?;
-        let before = self.site.usage().await?;
+        let before = self.environment.usage().await?;
         load.order(Order::Go { at: soon() }).await?;
         let loaded = loaded(&mut load).await?;
-        let after = self.site.usage().await?;
+        let after = self.environment.usage().await?;
         Ok((clock::seconds(loaded.first, loaded.answered), before.until(&after)))
     }
 
@@ -73,7 +73,7 @@ impl Bench<'_> {
         let name = format!("the work alone, {consumers} consumers");
         self.progress.step(&name, 0);
         let task = Task::Work { consumers, work: self.plan.work, seconds: SECONDS };
-        let mut part = self.crew.start("the work", &task).await?;
+        let mut part = self.processes.start("the work", &task).await?;
         let rate = match part.event().await? {
             Event::Worked { rate } => rate,
             other => return Err(part.unexpected(&other)),

@@ -4,7 +4,7 @@
 //!   limits      what could be reached at most
 //!   backlog     a stream that is full before anyone reads it
 //!   throughput  ┐
-//!   latency     ┴─► exercise   a group, a load, the check of the stream
+//!   latency     ┴─► scenario   a group, a load, the check of the stream
 //!   scaling     the same over clusters, for each number of nodes
 //!   spill       a burst that the buffer does not hold
 //!   idle        a group without a load
@@ -12,28 +12,28 @@
 //! ```
 
 mod backlog;
-mod exercise;
 mod idle;
 mod latency;
 mod limits;
 mod scaling;
+mod scenario;
 mod spill;
 mod stuck;
 mod throughput;
 
-use super::crew::Crew;
+use super::environment::Environment;
 use super::overflow::Overflow;
 use super::plan::{Plan, Section};
+use super::processes::Processes;
 use super::progress::Progress;
 use super::report::{Report, Run, Scaling, Spread, Throughput};
-use super::site::Site;
 use super::source::Source;
 
 /// What is measured, where, and by whom.
 pub(crate) struct Bench<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) site: &'a mut Site,
-    pub(crate) crew: &'a Crew,
+    pub(crate) environment: &'a mut Environment,
+    pub(crate) processes: &'a Processes,
     pub(crate) progress: &'a Progress,
     pub(crate) cores: usize,
 }
@@ -136,7 +136,7 @@ impl Bench<'_> {
     }
 
     async fn burst(&mut self, report: &mut Report) -> anyhow::Result<()> {
-        self.site.restore_limit().await?;
+        self.environment.restore_limit().await?;
         match self.plan.overflow {
             Overflow::Drop => {
                 let consumers = self.plan.latency_consumers;
@@ -149,6 +149,6 @@ impl Bench<'_> {
                 }
             }
         }
-        self.site.lift_limit().await
+        self.environment.lift_limit().await
     }
 }

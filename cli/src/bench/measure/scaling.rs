@@ -1,15 +1,15 @@
 //! Scaling: the same group over clusters of more and more nodes.
 
 use super::Bench;
-use super::exercise::{Course, Exercise, Exercised, begun, fate, finished, last_append, soon};
+use super::scenario::{Course, Scenario, ScenarioResult, begun, delivery, finished, last_append, soon};
 use super::throughput::run;
 use crate::bench::check::{self, Seen};
 use crate::bench::cluster::Cluster;
-use crate::bench::crew::Part;
+use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::part::protocol::{Command, Group, Load, OUTPUT, Order, Task, of_shard};
+use crate::bench::processes::Part;
 use crate::bench::report::Scaled;
-use crate::bench::site::Used;
 
 /// The messages of one node: their numbers follow each other, and they go to its shards in turn.
 struct Share {
@@ -23,21 +23,21 @@ impl Bench<'_> {
     pub(super) async fn scaled(&mut self, name: &str, nodes: usize) -> anyhow::Result<Scaled> {
         let consumers = self.plan.consumers[0];
         let messages = self.plan.messages_for(consumers * self.plan.shards * nodes, self.cores);
-        let exercise = Exercise { name, consumers, messages, rate: None };
+        let scenario = Scenario { name, consumers, messages, rate: None };
         self.progress.step(name, messages);
         let mut cluster = Cluster::start(nodes).await?;
         let shares = shares(messages, cluster.shards(self.plan.shards).await?);
         let numbering = Numbering::new();
-        let (group, course, used) = self.over_all_nodes(exercise, numbering, &mut cluster, &shares).await?;
-        let exercised = self.counted(exercise, numbering, &mut cluster, &shares, group, course).await?;
+        let (group, course, used) = self.over_all_nodes(scenario, numbering, &mut cluster, &shares).await?;
+        let result = self.counted(scenario, numbering, &mut cluster, &shares, group, course).await?;
 
-        let mut run = run(exercise, &exercised);
+        let mut run = run(scenario, &result);
         let busy: Vec<_> = used.iter().map(|used| used.busy(run.seconds)).collect();
         run.busy = busy.iter().sum::<f64>() / nodes as f64;
         let per_message = |nanoseconds: u64| nanoseconds as f64 / 1e3 / messages as f64;
         let scaled = Scaled {
-            thread_cpu_us: exercised.last.thread.map(per_message),
-            commits: exercised.last.commits,
+            thread_cpu_us: result.last.thread.map(per_message),
+            commits: result.last.commits,
             busy,
             run,
         };
@@ -49,15 +49,15 @@ impl Bench<'_> {
     /// has used; in the course they are as one.
     async fn over_all_nodes(
         &mut self,
-        exercise: Exercise<'_>,
+        scenario: Scenario<'_>,
         numbering: Numbering,
         cluster: &mut Cluster,
         shares: &[Share],
     ) -> anyhow::Result<(Part, Course, Vec<Used>)> {
         let all = shares.iter().flat_map(|share| share.shards.iter().copied()).collect();
         let place = cluster.nodes[0].place.clone();
-        let task = Group { place, shards: all, ..self.group(exercise, numbering) };
-        let mut group = self.crew.start("the group", &Task::Group(task)).await?;
+        let task = Group { place, shards: all, ..self.group(scenario, numbering) };
+        let mut group = self.processes.start("the group", &Task::Group(task)).await?;
         group.ready().await?;
         let mut loads = Vec::new();
         for (node, share) in cluster.nodes.iter().zip(shares) {
@@ -67,9 +67,9 @@ impl Bench<'_> {
                 first: share.first,
                 messages: share.messages,
                 rate: self.plan.rate,
-                ..self.load(exercise, numbering, Command::ShardedPublish)
+                ..self.load(scenario, numbering, Command::ShardedPublish)
             };
-            let mut load = self.crew.start("the load", &Task::Load(task)).await?;
+            let mut load = self.processes.start("the load", &Task::Load(task)).await?;
             load.ready().await?;
             loads.push(load);
         }
@@ -92,28 +92,28 @@ impl Bench<'_> {
     /// Ends the group, and looks at the output of each shard.
     async fn counted(
         &mut self,
-        exercise: Exercise<'_>,
+        scenario: Scenario<'_>,
         numbering: Numbering,
         cluster: &mut Cluster,
         shares: &[Share],
         mut group: Part,
         course: Course,
-    ) -> anyhow::Result<Exercised> {
+    ) -> anyhow::Result<ScenarioResult> {
         let Course { begin, first, loaded, appended, cpu_before, used } = course;
         group.order(Order::Finish).await?;
         let finished = finished(&mut group).await?;
         self.progress.check();
-        let mut seen = Seen::new(exercise.messages);
+        let mut seen = Seen::new(scenario.messages);
         for (node, share) in cluster.nodes.iter_mut().zip(shares) {
             for (place, shard) in share.shards.iter().enumerate() {
                 let output = of_shard(OUTPUT, *shard);
                 check::stream(node, &output, numbering, &mut seen, |number| share.has(number, place)).await?;
             }
         }
-        let fate = fate(&finished, seen.found(), 0);
-        self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
+        let delivery = delivery(&finished, seen.found(), 0);
+        self.say_what_was_lost(scenario.name, &delivery, &loaded, &finished);
         let last = last_append(appended, &finished)?;
-        Ok(Exercised { begin, first, loaded, last, cpu_before, used, finished, fate })
+        Ok(ScenarioResult { begin, first, loaded, last, cpu_before, used, finished, delivery })
     }
 }
 

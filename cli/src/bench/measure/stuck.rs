@@ -6,12 +6,12 @@ use anyhow::bail;
 use tokio::time::{Instant, sleep_until};
 
 use super::Bench;
-use super::exercise::{Exercise, cut_off, finished, soon};
+use super::scenario::{Scenario, cut_off, finished, soon};
 use crate::bench::clock;
-use crate::bench::crew::Part;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::part::protocol::{Command, Duty, Event, Finished, Group, Loaded, Order, Task};
+use crate::bench::processes::Part;
 use crate::bench::report::Stuck;
 use crate::talk;
 
@@ -20,20 +20,20 @@ impl Bench<'_> {
     pub(super) async fn stuck(&mut self) -> anyhow::Result<Stuck> {
         let consumers = self.plan.latency_consumers;
         let name = format!("stuck {consumers} consumers");
-        let exercise = Exercise { name: &name, consumers, messages: self.plan.messages, rate: None };
-        self.progress.step(&name, exercise.messages);
+        let scenario = Scenario { name: &name, consumers, messages: self.plan.messages, rate: None };
+        self.progress.step(&name, scenario.messages);
         let numbering = Numbering::new();
-        let task = Group { duty: Duty::Never, ..self.group(exercise, numbering) };
-        let mut group = self.crew.start("the group", &Task::Group(task)).await?;
+        let task = Group { duty: Duty::Never, ..self.group(scenario, numbering) };
+        let mut group = self.processes.start("the group", &Task::Group(task)).await?;
         group.ready().await?;
-        let load = Task::Load(self.load(exercise, numbering, Command::Publish));
-        let mut load = self.crew.start("the load", &load).await?;
+        let load = Task::Load(self.load(scenario, numbering, Command::Publish));
+        let mut load = self.processes.start("the load", &load).await?;
         load.ready().await?;
         load.order(Order::Go { at: soon() }).await?;
-        let loaded = self.until_received(&mut group, &mut load, exercise.messages).await?;
+        let loaded = self.until_received(&mut group, &mut load, scenario.messages).await?;
         group.order(Order::Finish).await?;
-        let stuck = stuck(exercise, self.plan.buffer, &loaded, finished(&mut group).await?);
-        self.site.clear().await?;
+        let stuck = stuck(scenario, self.plan.buffer, &loaded, finished(&mut group).await?);
+        self.environment.clear().await?;
 
         self.say_what_was_missed(&name, &stuck);
         self.progress.done(format_args!(
@@ -54,11 +54,11 @@ impl Bench<'_> {
     ) -> anyhow::Result<Loaded> {
         const STANDSTILL: Duration = Duration::from_secs(60);
         /// The group tells four times a second what it has received. No work is waited for.
-        const PATIENCE: Duration = Duration::from_secs(5);
+        const TIMEOUT: Duration = Duration::from_secs(5);
         let (mut loaded, mut received) = (None, 0);
         let mut heard = Instant::now();
         loop {
-            let patience = if loaded.is_some() { PATIENCE } else { STANDSTILL };
+            let limit = if loaded.is_some() { TIMEOUT } else { STANDSTILL };
             tokio::select! {
                 event = load.event(), if loaded.is_none() => match event? {
                     Event::Loaded(done) => (loaded, heard) = (Some(done), Instant::now()),
@@ -71,7 +71,7 @@ impl Bench<'_> {
                     }
                     other => return Err(group.unexpected(&other)),
                 },
-                () = sleep_until(heard + patience) => match loaded {
+                () = sleep_until(heard + limit) => match loaded {
                     // What is missing now has fallen into a gap, or the ledger has a hole.
                     Some(loaded) => return Ok(loaded),
                     None => bail!(
@@ -101,10 +101,10 @@ impl Bench<'_> {
     }
 }
 
-fn stuck(exercise: Exercise<'_>, buffer: usize, loaded: &Loaded, finished: Finished) -> Stuck {
+fn stuck(scenario: Scenario<'_>, buffer: usize, loaded: &Loaded, finished: Finished) -> Stuck {
     Stuck {
-        consumers: exercise.consumers,
-        published: exercise.messages,
+        consumers: scenario.consumers,
+        published: scenario.messages,
         publish_seconds: clock::seconds(loaded.first, loaded.answered),
         unheard: loaded.unheard,
         received: finished.received,

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::bench::report::{Bare, Fate, Idle, Latency, Outcome, Report, Run, Scaled, Scaling, Spill, Stuck};
+use crate::bench::report::{
+    Bare, Delivery, Idle, Latency, Outcome, Report, Run, Scaled, Scaling, Spill, Stuck,
+};
 
 /// The rows of all runs, under one header.
 pub(crate) fn csv(report: &Report) -> String {
@@ -147,7 +149,7 @@ fn of_run<'a>(kind: &'static str, number: usize, run: &Run) -> Row<'a> {
         load_cpu_us: Some(run.load_cpu_us),
         server_busy: Some(run.busy),
         peak_memory_bytes: run.peak_memory,
-        ..of_fate(&run.fate)
+        ..of_fate(&run.delivery)
     }
 }
 
@@ -168,7 +170,7 @@ fn of_latency(latency: &Latency) -> Row<'_> {
         consumers: Some(latency.consumers),
         rate: Some(latency.rate),
         messages: Some(latency.messages),
-        ..of_fate(&latency.fate)
+        ..of_fate(&latency.delivery)
     };
     match &latency.outcome {
         Outcome::Reached { latency: times, late } => Row {
@@ -228,17 +230,17 @@ fn of_spill<'a>(run: usize, spill: &Spill) -> Row<'a> {
     }
 }
 
-fn of_fate<'a>(fate: &Fate) -> Row<'a> {
+fn of_fate<'a>(delivery: &Delivery) -> Row<'a> {
     Row {
-        received: Some(fate.received),
-        processed: Some(fate.processed),
-        rejected: Some(fate.rejected),
-        dropped: Some(fate.dropped),
-        abandoned: Some(fate.abandoned),
-        gaps: Some(fate.gaps),
-        lost: Some(fate.lost),
-        duplicated: Some(fate.duplicated),
-        pending: Some(fate.pending),
+        received: Some(delivery.received),
+        processed: Some(delivery.processed),
+        rejected: Some(delivery.rejected),
+        dropped: Some(delivery.dropped),
+        abandoned: Some(delivery.abandoned),
+        gaps: Some(delivery.gaps),
+        lost: Some(delivery.lost),
+        duplicated: Some(delivery.duplicated),
+        pending: Some(delivery.pending),
         ..Row::default()
     }
 }

@@ -37,8 +37,8 @@ mod tests {
         for parameter in ["source", "overflow", "rate"] {
             older["parameters"].as_object_mut().and_then(|all| all.remove(parameter)).expect(parameter);
         }
-        let fate = older["burst"][0]["fate"].as_object_mut().expect("a fate");
-        fate.remove("pending").expect("a count");
+        let delivery = older["burst"][0]["delivery"].as_object_mut().expect("a delivery");
+        delivery.remove("pending").expect("a count");
         let read: Report = serde_json::from_value(older).expect("an older report");
         assert_eq!(read, Report { idle: Vec::new(), stuck: Vec::new(), ..sample::report() });
     }

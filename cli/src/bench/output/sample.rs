@@ -9,8 +9,8 @@ pub(in crate::bench) fn report() -> Report {
     let mut throughput: Vec<_> = [(1, 6.58), (2, 4.97), (4, 4.03), (8, 3.81), (16, 3.86)]
         .map(|(consumers, seconds)| throughput(consumers, seconds))
         .into();
-    throughput[4].runs[1].fate =
-        Fate { lost: 12, duplicated: 3, processed: 999_991, gaps: 1, ..fate(1_000_000) };
+    throughput[4].runs[1].delivery =
+        Delivery { lost: 12, duplicated: 3, processed: 999_991, gaps: 1, ..delivery(1_000_000) };
     Report {
         version: "0.1.0".to_owned(),
         began: 1_790_000_000,
@@ -56,7 +56,7 @@ pub(in crate::bench) fn report() -> Report {
                     rate: 163_000.4,
                     reason: "the load process was too slow".to_owned(),
                 },
-                fate: fate(1_630_000),
+                delivery: delivery(1_630_000),
             },
         ],
         burst: vec![
@@ -119,7 +119,7 @@ pub(in crate::bench) fn of_a_stream() -> Report {
     let report = report();
     let mut throughput: Vec<_> =
         [(1, 4.4), (4, 3.7)].map(|(consumers, seconds)| throughput(consumers, seconds)).into();
-    throughput[1].runs[2].fate.pending = 256;
+    throughput[1].runs[2].delivery.pending = 256;
     Report {
         parameters: Parameters { source: Source::Stream, consumers: vec![1, 4], ..report.parameters.clone() },
         bare: [1.0, 1.04, 0.98].map(bare).into(),
@@ -137,7 +137,8 @@ pub(in crate::bench) fn of_a_stream() -> Report {
 pub(in crate::bench) fn of_a_cluster() -> Report {
     let report = report();
     let mut scaling: Vec<_> = [1, 2, 3].map(scaling).into();
-    scaling[1].runs[2].run.fate = Fate { lost: 7, processed: 999_993, gaps: 1, ..fate(1_000_000) };
+    scaling[1].runs[2].run.delivery =
+        Delivery { lost: 7, processed: 999_993, gaps: 1, ..delivery(1_000_000) };
     scaling[1].runs[2].thread_cpu_us = None;
     let parameters = Parameters {
         source: Source::Sharded,
@@ -184,7 +185,7 @@ pub(in crate::bench) fn broken() -> Report {
             latency: Distribution { classes: classes.to_vec(), ..nothing.clone() },
             late: nothing.clone(),
         },
-        fate: Fate::default(),
+        delivery: Delivery::default(),
     };
     let run = Run { published: 0, seconds: 0.0, busy: f64::NAN, group_cpu_us: f64::NAN, ..run(1, 1.0) };
     Report {
@@ -225,12 +226,12 @@ fn run(consumers: usize, seconds: f64) -> Run {
         busy: (3.1 / seconds).min(1.0),
         peak_memory: Some((18 << 20) + ((consumers as u64) << 19)),
         load_cpu_us: 0.08,
-        fate: fate(1_000_000),
+        delivery: delivery(1_000_000),
     }
 }
 
-fn fate(messages: u64) -> Fate {
-    Fate { received: messages, processed: messages, ..Fate::default() }
+fn delivery(messages: u64) -> Delivery {
+    Delivery { received: messages, processed: messages, ..Delivery::default() }
 }
 
 fn server_limit(factor: f64) -> ServerLimit {
@@ -269,7 +270,7 @@ fn reached(rate: f64, median: f64) -> Latency {
             latency: distribution(median, messages),
             late: distribution(6.0, messages),
         },
-        fate: fate(messages),
+        delivery: delivery(messages),
     }
 }
 

@@ -30,6 +30,6 @@ pub(crate) struct Scaled {
 impl Scaled {
     /// How many messages one commit has, on average.
     pub(crate) fn commit_size(&self) -> f64 {
-        self.run.fate.processed as f64 / self.commits as f64
+        self.run.delivery.processed as f64 / self.commits as f64
     }
 }

@@ -21,6 +21,6 @@ pub(crate) struct Spill {
 impl Spill {
     /// Whether each message is in the output, once, and everything that was spilled was read back.
     pub(crate) fn is_flawless(&self) -> bool {
-        self.run.fate.is_flawless() && self.spilled == self.drained
+        self.run.delivery.is_flawless() && self.spilled == self.drained
     }
 }

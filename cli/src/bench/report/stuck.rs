@@ -55,7 +55,7 @@ mod tests {
         let stuck = sample::stuck();
         assert!(stuck.adds_up());
         let few = Stuck { abandoned: stuck.abandoned - 1, ..stuck.clone() };
-        assert!(!few.adds_up(), "one has no fate");
+        assert!(!few.adds_up(), "one has no delivery");
         let missed = Stuck { published: stuck.published + 1, ..stuck.clone() };
         assert_eq!((missed.adds_up(), missed.missed()), (false, 1));
         let foreign = Stuck { published: stuck.published - 1, ..stuck };

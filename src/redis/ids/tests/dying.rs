@@ -3,9 +3,9 @@
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::process::{LEASE, Process, about, membership, wait_for_ids, wait_for_leases, watch_ids_stay};
+use super::process::{LEASE, Process, about, registration, wait_for_ids, wait_for_leases, watch_ids_stay};
 use super::server::Server;
-use crate::redis::ids::{About, Membership, Names};
+use crate::redis::ids::{About, Names, Registration};
 
 #[tokio::test]
 async fn the_ids_of_a_killed_process_disappear_while_another_one_runs() {
@@ -32,7 +32,7 @@ async fn the_ids_of_a_killed_process_disappear_when_the_next_one_starts() {
 }
 
 #[tokio::test]
-async fn two_living_processes_bury_a_dead_one_together() {
+async fn two_living_processes_forget_a_dead_one_together() {
     let server = Server::start().await;
     let dead = Process::start(&server, 300).await;
     let (one, two) = (Process::start(&server, 60).await, Process::start(&server, 60).await);
@@ -64,7 +64,7 @@ async fn the_lane_keys_of_a_dead_process_are_gone_with_its_lease() {
     let others = about(Uuid::new_v4()).lanes;
     let about = About { lanes: [&lanes[..], &["messages:processed".into()]].concat(), ..about(process) };
     let mut dead =
-        Membership::new(server.client(), Names::new("consumer:ids"), process, vec![Uuid::new_v4()], about);
+        Registration::new(server.client(), Names::new("consumer:ids"), process, vec![Uuid::new_v4()], about);
     dead.register().await.unwrap();
     for key in [&lanes[0], &lanes[1], &others[0], "messages:processed"] {
         server.run::<()>(&format!("HSET {key} number 7")).await;
@@ -114,7 +114,7 @@ async fn a_living_process_is_removed_by_nobody_however_many_judge() {
 #[tokio::test]
 async fn what_a_process_registers_again_after_its_burial_is_complete() {
     let server = Server::start().await;
-    let mut silent = membership(server.client(), 120, Uuid::new_v4());
+    let mut silent = registration(server.client(), 120, Uuid::new_v4());
     silent.register().await.unwrap();
     let other = Process::start(&server, 1).await;
     wait_for_ids(&server, &other.ids).await;

@@ -3,14 +3,14 @@
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::process::{LEASE, Process, membership, texts};
+use super::process::{LEASE, Process, registration, texts};
 use super::server::Server;
 use crate::redis::ids::{Lease, list};
 
 #[tokio::test]
 async fn ids_are_listed_oldest_first_with_the_age_of_their_lease() {
     let server = Server::start().await;
-    let mut dead = membership(server.client(), 2, Uuid::new_v4());
+    let mut dead = registration(server.client(), 2, Uuid::new_v4());
     dead.register().await.unwrap();
     sleep(LEASE + LEASE / 5).await;
     server.run::<()>("RPUSH consumer:ids another-program").await;
@@ -30,7 +30,7 @@ async fn ids_are_listed_oldest_first_with_the_age_of_their_lease() {
 #[tokio::test]
 async fn what_is_not_utf_8_in_our_keys_disturbs_nobody() {
     let server = Server::start().await;
-    let mut process = membership(server.client(), 1, Uuid::new_v4());
+    let mut process = registration(server.client(), 1, Uuid::new_v4());
     process.register().await.unwrap();
     let now = server.run::<(u64, u64)>("TIME").await.0 * 1000;
     let binary: &[u8] = b"\xff\xfe";

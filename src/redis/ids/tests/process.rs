@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::server::{Connector, Server};
-use crate::redis::ids::{About, IdsError, Membership, Names};
+use crate::redis::ids::{About, IdsError, Names, Registration};
 use crate::slot::beside;
 
 /// Short for tests, and long enough for a machine that is busy.
@@ -18,39 +18,39 @@ pub(super) const LEASE: Duration = Duration::from_millis(900);
 pub(super) struct Process {
     pub(super) ids: Vec<String>,
     stop: CancellationToken,
-    keeper: JoinHandle<(Membership<Connector>, Result<(), IdsError>)>,
+    keeper: JoinHandle<(Registration<Connector>, Result<(), IdsError>)>,
 }
 
 impl Process {
     /// Registers `consumers` consumers, and keeps them.
     pub(super) async fn start(server: &Server, consumers: usize) -> Self {
-        let mut membership = membership(server.client(), consumers, Uuid::new_v4());
+        let mut registration = registration(server.client(), consumers, Uuid::new_v4());
         // As a start does: a busy machine may be silent for longer than a third of so short a lease.
         let deadline = Instant::now() + 15 * LEASE;
-        while let Err(error) = membership.register().await {
+        while let Err(error) = registration.register().await {
             assert!(!error.is_fatal() && Instant::now() < deadline, "{error}");
         }
-        Self::keep(membership)
+        Self::keep(registration)
     }
 
-    pub(super) fn keep(mut membership: Membership<Connector>) -> Self {
-        let ids = texts(&membership);
+    pub(super) fn keep(mut registration: Registration<Connector>) -> Self {
+        let ids = texts(&registration);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let keeper = tokio::spawn(async move {
-            let end = membership.keep(&stopped).await;
-            (membership, end)
+            let end = registration.keep(&stopped).await;
+            (registration, end)
         });
         Self { ids, stop, keeper }
     }
 
     /// As SIGTERM.
-    pub(super) async fn stop(self) -> Membership<Connector> {
+    pub(super) async fn stop(self) -> Registration<Connector> {
         self.stop.cancel();
-        let (mut membership, end) = self.keeper.await.unwrap();
+        let (mut registration, end) = self.keeper.await.unwrap();
         end.unwrap();
-        membership.release().await.unwrap();
-        membership
+        registration.release().await.unwrap();
+        registration
     }
 
     /// As `kill -9`.
@@ -66,9 +66,9 @@ impl Process {
 }
 
 /// A process that has not registered yet, on a channel and an output of its own, with two lanes.
-pub(super) fn membership(client: Connector, consumers: usize, process: Uuid) -> Membership<Connector> {
+pub(super) fn registration(client: Connector, consumers: usize, process: Uuid) -> Registration<Connector> {
     let ids = (0..consumers).map(|_| Uuid::new_v4()).collect();
-    Membership::new(client, Names::new("consumer:ids"), process, ids, about(process))
+    Registration::new(client, Names::new("consumer:ids"), process, ids, about(process))
 }
 
 pub(super) fn about(process: Uuid) -> About {
@@ -85,8 +85,8 @@ pub(super) fn about(process: Uuid) -> About {
     }
 }
 
-pub(super) fn texts(membership: &Membership<Connector>) -> Vec<String> {
-    membership.ids.iter().map(Uuid::to_string).collect()
+pub(super) fn texts(registration: &Registration<Connector>) -> Vec<String> {
+    registration.ids.iter().map(Uuid::to_string).collect()
 }
 
 /// Waits until the list is exactly `expected`, and fails when it is not by 15 leases.

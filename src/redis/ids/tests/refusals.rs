@@ -3,7 +3,7 @@
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::process::{LEASE, Process, membership, texts, wait_for_ids, wait_for_leases};
+use super::process::{LEASE, Process, registration, texts, wait_for_ids, wait_for_leases};
 use super::server::Server;
 use crate::redis::ids::list::{CLEARING, LISTING};
 use crate::redis::ids::scripts::COMMANDS;
@@ -20,9 +20,9 @@ fn least(without: &str) -> String {
 async fn the_least_acl_rule_is_enough_for_a_whole_life() {
     let server = Server::start().await;
     server.run::<()>(&format!("{} ~{{processed:*", least(""))).await;
-    let mut dead = membership(server.client_of("group"), 60, Uuid::new_v4());
+    let mut dead = registration(server.client_of("group"), 60, Uuid::new_v4());
     dead.register().await.unwrap();
-    let mut alive = membership(server.client_of("group"), 60, Uuid::new_v4());
+    let mut alive = registration(server.client_of("group"), 60, Uuid::new_v4());
     alive.register().await.unwrap();
     let alive = Process::keep(alive);
     wait_for_ids(&server, &alive.ids).await;
@@ -38,9 +38,9 @@ async fn each_permission_is_needed_and_its_lack_is_fatal() {
         server.run::<()>("FLUSHALL").await;
         server.run::<u64>("ACL DELUSER group").await;
         server.run::<()>(&format!("{} ~{{processed:*", least(command))).await;
-        let mut other = membership(server.client(), 1, Uuid::new_v4());
+        let mut other = registration(server.client(), 1, Uuid::new_v4());
         other.register().await.unwrap();
-        let mut process = membership(server.client_of("group"), 1, Uuid::new_v4());
+        let mut process = registration(server.client_of("group"), 1, Uuid::new_v4());
         let end = match process.register().await {
             Ok(()) => process.release().await,
             refused => refused,
@@ -54,7 +54,7 @@ async fn each_permission_is_needed_and_its_lack_is_fatal() {
 #[tokio::test]
 async fn who_lists_or_clears_is_told_what_to_grant_for_that_and_it_is_enough() {
     let server = Server::start().await;
-    let mut process = membership(server.client(), 1, Uuid::new_v4());
+    let mut process = registration(server.client(), 1, Uuid::new_v4());
     process.register().await.unwrap();
     let rule = |commands: &[&str], without: &str| {
         let commands: Vec<_> = commands.iter().filter(|command| **command != without).collect();
@@ -101,12 +101,12 @@ async fn clearing_a_key_of_another_type_is_refused_and_leaves_it_as_it_is() {
 async fn lanes_of_another_output_are_left_to_whoever_may_delete_them() {
     let server = Server::start().await;
     server.run::<()>(&least("")).await;
-    let mut dead = membership(server.client(), 2, Uuid::new_v4());
+    let mut dead = registration(server.client(), 2, Uuid::new_v4());
     dead.register().await.unwrap();
     let lane = dead.about.lanes[0].clone();
     server.run::<()>(&format!("HSET {lane} number 7")).await;
 
-    let mut confined = membership(server.client_of("group"), 1, Uuid::new_v4());
+    let mut confined = registration(server.client_of("group"), 1, Uuid::new_v4());
     confined.about.lanes.clear();
     confined.register().await.unwrap();
     let confined = Process::keep(confined);
@@ -125,7 +125,7 @@ async fn lanes_of_another_output_are_left_to_whoever_may_delete_them() {
 async fn a_permission_that_is_taken_away_later_ends_the_keeper() {
     let server = Server::start().await;
     server.run::<()>(&least("")).await;
-    let mut process = membership(server.client_of("group"), 1, Uuid::new_v4());
+    let mut process = registration(server.client_of("group"), 1, Uuid::new_v4());
     process.register().await.unwrap();
     let process = Process::keep(process);
     server.run::<()>("ACL SETUSER group -zadd").await;
@@ -136,7 +136,7 @@ async fn a_permission_that_is_taken_away_later_ends_the_keeper() {
 async fn a_wrong_password_is_fatal() {
     let server = Server::start().await;
     server.run::<()>("ACL SETUSER group on >another +@all ~*").await;
-    let mut process = membership(server.client_of("group"), 1, Uuid::new_v4());
+    let mut process = registration(server.client_of("group"), 1, Uuid::new_v4());
     let error = process.register().await.unwrap_err();
     assert!(matches!(error, IdsError::Refused { .. }), "{error}");
     assert!(!error.to_string().contains("secret"));
@@ -149,7 +149,7 @@ async fn a_key_of_another_type_is_fatal_and_left_as_it_is() {
     for key in keys {
         server.run::<()>("FLUSHALL").await;
         server.run::<()>(&format!("SET {key} mine")).await;
-        let mut process = membership(server.client(), 2, Uuid::new_v4());
+        let mut process = registration(server.client(), 2, Uuid::new_v4());
         let error = process.register().await.unwrap_err();
         assert!(matches!(error, IdsError::WrongType { .. }), "{key}: {error}");
         process.release().await.ok();
@@ -172,7 +172,7 @@ async fn a_read_only_replica_is_waited_out() {
 #[tokio::test]
 async fn without_a_server_registering_says_so_and_may_be_tried_again() {
     let server = Server::start().await;
-    let mut process = membership(server.client(), 2, Uuid::new_v4());
+    let mut process = registration(server.client(), 2, Uuid::new_v4());
     server.freeze();
     let error = process.register().await.unwrap_err();
     assert!(!error.is_fatal(), "{error}");

@@ -4,9 +4,9 @@ use redis_private_server::PrivateServer;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::process::{LEASE, Process, about, membership, texts, watch_ids_stay};
+use super::process::{LEASE, Process, about, registration, texts, watch_ids_stay};
 use super::server::Server;
-use crate::redis::ids::{About, Membership, Names, SameWork};
+use crate::redis::ids::{About, Names, Registration, SameWork};
 
 #[tokio::test]
 async fn ids_are_pushed_in_order_before_anything_else() {
@@ -41,7 +41,7 @@ async fn no_keys_are_left_after_a_clean_stop_of_the_last_process() {
 async fn a_clean_stop_deletes_what_is_left_of_the_own_lanes_and_no_other_ones() {
     let server = Server::start().await;
     let process = Uuid::new_v4();
-    let mut own = membership(server.client(), 1, process);
+    let mut own = registration(server.client(), 1, process);
     own.register().await.unwrap();
     let (lane, other) = (own.about.lanes[1].clone(), about(Uuid::new_v4()).lanes[1].clone());
     for key in [&lane, &other] {
@@ -54,7 +54,7 @@ async fn a_clean_stop_deletes_what_is_left_of_the_own_lanes_and_no_other_ones() 
 #[tokio::test]
 async fn a_thousand_ids_are_registered_and_removed_in_calls_of_at_most_fifty() {
     let server = Server::start().await;
-    let mut many = membership(server.client(), 1000, Uuid::new_v4());
+    let mut many = registration(server.client(), 1000, Uuid::new_v4());
     many.register().await.unwrap();
     assert_eq!(calls(&server, "eval").await, 20);
     assert_eq!(server.ids().await, texts(&many));
@@ -69,7 +69,7 @@ async fn a_thousand_ids_are_registered_and_removed_in_calls_of_at_most_fifty() {
 #[tokio::test]
 async fn registering_again_pushes_no_id_twice() {
     let server = Server::start().await;
-    let mut process = membership(server.client(), 120, Uuid::new_v4());
+    let mut process = registration(server.client(), 120, Uuid::new_v4());
     process.register().await.unwrap();
     process.register().await.unwrap();
     assert_eq!(server.ids().await, texts(&process));
@@ -86,13 +86,13 @@ async fn two_processes_on_the_same_input_and_output_see_each_other() {
             ..about(process)
         };
         let ids = vec![Uuid::new_v4()];
-        Membership::new(server.client(), Names::new("consumer:ids"), process, ids, about)
+        Registration::new(server.client(), Names::new("consumer:ids"), process, ids, about)
     };
     let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
     let mut older = on_the_same(one, "pubsub");
     older.register().await.unwrap();
     let older = Process::keep(older);
-    let mut elsewhere = membership(server.client(), 1, Uuid::new_v4());
+    let mut elsewhere = registration(server.client(), 1, Uuid::new_v4());
     elsewhere.register().await.unwrap();
     let mut sharing = on_the_same(Uuid::new_v4(), "stream");
     sharing.register().await.unwrap();
@@ -115,7 +115,7 @@ async fn all_keys_are_in_one_slot_of_a_cluster() {
     for key in ["consumer:ids", "{app}:ids"] {
         let process = Uuid::new_v4();
         let ids = vec![Uuid::new_v4()];
-        let mut member = Membership::new(server.client(), Names::new(key), process, ids, about(process));
+        let mut member = Registration::new(server.client(), Names::new(key), process, ids, about(process));
         while let Err(error) = member.register().await {
             assert!(error.to_string().contains("The cluster is down"), "{error}");
             sleep(LEASE / 50).await;

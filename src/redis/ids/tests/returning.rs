@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::process::{LEASE, Process, membership, texts, wait_for_ids, watch_ids_stay};
+use super::process::{LEASE, Process, registration, texts, wait_for_ids, watch_ids_stay};
 use super::server::Server;
 use crate::redis::ids::clear;
 
@@ -46,7 +46,7 @@ async fn an_id_that_someone_removed_comes_back_wherever_it_stood() {
 async fn a_process_whose_lease_lapsed_judges_nobody_for_one_lease() {
     let server = Server::start().await;
     let (mut one, mut two) =
-        (membership(server.client(), 2, Uuid::new_v4()), membership(server.client(), 2, Uuid::new_v4()));
+        (registration(server.client(), 2, Uuid::new_v4()), registration(server.client(), 2, Uuid::new_v4()));
     one.register().await.unwrap();
     two.register().await.unwrap();
     let (ones, twos) = (texts(&one), texts(&two));
@@ -79,7 +79,7 @@ async fn a_server_that_was_frozen_for_longer_than_a_lease_costs_nobody_its_ids()
 #[tokio::test]
 async fn a_newcomer_judges_nobody_who_is_about_to_renew() {
     let server = Server::start().await;
-    let mut late = membership(server.client(), 3, Uuid::new_v4());
+    let mut late = registration(server.client(), 3, Uuid::new_v4());
     late.register().await.unwrap();
     let ids = texts(&late);
     // As after a restart of the server that took a while: everyone's lease lapsed, and a newcomer is faster.

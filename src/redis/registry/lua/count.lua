@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Stores which attempt at some entries begins. Only of those that are still the caller's.
--- KEYS: input, permit. ARGV: group, consumer, id, attempt, id, attempt …
+-- KEYS: input, token. ARGV: group, consumer, id, attempt, id, attempt …
 -- Returns: how many there were.
 local input = KEYS[1]
 local group, consumer = ARGV[1], ARGV[2]

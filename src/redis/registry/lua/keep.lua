@@ -1,15 +1,15 @@
--- Begins a tenure, or renews its lease.
--- KEYS: leases, permit, input. ARGV: process, lease in ms, 'join' or 'renew', group, consumer
--- Returns: 'kept'; 'lapsed' when there was no valid lease; 'expelled' when the permit is gone.
-local leases, permit = KEYS[1], KEYS[2]
+-- Begins an epoch, or renews its lease.
+-- KEYS: leases, token, input. ARGV: process, lease in ms, 'join' or 'renew', group, consumer
+-- Returns: 'kept'; 'lapsed' when there was no valid lease; 'fenced_off' when the token is gone.
+local leases, token = KEYS[1], KEYS[2]
 local process, lease = ARGV[1], tonumber(ARGV[2])
 
 if ARGV[3] == 'join' then
   -- In the group before it has read anything: there those are looked for who have died.
   redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[3], ARGV[4], ARGV[5])
-  redis.call('SET', permit, process)
-elseif redis.call('EXISTS', permit) == 0 then
-  return 'expelled'
+  redis.call('SET', token, process)
+elseif redis.call('EXISTS', token) == 0 then
+  return 'fenced_off'
 end
 local lapsed = not lives(leases, process)
 redis.call('ZADD', leases, now + lease, process)

@@ -1,8 +1,8 @@
--- Makes sure that the group's count of what it has read can be relied on, and mends it where the stream shows what it
+-- Makes sure that the group's count of what it has read can be relied on, and repairs it where the stream shows what it
 -- must be. A server that has read its data back from an append-only file, and one that was a replica, know which entry
 -- was handed out last, but not how many there were up to it.
 -- KEYS: input. ARGV: group
--- Returns: 'known', 'mended' or 'unknown'.
+-- Returns: 'known', 'repaired' or 'unknown'.
 local input, group = KEYS[1], ARGV[1]
 -- As far as it is counted.
 local MOST = 2000
@@ -39,7 +39,7 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
     end
     if read == position then return 'known' end
     redis.call('XGROUP', 'SETID', input, group, last, 'ENTRIESREAD', position)
-    return 'mended'
+    return 'repaired'
   end
 end
 return 'unknown'

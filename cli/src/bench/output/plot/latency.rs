@@ -51,7 +51,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
 fn name(latency: &Latency) -> String {
     let rate = numbers::short(latency.rate);
     match latency.outcome {
-        _ if !latency.fate.is_flawless() => format!("{rate}: {FAILED}"),
+        _ if !latency.delivery.is_flawless() => format!("{rate}: {FAILED}"),
         Outcome::Missed { .. } => format!("{rate}: missed"),
         Outcome::Reached { .. } => rate,
     }

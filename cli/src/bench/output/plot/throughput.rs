@@ -59,7 +59,7 @@ fn points(report: &Report) -> Vec<Point> {
         consumers: throughput.consumers,
         rates,
         work: medians::work_rate(report, throughput.consumers),
-        failed: !throughput.runs.iter().all(|run| run.fate.is_flawless()),
+        failed: !throughput.runs.iter().all(|run| run.delivery.is_flawless()),
     });
     points.collect()
 }

@@ -26,13 +26,13 @@ pub(super) fn row(run: &Run) -> Row {
     Row::new([
         run.consumers.to_string(),
         numbers::count(run.published),
-        numbers::count(run.fate.received),
-        numbers::count(run.fate.processed),
-        numbers::count(run.fate.lost),
-        numbers::count(run.fate.duplicated),
-        numbers::count(run.fate.dropped),
+        numbers::count(run.delivery.received),
+        numbers::count(run.delivery.processed),
+        numbers::count(run.delivery.lost),
+        numbers::count(run.delivery.duplicated),
+        numbers::count(run.delivery.dropped),
         numbers::memory(run.peak_memory),
         numbers::seconds(run.seconds),
     ])
-    .marked(FAILED, !run.fate.is_flawless())
+    .marked(FAILED, !run.delivery.is_flawless())
 }

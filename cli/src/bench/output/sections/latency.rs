@@ -31,8 +31,8 @@ fn row(latency: &Latency) -> Row {
             cells.extend([const { numbers::NOTHING }; 5].map(str::to_owned));
         }
     }
-    cells.extend([latency.fate.lost, latency.fate.duplicated].map(numbers::count));
-    Row::new(cells).marked(FAILED, !latency.fate.is_flawless())
+    cells.extend([latency.delivery.lost, latency.delivery.duplicated].map(numbers::count));
+    Row::new(cells).marked(FAILED, !latency.delivery.is_flawless())
 }
 
 /// Why there are no numbers.

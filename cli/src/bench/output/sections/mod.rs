@@ -82,12 +82,13 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
     let runs = report.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&report.burst);
     let runs = runs.chain(report.spill.iter().map(|spill| &spill.run));
     let runs = runs.chain(report.scaled().map(|scaled| &scaled.run));
-    let fates = runs.map(|run| &run.fate).chain(report.latency.iter().map(|latency| &latency.fate));
+    let deliveries =
+        runs.map(|run| &run.delivery).chain(report.latency.iter().map(|latency| &latency.delivery));
     let (mut lost, mut duplicated, mut pending) = (0, 0, 0);
-    for fate in fates {
-        lost += fate.lost;
-        duplicated += fate.duplicated;
-        pending += fate.pending;
+    for delivery in deliveries {
+        lost += delivery.lost;
+        duplicated += delivery.duplicated;
+        pending += delivery.pending;
     }
     let mut failures = Vec::new();
     if lost + duplicated > 0 {

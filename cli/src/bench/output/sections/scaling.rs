@@ -38,11 +38,11 @@ fn speed(report: &Report) -> Section {
             numbers::spread(rates),
             numbers::percent(busy.median),
             numbers::rate(median(scaling, Scaled::commit_size)),
-            sum(|scaled| scaled.run.fate.lost),
-            sum(|scaled| scaled.run.fate.duplicated),
-            sum(|scaled| scaled.run.fate.gaps),
+            sum(|scaled| scaled.run.delivery.lost),
+            sum(|scaled| scaled.run.delivery.duplicated),
+            sum(|scaled| scaled.run.delivery.gaps),
         ])
-        .marked(FAILED, !scaling.runs.iter().all(|scaled| scaled.run.fate.is_flawless()))
+        .marked(FAILED, !scaling.runs.iter().all(|scaled| scaled.run.delivery.is_flawless()))
     }));
     section
 }

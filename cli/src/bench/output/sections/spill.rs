@@ -23,7 +23,7 @@ fn spilled(report: &Report) -> Section {
             numbers::count(spill.spilled),
             numbers::count(spill.most),
             numbers::count(spill.drained),
-            numbers::count(spill.run.fate.pending),
+            numbers::count(spill.run.delivery.pending),
         ])
         .marked(FAILED, !spill.is_flawless())
     }));

@@ -44,13 +44,13 @@ fn speed(report: &Report) -> Section {
         if with_work {
             cells.push(numbers::percent(rates.median / medians::work_rate(report, throughput.consumers)));
         }
-        let lost = throughput.runs.iter().map(|run| run.fate.lost).sum();
-        let duplicated = throughput.runs.iter().map(|run| run.fate.duplicated).sum();
+        let lost = throughput.runs.iter().map(|run| run.delivery.lost).sum();
+        let duplicated = throughput.runs.iter().map(|run| run.delivery.duplicated).sum();
         if with_engine {
             cells.push(numbers::rate(medians::engine_rate(report, throughput.consumers)));
         }
         cells.extend([lost, duplicated].map(numbers::count));
-        Row::new(cells).marked(FAILED, !throughput.runs.iter().all(|run| run.fate.is_flawless()))
+        Row::new(cells).marked(FAILED, !throughput.runs.iter().all(|run| run.delivery.is_flawless()))
     }));
     section
 }

@@ -1,7 +1,7 @@
 -- All there is to see of a group, a line each.
--- KEYS: input, output, leases. ARGV: group, pattern of the permits
+-- KEYS: input, output, leases. ARGV: group, pattern of the tokens
 local input, output, leases = KEYS[1], KEYS[2], KEYS[3]
-local group, permits = ARGV[1], ARGV[2]
+local group, tokens = ARGV[1], ARGV[2]
 
 local lines = {}
 local function line(...) lines[#lines + 1] = table.concat({ ... }, ' ') end
@@ -18,6 +18,6 @@ for _, entry in ipairs(redis.call('XPENDING', input, group, '-', '+', 100)) do
 end
 for _, entry in ipairs(redis.call('XRANGE', output, '-', '+')) do line('output', entry[2][2], entry[2][4]) end
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', input, group)) do line('consumer', consumer[2]) end
-for _, permit in ipairs(redis.call('KEYS', permits)) do line('permit', permit) end
+for _, token in ipairs(redis.call('KEYS', tokens)) do line('token', token) end
 for _, process in ipairs(redis.call('ZRANGE', leases, 0, -1)) do line('lease', process) end
 return table.concat(lines, '\n')

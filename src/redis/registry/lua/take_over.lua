@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- Takes over some of the entries that are pending for another consumer. May be repeated when its answer was lost: what
 -- the caller holds already is told again, and not counted as another attempt.
--- KEYS: input, permit of the caller, permit of the one who holds them (never there for one that is not ours)
+-- KEYS: input, token of the caller, token of the one who holds them (never there for one that is not ours)
 -- ARGV: group, caller's consumer, the holder's, for how long at least they were idle in ms, ids …
--- Returns: 'expelled', 'lives', or 'done'; how many were deleted; [id, fields, attempt] …
+-- Returns: 'fenced_off', 'lives', or 'done'; how many were deleted; [id, fields, attempt] …
 local input = KEYS[1]
 local group, caller, holder, idle = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-if redis.call('EXISTS', KEYS[2]) == 0 then return { 'expelled', 0 } end
+if redis.call('EXISTS', KEYS[2]) == 0 then return { 'fenced_off', 0 } end
 if redis.call('EXISTS', KEYS[3]) == 1 then return { 'lives', 0 } end
 
 local taken = { 'done', 0 }

@@ -11,11 +11,11 @@ use redis_private_server::PrivateServer;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::line::{Line, Weather};
-use crate::scene::{GROUP, append, assert_nothing_left_behind, drained, group_at, pending, soon};
+use crate::fixture::{GROUP, append, assert_nothing_left_behind, drained, group_at, pending, soon};
+use crate::line::{Condition, Line};
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
-/// A processor that takes a permit for each message.
+/// A processor that takes a token for each message.
 fn gated<P: Processor>(builder: Builder<P>, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
     let gate = gate.clone();
     builder.processor(move |_: Consumer, message: Message| {
@@ -233,7 +233,7 @@ async fn an_input_or_output_that_becomes_another_type_ends_the_group_and_nothing
             let next = group_at(&server).start().await.unwrap();
             soon("the next one does what is left", async || server.length(OUTPUT).await == 10).await;
             let ledger = next.shutdown().await.unwrap();
-            assert!(ledger.processed == 10 && ledger.inherited >= 1, "{ledger}");
+            assert!(ledger.processed == 10 && ledger.taken_over >= 1, "{ledger}");
             assert_nothing_left_behind(&server).await;
         }
     }
@@ -288,14 +288,14 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
         groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=xadd"))
     })
     .await;
-    line.set(Weather::Deaf);
+    line.set(Condition::Deaf);
     server.run::<()>("CLIENT UNPAUSE").await;
     soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
     let lanes = server.keys().await.into_iter().filter(|key| key.contains(":lane:"));
     server.run::<()>(&format!("DEL {}", lanes.collect::<Vec<_>>().join(" "))).await;
-    line.set(Weather::Cut);
+    line.set(Condition::Cut);
     soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
-    line.set(Weather::Fair);
+    line.set(Condition::Fair);
     // Once more, if it is handed out before the lane has found its hash gone.
     gate.add_permits(1);
     append(&server, 1..2).await;
@@ -304,7 +304,7 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
     let sent = ["0", "1"].map(str::to_owned);
     judge(&sent, &server.output().await).assert_flawless();
     // Its own commit, of which it has never heard, was taken from it.
-    assert!(ledger.processed == 1 && ledger.taken_over >= 1, "{ledger}");
+    assert!(ledger.processed == 1 && ledger.fenced >= 1, "{ledger}");
     assert_nothing_left_behind(&server).await;
 }
 
@@ -351,11 +351,11 @@ async fn a_read_comes_late(server: &Server, user: &str) -> Ledger {
     gate.add_permits(1);
     goes_on(server, &group, 99..100).await;
     let former = readers(server).await[0];
-    line.set(Weather::Stuck);
+    line.set(Condition::Stuck);
     soon("it reads on a new connection", async || readers(server).await.iter().any(|id| *id != former)).await;
     let sent = append(server, 0..5).await;
     soon("its consumer is busy, and there is more", async || pending(server).await >= 1).await;
-    line.set(Weather::Fair);
+    line.set(Condition::Fair);
     soon("the server has heard the last of it", async || !readers(server).await.contains(&former)).await;
     gate.add_permits(100);
     drained(server, sent.len() + 1, LIMIT).await;
@@ -369,7 +369,7 @@ async fn a_read_comes_late(server: &Server, user: &str) -> Ledger {
 async fn a_read_that_reaches_the_server_after_it_was_given_up_takes_no_entry_away() {
     let server = Server::start().await;
     let ledger = a_read_comes_late(&server, "").await;
-    assert_eq!((ledger.processed, ledger.taken_over, ledger.inherited), (6, 0, 0), "{ledger}");
+    assert_eq!((ledger.processed, ledger.fenced, ledger.taken_over), (6, 0, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -377,5 +377,5 @@ async fn what_a_late_read_takes_away_is_taken_over_where_it_cannot_be_prevented(
     let rules = "group on >secret ~* &* +@all -client|kill";
     let server = Server::start_with(PrivateServer::builder().acl_user(rules)).await;
     let ledger = a_read_comes_late(&server, "group:secret@").await;
-    assert!(ledger.processed == 6 && ledger.inherited >= 1, "{ledger}");
+    assert!(ledger.processed == 6 && ledger.taken_over >= 1, "{ledger}");
 }

@@ -16,7 +16,7 @@ use super::part::protocol::{IDS, INPUT, OUTPUT, Place, REJECTED, SPILL};
 use super::report;
 
 /// The server, and a connection to it for everything but messages.
-pub(crate) struct Site {
+pub(crate) struct Environment {
     pub(crate) place: Place,
     address: Address,
     version: String,
@@ -45,7 +45,7 @@ pub(crate) struct Used {
     main: f64,
 }
 
-impl Site {
+impl Environment {
     /// A server that is there already.
     ///
     /// # Errors
@@ -53,15 +53,15 @@ impl Site {
     pub(crate) async fn given(address: Address, tls: &Tls) -> anyhow::Result<Self> {
         let connection = connect(&address, tls).await?;
         let place = Place::new(&address, tls);
-        let mut site =
+        let mut environment =
             Self { place, address, connection, version: String::new(), own_limit: None, server: None };
-        let info = site.info("server").await?;
+        let info = environment.info("server").await?;
         let value = |name: &str| info.get::<String>(name);
-        site.version = match value("valkey_version") {
+        environment.version = match value("valkey_version") {
             Some(version) => format!("Valkey {version}"),
             None => format!("Redis {}", value("redis_version").unwrap_or_default()),
         };
-        Ok(site)
+        Ok(environment)
     }
 
     /// A server of our own.
@@ -70,12 +70,12 @@ impl Site {
     /// When there is none on this machine, or it does not start.
     pub(crate) async fn private() -> anyhow::Result<Self> {
         let server = PrivateServer::builder().start().await?;
-        let mut site = Self::given(server.url().parse()?, &Tls::default()).await?;
-        site.server = Some(server);
-        let (_, limit): (String, String) = site.ask(cmd("CONFIG").arg("GET").arg(LIMIT)).await?;
-        site.own_limit = Some(limit);
-        site.lift_limit().await?;
-        Ok(site)
+        let mut environment = Self::given(server.url().parse()?, &Tls::default()).await?;
+        environment.server = Some(server);
+        let (_, limit): (String, String) = environment.ask(cmd("CONFIG").arg("GET").arg(LIMIT)).await?;
+        environment.own_limit = Some(limit);
+        environment.lift_limit().await?;
+        Ok(environment)
     }
 
     pub(crate) fn is_private(&self) -> bool {
@@ -125,12 +125,12 @@ impl Site {
     /// What the server answered, in the words of the program.
     pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> anyhow::Result<T> {
         /// A server that is freeing or loading much may take a while.
-        const PATIENCE: Duration = Duration::from_secs(30);
-        match timeout(PATIENCE, command.query_async(&mut self.connection)).await {
+        const TIMEOUT: Duration = Duration::from_secs(30);
+        match timeout(TIMEOUT, command.query_async(&mut self.connection)).await {
             Ok(answer) => answer.map_err(|error| self.explained(command, &error).into()),
             Err(_) => bail!(Error::Unreachable {
                 address: self.address.to_string(),
-                cause: format!("no answer for {PATIENCE:?}"),
+                cause: format!("no answer for {TIMEOUT:?}"),
                 try_next: "look into the server's log: it seems to stand still".to_owned(),
             }),
         }
@@ -185,15 +185,15 @@ impl Site {
             keys.push(format!("{{bench:ids}}:lease:{process}"));
             self.ask::<u64>(cmd("UNLINK").arg(keys)).await?;
         }
-        self.remove_permits().await
+        self.remove_tokens().await
     }
 
     /// Removes what such groups have beside the streams that they read.
-    async fn remove_permits(&mut self) -> anyhow::Result<()> {
-        for (leases, permit) in READERS {
+    async fn remove_tokens(&mut self) -> anyhow::Result<()> {
+        for (leases, token) in READERS {
             let readers: Vec<String> = self.ask(cmd("ZRANGE").arg(leases).arg(0).arg(-1)).await?;
             for reader in readers {
-                self.ask::<u64>(cmd("UNLINK").arg(format!("{permit}{reader}"))).await?;
+                self.ask::<u64>(cmd("UNLINK").arg(format!("{token}{reader}"))).await?;
             }
         }
         Ok(())
@@ -279,10 +279,10 @@ pub(crate) const KEYS: &[&str] = &[
     "{bench:published}:leases:processors",
     "{bench:processed}:spill::leases:processors",
 ];
-/// Who reads a stream, and what each one's permit begins with.
+/// Who reads a stream, and what each one's token begins with.
 const READERS: [(&str, &str); 2] = [
-    ("{bench:published}:leases:processors", "{bench:published}:permit:"),
-    ("{bench:processed}:spill::leases:processors", "{bench:processed}:spill::permit:"),
+    ("{bench:published}:leases:processors", "{bench:published}:token:"),
+    ("{bench:processed}:spill::leases:processors", "{bench:processed}:spill::token:"),
 ];
 /// What the processes of the groups say of themselves, each by its id, while they live or have died badly.
 const PROCESSES: &str = "{bench:ids}:processes";

@@ -9,27 +9,27 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::components::{Components, Sources};
 use super::engine::{Engine, Shared, SpillWay};
-use super::parts::{Parts, Sources};
 use crate::appended::Observer;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::processor::Processor;
 use crate::redis::control::Control;
-use crate::redis::ids::Membership;
+use crate::redis::fault::Fault;
+use crate::redis::ids::Registration;
 use crate::redis::server::Server;
-use crate::redis::setback::Setback;
 use crate::sink::Keep;
-use crate::source::Steward;
+use crate::source::Membership;
 
 /// How long taking back the ids may hold up an end.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// And how much longer it may for each id.
 const RELEASE_PER_ID: Duration = Duration::from_millis(1);
 
 /// A group that is about to start.
-pub(super) struct Life<P> {
+pub(super) struct Lifecycle<P> {
     pub(super) config: Config,
     pub(super) server: Arc<Server>,
     pub(super) keep: Keep,
@@ -43,28 +43,28 @@ pub(super) struct Life<P> {
 
 /// One that is about to run.
 pub(super) struct Ready<P> {
-    life: Life<P>,
-    parts: Parts,
+    lifecycle: Lifecycle<P>,
+    components: Components,
     sources: Sources,
 }
 
-impl<P: Processor> Life<P> {
+impl<P: Processor> Lifecycle<P> {
     /// Connects. `None` when the start was given up meanwhile; then, and after an error, nothing is left behind.
     pub(super) async fn connect(mut self) -> Result<Option<Ready<P>>, Error> {
         let ids = std::mem::take(&mut self.ids);
-        let mut parts = Parts::new(&self.config, &self.server, &self.keep, ids, &self.shared);
+        let mut components = Components::new(&self.config, &self.server, &self.keep, ids, &self.shared);
         let connected = tokio::select! {
-            connected = parts.connect(&self.config) => Some(connected),
+            connected = components.connect(&self.config) => Some(connected),
             () = self.shared.abort.cancelled() => None,
         };
         match connected {
-            Some(Ok(sources)) => Ok(Some(Ready { life: self, parts, sources })),
+            Some(Ok(sources)) => Ok(Some(Ready { lifecycle: self, components, sources })),
             None => {
-                leave(parts).await;
+                leave(components).await;
                 Ok(None)
             }
             Some(Err(error)) => {
-                leave(parts).await;
+                leave(components).await;
                 Err(error)
             }
         }
@@ -74,19 +74,19 @@ impl<P: Processor> Life<P> {
 impl<P: Processor> Ready<P> {
     /// Runs to the end.
     pub(super) async fn run(self) -> Result<(), Error> {
-        let Self { life, parts, sources } = self;
-        let Life { config, consumers, processor, workers, shared, observer, .. } = life;
-        let Parts {
+        let Self { lifecycle, components, sources } = self;
+        let Lifecycle { config, consumers, processor, workers, shared, observer, .. } = lifecycle;
+        let Components {
             control,
-            mut membership,
+            mut registration,
             count,
             first_lane,
             second_lane,
             rejected,
             spill,
-            mut steward,
+            mut membership,
             ..
-        } = parts;
+        } = components;
         let spill = spill.zip(sources.drain).map(|(lane, source)| SpillWay { lane, source });
         let engine = Engine {
             config,
@@ -103,58 +103,58 @@ impl<P: Processor> Ready<P> {
         };
         let keeper = async {
             tokio::select! {
-                error = hold_the_ids(&control, &mut membership) => error,
-                error = look_after(&mut steward) => error,
+                error = hold_the_ids(&control, &mut registration) => error,
+                error = look_after(&mut membership) => error,
             }
         };
         let end = engine.run(keeper).await;
         // The last commit is made: what is still pending is for others.
-        dismiss(&mut steward).await;
-        release(&mut membership, count).await;
+        dismiss(&mut membership).await;
+        release(&mut registration, count).await;
         end
     }
 
     /// Ends before it has begun.
     pub(super) async fn leave(self) {
-        leave(self.parts).await;
+        leave(self.components).await;
     }
 }
 
-async fn leave(mut parts: Parts) {
-    dismiss(&mut parts.steward).await;
-    if parts.registering {
-        release(&mut parts.membership, parts.count).await;
+async fn leave(mut components: Components) {
+    dismiss(&mut components.membership).await;
+    if components.registering {
+        release(&mut components.registration, components.count).await;
     }
 }
 
-/// Keeps the tenure for as long as it is asked to. Comes back only when that is refused for good.
-async fn look_after(steward: &mut Option<Steward>) -> Error {
-    match steward {
-        Some(steward) => steward.run().await,
+/// Keeps the epoch for as long as it is asked to. Comes back only when that is refused for good.
+async fn look_after(membership: &mut Option<Membership>) -> Error {
+    match membership {
+        Some(membership) => membership.run().await,
         None => pending().await,
     }
 }
 
-async fn dismiss(steward: &mut Option<Steward>) {
-    let Some(steward) = steward else { return };
-    let end = timeout(RELEASE_PATIENCE, steward.leave()).await;
+async fn dismiss(membership: &mut Option<Membership>) {
+    let Some(membership) = membership else { return };
+    let end = timeout(RELEASE_TIMEOUT, membership.leave()).await;
     let cause = match end {
         Ok(Ok(())) => return,
-        Ok(Err(Setback::Passing(cause))) => cause,
-        Ok(Err(Setback::Final(error))) => error.to_string(),
+        Ok(Err(Fault::Transient(cause))) => cause,
+        Ok(Err(Fault::Permanent(error))) => error.to_string(),
         Err(_) => "Redis does not answer".to_owned(),
     };
     tracing::warn!("what is still pending for this process stays so until its lease is over: {cause}");
 }
 
 /// Holds the ids by their lease, for as long as it is asked to. Comes back only when that is refused for good.
-async fn hold_the_ids(control: &Control, membership: &mut Membership<Control>) -> Error {
+async fn hold_the_ids(control: &Control, registration: &mut Registration<Control>) -> Error {
     let forever = CancellationToken::new();
     loop {
-        match membership.keep(&forever).await {
+        match registration.keep(&forever).await {
             Ok(()) => pending().await,
             Err(error) => {
-                if let Setback::Final(error) = control.ids_setback(error) {
+                if let Fault::Permanent(error) = control.ids_fault(error) {
                     return error;
                 }
             }
@@ -162,8 +162,8 @@ async fn hold_the_ids(control: &Control, membership: &mut Membership<Control>) -
     }
 }
 
-async fn release(membership: &mut Membership<Control>, count: u32) {
-    match timeout(RELEASE_PATIENCE + RELEASE_PER_ID * count, membership.release()).await {
+async fn release(registration: &mut Registration<Control>, count: u32) {
+    match timeout(RELEASE_TIMEOUT + RELEASE_PER_ID * count, registration.release()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("the ids stay in their list until the lease is over: {error}"),
         Err(_) => tracing::warn!("the ids stay in their list until the lease is over: Redis does not answer"),

@@ -1,4 +1,4 @@
-//! What reader and steward of a stream share: the tenure, and what others have left.
+//! What reader and membership of a stream share: the epoch, and what others have left.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,27 +8,27 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::entry_id::EntryId;
+use crate::epoch::Epoch;
 use crate::redis::registry::Names;
-use crate::tenure::Tenure;
 
-/// The tenure that is current, and consumers whose entries can be taken over.
-pub(crate) struct Estate {
+/// The epoch that is current, and consumers whose entries can be taken over.
+pub(crate) struct Takeovers {
     state: Mutex<State>,
-    /// The reader waits here for the next tenure.
+    /// The reader waits here for the next epoch.
     begun: Notify,
 }
 
 struct State {
-    tenure: Arc<Tenure>,
-    left: VecDeque<Left>,
+    epoch: Arc<Epoch>,
+    due: VecDeque<Takeover>,
 }
 
 /// A consumer that others may take over from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Takeover {
     /// Its name in the group.
     pub(crate) holder: String,
-    /// Its process, if it is one of ours: its tenure is over. All that is pending for it is left.
+    /// Its process, if it is one of ours: its epoch is over. All that is pending for it is left.
     pub(crate) process: Option<Uuid>,
     /// Of one that is not ours, what was idle for so long.
     pub(crate) idle: Duration,
@@ -36,8 +36,8 @@ pub(crate) struct Left {
     pub(crate) from: EntryId,
 }
 
-impl Left {
-    /// By a process of ours whose tenure is over.
+impl Takeover {
+    /// By a process of ours whose epoch is over.
     pub(crate) fn by(process: Uuid) -> Self {
         Self {
             holder: Names::consumer(process),
@@ -53,26 +53,26 @@ impl Left {
     }
 }
 
-impl Estate {
-    pub(crate) fn new(tenure: Arc<Tenure>) -> Arc<Self> {
-        let state = State { tenure, left: VecDeque::new() };
+impl Takeovers {
+    pub(crate) fn new(epoch: Arc<Epoch>) -> Arc<Self> {
+        let state = State { epoch, due: VecDeque::new() };
         Arc::new(Self { state: Mutex::new(state), begun: Notify::new() })
     }
 
-    pub(crate) fn tenure(&self) -> Arc<Tenure> {
-        self.lock().tenure.clone()
+    pub(crate) fn epoch(&self) -> Arc<Epoch> {
+        self.lock().epoch.clone()
     }
 
-    /// Begins another tenure.
-    pub(crate) fn begin(&self, tenure: Arc<Tenure>) {
-        self.lock().tenure = tenure;
+    /// Begins another epoch.
+    pub(crate) fn begin(&self, epoch: Arc<Epoch>) {
+        self.lock().epoch = epoch;
         self.begun.notify_one();
     }
 
-    /// Waits for another tenure than this one.
-    pub(crate) async fn tenure_after(&self, former: &Arc<Tenure>) -> Arc<Tenure> {
+    /// Waits for another epoch than this one.
+    pub(crate) async fn epoch_after(&self, former: &Arc<Epoch>) -> Arc<Epoch> {
         loop {
-            let current = self.tenure();
+            let current = self.epoch();
             if !Arc::ptr_eq(&current, former) {
                 return current;
             }
@@ -81,26 +81,26 @@ impl Estate {
     }
 
     /// Adds what a consumer has left, unless it is known.
-    pub(crate) fn add(&self, left: Left) {
+    pub(crate) fn add(&self, takeover: Takeover) {
         let mut state = self.lock();
-        if !state.left.iter().any(|known| known.holder == left.holder) {
-            state.left.push_back(left);
+        if !state.due.iter().any(|known| known.holder == takeover.holder) {
+            state.due.push_back(takeover);
         }
     }
 
     /// Of whom to take over next.
-    pub(crate) fn next(&self) -> Option<Left> {
-        self.lock().left.front().cloned()
+    pub(crate) fn next(&self) -> Option<Takeover> {
+        self.lock().due.front().cloned()
     }
 
-    /// The processes whose tenures are over, as far as they are known and not settled.
+    /// The processes whose epochs are over, as far as they are known and not settled.
     pub(crate) fn dead(&self) -> Vec<Uuid> {
-        self.lock().left.iter().filter_map(|left| left.process).collect()
+        self.lock().due.iter().filter_map(|takeover| takeover.process).collect()
     }
 
     /// Nothing is left by it, or it lives.
-    pub(crate) fn settled(&self, left: &Left) {
-        self.lock().left.retain(|known| known.holder != left.holder);
+    pub(crate) fn settled(&self, takeover: &Takeover) {
+        self.lock().due.retain(|known| known.holder != takeover.holder);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -24,14 +24,14 @@ pub(super) enum Command {
     Read {
         who: usize,
         most: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     /// Here and where it is too late: by the next process that holds something.
     Commit {
         who: usize,
         lane: usize,
         most: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     /// In the middle of a commit its process is taken for dead, and everything taken over. It does not know, and goes
     /// on with the rest of what it holds. In part: when the commit was made and the answer is awaited.
@@ -50,22 +50,22 @@ pub(super) enum Command {
     },
     Renew {
         who: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     BeginAnew {
         who: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     /// Looks who is dead, without knowing whether it would be taken for dead itself.
     Sweep {
         who: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     /// Takes over or buries, if it knows of somebody.
-    Inherit {
+    TakeOver {
         who: usize,
         most: usize,
-        weather: Weather,
+        conditions: Conditions,
     },
     /// All that it takes to take over.
     Claim {
@@ -73,7 +73,7 @@ pub(super) enum Command {
         most: usize,
     },
     /// Buries all that were ever there, if it is let.
-    Bury {
+    Forget {
         who: usize,
     },
     /// Tries to take over from one that nobody has looked at.
@@ -97,15 +97,15 @@ pub(super) enum Command {
 
 /// What happens to what a process writes, if anything.
 #[derive(Clone, Copy)]
-pub(super) struct Weather {
+pub(super) struct Conditions {
     pub(super) strike: Option<(Which, Trouble)>,
     /// Whether the process is killed then.
     pub(super) deadly: bool,
 }
 
-pub(super) const FAIR: Weather = Weather { strike: None, deadly: false };
+pub(super) const FAIR: Conditions = Conditions { strike: None, deadly: false };
 
-impl fmt::Debug for Weather {
+impl fmt::Debug for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((which, trouble)) = self.strike else { return write!(f, "fair") };
         let deadly = if self.deadly { ", deadly" } else { "" };
@@ -130,24 +130,24 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
 
 fn command() -> impl Strategy<Value = Command> {
     use Command::{
-        Append, BeginAnew, Bury, Claim, Commit, CommitTooLate, Crash, Deliver, Inherit, Lapse, Read, Renew,
-        Sweep, Trim, Usurp,
+        Append, BeginAnew, Claim, Commit, CommitTooLate, Crash, Deliver, Forget, Lapse, Read, Renew, Sweep,
+        TakeOver, Trim, Usurp,
     };
     prop_oneof![
         4 => (1..=3usize).prop_map(Append),
-        5 => (who(), most(), weather(4)).prop_map(|(who, most, weather)| Read { who, most, weather }),
-        5 => (who(), lane(), most(), weather(6))
-            .prop_map(|(who, lane, most, weather)| Commit { who, lane, most, weather }),
+        5 => (who(), most(), conditions(4)).prop_map(|(who, most, conditions)| Read { who, most, conditions }),
+        5 => (who(), lane(), most(), conditions(6))
+            .prop_map(|(who, lane, most, conditions)| Commit { who, lane, most, conditions }),
         3 => (who(), who(), lane(), most(), 0..4usize, any::<bool>()).prop_map(
             |(who, by, lane, most, after, in_part)| CommitTooLate { who, by, lane, most, after, in_part }
         ),
         3 => (who(), any::<bool>()).prop_map(|(who, unlisted)| Lapse { who, unlisted }),
-        1 => (who(), weather(2)).prop_map(|(who, weather)| Renew { who, weather }),
-        1 => (who(), weather(1)).prop_map(|(who, weather)| BeginAnew { who, weather }),
-        1 => (who(), weather(2)).prop_map(|(who, weather)| Sweep { who, weather }),
-        1 => (who(), most(), weather(2)).prop_map(|(who, most, weather)| Inherit { who, most, weather }),
+        1 => (who(), conditions(2)).prop_map(|(who, conditions)| Renew { who, conditions }),
+        1 => (who(), conditions(1)).prop_map(|(who, conditions)| BeginAnew { who, conditions }),
+        1 => (who(), conditions(2)).prop_map(|(who, conditions)| Sweep { who, conditions }),
+        1 => (who(), most(), conditions(2)).prop_map(|(who, most, conditions)| TakeOver { who, most, conditions }),
         4 => (who(), most()).prop_map(|(who, most)| Claim { who, most }),
-        1 => who().prop_map(|who| Bury { who }),
+        1 => who().prop_map(|who| Forget { who }),
         1 => (who(), who(), most()).prop_map(|(who, from, most)| Usurp { who, from, most }),
         1 => (who(), any::<bool>()).prop_map(|(who, lapsed)| Crash { who, lapsed }),
         1 => who().prop_map(|who| Trim { who }),
@@ -168,7 +168,7 @@ fn most() -> impl Strategy<Value = usize> {
 }
 
 /// Bad in so many of ten times.
-fn weather(bad: u32) -> impl Strategy<Value = Weather> {
+fn conditions(bad: u32) -> impl Strategy<Value = Conditions> {
     let trouble = prop_oneof![
         Just(Trouble::LostRequest),
         Just(Trouble::LostAnswer),
@@ -179,6 +179,6 @@ fn weather(bad: u32) -> impl Strategy<Value = Weather> {
     let strike = (which, trouble);
     prop_oneof![
         10 - bad => Just(FAIR),
-        bad => (strike, any::<bool>()).prop_map(|(strike, deadly)| Weather { strike: Some(strike), deadly }),
+        bad => (strike, any::<bool>()).prop_map(|(strike, deadly)| Conditions { strike: Some(strike), deadly }),
     ]
 }

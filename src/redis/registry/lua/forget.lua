@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Deletes a consumer whose tenure is over from the group, once nothing is pending for it, and its lease.
--- KEYS: input, leases, permit. ARGV: group, consumer, process
+-- Deletes a consumer whose epoch is over from the group, once nothing is pending for it, and its lease.
+-- KEYS: input, leases, token. ARGV: group, consumer, process
 -- Returns: 'done', 'lives', or 'pending'.
 local input, leases = KEYS[1], KEYS[2]
 local group, consumer, process = ARGV[1], ARGV[2], ARGV[3]

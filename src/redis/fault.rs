@@ -7,11 +7,11 @@ use crate::error::Error;
 
 /// What kept a command from being done.
 #[derive(Debug)]
-pub(crate) enum Setback {
+pub(crate) enum Fault {
     /// It passes by itself: the server is away, loading, busy, out of memory, a replica for now.
-    Passing(String),
-    /// Waiting does not mend it.
-    Final(Error),
+    Transient(String),
+    /// Waiting does not repair it.
+    Permanent(Error),
 }
 
 /// What an error reply of the server is about.
@@ -26,7 +26,7 @@ pub(crate) enum Kind {
     /// The server does not have a command: it was renamed, or removed.
     Missing,
     /// It passes: the codes of a server that cannot serve now.
-    Weather,
+    Transient,
     /// Anything else. No such answer is expected from a server that we can work with.
     Unknown,
 }
@@ -41,9 +41,9 @@ impl Kind {
             // An EXEC that is not permitted is told in this way.
             "EXECABORT" if answer.contains("because of: NOPERM") => Self::Refusal,
             "LOADING" | "BUSY" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "TRYAGAIN"
-            | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED" | "EXECABORT" => Self::Weather,
+            | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED" | "EXECABORT" => Self::Transient,
             // A node of a cluster has another text: "max number of clients + cluster connections reached".
-            _ if answer.contains("max number of clients") => Self::Weather,
+            _ if answer.contains("max number of clients") => Self::Transient,
             // The client crate tells a refused SELECT in its own words.
             _ if answer.contains("has no permissions to run") => Self::Refusal,
             // Of what a script runs, Redis 7.0 and Valkey say it so.
@@ -64,15 +64,15 @@ pub(crate) fn passes_soon(answer: &str) -> bool {
     matches!(code, "LOADING" | "BUSY" | "OOM" | "MISCONF") || answer.contains("max number of clients")
 }
 
-impl From<io::Error> for Setback {
+impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self::Passing(error.to_string())
+        Self::Transient(error.to_string())
     }
 }
 
-impl From<FrameError> for Setback {
+impl From<FrameError> for Fault {
     fn from(error: FrameError) -> Self {
-        Self::Passing(error.to_string())
+        Self::Transient(error.to_string())
     }
 }
 
@@ -82,18 +82,18 @@ mod tests {
 
     #[test]
     fn the_code_tells_what_passes_and_what_does_not() {
-        assert_eq!(Kind::of("LOADING Redis is loading the dataset in memory"), Kind::Weather);
-        assert_eq!(Kind::of("ERR max number of clients reached"), Kind::Weather);
+        assert_eq!(Kind::of("LOADING Redis is loading the dataset in memory"), Kind::Transient);
+        assert_eq!(Kind::of("ERR max number of clients reached"), Kind::Transient);
         let of_a_cluster = "ERR max number of clients + cluster connections reached";
-        assert_eq!(Kind::of(of_a_cluster), Kind::Weather);
+        assert_eq!(Kind::of(of_a_cluster), Kind::Transient);
         assert_eq!(Kind::of("NOPERM this user has no permissions"), Kind::Refusal);
         assert_eq!(Kind::of("WRONGPASS invalid username-password pair"), Kind::Refusal);
         assert_eq!(Kind::of("WRONGTYPE Operation against a key"), Kind::WrongType);
         assert_eq!(Kind::of("MOVED 3999 127.0.0.1:6381"), Kind::Cluster);
         let exec = "EXECABORT Transaction discarded because of";
         assert_eq!(Kind::of(&format!("{exec}: NOPERM this user has no permissions")), Kind::Refusal);
-        assert_eq!(Kind::of(&format!("{exec}: OOM command not allowed")), Kind::Weather);
-        assert_eq!(Kind::of(&format!("{exec} previous errors.")), Kind::Weather);
+        assert_eq!(Kind::of(&format!("{exec}: OOM command not allowed")), Kind::Transient);
+        assert_eq!(Kind::of(&format!("{exec} previous errors.")), Kind::Transient);
         assert_eq!(Kind::of("ERR unknown command 'XADD', with args beginning with: 's'"), Kind::Missing);
         let in_a_script = "ERR Unknown Redis command called from script script: 6fb8, on @user_script:1.";
         assert_eq!(Kind::of(in_a_script), Kind::Missing);

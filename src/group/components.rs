@@ -12,24 +12,24 @@ use crate::message::Origin;
 use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::connection::explore;
 use crate::redis::control::Control;
-use crate::redis::ids::{About, Membership, Names};
+use crate::redis::fault::Fault;
+use crate::redis::ids::{About, Names, Registration};
 use crate::redis::nodes::Nodes;
-use crate::redis::patience::{answered, patiently};
 use crate::redis::preflight;
 use crate::redis::registry::{self, Reader, Registry};
-use crate::redis::server::{PATIENCE, Server};
-use crate::redis::setback::Setback;
+use crate::redis::server::{RESPONSE_TIMEOUT, Server};
+use crate::redis::startup::{answered, retry_at_start};
 use crate::sink::{Acknowledges, Keep, Size, StreamLane, Target};
 use crate::slot::beside;
-use crate::source::{AnySource, PubSub, Steward, Stream};
+use crate::source::{AnySource, Membership, PubSub, Stream};
 
 /// What a group is made of, before its source is open.
-pub(super) struct Parts {
+pub(super) struct Components {
     server: Arc<Server>,
     /// For the ids.
     pub(super) control: Control,
-    pub(super) membership: Membership<Control>,
-    /// How many ids the membership has.
+    pub(super) registration: Registration<Control>,
+    /// How many ids the registration has.
     pub(super) count: u32,
     /// Whether some of them may be in their list.
     pub(super) registering: bool,
@@ -40,7 +40,7 @@ pub(super) struct Parts {
     /// The lane into the spill, if there is one.
     pub(super) spill: Option<StreamLane>,
     /// Of the stream that is the input, or of the spill.
-    pub(super) steward: Option<Steward>,
+    pub(super) membership: Option<Membership>,
 }
 
 /// Where messages come from.
@@ -50,7 +50,7 @@ pub(super) struct Sources {
     pub(super) drain: Option<AnySource>,
 }
 
-impl Parts {
+impl Components {
     pub(super) fn new(
         config: &Config,
         server: &Arc<Server>,
@@ -110,11 +110,12 @@ impl Parts {
         };
         let control = Control(server.of(&config.ids_key));
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        let membership = Membership::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
-        let steward = names.map(|names| {
+        let registration =
+            Registration::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
+        let membership = names.map(|names| {
             let control = Control(server.of(&names.input));
-            let registry = Registry::new(control, names, PATIENCE.min(config.lease / 4));
-            Steward::new(
+            let registry = Registry::new(control, names, RESPONSE_TIMEOUT.min(config.lease / 4));
+            Membership::new(
                 registry,
                 config.stream.clone(),
                 config.lease,
@@ -125,14 +126,14 @@ impl Parts {
         Self {
             server: server.clone(),
             control,
-            membership,
+            registration,
             count,
             registering: false,
             first_lane,
             second_lane,
             rejected,
             spill,
-            steward,
+            membership,
         }
     }
 
@@ -140,22 +141,22 @@ impl Parts {
     /// permissions to append, subscribe.
     pub(super) async fn connect(&mut self, config: &Config) -> Result<Sources, Error> {
         let server = self.server.clone();
-        patiently(&server, async || self.try_connect(config).await).await
+        retry_at_start(&server, async || self.try_connect(config).await).await
     }
 
-    async fn try_connect(&mut self, config: &Config) -> Result<Sources, Setback> {
+    async fn try_connect(&mut self, config: &Config) -> Result<Sources, Fault> {
         explore(&self.server).await?;
         let mut nodes = Nodes::new(self.server.clone());
         answered(preflight::check(&mut nodes, config)).await?;
         self.registering = true;
-        self.membership.register().await.map_err(|error| self.control.ids_setback(error))?;
+        self.registration.register().await.map_err(|error| self.control.ids_fault(error))?;
         self.rehearse().await?;
         answered(preflight::warn(&mut nodes, config)).await?;
         match config.source {
             SourceKind::Stream => {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());
                 let stream = self.join(config.stream.from, origin, &config.input).await?;
-                let input = stream.ok_or_else(|| Setback::Final(super::defect()))?;
+                let input = stream.ok_or_else(|| Fault::Permanent(super::defect()))?;
                 Ok(Sources { input, drain: None })
             }
             SourceKind::PubSub | SourceKind::Sharded => {
@@ -173,7 +174,7 @@ impl Parts {
     }
 
     /// Has the server look at the commits of all lanes.
-    async fn rehearse(&mut self) -> Result<(), Setback> {
+    async fn rehearse(&mut self) -> Result<(), Fault> {
         let lanes = [
             Some(&mut self.first_lane),
             self.second_lane.as_mut(),
@@ -181,29 +182,32 @@ impl Parts {
             self.spill.as_mut(),
         ];
         for lane in lanes.into_iter().flatten() {
-            if let Err(setback) = lane.rehearse().await {
-                match setback {
-                    Setback::Final(error) => return Err(Setback::Final(error)),
+            if let Err(fault) = lane.rehearse().await {
+                match fault {
+                    Fault::Permanent(error) => return Err(Fault::Permanent(error)),
                     // It takes no records now. Messages can be received, and wait.
-                    Setback::Passing(cause) => lane.cannot_append(&cause),
+                    Fault::Transient(cause) => lane.cannot_append(&cause),
                 }
             }
         }
         Ok(())
     }
 
-    /// Joins the group of the stream that there is a steward for.
+    /// Joins the group of the stream that there is a membership for.
     async fn join(
         &mut self,
         begin: Begin,
         origin: Origin,
         channel: &str,
-    ) -> Result<Option<AnySource>, Setback> {
-        let Some(steward) = &mut self.steward else { return Ok(None) };
-        steward.join(begin).await?;
-        let mut reader =
-            Reader::new(self.server.of(&steward.names().input), steward.names().clone(), origin.clone());
+    ) -> Result<Option<AnySource>, Fault> {
+        let Some(membership) = &mut self.membership else { return Ok(None) };
+        membership.join(begin).await?;
+        let mut reader = Reader::new(
+            self.server.of(&membership.names().input),
+            membership.names().clone(),
+            origin.clone(),
+        );
         reader.connect().await?;
-        Ok(Some(AnySource::Stream(Box::new(Stream::new(reader, steward, begin, origin, channel)))))
+        Ok(Some(AnySource::Stream(Box::new(Stream::new(reader, membership, begin, origin, channel)))))
     }
 }

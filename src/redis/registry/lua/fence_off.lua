@@ -1,19 +1,19 @@
--- Ends the tenure of `process`, if it may be taken for dead: nothing that it holds can be committed from here on.
--- KEYS: leases, permit of the process. ARGV: caller, process, why:
+-- Ends the epoch of `process`, if it may be taken for dead: nothing that it holds can be committed from here on.
+-- KEYS: leases, token of the process. ARGV: caller, process, why:
 --   'lapsed'    its lease has lapsed
 --   'unlisted'  it has had no lease at all for as long as a lease lasts, as the caller has seen
---   'own'       it is the caller's own former tenure
+--   'own'       it is the caller's own former epoch
 -- Returns: 'done', 'lives', or 'caller lapsed'.
-local leases, permit = KEYS[1], KEYS[2]
+local leases, token = KEYS[1], KEYS[2]
 local caller, process, why = ARGV[1], ARGV[2], ARGV[3]
 
 if why ~= 'own' then
   -- Whatever kept the caller from renewing may have kept the other one from it too.
   if not lives(leases, caller) then return 'caller lapsed' end
-  if redis.call('EXISTS', permit) == 1 then
+  if redis.call('EXISTS', token) == 1 then
     local listed = redis.call('ZSCORE', leases, process)
     if lives(leases, process) or (why == 'lapsed') ~= (listed ~= false) then return 'lives' end
   end
 end
-redis.call('UNLINK', permit)
+redis.call('UNLINK', token)
 return 'done'

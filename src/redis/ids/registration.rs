@@ -18,7 +18,7 @@ use crate::redis::timing::Timing;
 /// [`register`](Self::register), then [`keep`](Self::keep) until the end, then [`release`](Self::release).
 /// Dropping it removes nothing: what it holds goes with the lease.
 #[derive(Debug)]
-pub(crate) struct Membership<C> {
+pub(crate) struct Registration<C> {
     connector: C,
     /// The connection of the last command, until one fails.
     connection: Option<Link>,
@@ -41,7 +41,7 @@ pub(crate) struct Membership<C> {
     pub(super) left_alone: HashSet<Uuid>,
 }
 
-impl<C: Connect> Membership<C> {
+impl<C: Connect> Registration<C> {
     /// `process` and `ids` are chosen by the caller, all different and never used before.
     pub(crate) fn new(connector: C, names: Names, process: Uuid, ids: Vec<Uuid>, about: About) -> Self {
         Self {

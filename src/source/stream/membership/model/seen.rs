@@ -19,7 +19,7 @@ pub(super) struct Seen {
     pub(super) output: Vec<(String, u32)>,
     /// Consumers that are ours.
     pub(super) consumers: BTreeSet<Uuid>,
-    pub(super) permits: BTreeSet<Uuid>,
+    pub(super) tokens: BTreeSet<Uuid>,
     pub(super) leases: BTreeSet<Uuid>,
 }
 
@@ -29,7 +29,7 @@ impl Seen {
         let Names { input, group, leases, .. } = &of.names;
         let mut ask = redis::cmd("EVAL");
         ask.arg(include_str!("seen.lua")).arg(3).arg(input).arg(&of.output).arg(leases);
-        ask.arg(group).arg(format!("{{{input}}}:permit:*"));
+        ask.arg(group).arg(format!("{{{input}}}:token:*"));
         let lines: String = ask.query_async(eye).await.unwrap();
         let process = |text: &str| text.rsplit(':').next().unwrap().parse::<Uuid>().unwrap();
         let mut seen = Self::default();
@@ -40,7 +40,7 @@ impl Seen {
                 ["pending", id, holder] => drop(seen.pending.insert(id.parse().unwrap(), holder.to_owned())),
                 ["output", entry, commit] => seen.output.push((entry.to_owned(), commit.parse().unwrap())),
                 ["consumer", name] => drop(seen.consumers.insert(process(name))),
-                ["permit", key] => drop(seen.permits.insert(process(key))),
+                ["token", key] => drop(seen.tokens.insert(process(key))),
                 ["lease", member] => drop(seen.leases.insert(process(member))),
                 _ => unreachable!("{line}"),
             }

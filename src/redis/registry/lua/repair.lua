@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Mends the group's count of what it has read, after a read that has jumped over entries which were trimmed. Redis before
+-- Repairs the group's count of what it has read, after a read that has jumped over entries which were trimmed. Redis before
 -- 8.0 counts only what it hands out, and what was trimmed would be counted as lost again with whatever is trimmed next.
 -- KEYS: input. ARGV: group, the last entry that was handed out by that read, how many were ever added up to it
--- Returns: 1 if it was mended.
+-- Returns: 1 if it was repaired.
 local input, group, from, position = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 -- Others may have read on meanwhile: no more than in a few round trips.
 local MOST = 5000

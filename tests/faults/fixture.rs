@@ -16,14 +16,14 @@ pub(crate) const OUTPUT: &str = "messages:processed";
 pub(crate) const IDS: &str = "consumer:ids";
 
 /// A server with a group under load.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) server: PrivateServer,
     pub(crate) group: ConsumerGroup,
     pub(crate) witness: Witness,
     pub(crate) load: Load,
 }
 
-impl Scene {
+impl Fixture {
     /// A group of three at this server, and so many messages a second.
     pub(crate) async fn at(server: PrivateServer, a_second: u64) -> Self {
         Self::with(server, a_second, |builder| builder).await
@@ -39,9 +39,9 @@ impl Scene {
         let builder = set(ConsumerGroup::builder(server.url()));
         let group = witness.beside(builder).start().await.unwrap();
         let load = Load::start(server.addr(), INPUT, a_second);
-        let scene = Self { server, group, witness, load };
-        scene.goes_on().await;
-        scene
+        let fixture = Self { server, group, witness, load };
+        fixture.goes_on().await;
+        fixture
     }
 
     pub(crate) async fn redis(&self) -> MultiplexedConnection {

@@ -1,4 +1,4 @@
-//! The steward of a stream: keeps this process's tenure, looks who is dead, and knows how far behind the group is.
+//! The membership of a stream: keeps this process's epoch, looks who is dead, and knows how far behind the group is.
 
 #[cfg(test)]
 mod model;
@@ -11,29 +11,29 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::estate::{Estate, Left};
+use super::takeovers::{Takeover, Takeovers};
 use crate::backlog::Backlog;
 use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
+use crate::epoch::{Attempt, Epoch};
 use crate::error::Error;
+use crate::redis::fault::Fault;
 use crate::redis::outage::Outage;
-use crate::redis::registry::{Expelled, Held, Names, Registry, Renewal, Standing, Why};
-use crate::redis::setback::Setback;
+use crate::redis::registry::{FencedOff, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::timing::Timing;
 use crate::spill::Level;
-use crate::tenure::{Attempt, Tenure};
 
-/// Runs beside the engine, and ends after it: the tenure lasts until the last commit is made.
-pub(crate) struct Steward {
+/// Runs beside the engine, and ends after it: the epoch lasts until the last commit is made.
+pub(crate) struct Membership {
     registry: Registry,
-    estate: Arc<Estate>,
-    tenure: Arc<Tenure>,
+    takeovers: Arc<Takeovers>,
+    epoch: Arc<Epoch>,
     attempts: mpsc::UnboundedReceiver<Attempt>,
     /// Attempts that began and are not stored yet.
     unstored: BTreeMap<EntryId, u32>,
     lease: Duration,
     timing: Timing,
-    /// Processes that have a permit and no lease, and since when.
+    /// Processes that have a token and no lease, and since when.
     unlisted: HashMap<Uuid, Instant>,
     input: StreamInput,
     /// Where the search for entries that others have not touched goes on.
@@ -54,7 +54,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// Pages of pending entries, of a hundred each, that one look goes through.
 const PAGES: usize = 10;
 
-impl Steward {
+impl Membership {
     /// For the group of these names. It has nothing in Redis yet.
     pub(crate) fn new(
         registry: Registry,
@@ -63,12 +63,12 @@ impl Steward {
         backlog: Arc<Mutex<Option<Backlog>>>,
         level: Arc<Level>,
     ) -> Self {
-        let (tenure, attempts) = tenure(&registry.names);
+        let (epoch, attempts) = epoch(&registry.names);
         let lease = lease.mul_f64(LAPSES);
         Self {
             registry,
-            estate: Estate::new(tenure.clone()),
-            tenure,
+            takeovers: Takeovers::new(epoch.clone()),
+            epoch,
             attempts,
             unstored: BTreeMap::new(),
             lease,
@@ -86,8 +86,8 @@ impl Steward {
         &self.registry.names
     }
 
-    pub(crate) fn estate(&self) -> Arc<Estate> {
-        self.estate.clone()
+    pub(crate) fn takeovers(&self) -> Arc<Takeovers> {
+        self.takeovers.clone()
     }
 
     /// Whether the stream is trimmed by us. A spill always is: it is ours alone.
@@ -99,20 +99,20 @@ impl Steward {
         self.registry.names.option == "spill-key"
     }
 
-    pub(crate) fn another_desk(&self) -> Registry {
+    pub(crate) fn another_registry(&self) -> Registry {
         self.registry.another()
     }
 
-    /// Creates the group if it is missing, and begins the tenure. After an error it can be called again.
-    pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Setback> {
+    /// Creates the group if it is missing, and begins the epoch. After an error it can be called again.
+    pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Fault> {
         self.joining = true;
         self.registry.create_group(begin).await?;
         self.begin().await?;
-        self.estate.begin(self.tenure.clone());
+        self.takeovers.begin(self.epoch.clone());
         Ok(())
     }
 
-    /// Keeps the tenure for as long as it is asked to. Comes back only when that is refused for good.
+    /// Keeps the epoch for as long as it is asked to. Comes back only when that is refused for good.
     pub(crate) async fn run(&mut self) -> Error {
         let (mut look, mut sweep) = (Instant::now(), Instant::now());
         let mut renewal = Instant::now() + self.timing.interval();
@@ -121,7 +121,7 @@ impl Steward {
             let next = look.min(sweep).min(renewal);
             let done = tokio::select! {
                 biased;
-                () = self.tenure.ended() => self.begin_anew().await.map(|()| renewal = Instant::now() + self.timing.interval()),
+                () = self.epoch.ended() => self.begin_anew().await.map(|()| renewal = Instant::now() + self.timing.interval()),
                 () = sleep_until(next) => {
                     let now = Instant::now();
                     if now >= renewal {
@@ -138,99 +138,99 @@ impl Steward {
                     }
                 }
                 Some(attempt) = self.attempts.recv() => self.count(attempt).await,
-                () = self.tenure.many_acknowledged(), if self.trims() => self.trim().await,
+                () = self.epoch.many_acknowledged(), if self.trims() => self.trim().await,
             };
             match done {
                 Ok(()) => drop(outage.over()),
-                Err(Setback::Final(error)) => return error,
-                Err(Setback::Passing(cause)) => outage.failed(&cause),
+                Err(Fault::Permanent(error)) => return error,
+                Err(Fault::Transient(cause)) => outage.failed(&cause),
             }
         }
     }
 
-    /// Ends the tenure. What is still pending is for others to take over, at once.
-    pub(crate) async fn leave(&mut self) -> Result<(), Setback> {
+    /// Ends the epoch. What is still pending is for others to take over, at once.
+    pub(crate) async fn leave(&mut self) -> Result<(), Fault> {
         if !self.joining {
             return Ok(());
         }
         // Of the dead from whom nothing is left to take over, none stays for want of a last look.
-        for process in self.estate.dead() {
-            self.registry.bury(process).await?;
+        for process in self.takeovers.dead() {
+            self.registry.forget(process).await?;
         }
-        let process = self.tenure.process;
-        self.registry.expel(process, process, Why::Own).await?;
-        self.registry.bury(process).await?;
+        let process = self.epoch.process;
+        self.registry.fence_off(process, process, Why::Own).await?;
+        self.registry.forget(process).await?;
         match self.trims() {
             true => self.trim().await,
             false => Ok(()),
         }
     }
 
-    async fn keep(&mut self, join: bool) -> Result<Renewal, Setback> {
-        let kept = self.registry.keep(&self.tenure, self.lease, join).await?;
+    async fn keep(&mut self, join: bool) -> Result<Renewal, Fault> {
+        let kept = self.registry.keep(&self.epoch, self.lease, join).await?;
         self.timing.renewed(Instant::now(), kept != Renewal::Renewed);
         Ok(kept)
     }
 
-    async fn renew(&mut self) -> Result<(), Setback> {
+    async fn renew(&mut self) -> Result<(), Fault> {
         match self.keep(false).await? {
             Renewal::Renewed => {}
             Renewal::Lapsed => tracing::warn!(
                 "the lease of this process in {} had lapsed: Redis or this process stood still; it is renewed",
                 self.registry.names.input
             ),
-            Renewal::Expelled => {
-                self.tenure.end("this process was taken for dead, or Redis has lost its data")
+            Renewal::FencedOff => {
+                self.epoch.end("this process was taken for dead, or Redis has lost its data")
             }
         }
         Ok(())
     }
 
-    /// Begins a tenure. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
-    /// tenure is over, and bring its permit back.
-    async fn begin(&mut self) -> Result<(), Setback> {
-        let (tenure, attempts) = tenure(&self.registry.names);
-        (self.tenure, self.attempts, self.timing) = (tenure, attempts, Timing::new(self.lease));
+    /// Begins an epoch. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
+    /// epoch is over, and bring its token back.
+    async fn begin(&mut self) -> Result<(), Fault> {
+        let (epoch, attempts) = epoch(&self.registry.names);
+        (self.epoch, self.attempts, self.timing) = (epoch, attempts, Timing::new(self.lease));
         self.unstored.clear();
         self.keep(true).await.map(drop)
     }
 
-    /// Begins another tenure after one that is over, and takes over from that one like from any.
-    async fn begin_anew(&mut self) -> Result<(), Setback> {
-        let former = self.tenure.process;
+    /// Begins another epoch after one that is over, and takes over from that one like from any.
+    async fn begin_anew(&mut self) -> Result<(), Fault> {
+        let former = self.epoch.process;
         let mut backoff = self.registry.backoff();
         let outage = Outage::new(format!("cannot join the group of {} again", self.registry.names.input));
         loop {
             let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
-                Ok(()) => self.registry.expel(self.tenure.process, former, Why::Own).await.map(drop),
-                Err(setback) => Err(setback),
+                Ok(()) => self.registry.fence_off(self.epoch.process, former, Why::Own).await.map(drop),
+                Err(fault) => Err(fault),
             };
             match begun {
                 Ok(()) => break,
-                Err(Setback::Final(error)) => return Err(Setback::Final(error)),
-                Err(Setback::Passing(cause)) => outage.failed(&cause),
+                Err(Fault::Permanent(error)) => return Err(Fault::Permanent(error)),
+                Err(Fault::Transient(cause)) => outage.failed(&cause),
             }
             backoff.wait().await;
         }
-        self.estate.begin(self.tenure.clone());
-        self.estate.add(Left::by(former));
+        self.takeovers.begin(self.epoch.clone());
+        self.takeovers.add(Takeover::by(former));
         Ok(())
     }
 
-    /// Looks which consumers of the group are dead, and ends their tenures.
-    async fn sweep(&mut self) -> Result<(), Setback> {
+    /// Looks which consumers of the group are dead, and ends their epochs.
+    async fn sweep(&mut self) -> Result<(), Fault> {
         let ours = self.registry.processes().await?;
         self.unlisted.retain(|process, _| ours.contains(process));
         let began = Instant::now();
-        for process in ours.into_iter().filter(|process| *process != self.tenure.process) {
+        for process in ours.into_iter().filter(|process| *process != self.epoch.process) {
             // The own lease does not wait for the last of hundreds; those come with a later look.
             if began.elapsed() > LOOKS {
                 break;
             }
             let why = match self.registry.standing(process).await? {
-                Standing::Expelled => {
-                    self.estate.add(Left::by(process));
+                Standing::FencedOff => {
+                    self.takeovers.add(Takeover::by(process));
                     continue;
                 }
                 Standing::Lives => {
@@ -249,16 +249,16 @@ impl Steward {
             if !self.timing.may_judge(Instant::now()) {
                 continue;
             }
-            match self.registry.expel(self.tenure.process, process, why).await? {
-                Expelled::Done => {
+            match self.registry.fence_off(self.epoch.process, process, why).await? {
+                FencedOff::Done => {
                     tracing::info!(
                         "process {process} has died; what it held of {} is taken over",
                         self.registry.names.input
                     );
-                    self.estate.add(Left::by(process));
+                    self.takeovers.add(Takeover::by(process));
                 }
-                Expelled::Lives => {}
-                Expelled::CallerLapsed => {
+                FencedOff::Lives => {}
+                FencedOff::CallerLapsed => {
                     self.timing.pause(Instant::now());
                     return Ok(());
                 }
@@ -267,7 +267,7 @@ impl Steward {
         Ok(())
     }
 
-    async fn look(&mut self) -> Result<(), Setback> {
+    async fn look(&mut self) -> Result<(), Fault> {
         if self.trims() {
             self.trim().await?;
         }
@@ -288,20 +288,20 @@ impl Steward {
     }
 
     /// Removes what every group has acknowledged. Not for longer than a renewal can wait.
-    async fn trim(&mut self) -> Result<(), Setback> {
+    async fn trim(&mut self) -> Result<(), Fault> {
         let until = Instant::now() + self.timing.retry();
         while self.registry.trim().await? > 0 && Instant::now() < until {}
         Ok(())
     }
 
     /// Looks for entries that consumers which are not ours have not touched for so long.
-    async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Setback> {
+    async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
         const PAGE: usize = 100;
         for _ in 0..PAGES {
             let by_anyone = Held { consumer: None, idle };
             let pending = self.registry.pending(by_anyone, self.cursor, PAGE).await?;
             for entry in pending.iter().filter(|entry| Names::process(&entry.consumer).is_none()) {
-                self.estate.add(Left::by_foreign(entry.consumer.clone(), idle, entry.id));
+                self.takeovers.add(Takeover::by_foreign(entry.consumer.clone(), idle, entry.id));
             }
             match pending.last() {
                 Some(last) if pending.len() == PAGE => self.cursor = last.id,
@@ -315,7 +315,7 @@ impl Steward {
     }
 
     /// Stores which attempts begin, so that they count after this process as well.
-    async fn count(&mut self, first: Attempt) -> Result<(), Setback> {
+    async fn count(&mut self, first: Attempt) -> Result<(), Fault> {
         self.unstored.insert(first.id, first.number);
         while let Ok(Attempt { id, number }) = self.attempts.try_recv() {
             self.unstored.insert(id, number);
@@ -323,7 +323,7 @@ impl Steward {
         while !self.unstored.is_empty() {
             let some = self.unstored.iter().take(ATTEMPTS);
             let some: Vec<_> = some.map(|(id, number)| Attempt { id: *id, number: *number }).collect();
-            self.registry.count(&self.tenure, &some).await?;
+            self.registry.count(&self.epoch, &some).await?;
             for Attempt { id, .. } in some {
                 self.unstored.remove(&id);
             }
@@ -332,7 +332,7 @@ impl Steward {
     }
 }
 
-fn tenure(names: &Names) -> (Arc<Tenure>, mpsc::UnboundedReceiver<Attempt>) {
+fn epoch(names: &Names) -> (Arc<Epoch>, mpsc::UnboundedReceiver<Attempt>) {
     let process = Uuid::new_v4();
-    Tenure::new(process, Names::consumer(process), names.permit(process))
+    Epoch::new(process, Names::consumer(process), names.token(process))
 }

@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::redis::frames::Event;
 use crate::redis::subscription::Subscription;
 
-/// How much longer a connection in doubt has, once a second one is subscribed.
+/// How much longer a suspected connection has, once a second one is subscribed.
 pub(super) const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// What became of a connection in doubt.
+/// What became of a suspected connection.
 pub(super) enum Verdict {
     /// The group stops before anyone knows.
     Stop,
@@ -28,9 +28,9 @@ pub(super) enum Verdict {
 impl Reader {
     /// Decides about a connection that is silent: opens a second one beside it, and gives it a last chance
     /// once that is subscribed. Only one of them is ever listened to, so no message is received twice.
-    pub(super) async fn doubt(&mut self) -> Result<Verdict, Error> {
+    pub(super) async fn check_liveness(&mut self) -> Result<Verdict, Error> {
         tracing::debug!("nothing heard for {SILENT:?}; opening a second connection beside this one");
-        self.server.doubt(self.subscription.node());
+        self.server.suspect(self.subscription.node());
         let (server, channel, max_payload) = (self.server.clone(), self.channel.clone(), self.max_payload);
         let outage = subscribing(&channel);
         let mut second = pin!(connect(&server, &channel, max_payload, &outage));
@@ -81,7 +81,7 @@ impl Reader {
     }
 }
 
-/// A second connection, while the first one is in doubt. What it delivers is held until the verdict.
+/// A second connection, while the first one is suspected. What it delivers is held until the verdict.
 struct Candidate {
     subscription: Subscription,
     since: Instant,

@@ -10,14 +10,14 @@ use super::verdict::Account;
 use crate::talk::say;
 
 /// Two processes at work, and those that were killed. Dropped, it kills the two.
-pub(super) struct Crew {
+pub(super) struct Processes {
     server: String,
     guard: Arc<Guard>,
     at_work: [Process; 2],
     gone: Vec<Account>,
 }
 
-impl Crew {
+impl Processes {
     /// What a process has of its lease: short enough for a demo to show what comes after it.
     pub(super) const LEASE: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! A tenure: for how long this process may commit what it has read of a stream.
+//! A lease epoch: the span in which this process may commit what it has read of a stream.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use crate::entry_id::EntryId;
 
 /// One life of this process as a reader of a stream.
 ///
-/// Entries are handed to a name in the stream's group, and the name has a permit in Redis. Whoever takes the entries
-/// of a dead process over deletes its permit first. So a process that was taken for dead (it stood still, or was cut
-/// off) can commit nothing more of what it held; it drops that, and goes on under a new name. A tenure that is over
+/// Entries are handed to a name in the stream's group, and the name has a token in Redis. Whoever takes the entries
+/// of a dead process over deletes its token first. So a process that was taken for dead (it stood still, or was cut
+/// off) can commit nothing more of what it held; it drops that, and goes on under a new name. An epoch that is over
 /// never comes back.
-pub(crate) struct Tenure {
-    /// Chosen anew for each tenure.
+pub(crate) struct Epoch {
+    /// Chosen anew for each epoch.
     pub(crate) process: Uuid,
     /// The name that the entries are handed to.
     pub(crate) consumer: String,
     /// The key that is there for as long as it lasts. Lanes watch it.
-    pub(crate) permit: String,
+    pub(crate) token: String,
     /// The node that its entries are handed out by, where there are several.
     place: OnceLock<String>,
     over: AtomicBool,
@@ -35,10 +35,10 @@ pub(crate) struct Tenure {
     many: Notify,
 }
 
-/// Why a tenure ends when its server was replaced by one that knows less, or by an earlier state of itself.
+/// Why an epoch ends when its server was replaced by one that knows less, or by an earlier state of itself.
 pub(crate) const WENT_BACK: &str = "Redis has gone back to what it knew earlier";
 
-/// Why a tenure ends when its stream is served by another node.
+/// Why an epoch ends when its stream is served by another node.
 const MOVED: &str = "the stream has moved to another node, which may know less";
 
 /// An attempt at an entry that begins again, for the entry's count in Redis.
@@ -52,22 +52,22 @@ pub(crate) struct Attempt {
 /// What a message that came from a stream is held by: whoever commits what became of it acknowledges this.
 #[derive(Clone, Copy)]
 pub(crate) struct Receipt<'a> {
-    pub(crate) tenure: &'a Arc<Tenure>,
+    pub(crate) epoch: &'a Arc<Epoch>,
     pub(crate) id: EntryId,
 }
 
-impl Tenure {
-    /// A tenure that begins. The receiver hears of attempts that begin again.
+impl Epoch {
+    /// An epoch that begins. The receiver hears of attempts that begin again.
     pub(crate) fn new(
         process: Uuid,
         consumer: String,
-        permit: String,
+        token: String,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Attempt>) {
         let (attempts, receiver) = mpsc::unbounded_channel();
-        let tenure = Self {
+        let epoch = Self {
             process,
             consumer,
-            permit,
+            token,
             place: OnceLock::new(),
             over: AtomicBool::new(false),
             ended: Notify::new(),
@@ -76,14 +76,14 @@ impl Tenure {
             acknowledged: AtomicU64::new(0),
             many: Notify::new(),
         };
-        (Arc::new(tenure), receiver)
+        (Arc::new(epoch), receiver)
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Ends it: its permit is gone, or what Redis knows of it is no longer what it was.
+    /// Ends it: its token is gone, or what Redis knows of it is no longer what it was.
     pub(crate) fn end(&self, why: &str) {
         if !self.over.swap(true, Ordering::AcqRel) {
             tracing::warn!(
@@ -142,14 +142,14 @@ impl Tenure {
 
     /// Says that another attempt at an entry begins.
     pub(crate) fn begins(&self, id: EntryId, number: u32) {
-        // Nobody listens any more once the tenure is over.
+        // Nobody listens any more once the epoch is over.
         let _ = self.attempts.send(Attempt { id, number });
     }
 }
 
-impl fmt::Debug for Tenure {
+impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenure").field("consumer", &self.consumer).field("over", &self.is_over()).finish()
+        f.debug_struct("Epoch").field("consumer", &self.consumer).field("over", &self.is_over()).finish()
     }
 }
 
@@ -158,12 +158,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenure_ends_where_its_stream_is_at_another_node() {
-        let (tenure, _attempts) = Tenure::new(Uuid::nil(), "us".to_owned(), "permit".to_owned());
-        tenure.is_at("127.0.0.1:6379");
-        tenure.is_at("127.0.0.1:6379");
-        assert!(!tenure.is_over());
-        tenure.is_at("127.0.0.1:6380");
-        assert!(tenure.is_over());
+    fn an_epoch_ends_where_its_stream_is_at_another_node() {
+        let (epoch, _attempts) = Epoch::new(Uuid::nil(), "us".to_owned(), "token".to_owned());
+        epoch.is_at("127.0.0.1:6379");
+        epoch.is_at("127.0.0.1:6379");
+        assert!(!epoch.is_over());
+        epoch.is_at("127.0.0.1:6380");
+        assert!(epoch.is_over());
     }
 }

@@ -1,4 +1,4 @@
-//! One exercise: a group in one process, its load from another one, and the check of what came of it.
+//! One scenario: a group in one process, its load from another one, and the check of what came of it.
 
 use std::pin::pin;
 use std::slice::from_mut;
@@ -10,20 +10,20 @@ use tokio::time::{Instant, sleep_until};
 use super::Bench;
 use crate::bench::check::{self, Found, Seen};
 use crate::bench::clock;
-use crate::bench::crew::Part;
+use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
 use crate::bench::part::protocol::{
     Appended, Command, Duty, Event, Finished, Group, Load, Loaded, OUTPUT, Order, Start, Task,
 };
-use crate::bench::report::Fate;
-use crate::bench::site::Used;
+use crate::bench::processes::Part;
+use crate::bench::report::Delivery;
 use crate::bench::source::Source;
 use crate::talk;
 
 /// What a group is to do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Exercise<'a> {
+pub(super) struct Scenario<'a> {
     /// What it is, for who watches.
     pub(super) name: &'a str,
     pub(super) consumers: usize,
@@ -44,7 +44,7 @@ pub(super) struct Course {
 }
 
 /// What came of it.
-pub(super) struct Exercised {
+pub(super) struct ScenarioResult {
     /// When the load was told to begin; a backlog has been there before.
     pub(super) begin: u64,
     /// When the first message was sent, or the group began to read a backlog.
@@ -57,41 +57,42 @@ pub(super) struct Exercised {
     /// The server, from before the first message to the last append.
     pub(super) used: Used,
     pub(super) finished: Finished,
-    pub(super) fate: Fate,
+    pub(super) delivery: Delivery,
 }
 
 impl Bench<'_> {
     /// Runs it, and leaves nothing in the server.
-    pub(super) async fn exercise(&mut self, exercise: Exercise<'_>) -> anyhow::Result<Exercised> {
-        self.progress.step(exercise.name, exercise.messages);
+    pub(super) async fn scenario(&mut self, scenario: Scenario<'_>) -> anyhow::Result<ScenarioResult> {
+        self.progress.step(scenario.name, scenario.messages);
         let numbering = Numbering::new();
-        let (group, course) = match (self.plan.source, exercise.rate) {
-            (Source::Stream, None) => self.move_backlog(exercise, numbering).await?,
-            _ => self.live(exercise, numbering).await?,
+        let (group, course) = match (self.plan.source, scenario.rate) {
+            (Source::Stream, None) => self.move_backlog(scenario, numbering).await?,
+            _ => self.live(scenario, numbering).await?,
         };
-        self.conclude(exercise, numbering, group, course).await
+        self.conclude(scenario, numbering, group, course).await
     }
 
     /// Starts the group, and loads it.
-    async fn live(&mut self, exercise: Exercise<'_>, numbering: Numbering) -> anyhow::Result<(Part, Course)> {
+    async fn live(&mut self, scenario: Scenario<'_>, numbering: Numbering) -> anyhow::Result<(Part, Course)> {
         let command = match self.plan.source {
             Source::Pubsub => Command::Publish,
             Source::Stream => Command::Fill,
             Source::Sharded => Command::ShardedPublish,
         };
-        let mut group = self.crew.start("the group", &Task::Group(self.group(exercise, numbering))).await?;
+        let mut group =
+            self.processes.start("the group", &Task::Group(self.group(scenario, numbering))).await?;
         group.ready().await?;
-        let load = Task::Load(self.load(exercise, numbering, command));
-        let mut load = self.crew.start("the load", &load).await?;
+        let load = Task::Load(self.load(scenario, numbering, command));
+        let mut load = self.processes.start("the load", &load).await?;
         load.ready().await?;
 
-        let before = self.site.usage().await?;
+        let before = self.environment.usage().await?;
         let begin = soon();
         group.order(Order::Go { at: begin }).await?;
         let (_, cpu_before) = begun(&mut group).await?;
         load.order(Order::Go { at: begin }).await?;
         let (loaded, appended) = self.until_done(&mut group, from_mut(&mut load)).await?;
-        let after = self.site.usage().await?;
+        let after = self.environment.usage().await?;
         let (first, used) = (loaded.first, before.until(&after));
         Ok((group, Course { begin, first, loaded, appended, cpu_before, used }))
     }
@@ -99,59 +100,59 @@ impl Bench<'_> {
     /// Ends the group, looks at what came of it, and removes that.
     async fn conclude(
         &mut self,
-        exercise: Exercise<'_>,
+        scenario: Scenario<'_>,
         numbering: Numbering,
         mut group: Part,
         course: Course,
-    ) -> anyhow::Result<Exercised> {
+    ) -> anyhow::Result<ScenarioResult> {
         let Course { begin, first, loaded, appended, cpu_before, used } = course;
         group.order(Order::Finish).await?;
         let finished = finished(&mut group).await?;
         self.progress.check();
-        let mut seen = Seen::new(exercise.messages);
-        check::stream(self.site, OUTPUT, numbering, &mut seen, |_| true).await?;
+        let mut seen = Seen::new(scenario.messages);
+        check::stream(self.environment, OUTPUT, numbering, &mut seen, |_| true).await?;
         let pending = match (self.plan.source, self.plan.overflow) {
-            (Source::Stream, _) => check::pending(self.site).await?,
-            (_, Overflow::Spill) => check::spilled(self.site).await?,
+            (Source::Stream, _) => check::pending(self.environment).await?,
+            (_, Overflow::Spill) => check::spilled(self.environment).await?,
             (_, Overflow::Drop) => 0,
         };
-        self.site.clear().await?;
+        self.environment.clear().await?;
 
-        let fate = fate(&finished, seen.found(), pending);
-        self.say_what_was_lost(exercise.name, &fate, &loaded, &finished);
+        let delivery = delivery(&finished, seen.found(), pending);
+        self.say_what_was_lost(scenario.name, &delivery, &loaded, &finished);
         let last = last_append(appended, &finished)?;
-        Ok(Exercised { begin, first, loaded, last, cpu_before, used, finished, fate })
+        Ok(ScenarioResult { begin, first, loaded, last, cpu_before, used, finished, delivery })
     }
 
-    pub(super) fn load(&self, exercise: Exercise<'_>, numbering: Numbering, command: Command) -> Load {
+    pub(super) fn load(&self, scenario: Scenario<'_>, numbering: Numbering, command: Command) -> Load {
         Load {
-            place: self.site.place.clone(),
+            place: self.environment.place.clone(),
             command,
             shards: Vec::new(),
             run: numbering.id(0),
             first: 0,
-            messages: exercise.messages,
+            messages: scenario.messages,
             payload_bytes: self.plan.payload_bytes,
-            rate: exercise.rate,
+            rate: scenario.rate,
         }
     }
 
-    pub(super) fn group(&self, exercise: Exercise<'_>, numbering: Numbering) -> Group {
+    pub(super) fn group(&self, scenario: Scenario<'_>, numbering: Numbering) -> Group {
         /// The library's default.
         const PAYLOAD: usize = 1 << 20;
         Group {
-            place: self.site.place.clone(),
+            place: self.environment.place.clone(),
             source: self.plan.source,
             shards: Vec::new(),
             overflow: self.plan.overflow,
             start: Start::AtOnce,
-            consumers: exercise.consumers,
+            consumers: scenario.consumers,
             buffer: self.plan.buffer,
             max_payload: self.plan.payload_bytes.max(PAYLOAD).min(self.plan.buffer),
             duty: Duty::Record(self.plan.work),
             run: numbering.id(0),
-            messages: exercise.messages,
-            rate: exercise.rate,
+            messages: scenario.messages,
+            rate: scenario.rate,
         }
     }
 
@@ -176,10 +177,10 @@ impl Bench<'_> {
                     Event::Appended(all) => appended = Some(all),
                     other => return Err(group.unexpected(&other)),
                 },
-                () = sleep_until(heard + self.plan.patience()), if loaded.is_some() => {
+                () = sleep_until(heard + self.plan.limit()), if loaded.is_some() => {
                     return loaded.map(|loaded| (loaded, None)).context("the load is done");
                 }
-                () = sleep_until(heard + self.plan.patience() + STANDSTILL) => bail!(
+                () = sleep_until(heard + self.plan.limit() + STANDSTILL) => bail!(
                     "nothing was published or appended for a minute: does the server stand still? Its log says why"
                 ),
             }
@@ -189,29 +190,35 @@ impl Bench<'_> {
         }
     }
 
-    pub(super) fn say_what_was_lost(&self, name: &str, fate: &Fate, loaded: &Loaded, finished: &Finished) {
-        if fate.is_flawless() {
+    pub(super) fn say_what_was_lost(
+        &self,
+        name: &str,
+        delivery: &Delivery,
+        loaded: &Loaded,
+        finished: &Finished,
+    ) {
+        if delivery.is_flawless() {
             return;
         }
-        let why = match (fate.gaps, finished.causes.last()) {
+        let why = match (delivery.gaps, finished.causes.last()) {
             (1.., Some(cause)) => cut_off(cause),
-            _ if fate.dropped > 0 => {
+            _ if delivery.dropped > 0 => {
                 format!(
                     "{} found the buffer of the group full: raise --buffer, or take fewer --messages",
-                    fate.dropped
+                    delivery.dropped
                 )
             }
-            _ if fate.rejected > 0 => format!("{} were rejected", fate.rejected),
-            _ if fate.abandoned > 0 => format!(
+            _ if delivery.rejected > 0 => format!("{} were rejected", delivery.rejected),
+            _ if delivery.abandoned > 0 => format!(
                 "{} were received, and the server did not take them: is it out of memory, or read-only? Its log says so",
-                fate.abandoned
+                delivery.abandoned
             ),
             _ if loaded.unheard > 0 => {
                 format!("{} were published while nobody was subscribed", loaded.unheard)
             }
             _ => "the group does not know why; please report it".to_owned(),
         };
-        let Fate { lost, duplicated, pending, .. } = fate;
+        let Delivery { lost, duplicated, pending, .. } = delivery;
         let pending = match pending {
             0 => String::new(),
             pending => format!(", and {pending} entries are not done"),
@@ -238,8 +245,8 @@ pub(super) fn cut_off(cause: &str) -> String {
 }
 
 /// What the ledger says, and what the streams do.
-pub(super) fn fate(finished: &Finished, found: Found, pending: u64) -> Fate {
-    Fate {
+pub(super) fn delivery(finished: &Finished, found: Found, pending: u64) -> Delivery {
+    Delivery {
         received: finished.received,
         processed: finished.processed,
         rejected: finished.rejected,

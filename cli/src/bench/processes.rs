@@ -18,18 +18,18 @@ pub(crate) const PART: &str = "bench-part";
 
 /// Owns the processes. Dropped, it kills those that are left.
 #[derive(Default)]
-pub(crate) struct Crew {
+pub(crate) struct Processes {
     children: Mutex<Vec<Child>>,
 }
 
-/// A part at work. Dropped, it is told to end; the crew waits for that.
+/// A part at work. Dropped, it is told to end; `Processes` waits for that.
 pub(crate) struct Part {
     role: &'static str,
     orders: ChildStdin,
     events: Lines<BufReader<ChildStdout>>,
 }
 
-impl Crew {
+impl Processes {
     /// Starts a part and gives it its task. `role` says in errors what it is for.
     ///
     /// # Errors

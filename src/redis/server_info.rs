@@ -4,14 +4,14 @@ use super::reply::Reply;
 
 /// A reading of the server's `INFO`, taken with each subscription. Empty where `INFO` is not allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Vitals {
+pub(crate) struct ServerInfo {
     /// Differs after every restart.
     run_id: Option<String>,
     /// How many clients were cut because their output buffer was full. Redis does not count them, Valkey does.
     cut: Option<u64>,
 }
 
-impl Vitals {
+impl ServerInfo {
     /// The command to send.
     pub(crate) const COMMAND: [&[u8]; 3] = [b"INFO", b"server", b"stats"];
 
@@ -51,26 +51,28 @@ impl Vitals {
 mod tests {
     use super::*;
 
-    fn vitals(run: &str, cut: u64) -> Vitals {
+    fn server_info(run: &str, cut: u64) -> ServerInfo {
         let info = format!(
             "# Server\r\nredis_version:9.1.2\r\nrun_id:{run}\r\n# Stats\r\n\
              client_output_buffer_limit_disconnections:{cut}\r\n"
         );
-        Vitals::read(&info)
+        ServerInfo::read(&info)
     }
 
     #[test]
     fn another_run_is_a_restart_and_a_higher_count_a_cut() {
-        assert_eq!(vitals("a", 0).cause(&vitals("a", 0)), None);
-        assert!(vitals("a", 3).cause(&vitals("b", 0)).unwrap().contains("restarted"));
-        assert!(vitals("a", 3).cause(&vitals("a", 4)).unwrap().contains("client-output-buffer-limit"));
+        assert_eq!(server_info("a", 0).cause(&server_info("a", 0)), None);
+        assert!(server_info("a", 3).cause(&server_info("b", 0)).unwrap().contains("restarted"));
+        assert!(
+            server_info("a", 3).cause(&server_info("a", 4)).unwrap().contains("client-output-buffer-limit")
+        );
     }
 
     #[test]
     fn who_says_nothing_is_suspected_of_nothing() {
-        let silent = Vitals::read("NOPERM");
-        assert_eq!(silent, Vitals::default());
-        assert_eq!(silent.cause(&vitals("a", 1)), None);
-        assert_eq!(vitals("a", 1).cause(&silent), None);
+        let silent = ServerInfo::read("NOPERM");
+        assert_eq!(silent, ServerInfo::default());
+        assert_eq!(silent.cause(&server_info("a", 1)), None);
+        assert_eq!(server_info("a", 1).cause(&silent), None);
     }
 }

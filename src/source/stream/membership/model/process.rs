@@ -1,4 +1,4 @@
-//! One process: the real steward, reader and lanes, and a consumer that keeps what it gets until it is told to commit.
+//! One process: the real membership, reader and lanes, and a consumer that keeps what it gets until it is told to commit.
 
 use std::cell::RefCell;
 use std::mem::replace;
@@ -14,26 +14,26 @@ use uuid::Uuid;
 use super::wire::{Delayed, Wire};
 use crate::buffer::Buffer;
 use crate::config::{Begin, Commit, Overflow, StreamInput, Tls};
+use crate::epoch::Epoch;
 use crate::error::Error;
 use crate::intake::Intake;
 use crate::ledger::Counts;
 use crate::message::{Message, Origin};
-use crate::queue::{Queue, Seat};
+use crate::queue::{Queue, Receiver};
 use crate::record::Record;
 use crate::redis::control::Control;
+use crate::redis::fault::Fault;
 use crate::redis::outage::Outage;
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
-use crate::redis::setback::Setback;
 use crate::redis::timing::Timing;
 use crate::sink::{Acknowledges, Keep, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::stream::flow::Flow;
-use crate::source::stream::steward::Steward;
+use crate::source::stream::membership::Membership;
 use crate::source::stream::trimmed::Trimmed;
-use crate::source::stream::{Life, Reading};
+use crate::source::stream::{Progress, Reading};
 use crate::spill::Level;
-use crate::tenure::Tenure;
 
 /// Never over while a test runs: it lapses when the test says so.
 const LEASE: Duration = Duration::from_secs(3600);
@@ -42,16 +42,16 @@ const LEASE: Duration = Duration::from_secs(3600);
 pub(super) struct Group {
     pub(super) names: Names,
     pub(super) output: String,
-    /// All tenures, in the order in which they began.
-    pub(super) tenures: RefCell<Vec<Uuid>>,
+    /// All epochs, in the order in which they began.
+    pub(super) epochs: RefCell<Vec<Uuid>>,
 }
 
 /// Dropping it is `kill -9`.
 pub(super) struct Process {
     pub(super) wire: Wire,
-    pub(super) steward: Steward,
+    pub(super) membership: Membership,
     reading: Reading,
-    seat: Seat,
+    receiver: Receiver,
     lanes: [StreamLane; 2],
     group: Rc<Group>,
     /// What its consumer has, and has not committed.
@@ -60,8 +60,8 @@ pub(super) struct Process {
 
 /// A commit, as it went out.
 pub(super) struct Committed {
-    pub(super) tenure: Arc<Tenure>,
-    /// Whether the process knew already that its tenure is over.
+    pub(super) epoch: Arc<Epoch>,
+    /// Whether the process knew already that its epoch is over.
     pub(super) was_over: bool,
     pub(super) settled: Settled,
 }
@@ -75,8 +75,8 @@ impl Process {
         let names = group.names.clone();
         let registry = Registry::new(Control(server.clone()), names.clone(), Duration::from_secs(5));
         let input = StreamInput::default();
-        let mut steward = Steward::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default());
-        steward.join(Begin::Beginning).await.unwrap();
+        let mut membership = Membership::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default());
+        membership.join(Begin::Beginning).await.unwrap();
 
         let origin = Origin::Input("payload".into());
         let (queue, stop) = (Queue::new(), CancellationToken::new());
@@ -84,8 +84,8 @@ impl Process {
         let intake = Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, stop.clone());
         let reading = Reading {
             reader: Reader::new(server.clone(), names.clone(), origin.clone()),
-            registry: steward.another_desk(),
-            estate: steward.estate(),
+            registry: membership.another_registry(),
+            takeovers: membership.takeovers(),
             begin: Begin::Beginning,
             origin,
             stream: names.input.as_str().into(),
@@ -96,7 +96,7 @@ impl Process {
             trouble: None,
             outage: Outage::new("cannot read the input"),
             trimmed: Trimmed::new(false),
-            life: Life::new(steward.tenure.clone()),
+            progress: Progress::new(membership.epoch.clone()),
         };
         let acknowledges = Acknowledges { stream: names.input, group: names.group, option: "input" };
         let target = Target {
@@ -113,31 +113,31 @@ impl Process {
             let key = beside(&group.output, &format!("lane:{process}:{at}"));
             StreamLane::new(target.clone(), Commit::Atomic, key)
         });
-        let seat = queue.seat();
-        group.tenures.borrow_mut().push(steward.tenure.process);
-        Self { wire, steward, reading, seat, lanes, group, held: Vec::new() }
+        let receiver = queue.receiver();
+        group.epochs.borrow_mut().push(membership.epoch.process);
+        Self { wire, membership, reading, receiver, lanes, group, held: Vec::new() }
     }
 
     pub(super) fn id(&self) -> Uuid {
-        self.steward.tenure.process
+        self.membership.epoch.process
     }
 
     /// Whether nothing can be pending for it that it has not been told of.
     pub(super) fn knows_all(&self) -> bool {
-        let Life { tenure, in_doubt, .. } = &self.reading.life;
-        !in_doubt && self.reading.reader.is_connected() && tenure.process == self.id() && !tenure.is_over()
+        let Progress { epoch, uncertain, .. } = &self.reading.progress;
+        !uncertain && self.reading.reader.is_connected() && epoch.process == self.id() && !epoch.is_over()
     }
 
     /// Renews the lease, and hears whether it is still the one it was.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
-        passed(self.steward.renew().await)
+        passed(self.membership.renew().await)
     }
 
-    /// Ends the tenure, if it is not over, and begins another one.
+    /// Ends the epoch, if it is not over, and begins another one.
     pub(super) async fn begin_anew(&mut self) -> Result<(), Error> {
-        self.steward.tenure.end("the test says so");
-        let begun = self.steward.begin_anew().await;
-        self.group.tenures.borrow_mut().push(self.id());
+        self.membership.epoch.end("the test says so");
+        let begun = self.membership.begin_anew().await;
+        self.group.epochs.borrow_mut().push(self.id());
         passed(begun)
     }
 
@@ -145,31 +145,31 @@ impl Process {
     /// right without that.
     pub(super) async fn sweep(&mut self) -> Result<(), Error> {
         self.live().await?;
-        self.steward.timing = Timing::new(Duration::ZERO);
-        self.steward.timing.renewed(Instant::now(), false);
-        let lease = replace(&mut self.steward.lease, Duration::ZERO);
-        let swept = self.steward.sweep().await;
-        self.steward.lease = lease;
+        self.membership.timing = Timing::new(Duration::ZERO);
+        self.membership.timing.renewed(Instant::now(), false);
+        let lease = replace(&mut self.membership.lease, Duration::ZERO);
+        let swept = self.membership.sweep().await;
+        self.membership.lease = lease;
         passed(swept)
     }
 
     /// Takes over some of what another one has left, or buries it; whether it knew of one.
-    pub(super) async fn inherit(&mut self, most: usize) -> Result<bool, Error> {
+    pub(super) async fn take_over(&mut self, most: usize) -> Result<bool, Error> {
         self.prepare().await?;
         self.put_the_oldest_first();
-        let left = self.reading.estate.next();
+        let left = self.reading.takeovers.next();
         let some = left.is_some();
         if let Some(left) = left {
             // Here it counts that it is done again and again.
             self.reading.stop = CancellationToken::new();
-            self.reading.inherit(left, most).await?;
+            self.reading.take_over(left, most).await?;
         }
         self.take();
         Ok(some)
     }
 
-    pub(super) fn estate(&self) -> &super::super::Estate {
-        &self.reading.estate
+    pub(super) fn takeovers(&self) -> &super::super::Takeovers {
+        &self.reading.takeovers
     }
 
     /// Reads new entries. There should be some.
@@ -198,14 +198,14 @@ impl Process {
             }
             !fits
         });
-        let Some(tenure) = records.held().cloned() else { return Ok(None) };
-        let was_over = tenure.is_over();
+        let Some(epoch) = records.held().cloned() else { return Ok(None) };
+        let was_over = epoch.is_over();
         let settled = lane.commit(&records, None).await?;
-        Ok(Some(Committed { tenure, was_over, settled }))
+        Ok(Some(Committed { epoch, was_over, settled }))
     }
 
     async fn live(&mut self) -> Result<(), Error> {
-        if self.steward.tenure.is_over() { self.begin_anew().await } else { Ok(()) }
+        if self.membership.epoch.is_over() { self.begin_anew().await } else { Ok(()) }
     }
 
     async fn prepare(&mut self) -> Result<(), Error> {
@@ -219,25 +219,25 @@ impl Process {
 
     /// What others have left is known in the order of their names, which are random: no story would be the same twice.
     fn put_the_oldest_first(&self) {
-        let (estate, tenures) = (&self.reading.estate, self.group.tenures.borrow());
+        let (takeovers, epochs) = (&self.reading.takeovers, self.group.epochs.borrow());
         let mut all: Vec<_> =
-            std::iter::from_fn(|| estate.next().inspect(|left| estate.settled(left))).collect();
-        all.sort_by_key(|left| tenures.iter().position(|tenure| Some(*tenure) == left.process));
-        all.into_iter().for_each(|left| estate.add(left));
+            std::iter::from_fn(|| takeovers.next().inspect(|left| takeovers.settled(left))).collect();
+        all.sort_by_key(|left| epochs.iter().position(|epoch| Some(*epoch) == left.process));
+        all.into_iter().for_each(|left| takeovers.add(left));
     }
 
     /// Its consumer takes what waits.
     fn take(&mut self) {
-        while let Some(message) = self.seat.take(1) {
+        while let Some(message) = self.receiver.take(1) {
             self.held.push(message);
         }
     }
 }
 
 /// What passes is tried again some other time.
-fn passed(done: Result<(), Setback>) -> Result<(), Error> {
+fn passed(done: Result<(), Fault>) -> Result<(), Error> {
     match done {
-        Ok(()) | Err(Setback::Passing(_)) => Ok(()),
-        Err(Setback::Final(error)) => Err(error),
+        Ok(()) | Err(Fault::Transient(_)) => Ok(()),
+        Err(Fault::Permanent(error)) => Err(error),
     }
 }

@@ -11,7 +11,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::command::{Command, FAIR, Story, Weather};
+use super::command::{Command, Conditions, FAIR, Story};
 use super::process::{Committed, Group, Process};
 use super::seen::Seen;
 use super::wire::{Delayed, Plan, Trouble, Which};
@@ -19,7 +19,7 @@ use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::redis::registry::Names;
 use crate::sink::Settled;
-use crate::source::stream::estate::Left;
+use crate::source::stream::takeovers::Takeover;
 
 type Checked = Result<(), TestCaseError>;
 
@@ -50,7 +50,7 @@ impl<'a> World<'a> {
         name: u32,
     ) -> Self {
         let names = Names::new(&format!("in:{name}"), "processors", "input");
-        let group = Group { names, output: format!("out:{name}"), tenures: RefCell::default() };
+        let group = Group { names, output: format!("out:{name}"), epochs: RefCell::default() };
         let group = Rc::new(group);
         let delayed = Delayed::default();
         let mut processes = Vec::new();
@@ -71,13 +71,13 @@ impl<'a> World<'a> {
         let count = self.processes.len();
         match *command {
             Command::Append(entries) => self.append(entries).await,
-            Command::Read { who, most, weather } => {
+            Command::Read { who, most, conditions } => {
                 if !self.seen.unread.is_empty() {
-                    self.under(weather, who % count, async |process| process.read(most).await).await?;
+                    self.under(conditions, who % count, async |process| process.read(most).await).await?;
                 }
             }
-            Command::Commit { who, lane, most, weather } => {
-                self.commit(self.holder(who), lane, most, weather).await?;
+            Command::Commit { who, lane, most, conditions } => {
+                self.commit(self.holder(who), lane, most, conditions).await?;
             }
             Command::CommitTooLate { who, by, lane, most, after, in_part } => {
                 let strike_at = if in_part {
@@ -91,37 +91,37 @@ impl<'a> World<'a> {
                 }
             }
             Command::Lapse { who, unlisted } => self.lapse(self.processes[who % count].id(), unlisted).await,
-            Command::Renew { who, weather } => {
-                self.under(weather, who % count, async |process| process.renew().await).await?;
+            Command::Renew { who, conditions } => {
+                self.under(conditions, who % count, async |process| process.renew().await).await?;
             }
-            Command::BeginAnew { who, weather } => {
-                self.under(weather, who % count, async |process| process.begin_anew().await).await?;
+            Command::BeginAnew { who, conditions } => {
+                self.under(conditions, who % count, async |process| process.begin_anew().await).await?;
             }
-            Command::Sweep { who, weather } => {
-                self.under(weather, who % count, async |process| process.sweep().await).await?;
+            Command::Sweep { who, conditions } => {
+                self.under(conditions, who % count, async |process| process.sweep().await).await?;
             }
-            Command::Inherit { who, most, weather } => {
-                let inherit = async |process: &mut Process| process.inherit(most).await.map(drop);
-                self.under(weather, who % count, inherit).await?;
+            Command::TakeOver { who, most, conditions } => {
+                let take_over = async |process: &mut Process| process.take_over(most).await.map(drop);
+                self.under(conditions, who % count, take_over).await?;
             }
             Command::Claim { who, most } => claim(&mut self.processes[who % count], most).await?,
-            Command::Bury { who } => {
-                let tenures = self.group.tenures.borrow().clone();
-                for tenure in tenures {
-                    self.processes[who % count].steward.registry.bury(tenure).await.unwrap();
+            Command::Forget { who } => {
+                let epochs = self.group.epochs.borrow().clone();
+                for epoch in epochs {
+                    self.processes[who % count].membership.registry.forget(epoch).await.unwrap();
                 }
             }
             Command::Usurp { who, from, most } => {
                 let from = self.processes[from % count].id();
                 let process = &mut self.processes[who % count];
                 if from != process.id() {
-                    process.estate().add(Left::by(from));
-                    process.inherit(most).await.map_err(failed)?;
+                    process.takeovers().add(Takeover::by(from));
+                    process.take_over(most).await.map_err(failed)?;
                 }
             }
             Command::Crash { who, lapsed } => self.crash(who % count, lapsed).await,
             Command::Trim { who } => {
-                while self.processes[who % count].steward.registry.trim().await.unwrap() > 0 {}
+                while self.processes[who % count].membership.registry.trim().await.unwrap() > 0 {}
             }
             Command::Deliver => self.delayed.deliver().await,
         }
@@ -146,7 +146,7 @@ impl<'a> World<'a> {
                 }
             }
             self.processes[0].sweep().await.map_err(failed)?;
-            while self.processes[0].inherit(MOST_ENTRIES).await.map_err(failed)? {
+            while self.processes[0].take_over(MOST_ENTRIES).await.map_err(failed)? {
                 self.commit_all().await?;
             }
             while !self.seen.unread.is_empty() {
@@ -163,8 +163,8 @@ impl<'a> World<'a> {
         prop_assert_eq!(output, appended, "the output is not every entry once");
         prop_assert!(self.seen.pending.is_empty(), "{:?} are pending at the end", self.seen.pending);
         let alone = BTreeSet::from([self.processes[0].id()]);
-        let Seen { consumers, permits, leases, .. } = &self.seen;
-        for left in [consumers, permits, leases] {
+        let Seen { consumers, tokens, leases, .. } = &self.seen;
+        for left in [consumers, tokens, leases] {
             prop_assert_eq!(left, &alone, "not all were buried; {:?} were killed at the end", others);
         }
         Ok(())
@@ -210,30 +210,30 @@ impl<'a> World<'a> {
     /// Has a process do something while its connections suffer. What it came to, unless it was killed.
     async fn under<T>(
         &mut self,
-        weather: Weather,
+        conditions: Conditions,
         who: usize,
         deed: impl AsyncFnOnce(&mut Process) -> Result<T, Error>,
     ) -> Result<Option<T>, TestCaseError> {
         let process = &mut self.processes[who];
         let plan = process.wire.plan.clone();
-        let struck = strike(&plan, weather.strike);
+        let struck = strike(&plan, conditions.strike);
         let done = tokio::select! {
             biased;
-            Ok(()) = struck, if weather.deadly => None,
+            Ok(()) = struck, if conditions.deadly => None,
             done = deed(process) => Some(done.map_err(failed)?),
         };
         plan.calm();
-        if weather.deadly {
+        if conditions.deadly {
             self.crash(who, self.commits.is_multiple_of(2)).await;
         }
         Ok(done)
     }
 
-    async fn commit(&mut self, who: usize, lane: usize, most: usize, weather: Weather) -> Checked {
+    async fn commit(&mut self, who: usize, lane: usize, most: usize, conditions: Conditions) -> Checked {
         self.commits += 1;
         let number = self.commits;
         let commit = async |process: &mut Process| process.commit(lane, most, number).await;
-        let committed = self.under(weather, who, commit).await?.flatten();
+        let committed = self.under(conditions, who, commit).await?.flatten();
         self.check_commit(committed).await
     }
 
@@ -284,22 +284,18 @@ impl<'a> World<'a> {
 
     /// Checks that a commit has told the truth.
     async fn check_commit(&mut self, committed: Option<Committed>) -> Checked {
-        let Some(Committed { tenure, was_over, settled }) = committed else { return Ok(()) };
-        let permitted_before = self.seen.permits.contains(&tenure.process);
+        let Some(Committed { epoch, was_over, settled }) = committed else { return Ok(()) };
+        let permitted_before = self.seen.tokens.contains(&epoch.process);
         let seen = Seen::at(&mut self.eye, &self.group).await;
         let appended = seen.output.iter().any(|(_, commit)| *commit == self.commits);
         match settled {
             Settled::Committed => {
-                prop_assert!(permitted_before, "{} has committed after its end", tenure.consumer);
+                prop_assert!(permitted_before, "{} has committed after its end", epoch.consumer);
                 prop_assert!(appended, "a commit was confirmed, and is not in the output");
             }
-            Settled::TakenOver => {
-                let permitted = seen.permits.contains(&tenure.process);
-                prop_assert!(
-                    was_over || !permitted,
-                    "{} was denied a commit while it lives",
-                    tenure.consumer
-                );
+            Settled::Fenced => {
+                let permitted = seen.tokens.contains(&epoch.process);
+                prop_assert!(was_over || !permitted, "{} was denied a commit while it lives", epoch.consumer);
                 prop_assert!(!appended, "a commit was given up, and is in the output");
             }
         }
@@ -322,20 +318,20 @@ impl<'a> World<'a> {
         }
         for (id, former) in &self.seen.pending {
             let moved = now.pending.get(id).is_some_and(|holder| holder != former);
-            let may_commit = Names::process(former).is_some_and(|process| now.permits.contains(&process));
+            let may_commit = Names::process(former).is_some_and(|process| now.tokens.contains(&process));
             prop_assert!(!(moved && may_commit), "{id} was taken over from {former}, which may commit it");
         }
         for process in &self.processes {
             let mut held = BTreeSet::new();
             for receipt in process.held.iter().filter_map(|message| message.receipt()) {
-                let (tenure, id) = (receipt.tenure, receipt.id);
-                prop_assert!(held.insert((&tenure.consumer, id)), "{} holds {id} twice", tenure.consumer);
+                let (epoch, id) = (receipt.epoch, receipt.id);
+                prop_assert!(held.insert((&epoch.consumer, id)), "{} holds {id} twice", epoch.consumer);
                 prop_assert!(
-                    tenure.is_over()
-                        || !now.permits.contains(&tenure.process)
-                        || now.pending.get(&id) == Some(&tenure.consumer),
+                    epoch.is_over()
+                        || !now.tokens.contains(&epoch.process)
+                        || now.pending.get(&id) == Some(&epoch.consumer),
                     "{} may commit {id}, and it is pending for {:?}",
-                    tenure.consumer,
+                    epoch.consumer,
                     now.pending.get(&id)
                 );
             }
@@ -359,7 +355,7 @@ impl<'a> World<'a> {
 async fn claim(process: &mut Process, most: usize) -> Checked {
     process.renew().await.map_err(failed)?;
     process.sweep().await.map_err(failed)?;
-    process.inherit(most).await.map_err(failed)?;
+    process.take_over(most).await.map_err(failed)?;
     Ok(())
 }
 

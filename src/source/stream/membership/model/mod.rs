@@ -1,6 +1,6 @@
 //! The group against a model: whatever processes do and whatever happens to them, every entry ends in the output once.
 //!
-//! Random stories are played with the real steward, reader, scripts and lanes on a real server. Time plays no part in
+//! Random stories are played with the real membership, reader, scripts and lanes on a real server. Time plays no part in
 //! them: leases lapse and requests arrive late when the story says so. So a story that fails, fails again, and is
 //! shortened to what matters.
 //!
@@ -25,7 +25,7 @@ use redis_private_server::PrivateServer;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
-use self::command::{Command, FAIR, Story, Weather, story};
+use self::command::{Command, Conditions, FAIR, Story, story};
 use self::wire::{Trouble, Which};
 use self::world::World;
 
@@ -78,17 +78,17 @@ fn every_entry_of_an_input_ends_in_the_output_once_whatever_happens_to_whom() {
 }
 
 #[test]
-fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
+fn an_epoch_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
     play_one(vec![
         Command::Append(1),
-        Command::BeginAnew { who: 0, weather: bad(Trouble::Late(None)) },
-        Command::Read { who: 0, most: 1, weather: FAIR },
+        Command::BeginAnew { who: 0, conditions: bad(Trouble::Late(None)) },
+        Command::Read { who: 0, most: 1, conditions: FAIR },
         Command::Lapse { who: 0, unlisted: false },
-        // Of the tenure before it, and then of this one.
+        // Of the epoch before it, and then of this one.
         Command::Claim { who: 1, most: 1 },
         Command::Claim { who: 1, most: 1 },
         Command::Deliver,
-        Command::Commit { who: 0, lane: 0, most: 1, weather: FAIR },
+        Command::Commit { who: 0, lane: 0, most: 1, conditions: FAIR },
     ]);
 }
 
@@ -96,13 +96,13 @@ fn a_tenure_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
 fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
     play_one(vec![
         Command::Append(1),
-        Command::Read { who: 0, most: 1, weather: FAIR },
+        Command::Read { who: 0, most: 1, conditions: FAIR },
         Command::Lapse { who: 0, unlisted: false },
         Command::Claim { who: 1, most: 1 },
         Command::Append(1),
-        Command::Read { who: 1, most: 1, weather: bad(Trouble::LostAnswer) },
-        Command::Inherit { who: 1, most: 1, weather: FAIR },
-        Command::Commit { who: 1, lane: 0, most: 1, weather: FAIR },
+        Command::Read { who: 1, most: 1, conditions: bad(Trouble::LostAnswer) },
+        Command::TakeOver { who: 1, most: 1, conditions: FAIR },
+        Command::Commit { who: 1, lane: 0, most: 1, conditions: FAIR },
     ]);
 }
 
@@ -110,18 +110,18 @@ fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
 fn a_read_that_arrives_late_hands_entries_to_nobody() {
     play_one(vec![
         Command::Append(1),
-        Command::Read { who: 1, most: 1, weather: FAIR },
+        Command::Read { who: 1, most: 1, conditions: FAIR },
         Command::Append(1),
-        Command::Read { who: 1, most: 1, weather: bad(Trouble::Late(None)) },
+        Command::Read { who: 1, most: 1, conditions: bad(Trouble::Late(None)) },
         // It asks again for what may have been lost.
-        Command::Inherit { who: 1, most: 1, weather: FAIR },
+        Command::TakeOver { who: 1, most: 1, conditions: FAIR },
         Command::Deliver,
     ]);
 }
 
 /// It happens to the first thing that is asked.
-fn bad(trouble: Trouble) -> Weather {
-    Weather { strike: Some((Which::After(0), trouble)), deadly: false }
+fn bad(trouble: Trouble) -> Conditions {
+    Conditions { strike: Some((Which::After(0), trouble)), deadly: false }
 }
 
 /// Two processes, of which the second one takes over everything.

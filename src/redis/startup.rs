@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::backoff::Backoff;
+use super::fault::{Fault, passes_soon};
 use super::outage::Outage;
 use super::server::{self, Server};
-use super::setback::{Setback, passes_soon};
 use crate::error::Error;
 
 /// How long a server may be away when something starts.
@@ -18,10 +18,10 @@ const NOT_READY: Duration = Duration::from_secs(60);
 /// Tries until it works, or until the server had its time.
 ///
 /// # Errors
-/// What waiting does not mend; [`Error::Unreachable`] or [`Error::NotReady`] with what the last attempt ended with.
-pub(crate) async fn patiently<T>(
+/// What waiting does not repair; [`Error::Unreachable`] or [`Error::NotReady`] with what the last attempt ended with.
+pub(crate) async fn retry_at_start<T>(
     server: &Server,
-    mut attempt: impl AsyncFnMut() -> Result<T, Setback>,
+    mut attempt: impl AsyncFnMut() -> Result<T, Fault>,
 ) -> Result<T, Error> {
     let started = Instant::now();
     let mut backoff = Backoff::at_the_start();
@@ -29,8 +29,8 @@ pub(crate) async fn patiently<T>(
     loop {
         let cause = match attempt().await {
             Ok(done) => return Ok(done),
-            Err(Setback::Final(error)) => return Err(error),
-            Err(Setback::Passing(cause)) => cause,
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Transient(cause)) => cause,
         };
         let deadline = started + if passes_soon(&cause) { NOT_READY } else { AWAY };
         if Instant::now() >= deadline {
@@ -44,8 +44,8 @@ pub(crate) async fn patiently<T>(
 
 /// Waits for what the client crate is asked for. By itself it waits for ever, and so would a start at a server
 /// that stands still.
-pub(crate) async fn answered<T>(asking: impl Future<Output = Result<T, Setback>>) -> Result<T, Setback> {
-    timeout(server::PATIENCE, asking)
+pub(crate) async fn answered<T>(asking: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    timeout(server::RESPONSE_TIMEOUT, asking)
         .await
-        .unwrap_or_else(|_| Err(Setback::Passing(format!("no answer for {:?}", server::PATIENCE))))
+        .unwrap_or_else(|_| Err(Fault::Transient(format!("no answer for {:?}", server::RESPONSE_TIMEOUT))))
 }
