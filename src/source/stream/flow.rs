@@ -6,44 +6,49 @@ use tokio::time::Instant;
 
 use crate::queue::Demand;
 
-/// Learns from how many messages are begun in a second.
+/// Learns from how many messages are finished in a second.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// Messages begun in a second, lately.
+    /// Messages finished in a second, lately.
     rate: f64,
+    /// When the rate was updated, and how many messages were finished by then.
     last: Option<(Instant, u64)>,
+    /// How many consumers there are: the most that were idle at once.
+    consumers: usize,
     /// Bytes of an entry, lately.
     size: f64,
 }
 
 impl Flow {
-    /// What is begun within this time may be fetched beforehand: a few round trips.
+    /// Entries that the consumers begin within this time may be fetched beforehand: a few round trips.
     const SOON: Duration = Duration::from_millis(10);
     /// A shorter time says nothing about the rate.
     const LEAST: Duration = Duration::from_millis(1);
 
     pub(crate) fn new() -> Self {
-        Self { rate: 0.0, last: None, size: 0.0 }
+        Self { rate: 0.0, last: None, consumers: 0, size: 0.0 }
     }
 
-    /// Takes notice of what was begun.
+    /// Updates the rate. A message that a consumer has only begun says nothing about how long it takes.
     pub(crate) fn note(&mut self, demand: Demand) {
         let now = Instant::now();
-        let Some((at, begun)) = self.last else {
-            self.last = Some((now, demand.begun));
+        self.consumers = self.consumers.max(demand.idle);
+        let finished = demand.begun.saturating_sub((self.consumers - demand.idle) as u64);
+        let Some((at, before)) = self.last else {
+            self.last = Some((now, finished));
             return;
         };
         let elapsed = now - at;
         if elapsed >= Self::LEAST {
-            let rate = demand.begun.saturating_sub(begun) as f64 / elapsed.as_secs_f64();
+            let rate = finished.saturating_sub(before) as f64 / elapsed.as_secs_f64();
             // One that is long ago counts for nothing.
             let weight = if elapsed > 10 * Self::SOON { 1.0 } else { 0.5 };
             self.rate += weight * (rate - self.rate);
-            self.last = Some((now, demand.begun));
+            self.last = Some((now, finished));
         }
     }
 
-    /// Takes notice of how large entries are.
+    /// Updates the mean size of entries.
     pub(crate) fn sizes(&mut self, bytes: usize, entries: usize) {
         if entries > 0 {
             let size = bytes as f64 / entries as f64;
@@ -92,6 +97,15 @@ mod tests {
             assert_eq!(flow.wanted(demand(1, 2, begun)), 1);
             advance(Duration::from_millis(100)).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_was_only_begun_does_not_make_its_consumer_a_quick_one() {
+        let mut flow = Flow::new();
+        flow.note(demand(0, 1, 0));
+        advance(Duration::from_millis(2)).await;
+        flow.note(demand(0, 0, 1));
+        assert_eq!(flow.low(), None);
     }
 
     #[tokio::test(start_paused = true)]
