@@ -14,8 +14,8 @@ use self::identity::Identity;
 pub(super) use self::kept::Kept;
 use self::replies::{Executed, pending_again};
 use self::succession::{Connected, Found, replication};
-use super::Records;
 use super::target::{Made, Target};
+use super::{Records, Size};
 use crate::epoch::{Epoch, WENT_BACK};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
@@ -46,6 +46,9 @@ use crate::slot::beside;
 /// Nothing of it is executed before its `EXEC`, and that is sent when commit N is known to be made, and by the same
 /// watches as ever. Whatever else becomes of N ends the connection, and what is queued there with it. So the order
 /// is kept, and no number is stored before the one below it.
+///
+/// Nothing is queued ahead beside messages that are held: a server checks permissions again at `EXEC`, command by command.
+/// If `XADD` were forbidden between the two, it would execute the `XACK` alone. Sent in one piece, all of it is refused.
 ///
 /// What came from a stream is acknowledged in the same transaction: `XACK` stands beside the `XADD`s. Others may take
 /// such messages over from a process that they take for dead, so the connection also watches the token of the
@@ -162,7 +165,7 @@ impl Transaction {
     }
 
     /// Sends what of the next commit changes nothing, so that the server takes it up while the one under way is
-    /// answered. Whether it did.
+    /// answered. False where the connection has ended: the answers to what was sent before may be there still.
     async fn queue(
         &mut self,
         connection: &mut Connection,
@@ -177,7 +180,6 @@ impl Transaction {
         self.next = Some(next);
         match sent {
             Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
-            // The answers to what was sent before may be there still.
             sent => Ok(sent.is_ok()),
         }
     }
@@ -215,8 +217,7 @@ impl Transaction {
         if let Some(epoch) = records.held()
             && (epoch.is_over() || !self.may_commit(&mut connection, target, epoch).await?)
         {
-            // What is queued there is not to be executed.
-            self.connection = (!queued).then_some(connection);
+            self.connection = Some(connection);
             return Ok(Made::Never);
         }
         self.sent = true;
@@ -224,9 +225,9 @@ impl Transaction {
         let answers = records.len() + target.acknowledging(records);
         send(&mut connection, &self.out.bytes[if queued { self.out.exec } else { 0 }..]).await?;
         self.out.bytes.truncate(self.out.end);
-        let next_is_queued = match next.filter(|next| next.is_held_as(records)) {
-            Some(next) => self.queue(&mut connection, target, next).await?,
-            None => false,
+        let next_is_queued = match next.filter(|next| may_be_queued(records, next)) {
+            Some(next) => Some(self.queue(&mut connection, target, next).await?),
+            None => None,
         };
         let Exchanged { refusal, executed, watched } = hear(&mut connection, target, answers).await?;
         let permitted = match records.held() {
@@ -246,12 +247,10 @@ impl Transaction {
                 if let Some(epoch) = records.held() {
                     epoch.confirm(&self.key, self.number, acknowledged);
                 }
-                // If it is not watched any more, the next commit needs another connection; nor can more be watched
-                // where that is queued already.
-                let is_ready =
-                    watched.is_none() && (!next_is_queued || permitted.is_some() == records.held().is_some());
+                // If it is not watched any more, or has ended, the next commit needs another connection.
+                let is_ready = watched.is_none() && next_is_queued != Some(false);
                 self.connection = is_ready.then_some(connection);
-                self.queued = is_ready && next_is_queued;
+                self.queued = is_ready && next_is_queued.is_some();
                 self.watched = permitted;
                 let missing = (records.acknowledged() as u64).saturating_sub(acknowledged);
                 if missing > 0 {
@@ -259,11 +258,15 @@ impl Transaction {
                 }
                 Ok(Made::Yes)
             }
+            // The slot left after the commands were queued.
+            Executed::Nothing(why) if Kind::of(&why) == Kind::Cluster => {
+                Err(target.refused(&needs(target), &why))
+            }
             Executed::Nothing(why) => Ok(Made::No(why)),
             // It does not go back, and repeating it would append the other records twice.
             Executed::InPart { from, answer } => {
-                if from == 0 && Kind::of(&answer) == Kind::WrongType {
-                    take_back(target, records).await;
+                if from == 0 && matches!(Kind::of(&answer), Kind::WrongType | Kind::Refusal) {
+                    take_back(&mut connection, target, records).await;
                 }
                 let refused = match &target.acknowledges {
                     Some(input) if from >= records.len() => input.refused(&answer),
@@ -385,6 +388,11 @@ impl Transaction {
     }
 }
 
+/// Whether the next commit may be queued behind this one. What is large holds up the answer to this one.
+fn may_be_queued(records: &Records, next: &Records) -> bool {
+    records.held().is_none() && next.held().is_none() && next.bytes() <= Size::Large.most_bytes()
+}
+
 /// What a transaction was answered.
 struct Exchanged {
     /// The first refusal before it was executed.
@@ -428,16 +436,14 @@ async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> R
 }
 
 /// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become
-/// a key of another type, which fails each `XADD` and nothing else. Whoever reads the stream once that is repaired
-/// takes them over.
-async fn take_back(target: &Target, records: &Records) {
+/// a key of another type, or `XADD` was forbidden after it was queued. Another process takes them over once that is
+/// repaired.
+async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
     let mut out = Vec::new();
     if !target.take_back(&mut out, records) {
         return;
     }
-    // On another connection than the commit's: that may have queued what came next.
     let answer = async {
-        let mut connection = target.connect().await?;
         connection.send(&out).await?;
         connection.receive(|reply| pending_again(&reply)).await
     };

@@ -17,5 +17,6 @@ mod attempts;
 mod counts;
 mod deletions;
 mod killing;
+mod refusals;
 mod restarts;
 mod sharing;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::replicas::{Replicas, Replication};
 use super::tally::Tally;
 use crate::buffer::Reservation;
+use crate::sink::Records;
 use crate::sink::target::Keep;
 
 /// The last commits of a lane, to be made again where a node that was promoted lacks them, and the count of all of them.
@@ -201,6 +202,7 @@ impl Kept {
         const MOST: usize = 4;
         if self.spare.len() < MOST && memory.capacity() > 0 {
             memory.clear();
+            memory.shrink_to(8 * Records::MOST_BYTES);
             self.spare.push(memory);
         }
     }
