@@ -62,6 +62,28 @@ async fn tls_with_a_certificate_that_the_server_asks_for() {
 }
 
 #[tokio::test]
+async fn an_address_with_tls_of_a_server_without_it_is_refused_at_once_and_so_is_the_reverse() {
+    let (plain, tls) = (Server::start().await, tls_server(ClientCertificates::Ignored).await);
+    for (server, url, said) in [
+        (
+            &plain,
+            plain.url().replace("redis://", "rediss://"),
+            "answers without TLS; begin the URL with redis://",
+        ),
+        (
+            &tls,
+            tls.url().replace("rediss://", "redis://"),
+            "answers with TLS only; begin the URL with rediss://",
+        ),
+    ] {
+        let (error, took) = refused(ConsumerGroup::builder(url)).await;
+        assert!(matches!(error, Error::Config { option: "url", .. }), "{error}");
+        assert!(error.to_string().contains(said) && error.to_string().contains(&server.addr()), "{error}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_missing_certificate_is_told_with_the_options_for_it() {
     let server = tls_server(ClientCertificates::Required).await;
     let (error, _) = refused(server.group().tls(trusting(&server))).await;

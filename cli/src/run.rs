@@ -1,6 +1,7 @@
 //! `run`: the group, from its start to the ledger.
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -190,11 +191,14 @@ async fn until_the_end(
                 info!("{signal}: finishing what was received; a second signal stops at once");
                 group.stop();
             },
-            // As `head` does once it has its lines. What was received is still finished.
             () = stdout.closed(), if !reader_gone => {
-                debug!("nobody reads stdout any more: finishing what was received");
                 reader_gone = true;
-                group.stop();
+                if in_a_pipeline() {
+                    info!("stdout was closed: finishing what was received");
+                    group.stop();
+                } else {
+                    warn!("stdout was closed; going on without reports");
+                }
             },
             () = reports.due() => {
                 stdout.line(form.report(&Figures::of(group), &Figures::of_shards(group)));
@@ -203,10 +207,19 @@ async fn until_the_end(
     }
 }
 
-/// Writes the last line, and waits for a reader that is slow. Not for one that has stopped reading: whoever
-/// asked for the end would kill us.
+/// Whether somebody has started this in a shell's pipeline, as in `… | head`: then the pipeline's end is wanted. A service
+/// has no terminal, and goes on when whatever collects its output dies.
+fn in_a_pipeline() -> bool {
+    io::stdin().is_terminal() || io::stderr().is_terminal()
+}
+
+/// Writes the last line, and waits for a reader that is slow, but not for one that has stopped reading. Where stdout was
+/// closed, the line goes to the log.
 async fn finish(stdout: Stdout, last: String, signals: &mut Signals) {
     const LIMIT: Duration = Duration::from_secs(5);
+    if stdout.is_closed() {
+        info!("{last}");
+    }
     tokio::select! {
         _ = timeout(LIMIT, stdout.finish(last)) => {},
         _ = signals.next() => {},

@@ -30,6 +30,11 @@ impl Stdout {
         self.lines.closed().await;
     }
 
+    /// Whether the reader is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lines.is_closed()
+    }
+
     /// Writes the last line, and waits for it and all before it.
     pub(crate) async fn finish(self, last: String) {
         // Both fail only when the reader is gone.

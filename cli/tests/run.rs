@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use redis::{Commands, Connection};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
-use support::{Running, file, program, run};
+use support::{Running, TIMEOUT, file, program, run};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 struct Redis {
@@ -164,18 +167,59 @@ async fn quiet_is_silent_on_stderr_and_not_on_stdout() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_ends_the_group_and_loses_nothing() {
+async fn a_service_whose_stdout_is_closed_says_so_and_goes_on() {
     let mut redis = Redis::start().await;
-    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--report-every", "200ms"]));
+    let url = redis.server.url();
+    let mut command = program(&["-u", &url, "--report-every", "50ms"]);
+    let mut group = Running::start(command.stdin(Stdio::null()));
     group.wait_for_consumers(3);
     redis.publish(1000);
     assert!(group.line().starts_with("Processed "));
-    redis.publish(1000);
     group.close_stdout();
+    group.wait_for("WARN stdout was closed; going on without reports");
+    redis.publish(1000);
+    let until = Instant::now() + TIMEOUT;
+    while redis.appended() < 2000 {
+        assert!(Instant::now() < until, "it does not go on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    group.signal(Signal::TERM);
     let end = group.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(!end.stderr.contains("panicked") && !end.stderr.contains("ERROR"), "{}", end.stderr);
-    assert_eq!(redis.appended(), 2000);
+    assert!(
+        end.stderr.contains("received 2000 = processed 2000 + "),
+        "the ledger is in the log: {}",
+        end.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_pipeline_that_has_read_enough_ends_the_group_and_loses_nothing() {
+    let mut redis = Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let (program, url) = (program(&[]), redis.server.url());
+    // `script` gives it a terminal, as a shell that somebody sits at does.
+    let line = format!(
+        "{} -u {url} --report-every 50ms 2>{} | head -1",
+        program.get_program().display(),
+        log.display()
+    );
+    let mut group = Command::new("script");
+    let mut group = group.args(["-qec", &line, "/dev/null"]).stdout(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + TIMEOUT;
+    while fs::read_to_string(&log).unwrap_or_default().matches(" started").count() < 3 {
+        assert!(Instant::now() < until, "it does not start");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    redis.publish(1000);
+    let end = spawn_blocking(move || group.wait().unwrap()).await.unwrap();
+    let log = fs::read_to_string(log).unwrap();
+    assert!(end.success(), "{log}");
+    assert!(log.contains("stdout was closed: finishing what was received"), "{log}");
+    assert!(log.contains("received 1000 = processed 1000 + "), "{log}");
+    assert_eq!(redis.appended(), 1000);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The server: how to open a socket to it, and what to say when that fails.
 
 mod advice;
+mod probe;
 mod tls;
 
 use std::io;

@@ -18,11 +18,20 @@ const NOT_READY: Duration = Duration::from_secs(60);
 /// Tries until it works, or until the server had its time.
 ///
 /// # Errors
+/// [`Error::Config`] where the server speaks TLS and the address says that it does not, or the reverse.
 /// What waiting does not repair; [`Error::Unreachable`] or [`Error::NotReady`] with what the last attempt ended with.
 pub(crate) async fn retry_at_start<T>(
     server: &Server,
-    mut attempt: impl AsyncFnMut() -> Result<T, Fault>,
+    attempt: impl AsyncFnMut() -> Result<T, Fault>,
 ) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        end = retry(server, attempt) => end,
+        error = server.speaks_otherwise() => Err(error),
+    }
+}
+
+async fn retry<T>(server: &Server, mut attempt: impl AsyncFnMut() -> Result<T, Fault>) -> Result<T, Error> {
     let started = Instant::now();
     let mut backoff = Backoff::at_the_start();
     let outage = Outage::new(format!("cannot start yet at {}", server.address()));

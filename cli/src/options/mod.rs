@@ -7,6 +7,7 @@
 //!                │
 //!            settings                         the texts become values, and are checked together
 //! ```
+mod effect;
 mod error;
 mod file;
 mod flags;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis_consumer_group::{Config, Error};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::effect::without_effect;
 use super::error::{OptionError, Origin};
 use super::layers::{Given, Layers};
 use super::option::Group;
@@ -52,6 +53,7 @@ impl Settings {
         if let Err(error) = check(&settings.config, groups) {
             return Err(blame(&given, groups, error));
         }
+        settings.warnings.extend(without_effect(&given, &settings));
         if let Some(path) = &settings.password_file {
             let password = password(path)?;
             settings.config.address = settings.config.address.with_password(password);
