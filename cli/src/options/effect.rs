@@ -62,7 +62,7 @@ mod tests {
             ["--group has no effect: it is for the source stream", spill_max]
         );
         assert_eq!(warnings(&[("overflow", "spill")]), [""; 0]);
-        let of_stream = warnings(&[("source", "stream"), ("group", "workers"), ("overflow", "spill")]);
+        let of_stream = warnings(&[("source", "stream"), ("group", "workers"), ("overflow", "wait")]);
         let reads = "the source stream reads no more than there is room for";
         assert_eq!(
             of_stream,
