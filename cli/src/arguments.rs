@@ -7,27 +7,43 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
-use crate::generate::{self, CompletionsArgs};
+use crate::generate::{self, CompletionsArgs, ManArgs};
 use crate::ids::{self, IdsArgs};
 use crate::publish::{self, PublishArgs};
 use crate::run::{self, RunArgs};
 use crate::secret::without_credentials;
 
-const AFTER_HELP: &str = "\
-Each option is also a variable (--redis-addr is RCG_REDIS_ADDR) and a key of the file given with --config (redis-addr). \
-A flag counts before a variable, a variable before the file.
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  redis-consumer-group --redis-addr localhost:6379 --consumers 4
+  redis-cli PUBLISH messages:published '{\"message_id\":\"67e55044\"}'
+  redis-cli XRANGE messages:processed - + COUNT 3";
 
-Exit codes: 0 done; 1 something was abandoned, or failed; 2 usage; 69 Redis cannot be reached; 77 refused by Redis; \
-78 configuration, or a key of the wrong type.";
+/// The usual help, with the example before the usage.
+const TEMPLATE: &str = "{about-with-newline}\n{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}";
 
-/// Competing consumers for Redis Pub/Sub: each message is processed by exactly one of them, and the result is
-/// appended to a stream. Without a subcommand, `run`.
+const AFTER_HELP: &str = "--help shows all options.";
+
+const AFTER_LONG_HELP: &str = "\
+Every option is also an environment variable (--redis-addr is RCG_REDIS_ADDR) and a key of the file given with --config \
+(redis-addr). A flag overrides a variable, a variable overrides the file.
+
+Exit codes: 0 success; 1 messages were abandoned, or another failure; 2 usage; 69 Redis is not reachable or not ready; \
+77 refused by Redis; 78 configuration, or a key of the wrong type.";
+
+/// Competing consumers for Redis Pub/Sub and streams
+///
+/// Each message is processed by exactly one consumer of the group, and the result is appended to a stream. Without a
+/// subcommand, the program does what run does.
 #[derive(Debug, Parser)]
 #[command(
     name = "redis-consumer-group",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = AFTER_HELP
+    help_template = TEMPLATE,
+    before_help = EXAMPLE,
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -38,31 +54,36 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the group until SIGINT or SIGTERM
-    #[command(after_help = AFTER_HELP)]
+    /// Run a group until SIGINT or SIGTERM
+    #[command(
+        help_template = TEMPLATE,
+        before_help = EXAMPLE,
+        after_help = AFTER_HELP,
+        after_long_help = AFTER_LONG_HELP
+    )]
     Run(RunArgs),
     Publish(PublishArgs),
     Bench(Box<BenchArgs>),
     Demo(DemoArgs),
-    /// List the ids of the consumers that are alive, or remove them
+    /// List the ids of living consumers, or remove them
     Ids(IdsArgs),
-    /// Print the completions for a shell
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
-    /// Print the manual page
-    Man,
-    /// A part of a bench, which starts it
+    /// Print a manual page, or write all of them to a directory
+    Man(ManArgs),
+    /// A part of a bench, started by the bench
     #[command(name = bench::PART, hide = true)]
     BenchPart,
 }
 
 impl Arguments {
-    /// Reads the arguments of this process. What only wants to be shown, or is wrong, is an end.
+    /// Reads the arguments of this process. Help and usage errors are printed, and end it.
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let text = error.render().to_string();
-            // The help repeats nothing that was given.
+            // The help never repeats a given value; an error may.
             let masked = if error.use_stderr() { without_credentials(&text) } else { text.clone() };
-            // Nobody is left to be told that the help could not be written.
+            // If stdout or stderr is closed, there is nobody to tell.
             let _ = if masked == text { error.print() } else { io::stderr().write_all(masked.as_bytes()) };
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(crate::exit::USAGE))
         })
@@ -77,7 +98,7 @@ impl Arguments {
             Command::Demo(args) => demo::run(args).await,
             Command::Ids(args) => ids::run(args).await,
             Command::Completions(args) => generate::completions(&args),
-            Command::Man => generate::man(),
+            Command::Man(args) => generate::man(&args),
             Command::BenchPart => bench::run_part().await,
         }
     }

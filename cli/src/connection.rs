@@ -50,4 +50,6 @@ struct Connection;
 
 impl Selection for Connection {
     const GROUPS: &'static [Group] = CONNECTION;
+    const COMMON: &'static [&'static str] = &["redis-addr", "url", "password-file", "config"];
+    const HEADING: Option<&'static str> = Some("Connection");
 }

@@ -15,7 +15,7 @@ use crate::talk;
 /// The arguments of `ids`.
 #[derive(Debug, Args)]
 pub(crate) struct IdsArgs {
-    /// What to do
+    /// Action
     #[arg(value_enum, default_value_t = Action::List)]
     action: Action,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
 enum Action {
     /// Print each id and the state of its lease
     List,
-    /// Empty the list. Living processes put their ids back
+    /// Empty the list; living processes put their ids back
     Clear,
 }
 
@@ -75,4 +75,7 @@ struct Ids;
 
 impl Selection for Ids {
     const GROUPS: &'static [Group] = IDS;
+    const COMMON: &'static [&'static str] =
+        &["redis-addr", "url", "password-file", "config", "ids-key", "shards", "shard-tags"];
+    const HEADING: Option<&'static str> = None;
 }

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::exit;
 use crate::ledger::{Figures, Form};
 use crate::log;
-use crate::options::{Flags, Group, Layers, RUN, Selection, Settings, Variables};
+use crate::options::{COMMON, Flags, Group, Layers, RUN, Selection, Settings, Variables};
 use crate::reports::Reports;
 use crate::signals::Signals;
 use crate::stdout::Stdout;
@@ -73,6 +73,8 @@ struct Run;
 
 impl Selection for Run {
     const GROUPS: &'static [Group] = RUN;
+    const COMMON: &'static [&'static str] = COMMON;
+    const HEADING: Option<&'static str> = None;
 }
 
 /// How a group ended.

@@ -131,8 +131,7 @@ async fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     assert_eq!(end.stderr.matches(" started").count(), 2, "{}", end.stderr);
     assert!(end.stderr.contains("reading variable:in at "), "{}", end.stderr);
     assert!(end.stderr.contains("appending to file:out"), "{}", end.stderr);
-    let warning =
-        "RCG_CONSUMER: no option has this variable, so it does nothing; did you mean RCG_CONSUMERS?";
+    let warning = "RCG_CONSUMER: unknown variable, ignored; did you mean RCG_CONSUMERS?";
     assert!(end.stderr.contains(warning), "{}", end.stderr);
 }
 

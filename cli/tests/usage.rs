@@ -9,15 +9,15 @@ use support::{file, program, run};
 #[test]
 fn a_wrong_flag_is_a_usage_error_that_names_it() {
     for (args, said) in [
-        (["--consumers", "many"], r#"error: --consumers: "many" is no number that fits; write it like 4"#),
+        (["--consumers", "many"], r#"error: --consumers: "many" is not a valid number (for example 4)"#),
         (["--consumers", "0"], "error: --consumers: 0 consumers cannot work; take 1 to 10000"),
-        (["--buffer", "big"], r#"error: --buffer: "big" is no size"#),
-        (["--report-every", "3"], r#"error: --report-every: "3" is no span of time"#),
-        (["--report-every", "0s"], "error: --report-every: a report every 0s"),
+        (["--buffer", "big"], r#"error: --buffer: "big" is not a size"#),
+        (["--report-every", "3"], r#"error: --report-every: "3" is not a duration (for example 3s, 250ms)"#),
+        (["--report-every", "0s"], "error: --report-every: 0s is too short; use 10ms or more"),
         (["--overflow", "explode"], "error: invalid value 'explode' for '--overflow <WORD>'"),
         (["--redis-addr", "redis://h"], "error: --redis-addr: the address is not of the form HOST:PORT"),
-        (["--log", "loud"], r#"error: --log: "loud" is no level"#),
-        (["--json=perhaps", "--quiet"], r#"error: --json: "perhaps" is neither true nor false"#),
+        (["--log", "loud"], r#"error: --log: "loud" is not a log level"#),
+        (["--json=perhaps", "--quiet"], r#"error: --json: "perhaps" is not true or false"#),
     ] {
         let end = run(&mut program(&args));
         assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
@@ -29,7 +29,7 @@ fn a_wrong_flag_is_a_usage_error_that_names_it() {
 #[test]
 fn a_wrong_variable_is_a_configuration_error_that_names_it() {
     for (name, value, said) in [
-        ("RCG_CONSUMERS", "many", r#"error: RCG_CONSUMERS: "many" is no number"#),
+        ("RCG_CONSUMERS", "many", r#"error: RCG_CONSUMERS: "many" is not a valid number"#),
         ("RCG_CONSUMERS", "0", "error: RCG_CONSUMERS: 0 consumers cannot work"),
         ("RCG_OVERFLOW", "explode", r#"error: RCG_OVERFLOW: "explode" is not one of drop, wait"#),
         ("RCG_TLS_CERT", "our.pem", "error: RCG_TLS_CERT: a certificate and its key go together"),
@@ -48,8 +48,7 @@ fn every_subcommand_that_reads_variables_warns_of_one_that_does_nothing() {
     for args in [&["publish", "--count", "1"][..], &["ids"], &["ids", "clear"]] {
         let end = run(program(args).args(["--url", "redis://127.0.0.1:0"]).env("RCG_REDIS_ADR", "h:1"));
         assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
-        let said =
-            "warning: RCG_REDIS_ADR: no option has this variable, so it does nothing; did you mean RCG_";
+        let said = "warning: RCG_REDIS_ADR: unknown variable, ignored; did you mean RCG_";
         assert!(end.stderr.starts_with(said), "{args:?}: {}", end.stderr);
     }
 }
@@ -61,7 +60,7 @@ fn a_wrong_value_in_the_file_is_told_with_its_line() {
     let end = run(program(&["--config", "group.toml"]).current_dir(&folder));
     assert_eq!(end.code, 78);
     assert!(
-        end.stderr.starts_with(r#"error: group.toml, line 3: consumers: "many" is no number"#),
+        end.stderr.starts_with(r#"error: group.toml, line 3: consumers: "many" is not a valid number"#),
         "{}",
         end.stderr
     );
@@ -75,7 +74,7 @@ fn an_unknown_key_in_the_file_is_told_with_the_nearest_name() {
     assert_eq!(end.code, 78);
     assert_eq!(
         end.stderr,
-        "error: group.toml, line 2: redis_addr: no option has this name; did you mean redis-addr?\n"
+        "error: group.toml, line 2: redis_addr: unknown option; did you mean redis-addr?\n"
     );
 }
 
@@ -99,10 +98,7 @@ fn a_file_that_is_not_there_is_a_configuration_error_said_once() {
 fn one_layer_names_the_server_once() {
     let end = run(&mut program(&["--url", "redis://a", "--redis-addr", "b:1"]));
     assert_eq!(end.code, 2);
-    assert_eq!(
-        end.stderr,
-        "error: --redis-addr: the server is named by --url already; give one of the two\n"
-    );
+    assert_eq!(end.stderr, "error: --redis-addr: the server is already given by --url; use one of the two\n");
     let end = run(program(&[]).env("RCG_URL", "redis://a").env("RCG_REDIS_ADDR", "b:1"));
     assert_eq!(end.code, 78);
 }

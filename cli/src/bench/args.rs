@@ -20,76 +20,75 @@ use crate::exit::{self, Coded};
 use crate::options::{duration, size};
 use crate::publish::{Payload, payload_bytes, some_time};
 
-/// Measure throughput and latency, on a private server or the one that is given
+/// Measure throughput and latency, on a private server or on yours
 ///
-/// Without a server given, it starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names)
-/// as a private process. On any other server it asks first, uses keys that begin with bench: or {bench: and removes
-/// them. Each run is checked against what was published: exit code 1 if anything was lost, is there twice or was left
-/// undone, 99 if --baseline was given and throughput fell. Two more things are measured with --only: what a group
-/// costs that is idle, and what memory one takes that is stuck, with a processor that never finishes and a full
-/// --buffer.
+/// Without a server option, bench starts the valkey-server or redis-server on PATH (or the one named by REDIS_SERVER)
+/// as a private process. On your server it asks first, uses keys that begin with bench: or {bench:, and removes them
+/// afterwards. Each run is checked against the messages that were published: exit code 1 if a message was lost,
+/// duplicated or not processed, 99 if throughput fell compared with --baseline. --only measures two more things: the
+/// cost of an idle group, and the memory of a stuck one, whose processor never finishes and whose --buffer is full.
 ///
-/// With --source stream a run moves a backlog: the stream is filled first, and the group is measured from its first
-/// read on, against one connection that moves the same number of entries and processes nothing (bare).
+/// With --source stream, a run moves a backlog: the stream is filled first, and the group is measured from its first
+/// read. It is compared with one connection that moves the same entries without processing them (bare).
 ///
-/// With --source sharded a group reads the shards of private clusters, one after another, for each number of --nodes.
-/// Measured is what a message costs as nodes are added: the group's CPU, and that of all nodes together.
+/// With --source sharded, a group reads the shards of private clusters, one cluster for each number in --nodes. This
+/// measures how the cost of a message changes as nodes are added: the CPU of the group, and of all nodes together.
 ///
-/// With --overflow spill all messages are published at once to a group whose buffer does not hold them. Measured is
-/// how long it takes until the spill is empty again and everything is in the output.
+/// With --overflow spill, all messages are published at once to a group whose buffer is too small for them. This
+/// measures the time until the spill is empty again and everything is in the output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
-    /// Where the group's messages come from
+    /// Where messages come from
     #[arg(long, value_name = "WORD", value_enum, default_value = "pubsub")]
     source: Source,
-    /// What becomes of a message that finds the buffer full
+    /// What to do with a message when the buffer is full
     #[arg(long, value_name = "WORD", value_enum, default_value = "drop")]
     overflow: Overflow,
-    /// Measure with each of these numbers of consumers [default: 1,2,4,8; with --overflow spill, 64; with --source
-    /// sharded, 1 for each shard]
+    /// Numbers of consumers to measure with [default: 1,2,4,8; with --overflow spill, 64; with --source sharded, 1 per
+    /// shard]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = consumers)]
     consumers: Vec<usize>,
     #[command(flatten)]
     sharded: ShardedArgs,
-    /// Messages of a run
+    /// Messages per run
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     messages: u64,
-    /// How often each throughput is measured
+    /// Number of runs for each throughput
     #[arg(long, value_name = "N", default_value = "3", value_parser = runs)]
     runs: usize,
-    /// About how many bytes a message has
+    /// Approximate size of a message, in bytes
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
-    /// Wait so long in the processor; then a run has as many messages as take about 5 s [with --overflow spill: 1ms,
-    /// and all messages]
+    /// Wait this long in the processor. A run then has as many messages as take about 5 s [default with --overflow
+    /// spill: 1ms, and all messages]
     #[arg(long, value_name = "TIME", value_parser = work)]
     work: Option<Duration>,
-    /// Compute so long in the processor
+    /// Compute this long in the processor
     #[arg(long, value_name = "TIME", value_parser = work)]
     work_cpu: Option<Duration>,
-    /// Measure latency at each of these rates, in messages a second; max is the throughput that was measured
+    /// Rates to measure latency at, in messages per second; max is the measured throughput
     #[arg(long, value_name = "R,…", value_delimiter = ',', default_value = "1000,10000,100000,max/2")]
     rates: Vec<Rate>,
-    /// How long to publish at each rate
+    /// Time to publish at each rate
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     latency_time: Duration,
-    /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below it]
+    /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below 4]
     #[arg(long, value_name = "N", value_parser = consumers)]
     latency_consumers: Option<usize>,
-    /// How long idle looks at a group that has nothing to do
+    /// Time for which idle measures
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = idle_time)]
     idle_time: Duration,
     /// Consumers for idle
     #[arg(long, value_name = "N", default_value = "1000", value_parser = consumers)]
     idle_consumers: usize,
-    /// Measure these only [default: throughput, latency and burst, of a stream the first two; with --work, throughput;
-    /// with --overflow spill, burst]
+    /// Measure only these [default: throughput, latency and burst; for a stream, throughput and latency; with --work,
+    /// throughput; with --overflow spill, burst]
     #[arg(long, value_name = "WORD,…", value_delimiter = ',', value_enum)]
     only: Vec<Section>,
-    /// The memory that waiting messages may hold in the group [default: 256MiB; with --overflow spill, 8MiB]
+    /// Memory for waiting messages in the group [default: 256MiB; with --overflow spill, 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer)]
     buffer: Option<usize>,
-    /// Do not ask before using a server that is not private
+    /// Do not ask before using your server
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Print the report as JSON, with all samples, or write it to a file
@@ -101,13 +100,13 @@ pub(crate) struct BenchArgs {
     /// Print the report as Markdown, or write it to a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) markdown: Option<PathBuf>,
-    /// Draw throughput and latency, as SVG
+    /// Draw throughput and latency as an SVG file
     #[arg(long, value_name = "FILE")]
     pub(crate) plot: Option<PathBuf>,
-    /// Compare with an earlier report in JSON; exit code 99 if throughput fell
+    /// Earlier report in JSON to compare with; exit code 99 if throughput fell
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
-    /// How much throughput may fall
+    /// By how much throughput may fall
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
     pub(crate) tolerance: f64,
     // Last, because the heading of its options holds for what follows.

@@ -1,4 +1,4 @@
-//! What becomes of a message that finds the buffer full.
+//! What happens to a message when the buffer is full.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Overflow {
-    /// It is dropped, and a run in which that happens has failed
+    /// Drop it; a run that drops a message fails
     #[default]
     Drop,
-    /// It goes into a stream until there is room; measured is a burst, until all of it is in the output
+    /// Move it to a stream until there is room; measures a burst until all of it is in the output
     Spill,
 }

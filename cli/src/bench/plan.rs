@@ -10,15 +10,15 @@ use super::source::Source;
 /// A part of a bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Section {
-    /// Messages a second, for each number of consumers
+    /// Messages per second, for each number of consumers
     Throughput,
-    /// How long a message takes, at each rate
+    /// The time from publishing to the output, at each rate
     Latency,
     /// All messages at once, at the server's own limits
     Burst,
-    /// What a group costs that has nothing to do
+    /// The cost of a group that has nothing to do
     Idle,
-    /// What memory a group takes whose processor never finishes
+    /// The memory of a group whose processor never finishes
     Stuck,
 }
 

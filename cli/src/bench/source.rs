@@ -9,11 +9,11 @@ pub(crate) enum Source {
     /// A channel: messages are published while the group reads
     #[default]
     Pubsub,
-    /// A stream: the group moves a backlog, which is there before it starts
+    /// A stream: the group moves a backlog that exists before it starts
     ///
     /// So a run shows what a move takes, whatever the load could do beside it.
     Stream,
-    /// Sharded channels of a private cluster, for each number of --nodes: what a message costs as nodes are added
+    /// Sharded channels of a private cluster, for each number in --nodes: the cost of a message as nodes are added
     Sharded,
 }
 

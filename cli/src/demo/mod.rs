@@ -1,4 +1,4 @@
-//! `demo`: the whole thing at once, on a private server that is gone afterwards.
+//! `demo`: a group at work, on a private server that is removed afterwards.
 //!
 //! ```text
 //!   show      the private server, and what both kinds of demo have in common
@@ -35,19 +35,19 @@ use crate::stop::Stop;
 use crate::talk::{finish, say};
 use crate::{exit, log};
 
-/// Show the whole thing at once, on a private server that is gone afterwards
+/// Show a group at work, on a private server that is removed afterwards
 ///
-/// Starts the valkey-server or redis-server on PATH (or the one that REDIS_SERVER names) as a private process, a
-/// group of 3 consumers and a publisher, and counts at the end what is in the output. With --source stream the
-/// group has two processes, one of which is killed in the middle. With --source sharded there are three nodes of a
-/// cluster with a replica each; a slot moves, and a node is killed. The exit code is 0 if nothing was lost and nothing is
-/// there twice; of sharded channels, nothing that was received.
+/// Starts the valkey-server or redis-server on PATH (or the one named by REDIS_SERVER) as a private process, a group of
+/// 3 consumers and a publisher. At the end it counts the messages in the output. With --source stream, the group has two
+/// processes, and one is killed in the middle. With --source sharded, there is a cluster of three nodes with a replica
+/// each; a slot moves, and a node is killed. The exit code is 0 if no message was lost or duplicated (with --source
+/// sharded: no message that was received).
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
-    /// Where the messages come from
+    /// Where messages come from
     #[arg(long, value_enum, default_value = "pubsub")]
     source: Source,
-    /// How long to publish
+    /// Time to publish for
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = some_time)]
     duration: Duration,
 }
@@ -65,9 +65,9 @@ struct End {
 enum Source {
     /// A channel, read by one process
     Pubsub,
-    /// Sharded channels of a cluster, of which a slot moves and a node is killed
+    /// Sharded channels of a cluster; a slot moves and a node is killed
     Sharded,
-    /// A stream, shared by two processes, one of which is killed and replaced
+    /// A stream, shared by two processes; one is killed and replaced
     Stream,
 }
 

@@ -48,7 +48,7 @@ impl File {
         };
         // The error's own `Display` would show the line, and with it a password.
         let table: BTreeMap<Spanned<String>, Value> = toml::from_str(text).map_err(|error| {
-            let problem = format!("{}; see https://toml.io for the form", error.message());
+            let problem = format!("{}; see https://toml.io for the syntax", error.message());
             wrong(line(error.span().unwrap_or_default()), "", problem)
         })?;
         let mut values = BTreeMap::new();
@@ -58,7 +58,7 @@ impl File {
             let known = || options.iter().filter(|option| option.in_file).map(|option| option.name);
             if !known().any(|name| name == key) {
                 let hint = did_you_mean(&key, known());
-                return Err(wrong(line, &key, format!("no option has this name; {hint}")));
+                return Err(wrong(line, &key, format!("unknown option; {hint}")));
             }
             let text = match value {
                 Value::String(text) => text,
@@ -66,7 +66,7 @@ impl File {
                 Value::Boolean(switch) => switch.to_string(),
                 other => {
                     let problem = format!(
-                        "a value of the type {} fits no option; write a string, an integer, true or false",
+                        "no option takes a value of type {}; use a string, an integer, true or false",
                         other.type_str()
                     );
                     return Err(wrong(line, &key, problem));
@@ -98,10 +98,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error_with_its_line_and_the_nearest_name() {
         let error = parsed("# ours\nconsumers = 3\nreport_every = \"1s\"\n").unwrap_err();
-        assert_eq!(
-            error,
-            "group.toml, line 3: report_every: no option has this name; did you mean report-every?"
-        );
+        assert_eq!(error, "group.toml, line 3: report_every: unknown option; did you mean report-every?");
         assert!(parsed("config = 'other.toml'").is_err());
         assert!(parsed("[run]\nconsumers = 3").unwrap_err().starts_with("group.toml, line 1: run: "));
     }
@@ -116,6 +113,6 @@ mod tests {
     #[test]
     fn a_value_that_fits_no_option_is_refused() {
         let error = parsed("consumers = [3]").unwrap_err();
-        assert!(error.contains("of the type array"), "{error}");
+        assert!(error.contains("of type array"), "{error}");
     }
 }

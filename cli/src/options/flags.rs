@@ -15,10 +15,13 @@ pub(crate) type Texts = BTreeMap<&'static str, String>;
 /// Which options a subcommand has.
 pub(crate) trait Selection {
     const GROUPS: &'static [Group];
+    /// The options that people need, in the order in which the help shows them first. `-h` shows no others.
+    const COMMON: &'static [&'static str];
+    /// The heading of these in the help. Without one they stand with the subcommand's own options.
+    const HEADING: Option<&'static str>;
 }
 
-/// The flags of a selection of options. They stay texts: only together with variables and file is it known
-/// which of them count.
+/// The flags of a selection of options, as texts: variables and the file decide as well which value counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags<S> {
     texts: Texts,
@@ -33,8 +36,12 @@ impl<S: Selection> Flags<S> {
 
 impl<S: Selection> Args for Flags<S> {
     fn augment_args(mut command: Command) -> Command {
+        let common = S::COMMON.iter().filter_map(|name| options::<S>().find(|option| option.name == *name));
+        command = command.next_help_heading(S::HEADING).args(common.map(arg));
         for group in S::GROUPS {
-            command = command.next_help_heading(group.heading).args(group.options.iter().map(arg));
+            let rest = group.options.iter().filter(|option| !S::COMMON.contains(&option.name));
+            let args = rest.map(|option| arg(option).hide_short_help(true));
+            command = command.next_help_heading(group.heading).args(args);
         }
         // What follows is the subcommand's own.
         command.next_help_heading(None::<&'static str>)
@@ -47,8 +54,7 @@ impl<S: Selection> Args for Flags<S> {
 
 impl<S: Selection> FromArgMatches for Flags<S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let options = S::GROUPS.iter().flat_map(|group| group.options);
-        let given = options.filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine));
+        let given = options::<S>().filter(|o| matches.value_source(o.name) == Some(ValueSource::CommandLine));
         let texts =
             given.filter_map(|o| Some((o.name, matches.get_one::<String>(o.name)?.clone()))).collect();
         Ok(Self { texts, selection: PhantomData })
@@ -60,9 +66,15 @@ impl<S: Selection> FromArgMatches for Flags<S> {
     }
 }
 
+fn options<S: Selection>() -> impl Iterator<Item = &'static Opt> {
+    S::GROUPS.iter().flat_map(|group| group.options)
+}
+
 fn arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name).long(option.name).short(option.short).help(option.help);
-    // For the help only: what counts as given is what stands on the command line.
+    let arg =
+        if option.more.is_empty() { arg } else { arg.long_help(format!("{}. {}", option.help, option.more)) };
+    // Only for the help: an option counts as given if it is on the command line.
     let arg = if option.default.is_empty() { arg } else { arg.default_value(option.default) };
     match option.kind {
         Kind::Value(name) => arg.value_name(name),

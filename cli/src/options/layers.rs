@@ -40,7 +40,7 @@ impl Layers {
         Ok(layers)
     }
 
-    /// What is to be said about variables that look like ours.
+    /// Warnings about variables that look like ours and are not.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.variables.unknown(&options(RUN))
     }
@@ -80,14 +80,14 @@ fn options(groups: &'static [Group]) -> Vec<&'static Opt> {
     groups.iter().flat_map(|group| group.options).collect()
 }
 
-/// `--url` and `--redis-addr` name the same thing: the higher layer's form counts, and one layer has one.
+/// `--url` and `--redis-addr` set the same thing: the one of the higher layer counts, and a layer may have only one.
 fn one_server(given: &mut Vec<Given>) -> Result<(), OptionError> {
     let place = |name| given.iter().position(|given| given.option.name == name);
     let (Some(url), Some(short)) = (place("url"), place("redis-addr")) else { return Ok(()) };
     let other = given[url].origin.clone();
     let origin = &given[short].origin;
     if origin.rank() == other.rank() {
-        let problem = format!("the server is named by {other} already; give one of the two");
+        let problem = format!("the server is already given by {other}; use one of the two");
         return Err(OptionError { origin: origin.clone(), problem });
     }
     let lower = if origin.rank() < other.rank() { short } else { url };

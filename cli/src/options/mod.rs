@@ -1,7 +1,7 @@
 //! The options: each is a flag, a variable and a key of the file, and is described once.
 //!
 //! ```text
-//!   table    one row an option: name, default, help, and what it sets
+//!   table    one row per option: name, default, help, and what it sets
 //!     │
 //!   flags ──► layers ◄── variables, file      which text counts, and where it came from
 //!                │
@@ -26,6 +26,6 @@ pub(crate) use flags::{Flags, Selection};
 pub(crate) use layers::Layers;
 pub(crate) use option::Group;
 pub(crate) use settings::{Log, LogFormat, Settings};
-pub(crate) use table::{CONNECTION, IDS, RUN};
+pub(crate) use table::{COMMON, CONNECTION, IDS, RUN};
 pub(crate) use value::{duration, size};
 pub(crate) use variables::Variables;

@@ -1,6 +1,6 @@
 //! Finds the name that was meant.
 
-/// What to try instead of a name that nobody knows.
+/// A hint for an unknown name.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     // Below this the nearest name has nothing to do with what was written.
     const NEAR: f64 = 0.75;
@@ -10,7 +10,7 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("did you mean {known}?"),
-        None => "see redis-consumer-group run --help for those that exist".to_owned(),
+        None => "see redis-consumer-group run --help for all options".to_owned(),
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) struct Opt {
     /// As it would be written. Empty where there is none.
     pub(crate) default: &'static str,
     pub(crate) help: &'static str,
+    /// What `--help` adds to that.
+    pub(crate) more: &'static str,
     /// A variable of another program that counts where ours is not set.
     pub(crate) fallback: Option<&'static str>,
     /// Reads the text of `fallback`, where that is written for other programs as well: what cannot be used of it
@@ -50,11 +52,27 @@ impl Opt {
         help: &'static str,
         set: Set,
     ) -> Self {
-        Self { name, short: None, kind, default, help, fallback: None, foreign: None, in_file: true, set }
+        Self {
+            name,
+            short: None,
+            kind,
+            default,
+            help,
+            more: "",
+            fallback: None,
+            foreign: None,
+            in_file: true,
+            set,
+        }
     }
 
     pub(crate) const fn short(mut self, short: char) -> Self {
         self.short = Some(short);
+        self
+    }
+
+    pub(crate) const fn more(mut self, more: &'static str) -> Self {
+        self.more = more;
         self
     }
 
@@ -84,7 +102,7 @@ impl Opt {
         if let Kind::Choice(words) = self.kind
             && !words.contains(&text)
         {
-            return Err(format!("{text:?} is not one of {}; take one of them", words.join(", ")));
+            return Err(format!("{text:?} is not one of {}", words.join(", ")));
         }
         (self.set)(settings, text)
     }

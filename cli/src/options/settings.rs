@@ -66,7 +66,7 @@ impl Settings {
         for Given { option, text, origin } in given {
             if let (Origin::Fallback(name), Some(set)) = (origin, option.foreign) {
                 if let Err(problem) = set(&mut settings, text) {
-                    settings.warnings.push(format!("{name} is not used: {problem}"));
+                    settings.warnings.push(format!("{name} is ignored: {problem}"));
                 }
                 continue;
             }
@@ -203,7 +203,7 @@ mod tests {
         }
         let settings = read(&[], &[("RUST_LOG", "myapp=verbose")]).unwrap();
         assert_eq!(settings.log.filter, default);
-        assert!(settings.warnings[0].starts_with("RUST_LOG is not used: "), "{:?}", settings.warnings);
+        assert!(settings.warnings[0].starts_with("RUST_LOG is ignored: "), "{:?}", settings.warnings);
         assert!(read(&[], &[("RCG_LOG", "myapp")]).is_err());
         assert!(read(&[], &[("RCG_LOG", "debug"), ("RUST_LOG", "a=b=c")]).unwrap().warnings.is_empty());
     }
@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn one_layer_names_the_server_once() {
         let error = read(&[("url", "redis://a:1"), ("redis-addr", "b:2")], &[]).unwrap_err();
-        assert_eq!(error, "--redis-addr: the server is named by --url already; give one of the two");
+        assert_eq!(error, "--redis-addr: the server is already given by --url; use one of the two");
         let error = read(&[], &[("RCG_URL", "redis://a:1"), ("RCG_REDIS_ADDR", "b:2")]).unwrap_err();
-        assert!(error.starts_with("RCG_REDIS_ADDR: the server is named by RCG_URL already"), "{error}");
+        assert!(error.starts_with("RCG_REDIS_ADDR: the server is already given by RCG_URL"), "{error}");
     }
 
     #[test]

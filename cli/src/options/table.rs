@@ -26,6 +26,20 @@ pub(crate) const RUN: &[Group] = &[
     Group { heading: "Reports and log", options: REPORTS },
 ];
 
+/// The options of `run` that people need: `-h` shows these, and `--help` shows them first.
+pub(crate) const COMMON: &[&str] = &[
+    "redis-addr",
+    "url",
+    "password-file",
+    "config",
+    "consumers",
+    "source",
+    "input",
+    "output",
+    "overflow",
+    "json",
+];
+
 const NAMES: &str = "Names in Redis";
 
 const CONNECT: Group = Group {
@@ -35,48 +49,49 @@ const CONNECT: Group = Group {
             "url",
             Kind::Value("URL"),
             "redis://localhost:6379",
-            "The server: redis://, rediss:// (TLS) or unix://, with user, password and database; or the primary that sentinels name: redis+sentinel://HOST:PORT,HOST:PORT/SERVICE, their own login behind it as ?sentinel_user=U&sentinel_password=P. Others on this machine can read a password given here: prefer --password-file or RCG_URL. The variable is RCG_URL, else REDIS_URL",
+            "Server URL: redis://, rediss:// (TLS), unix:// or redis+sentinel://",
             |s, text| put(&mut s.config.address, text.parse().map_err(|e| format!("{e}"))),
         )
+        .more("It may contain user, password and database. redis+sentinel://HOST:PORT,HOST:PORT/SERVICE is the primary that Sentinel names; add ?sentinel_user=U&sentinel_password=P if the sentinels need a login. Other users of this machine can see a password given here: prefer --password-file or RCG_URL. Without RCG_URL, REDIS_URL is used")
         .short('u')
         .or_variable("REDIS_URL"),
-        Opt::new("redis-addr", Kind::Value("HOST:PORT"), "", "The server, in short, instead of --url", |s, text| {
+        Opt::new("redis-addr", Kind::Value("HOST:PORT"), "", "Host and port of the server: shorthand for --url", |s, text| {
             put(&mut s.config.address, Address::from_host_and_port(text).map_err(|e| e.to_string()))
         }),
         Opt::new(
             "password-file",
             Kind::File,
             "",
-            "A file with the password. One newline at its end does not count",
+            "File with the password. One newline at the end is ignored",
             |s, text| put(&mut s.password_file, Ok(Some(text.into()))),
         ),
         Opt::new(
             "tls-ca",
             Kind::File,
             "",
-            "The certificates (PEM) to trust instead of the system's",
+            "CA certificates (PEM) to trust instead of the system's",
             |s, text| put(&mut s.config.tls.ca, Ok(Some(text.into()))),
         ),
-        Opt::new("tls-cert", Kind::File, "", "Our certificate (PEM), where the server asks for one", |s, text| {
+        Opt::new("tls-cert", Kind::File, "", "Client certificate (PEM), if the server asks for one", |s, text| {
             put(&mut s.config.tls.cert, Ok(Some(text.into())))
         }),
-        Opt::new("tls-key", Kind::File, "", "The private key (PEM) of --tls-cert", |s, text| {
+        Opt::new("tls-key", Kind::File, "", "Private key (PEM) of --tls-cert", |s, text| {
             put(&mut s.config.tls.key, Ok(Some(text.into())))
         }),
-        Opt::new("config", Kind::File, "", "A TOML file with any of these options, named as here", |_, _| Ok(()))
+        Opt::new("config", Kind::File, "", "TOML file with any of these options, under the same names", |_, _| Ok(()))
             .not_in_file(),
     ],
 };
 
 const GROUP: &[Opt] = &[
-    Opt::new("consumers", Kind::Value("N"), "3", "How many consumers work at the same time", |s, text| {
+    Opt::new("consumers", Kind::Value("N"), "3", "Number of consumers, that is of messages processed at the same time", |s, text| {
         put(&mut s.config.consumers, number(text))
     }),
     Opt::new(
         "source",
         Kind::Choice(&["pubsub", "sharded", "stream"]),
         "pubsub",
-        "Where messages come from: a channel, sharded channels of a cluster, or a stream that any number of processes share through its consumer group",
+        "Where messages come from",
         |s, text| {
             let source = match text {
                 "sharded" => SourceKind::Sharded,
@@ -85,77 +100,75 @@ const GROUP: &[Opt] = &[
             };
             put(&mut s.config.source, Ok(source))
         },
-    ),
+    )
+    .more("pubsub: a channel. sharded: sharded channels of a cluster. stream: a stream that any number of processes share through its consumer group"),
     Opt::new(
         "commit",
         Kind::Choice(&["atomic", "at-least-once"]),
         "atomic",
-        "How records are appended: in numbered transactions that acknowledge as well (nothing twice), or as plain XADD, and acknowledged afterwards (after a broken connection some may be there twice)",
+        "How records are appended",
         |s, text| {
             let atomic = text == "atomic";
             put(&mut s.config.commit, Ok(if atomic { Commit::Atomic } else { Commit::AtLeastOnce }))
         },
-    ),
+    )
+    .more("atomic: in numbered transactions that also acknowledge, so nothing is appended twice. at-least-once: plain XADD, acknowledged afterwards; after a broken connection some records may be in the output twice"),
     Opt::new(
         "max-attempts",
         Kind::Value("N"),
         "5",
-        "How often a message is tried before it is rejected",
+        "Number of attempts before a message is rejected",
         |s, text| put(&mut s.config.max_attempts, number(text)),
     ),
-    Opt::new("processor-timeout", Kind::Value("TIME"), "none", "How long one attempt may take", |s, text| {
+    Opt::new("processor-timeout", Kind::Value("TIME"), "none", "Time limit for one attempt", |s, text| {
         put(&mut s.config.processor_timeout, optional(text, duration))
     }),
     Opt::new(
         "max-messages",
         Kind::Value("N"),
         "none",
-        "Stop, as with SIGTERM, after so many messages",
+        "Stop, as after SIGTERM, once this many messages were received",
         |s, text| put(&mut s.config.max_messages, optional(text, number)),
     ),
     Opt::new(
         "drain-timeout",
         Kind::Value("TIME"),
         "10s",
-        "How long a stop may take to finish what was received",
+        "Time limit for a stop: how long to finish the messages already received",
         |s, text| put(&mut s.config.drain_timeout, duration(text)),
     ),
     Opt::new(
         "keep",
         Kind::Value("TIME"),
         "5s",
-        "How long records are kept that no replica is known to have, to be appended again after a failover: in a cluster, and behind sentinels",
+        "How long to keep records that no replica is known to have, to append them again after a failover (cluster and Sentinel)",
         |s, text| put(&mut s.config.keep, duration(text)),
     ),
     Opt::new(
         "lease",
         Kind::Value("TIME"),
         "10s",
-        "How long this process may show no sign of life before its ids are removed, and its entries of a stream taken over by others",
+        "How long this process counts as alive without renewing its lease. After that, other processes remove its ids and take over its stream entries",
         |s, text| put(&mut s.config.lease, duration(text)),
     ),
 ];
 
 const KEYS: &[Opt] = &[
-    Opt::new(
-        "input",
-        Kind::Value("NAME"),
-        "messages:published",
-        "The channel that is read, or the stream",
-        |s, text| put(&mut s.config.input, Ok(text.to_owned())),
-    ),
+    Opt::new("input", Kind::Value("NAME"), "messages:published", "Channel or stream to read", |s, text| {
+        put(&mut s.config.input, Ok(text.to_owned()))
+    }),
     Opt::new(
         "output",
         Kind::Value("NAME"),
         "messages:processed",
-        "The stream that records are appended to",
+        "Stream to append records to",
         |s, text| put(&mut s.config.output, Ok(text.to_owned())),
     ),
     Opt::new(
         "rejected",
         Kind::Value("NAME"),
         "messages:rejected",
-        "The stream for what could not be processed",
+        "Stream for messages that could not be processed",
         |s, text| put(&mut s.config.rejected, Ok(text.to_owned())),
     ),
     IDS_KEY,
@@ -163,7 +176,7 @@ const KEYS: &[Opt] = &[
         "maxlen",
         Kind::Value("N"),
         "none",
-        "Trim the output to about so many entries; without it the output only grows",
+        "Trim the output to about this many entries; without it, the output only grows",
         |s, text| put(&mut s.config.maxlen, optional(text, number)),
     ),
 ];
@@ -172,7 +185,7 @@ const IDS_KEY: Opt = Opt::new(
     "ids-key",
     Kind::Value("NAME"),
     "consumer:ids",
-    "The list of the living consumers' ids",
+    "List of the ids of living consumers",
     |s, text| put(&mut s.config.ids_key, Ok(text.to_owned())),
 );
 
@@ -181,14 +194,15 @@ const SHARDS: &[Opt] = &[
         "shards",
         Kind::Value("N"),
         "",
-        "How many shards the input has: messages:published:0 and so on, each with its output, ids and --consumers of its own [default: 16 with --source sharded, --shard-tags or --only-shards, else none]",
+        "Number of shards of the input [default: 16 with --source sharded, --shard-tags or --only-shards, otherwise none]",
         |s, text| put(&mut s.config.shards.get_or_insert_default().count, number(text)),
-    ),
+    )
+    .more("The shards are messages:published:0 and so on, each with its own output, ids and --consumers"),
     Opt::new(
         "shard-tags",
         Kind::Switch,
         "false",
-        "Name them messages:published:{0} instead: then everything of a shard is on one node of a cluster, and moves together",
+        "Name the shards messages:published:{0} and so on: all keys of a shard are then on one node of a cluster, and move together",
         |s, text| match switch(text)? {
             false if s.config.shards.is_none() => Ok(()),
             tags => put(&mut s.config.shards.get_or_insert_default().tags, Ok(tags)),
@@ -198,7 +212,7 @@ const SHARDS: &[Opt] = &[
         "only-shards",
         Kind::Value("SHARDS"),
         "",
-        "The shards that run here, as in 0-7 or 0,2,5-9; the others run elsewhere [default: all]",
+        "Shards that this process runs, for example 0-7 or 0,2,5-9; other processes run the rest [default: all]",
         |s, text| {
             let only = text.parse().map(Some).map_err(|problem: ShardSetError| problem.to_string());
             put(&mut s.config.shards.get_or_insert_default().only, only)
@@ -211,42 +225,42 @@ const STREAM: &[Opt] = &[
         "group",
         Kind::Value("NAME"),
         "processors",
-        "The stream's consumer group. It is created if it is missing, and so is the stream",
+        "Consumer group of the stream. Group and stream are created if they do not exist",
         |s, text| put(&mut s.config.stream.group, Ok(text.to_owned())),
     ),
     Opt::new(
         "from",
         Kind::Value("WHERE"),
         "beginning",
-        "Where a group begins that is created: beginning, new (what is appended from then on), or after the entry of this id",
+        "Where a newly created group starts: beginning, new (entries appended from then on), or after the entry with this id",
         |s, text| put(&mut s.config.stream.from, begin(text)),
     ),
     Opt::new(
         "payload-field",
         Kind::Value("NAME"),
         "payload",
-        "An entry with this one field holds a whole JSON object in it. Of other entries the fields are the members",
+        "Field that holds a whole JSON object if it is an entry's only field. The fields of other entries are the members",
         |s, text| put(&mut s.config.stream.payload_field, Ok(text.to_owned())),
     ),
     Opt::new(
         "with-source-id",
         Kind::Switch,
         "false",
-        "Give each output entry a field source_id: the id of the entry that it was made of",
+        "Add the field source_id to each output entry: the id of the input entry",
         |s, text| put(&mut s.config.stream.with_source_id, switch(text)),
     ),
     Opt::new(
         "claim-foreign-after",
         Kind::Value("TIME"),
         "none",
-        "Take entries over from consumers of the group that are not ours, once those have not touched them for so long",
+        "Take over entries from other programs' consumers in the group once they have been idle for this long",
         |s, text| put(&mut s.config.stream.claim_foreign_after, optional(text, duration)),
     ),
     Opt::new(
         "trim",
         Kind::Choice(&["never", "acknowledged"]),
         "never",
-        "Remove entries of the input once every group of the stream has acknowledged them",
+        "When to remove entries of the input: never, or once every group of the stream has acknowledged them",
         |s, text| {
             let acknowledged = text == "acknowledged";
             put(&mut s.config.stream.trim, Ok(if acknowledged { Trim::Acknowledged } else { Trim::Never }))
@@ -259,14 +273,14 @@ const BUFFER: &[Opt] = &[
         "buffer",
         Kind::Value("SIZE"),
         "256MiB",
-        "The memory that waiting messages may hold, frames and bookkeeping included",
+        "Memory for waiting messages, frames and bookkeeping included",
         |s, text| put(&mut s.config.buffer, size(text)),
     ),
     Opt::new(
         "overflow",
         Kind::Choice(&["drop", "wait", "spill"]),
         "drop",
-        "A message that finds the buffer full is dropped and counted, or waited for (then the server cuts us off when its own buffer is full), or spilled into a stream and processed when there is room again",
+        "What to do with a message when the buffer is full",
         |s, text| {
             let overflow = match text {
                 "wait" => Overflow::Wait,
@@ -275,51 +289,52 @@ const BUFFER: &[Opt] = &[
             };
             put(&mut s.config.overflow, Ok(overflow))
         },
-    ),
+    )
+    .more("drop: drop and count it. wait: stop reading until there is room; the server disconnects us when its own buffer is full. spill: move it to a stream and process it later"),
     Opt::new(
         "spill-key",
         Kind::Value("NAME"),
         "",
-        "The stream that is spilled into [default: {messages:processed}:spill, beside the output]",
+        "Stream to spill into [default: {messages:processed}:spill, beside the output]",
         |s, text| put(&mut s.config.spill_key, Ok(Some(text.to_owned()))),
     ),
     Opt::new(
         "spill-max",
         Kind::Value("N"),
         "1000000",
-        "About how many messages may be in the spill. What finds it full is dropped and counted",
+        "Number of messages, approximately, that the spill may hold. Further messages are dropped and counted",
         |s, text| put(&mut s.config.spill_max, number(text)),
     ),
     Opt::new(
         "max-payload",
         Kind::Value("SIZE"),
         "1MiB",
-        "A longer payload that was published to a channel is rejected",
+        "Longest payload of a channel's message. Longer ones are rejected",
         |s, text| put(&mut s.config.max_payload, size(text)),
     ),
 ];
 
 const REPORTS: &[Opt] = &[
-    Opt::new("report-every", Kind::Value("TIME"), "3s", "The time between two reports", |s, text| {
+    Opt::new("report-every", Kind::Value("TIME"), "3s", "Time between two reports", |s, text| {
         let every = duration(text)?;
         if every < Duration::from_millis(10) {
-            return Err(format!("a report every {text} would report nothing else; take 10ms or more"));
+            return Err(format!("{text} is too short; use 10ms or more"));
         }
         put(&mut s.report_every, Ok(every))
     }),
-    Opt::new("json", Kind::Switch, "false", "Reports and ledger as JSON, one object a line", |s, text| {
+    Opt::new("json", Kind::Switch, "false", "Print reports and the ledger as JSON, one object per line", |s, text| {
         put(&mut s.json, switch(text))
     }),
     Opt::new(
         "log",
         Kind::Value("LEVEL"),
         "info",
-        "What is logged on stderr: error, warn, info, debug or trace, also for a part, as in info,redis_consumer_group=debug. The variable is RCG_LOG, else RUST_LOG",
+        "Log level on stderr: error, warn, info, debug or trace, also per module, for example info,redis_consumer_group=debug. Without RCG_LOG, RUST_LOG is used",
         |s, text| put(&mut s.log.filter, filter(text)),
     )
     .or_foreign_variable("RUST_LOG", |s, text| put(&mut s.log.filter, foreign_filter(text))),
     Opt::new("quiet", Kind::Switch, "false", "Log errors only", |s, text| put(&mut s.log.quiet, switch(text))),
-    Opt::new("log-format", Kind::Choice(&["text", "json"]), "text", "How the log is written", |s, text| {
+    Opt::new("log-format", Kind::Choice(&["text", "json"]), "text", "Format of the log", |s, text| {
         put(&mut s.log.format, Ok(if text == "json" { LogFormat::Json } else { LogFormat::Text }))
     }),
 ];
@@ -355,7 +370,14 @@ mod tests {
         assert_eq!(without_key, ["config"]);
         for option in options() {
             assert!(option.name.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", option.name);
-            assert!(!option.help.ends_with('.'), "--{}", option.name);
+            assert!(!option.help.ends_with('.') && !option.more.ends_with('.'), "--{}", option.name);
+        }
+    }
+
+    #[test]
+    fn the_common_options_exist() {
+        for name in COMMON {
+            assert!(options().any(|option| option.name == *name), "no option is called {name}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Texts into values. Each error shows the text and how to write it.
+//! Parses texts into values. Each error shows the text and an example of a correct one.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), Stri
 
 /// A number without a sign.
 pub(super) fn number<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text:?} is no number that fits; write it like 4"))
+    text.parse().map_err(|_| format!("{text:?} is not a valid number (for example 4)"))
 }
 
 /// A number of bytes.
@@ -23,16 +23,17 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     let size: Result<ByteSize, _> = text.parse();
     size.ok()
         .and_then(|size| usize::try_from(size.as_u64()).ok())
-        .ok_or_else(|| format!("{text:?} is no size; write it like 256MiB, 1GB or 65536 (bytes)"))
+        .ok_or_else(|| format!("{text:?} is not a size (for example 256MiB, 1GB, or 65536 for bytes)"))
 }
 
-/// A span of time, not longer than a year: the clock cannot add just any.
+/// A duration of at most a year: adding a very long one to a clock overflows.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|duration| *duration <= YEAR)
-        .ok_or_else(|| format!("{text:?} is no span of time up to a year; write it like 3s, 250ms or 1m30s"))
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= YEAR => Ok(duration),
+        Ok(_) => Err(format!("{text:?} is longer than a year; use a shorter duration")),
+        Err(_) => Err(format!("{text:?} is not a duration (for example 3s, 250ms)")),
+    }
 }
 
 /// Where the group of a stream begins.
@@ -60,28 +61,26 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false; write one of them")),
+        _ => Err(format!("{text:?} is not true or false")),
     }
 }
 
 /// Levels of the log.
 pub(super) fn filter(text: &str) -> Result<Targets, String> {
     let known = |word: &str| matches!(word, "off" | "error" | "warn" | "info" | "debug" | "trace");
-    // A single word that is no level would be taken for the name of a part.
+    // A single word that is not a level would be read as the name of a module.
     let meant =
         text.split(',').all(|part| part.contains('=') || part.contains("::") || known(&part.to_lowercase()));
     text.parse().ok().filter(|_| meant).ok_or_else(|| {
-        format!("{text:?} is no level; write error, warn, info, debug or trace, or info,redis_consumer_group=debug")
+        format!("{text:?} is not a log level; use error, warn, info, debug or trace, or levels per module such as info,redis_consumer_group=debug")
     })
 }
 
-/// Levels in a variable that other programs read as well. Where it says nothing of us, our default stays.
+/// Levels in a variable that other programs read as well. If it does not mention us, our default stays.
 pub(super) fn foreign_filter(text: &str) -> Result<Targets, String> {
     const OURS: &str = "redis_consumer_group";
     let filter: Targets = text.parse().map_err(|_| {
-        format!(
-            "{text:?} has a form that is not read here; give the level for this program with --log or RCG_LOG"
-        )
+        format!("{text:?} is not a filter this program can read; set its level with --log or RCG_LOG")
     })?;
     // A name counts for all that begin with it.
     let ours = |name: &str| name.starts_with(OURS) || OURS.starts_with(name);
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_of_time_need_a_unit_and_an_end() {
+    fn durations_need_a_unit_and_are_at_most_a_year() {
         assert_eq!(duration("3s"), Ok(Duration::from_secs(3)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));

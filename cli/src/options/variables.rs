@@ -30,26 +30,24 @@ impl Variables {
             (None, None) => None,
         };
         let Some((value, origin)) = found else { return Ok(None) };
-        // What another program may be meant to read is none of our errors.
+        // A variable that may be meant for other programs is never an error.
         if option.foreign.is_some() && matches!(origin, Origin::Fallback(_)) {
             return Ok(Some((value.to_string_lossy().into_owned(), origin)));
         }
         match value.to_str() {
             Some(text) => Ok(Some((text.to_owned(), origin))),
-            None => {
-                Err(OptionError { origin, problem: "the value is not UTF-8; write it as UTF-8".to_owned() })
-            }
+            None => Err(OptionError { origin, problem: "the value is not valid UTF-8".to_owned() }),
         }
     }
 
-    /// A warning for each variable that looks like ours and is none.
+    /// A warning for each variable that looks like ours and is not.
     pub(super) fn unknown(&self, options: &[&Opt]) -> Vec<String> {
         let known: Vec<_> = options.iter().map(|option| option.variable()).collect();
         let strange = self.0.keys().filter(|name| name.starts_with("RCG_") && !known.contains(name));
         strange
             .map(|name| {
                 let hint = did_you_mean(name, known.iter().map(String::as_str));
-                format!("{name}: no option has this variable, so it does nothing; {hint}")
+                format!("{name}: unknown variable, ignored; {hint}")
             })
             .collect()
     }

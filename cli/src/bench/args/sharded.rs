@@ -10,13 +10,13 @@ use crate::bench::rate::Rate;
 /// Clusters, and what is published to each of their nodes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ShardedArgs {
-    /// With --source sharded, measure clusters of so many primaries
+    /// With --source sharded: numbers of primaries of the clusters to measure
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,3", value_parser = nodes)]
     nodes: Vec<usize>,
-    /// With --source sharded, shards for each node
+    /// With --source sharded: shards per node
     #[arg(long, value_name = "N", default_value = "4", value_parser = shards)]
     pub(super) shards: usize,
-    /// With --source sharded, publish so many messages a second to each node [default: as many as they take]
+    /// With --source sharded: messages per second to publish to each node [default: as many as possible]
     #[arg(long, value_name = "R", value_parser = rate)]
     pub(super) rate: Option<f64>,
 }
