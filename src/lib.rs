@@ -110,7 +110,11 @@ pub use processor::{Failure, JsonProcessor, Outcome, Processor};
 pub use record::Record;
 pub use shards::{ShardSet, ShardSetError, Shards};
 
-/// The examples of the README are compiled with the documentation's tests.
+/// The examples of the README and of the library guide are compiled with the documentation's tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+pub struct LibraryGuide;

@@ -1,4 +1,4 @@
-//! The ACL rule of the README: it is enough for a group's whole life, and nothing in it is for nothing.
+//! The ACL rule of docs/permissions.md: it is enough for a group's whole life, and nothing in it is for nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// What a group works without. The README says how.
+/// What a group works without. docs/permissions.md says how.
 const OPTIONAL: [&str; 2] = ["+info", "+ping"];
 
 /// What became of a group.

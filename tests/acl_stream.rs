@@ -1,4 +1,4 @@
-//! The ACL rules of the README for a stream and for a spill: each is enough, and nothing in it is for nothing.
+//! The ACL rules of docs/permissions.md for a stream and for a spill: each is enough, and nothing in it is for nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -25,7 +25,7 @@ enum Use {
 }
 
 impl Use {
-    /// What its section of the README adds.
+    /// What its section of docs/permissions.md adds.
     fn added(self) -> Vec<&'static str> {
         match self {
             Self::Stream => rule("acl stream"),
@@ -33,7 +33,7 @@ impl Use {
         }
     }
 
-    /// All that the README asks for.
+    /// All that the page asks for.
     fn rule(self) -> Vec<&'static str> {
         let mut words = rule("acl");
         if let Self::Stream = self {

@@ -1,4 +1,4 @@
-//! The ACL rule of the README for sharded channels: it is enough, and nothing in it is for nothing.
+//! The ACL rule of docs/permissions.md for sharded channels: it is enough, and nothing in it is for nothing.
 
 use redis_consumer_group::{ConsumerGroup, Shards, SourceKind};
 
@@ -6,7 +6,7 @@ use crate::fixture::{Cluster, input, settled};
 use crate::support::acl::rule;
 use crate::support::payload;
 
-/// All that the README asks for.
+/// All that the page asks for.
 fn words() -> Vec<&'static str> {
     let mut words = rule("acl sharded");
     let others = rule("acl").into_iter().filter(|word| word.starts_with('+'));

@@ -1,13 +1,13 @@
-//! The ACL rules of the README, and what a server refuses to whom they are given.
+//! The ACL rules of the documentation, and what a server refuses to a user who has them.
 
 use redis::cmd;
 
 use super::Server;
 
-/// The words of a rule in the README, after the user's name.
+/// The words of a rule in `docs/permissions.md`, after the user's name.
 pub(crate) fn rule(name: &str) -> Vec<&'static str> {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once(&format!("<!-- {name} -->")).unwrap();
+    let page = include_str!("../../docs/permissions.md");
+    let (_, rest) = page.split_once(&format!("<!-- {name} -->")).unwrap();
     let (block, _) = rest.split_once(&format!("<!-- /{name} -->")).unwrap();
     let lines = block.trim().strip_prefix("```text\n").unwrap().strip_suffix("```").unwrap().lines();
     lines.flat_map(|line| line.strip_prefix("ACL SETUSER group ").unwrap().split(' ')).collect()

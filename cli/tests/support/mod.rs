@@ -39,11 +39,16 @@ pub(crate) struct Said {
 
 /// Runs the program to its end. One that does not come to an end is killed, and fails the test.
 pub(crate) fn run(command: &mut Command) -> Said {
+    run_within(3 * TIMEOUT, command)
+}
+
+/// The same with another limit.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Said {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_child(&child);
     let (tell_ended, ended) = channel::<()>();
     let watchdog = thread::spawn(move || {
-        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(3 * TIMEOUT) {
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(limit) {
             let _ = kill_process(pid, Signal::KILL);
         }
     });

@@ -1,0 +1,68 @@
+//! The pages of the documentation: every command in them runs, and prints what the page says.
+//!
+//! | fenced block | |
+//! |---|---|
+//! | `sh` | commands, run one after another against a private server; each has to succeed |
+//! | `console` | commands after `$ `, each followed by its output. Numbers and ids may differ, and `…` stands for any lines |
+//! | `toml` | a file, if its first line is a comment with the name |
+//! | `rust` | compiled by the library's doctests |
+//! | `text` | anything else. It must not contain commands |
+//!
+//! A group that a page starts runs until the end of the page. `localhost:6379`, `any-node:7000` and
+//! `sentinel-1:26379,sentinel-2:26379` stand for a private server, a private cluster and private sentinels.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod documentation;
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use documentation::page::{Page, root};
+use documentation::session::Session;
+
+/// A test for each page.
+macro_rules! pages {
+    ($($test:ident: $path:literal),+ $(,)?) => {
+        const PAGES: &[&str] = &[$($path),+];
+        $(#[tokio::test]
+        async fn $test() {
+            Session::play(&Page::read($path)).await;
+        })+
+    };
+}
+
+pages! {
+    the_commands_of_the_readme_do_what_it_says: "README.md",
+    the_commands_of_the_page_on_measuring_run: "docs/bench.md",
+    the_commands_of_the_page_on_clusters_run: "docs/cluster.md",
+    the_commands_of_the_library_guide_run: "docs/library.md",
+    the_commands_of_the_page_on_names_run: "docs/names.md",
+    the_commands_of_the_page_on_operations_run: "docs/operations.md",
+    the_commands_of_the_page_on_options_run: "docs/options.md",
+    the_commands_of_the_page_on_permissions_run: "docs/permissions.md",
+    the_commands_of_the_page_on_scaling_run: "docs/scaling.md",
+    the_commands_of_the_page_on_sentinels_run: "docs/sentinel.md",
+    the_commands_of_the_page_on_sources_run: "docs/sources.md",
+    the_commands_of_the_page_on_the_spill_run: "docs/spill.md",
+}
+
+#[test]
+fn every_page_has_a_test_and_every_link_a_target() {
+    let folder = fs::read_dir(root().join("docs")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found: BTreeSet<_> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    let tested: BTreeSet<_> = PAGES[1..].iter().map(|path| (*path).to_owned()).collect();
+    assert_eq!(found, tested);
+    let others = ["ARCHITECTURE.md", "BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md"];
+    for path in PAGES.iter().chain(&others) {
+        let broken = Page::read(path).broken_links();
+        assert!(broken.is_empty(), "{path}: {broken:?}");
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(fs::read_to_string(root().join("README.md")).unwrap().lines().count() < 200);
+}
