@@ -1,4 +1,5 @@
 //! The help of every command. After a change: `INSTA_UPDATE=always cargo test -p redis-consumer-group-cli --test help`.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
 

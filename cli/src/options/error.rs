@@ -1,9 +1,9 @@
-//! What is wrong with an option, and where its value came from.
+//! Errors of options, with the origin of the value.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// An option that cannot work.
+/// An option with a value that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {problem}")]
 pub(crate) struct OptionError {
@@ -11,28 +11,28 @@ pub(crate) struct OptionError {
     pub(crate) problem: String,
 }
 
-/// Where the text of a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The flag of this option.
     Flag(&'static str),
     /// The variable with this name.
     Variable(String),
-    /// A variable with a name that is not ours.
+    /// A variable of other programs, which ours falls back to.
     Fallback(&'static str),
     /// A line of the file, and the key there.
     File { path: PathBuf, line: usize, key: String },
 }
 
 impl OptionError {
-    /// Whether it is the call of the program that has to be changed, and no variable or file.
+    /// Whether the command line is wrong, not a variable or the file.
     pub(crate) fn is_usage(&self) -> bool {
         matches!(self.origin, Origin::Flag(_))
     }
 }
 
 impl Origin {
-    /// The higher one counts.
+    /// The origin with the higher rank counts.
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::Flag(_) => 3,

@@ -23,7 +23,7 @@ impl File {
     /// Reads a file. Every key in it must be the name of an option.
     ///
     /// # Errors
-    /// When it cannot be read, is no TOML, or has a key that no option has.
+    /// When it cannot be read, is not TOML, or has an unknown key.
     pub(super) fn read(path: &Path, options: &[&Opt]) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).map_err(|source| Error::File {
             option: "config",
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_reported_with_its_line_but_not_its_text() {
+    fn invalid_toml_is_reported_with_its_line_but_not_its_text() {
         let error = parsed("consumers = 3\nurl = redis://:hush@localhost\n").unwrap_err();
         assert!(error.starts_with("group.toml, line 2: "), "{error}");
         assert!(!error.contains("hush"), "{error}");
     }
 
     #[test]
-    fn a_value_that_fits_no_option_is_refused() {
+    fn a_value_of_a_type_that_no_option_takes_is_refused() {
         let error = parsed("consumers = [3]").unwrap_err();
         assert!(error.contains("of type array"), "{error}");
     }

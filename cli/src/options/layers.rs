@@ -17,7 +17,7 @@ pub(crate) struct Layers {
     file: File,
 }
 
-/// A text that counts, and where it came from.
+/// A text that counts, and its origin.
 pub(super) struct Given {
     pub(super) option: &'static Opt,
     pub(super) text: String,
@@ -25,7 +25,7 @@ pub(super) struct Given {
 }
 
 impl Layers {
-    /// Puts the layers together, and reads the file that they name.
+    /// Combines the layers, and reads the file that they name.
     ///
     /// # Errors
     /// When the file cannot be used.
@@ -45,10 +45,10 @@ impl Layers {
         self.variables.unknown(&options(RUN))
     }
 
-    /// What was given for the options of these groups.
+    /// The given values of the options in these groups.
     ///
     /// # Errors
-    /// When a variable is not UTF-8, or the server is named twice in one layer.
+    /// When a variable is not UTF-8, or a layer names the server twice.
     pub(super) fn given(&self, groups: &'static [Group]) -> Result<Vec<Given>, OptionError> {
         let mut given = Vec::new();
         for option in options(groups) {
@@ -60,7 +60,7 @@ impl Layers {
         Ok(given)
     }
 
-    /// Whether anything was given for the options of these groups. The name of the file is none of its own.
+    /// Whether any option of these groups was given. The name of the file does not count.
     ///
     /// # Errors
     /// As [`Layers::given`].

@@ -1,8 +1,8 @@
-//! Finds the name that was meant.
+//! Finds the name that was probably meant.
 
 /// A hint for an unknown name.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    // Below this the nearest name has nothing to do with what was written.
+    // Below this, the nearest name has nothing in common with the given one.
     const NEAR: f64 = 0.75;
     let nearest = known
         .map(|known| (strsim::jaro_winkler(name, known), known))

@@ -1,4 +1,4 @@
-//! What is known about one option.
+//! The description of one option.
 
 use super::settings::Settings;
 
@@ -7,26 +7,26 @@ pub(crate) struct Opt {
     pub(crate) name: &'static str,
     pub(crate) short: Option<char>,
     pub(crate) kind: Kind,
-    /// As it would be written. Empty where there is none.
+    /// As a user would write it. Empty if there is none.
     pub(crate) default: &'static str,
     pub(crate) help: &'static str,
     /// What `--help` adds to that.
     pub(crate) more: &'static str,
-    /// A variable of another program that counts where ours is not set.
+    /// A variable of other programs that counts if ours is not set.
     pub(crate) fallback: Option<&'static str>,
-    /// Reads the text of `fallback`, where that is written for other programs as well: what cannot be used of it
-    /// is worth a warning only.
+    /// Reads the text of `fallback` if that variable is meant for other programs too: a text that cannot be used is
+    /// only worth a warning.
     pub(crate) foreign: Option<Set>,
-    /// False for what must be known before the file is read.
+    /// False for an option that must be known before the file is read.
     pub(crate) in_file: bool,
-    /// Reads the text of a value. The error says what is wrong with it and what to write instead.
+    /// Sets the value that a text stands for. The error says what is wrong and what to write instead.
     pub(crate) set: Set,
 }
 
-/// Sets what the text of a value stands for, or says what is wrong with it.
+/// Sets the value that a text stands for, or says what is wrong with it.
 pub(crate) type Set = fn(&mut Settings, &str) -> Result<(), String>;
 
-/// What is written behind the flag.
+/// The kind of value after the flag.
 pub(crate) enum Kind {
     /// A text, with its name in the help.
     Value(&'static str),
@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     File,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Nothing, or `=true` or `=false`.
+    /// No value, or `=true` or `=false`.
     Switch,
 }
 

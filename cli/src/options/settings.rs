@@ -1,4 +1,4 @@
-//! What the options say when they are read together.
+//! The values of all options, checked together.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,27 +15,27 @@ use super::option::Group;
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
-    /// What the library is told.
+    /// The configuration of the library.
     pub(crate) config: Config,
-    /// Where the password is, until it is in the address.
+    /// The file with the password, until the password is in the address.
     pub(super) password_file: Option<PathBuf>,
     pub(crate) report_every: Duration,
     pub(crate) json: bool,
     pub(crate) log: Log,
-    /// What is to be said about values that are not used.
+    /// Warnings about values that are ignored.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What is logged, and how.
+/// Level and format of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Log {
     pub(crate) filter: Targets,
-    /// Errors only, whatever the filter says.
+    /// Errors only, regardless of the filter.
     pub(crate) quiet: bool,
     pub(crate) format: LogFormat,
 }
 
-/// How a line of the log is written.
+/// The format of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     Text,
@@ -46,7 +46,7 @@ impl Settings {
     /// Reads and checks the options of these groups. The others keep their defaults.
     ///
     /// # Errors
-    /// When a value cannot work, with where it came from.
+    /// When a value cannot be used, with its origin.
     pub(crate) fn read(layers: &Layers, groups: &'static [Group]) -> anyhow::Result<Self> {
         let given = layers.given(groups)?;
         let mut settings = Self::set(&given)?;
@@ -94,7 +94,7 @@ impl Default for Settings {
     }
 }
 
-/// Checks the values together. Where there is no source to choose, shards are those of any, and share out no buffer.
+/// Checks the values together. Without the option `source`, shards may be those of any source, and divide no buffer.
 fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
     let has_source = groups.iter().flat_map(|group| group.options).any(|option| option.name == "source");
     match &config.shards {
@@ -108,8 +108,8 @@ fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
     }
 }
 
-/// Where a refusal of the library comes from: the option that it names, or, if that one has its default, the
-/// option without which it would say something else.
+/// The origin of an error of the library: the option that it names or, if that one has its default, the option
+/// without which the error would be another one.
 fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
     let Error::Config { option: named, problem } = &error else { return error.into() };
     let without = |left_out: &&Given| {
@@ -117,7 +117,7 @@ fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
         let outcome = Settings::set(others).map(|settings| check(&settings.config, groups));
         !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
     };
-    // Of several the last one: what is said first, as the source is, is what the others have to go with.
+    // Of several the last one: the others have to fit the first ones, such as the source.
     match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().rfind(without)) {
         Some(Given { option, origin, .. }) => {
             let problem = if option.name == *named { problem.clone() } else { format!("{named}: {problem}") };
@@ -127,7 +127,7 @@ fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
     }
 }
 
-/// The password in a file: all of it but for one newline at the end, as editors put it there.
+/// The password in a file, without the newline that editors put at the end.
 fn password(path: &Path) -> Result<String, Error> {
     let failed = |source| Error::File { option: "password-file", path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(failed)?;

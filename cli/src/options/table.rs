@@ -194,10 +194,10 @@ const SHARDS: &[Opt] = &[
         "shards",
         Kind::Value("N"),
         "",
-        "Number of shards of the input [default: 16 with --source sharded, --shard-tags or --only-shards, otherwise none]",
+        "Number of shards of the input",
         |s, text| put(&mut s.config.shards.get_or_insert_default().count, number(text)),
     )
-    .more("The shards are messages:published:0 and so on, each with its own output, ids and --consumers"),
+    .more("The shards are messages:published:0 and so on, each with its own output, ids and --consumers [default: 16 with --source sharded, --shard-tags or --only-shards, otherwise none]"),
     Opt::new(
         "shard-tags",
         Kind::Switch,

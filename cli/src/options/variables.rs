@@ -1,4 +1,4 @@
-//! The environment, as far as it is meant for us.
+//! The environment variables that set options.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,7 +18,7 @@ impl Variables {
         env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
     }
 
-    /// The text for an option, from its own variable or else from the one it falls back to.
+    /// The text for an option, from its own variable or the one it falls back to.
     ///
     /// # Errors
     /// When it is not UTF-8.
