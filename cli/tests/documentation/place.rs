@@ -28,8 +28,9 @@ impl Place {
         let bin = folder.path().join("bin");
         let program = assert_cmd::cargo::cargo_bin!("redis-consumer-group");
         symlink(program, bin.join("redis-consumer-group")).unwrap();
-        // The default port, and the form that it has on a terminal.
-        let client = format!("#!/bin/sh\nexec {} -p {} --no-raw \"$@\"\n", client().display(), server.port());
+        // With the private port, the form of a terminal, and a failure for every error that Redis answers.
+        let client =
+            format!("#!/bin/sh\nexec {} -e -p {} --no-raw \"$@\"\n", client().display(), server.port());
         fs::write(bin.join("redis-cli"), client).unwrap();
         fs::set_permissions(bin.join("redis-cli"), fs::Permissions::from_mode(0o755)).unwrap();
         Self { folder, server, cluster: None, sentinels: None }
