@@ -7,14 +7,33 @@ use std::collections::BTreeSet;
 
 use support::{program, run};
 
-/// What stands in the help below `Commands:`.
-fn commands() -> Vec<String> {
-    let help = run(&mut program(&["-h"])).stdout;
-    let (_, rest) = help.split_once("Commands:\n").unwrap();
+/// Every command as its words, from the help: the program itself, its subcommands, and theirs.
+fn commands() -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    let mut next = 0;
+    while let Some(command) = commands.get(next).cloned() {
+        commands.extend(subcommands(&command));
+        next += 1;
+    }
+    commands
+}
+
+/// The commands that the help lists below `Commands:`.
+fn subcommands(command: &[String]) -> Vec<Vec<String>> {
+    let help = said(command, &["-h"]);
+    let Some((_, rest)) = help.split_once("Commands:\n") else { return Vec::new() };
     let lines = rest.lines().take_while(|line| !line.is_empty());
     // A continued description is indented further.
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    let names = names.map(|line| line.split_whitespace().next().unwrap()).filter(|name| *name != "help");
+    names.map(|name| [command, &[name.to_owned()]].concat()).collect()
+}
+
+fn said(command: &[String], more: &[&str]) -> String {
+    let args: Vec<_> = command.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    let end = run(program(&args).env("COLUMNS", "100"));
+    assert_eq!((end.code, &*end.stderr), (0, ""), "{args:?}");
+    end.stdout
 }
 
 fn options(help: &str) -> BTreeSet<String> {
@@ -27,16 +46,12 @@ fn options(help: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_help_of_every_command_is_as_reviewed() {
-    let mut calls = vec![("program".to_owned(), vec![])];
-    let named = commands().into_iter().filter(|command| command != "help");
-    calls.extend(named.map(|command| (command.clone(), vec![command])));
-    assert!(calls.len() > 6, "{calls:?}");
-    for (name, command) in calls {
+    let commands = commands();
+    assert!(commands.len() > 6, "{commands:?}");
+    for command in commands {
+        let name = if command.is_empty() { "program".to_owned() } else { command.join("_") };
         for (form, flag) in [("short", "-h"), ("long", "--help")] {
-            let args: Vec<_> = command.iter().map(String::as_str).chain([flag]).collect();
-            let help = run(program(&args).env("COLUMNS", "100"));
-            assert_eq!((help.code, &*help.stderr), (0, ""), "{args:?}");
-            insta::assert_snapshot!(format!("{name}_{form}"), help.stdout);
+            insta::assert_snapshot!(format!("{name}_{form}"), said(&command, &[flag]));
         }
     }
 }
@@ -72,19 +87,18 @@ fn every_command_has_a_manual_page_with_its_options() {
     let folder = tempfile::tempdir().unwrap();
     let written = run(&mut program(&["man", "--dir", folder.path().to_str().unwrap()]));
     assert_eq!(written.code, 0, "{}", written.stderr);
-    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-    let commands = commands().into_iter().filter(|command| command != "help");
-    for command in commands {
-        let page = page(&format!("redis-consumer-group-{command}.1"));
-        let shown = run(&mut program(&["man", &command]));
-        assert_eq!((shown.code, shown.stdout), (0, page.clone()), "{command}");
-        for option in options(&run(&mut program(&[&command, "--help"])).stdout) {
-            assert!(page.contains(&option.replace('-', "\\-")), "{command}: {option}");
+    for command in commands() {
+        let name = [&["redis-consumer-group".to_owned()][..], &command].concat().join("-");
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        assert_eq!(said(&[&["man".to_owned()][..], &command].concat(), &[]), page, "{command:?}");
+        for option in options(&said(&command, &["--help"])) {
+            assert!(page.contains(&option.replace('-', "\\-")), "{command:?}: {option}");
+        }
+        for subcommand in subcommands(&command) {
+            let page_of_it = format!("redis\\-consumer\\-group\\-{}(1)", subcommand.join("\\-"));
+            assert!(page.contains(&page_of_it), "{command:?}: {subcommand:?}");
         }
     }
-    let of_program = page("redis-consumer-group.1");
-    assert!(of_program.contains("redis\\-consumer\\-group\\-run(1)"), "{of_program}");
-    assert_eq!(run(&mut program(&["man"])).stdout, of_program);
     let unknown = run(&mut program(&["man", "nothing"]));
     assert_eq!(unknown.code, 2, "{}", unknown.stderr);
 }

@@ -108,7 +108,7 @@ fn shortened(command: &str) -> String {
     let words: Vec<_> = command.split(' ').collect();
     let mut options = Vec::new();
     match words.get(1) {
-        Some(&"publish") => options.push(("--duration", "1s")),
+        Some(_) if words.contains(&"--duration") => options.push(("--duration", "2s")),
         Some(&"demo") => options.push(("--duration", "2s")),
         Some(&"bench") => {
             options.extend([("--runs", "1"), ("--messages", "2000"), ("--latency-time", "300ms")]);
