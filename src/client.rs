@@ -15,9 +15,10 @@ use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
 use crate::redis::fault::Fault;
-use crate::redis::link::Link;
 use crate::redis::server::Server;
 use crate::redis::startup::{answered, retry_at_start};
+
+pub use crate::redis::link::Link;
 
 /// Opens a connection, and retries as a group does at its start.
 ///
@@ -95,7 +96,7 @@ impl Router {
     ///
     /// # Errors
     /// As [`connect`].
-    pub async fn connect(&self, name: &str) -> Result<(Place, MultiplexedConnection), Error> {
+    pub async fn connect(&self, name: &str) -> Result<(Place, Link), Error> {
         let control = Control(self.of(name));
         let opened = control.clone();
         retry_at_start(&control.0, move || answered(opening(opened.clone()))).await
@@ -122,10 +123,10 @@ async fn locating(control: Control) -> Result<Place, Fault> {
     locate(&control.0).await.map(Place)
 }
 
-async fn opening(control: Control) -> Result<(Place, MultiplexedConnection), Fault> {
+async fn opening(control: Control) -> Result<(Place, Link), Fault> {
     let node = locate(&control.0).await?;
     match control.open(node.as_ref()).await {
-        Ok(link) => Ok((Place(node), link.into_connection())),
+        Ok(link) => Ok((Place(node), link)),
         Err(error) => Err(control.fault("the connection", "+select", &error)),
     }
 }

@@ -9,6 +9,7 @@ use crate::bench::{self, BenchArgs};
 use crate::demo::{self, DemoArgs};
 use crate::generate::{self, CompletionsArgs, ManArgs};
 use crate::ids::{self, IdsArgs};
+use crate::load::{self, LoadArgs};
 use crate::publish::{self, PublishArgs};
 use crate::run::{self, RunArgs};
 use crate::secret::without_credentials;
@@ -63,6 +64,7 @@ enum Command {
     )]
     Run(RunArgs),
     Publish(PublishArgs),
+    Load(LoadArgs),
     Bench(Box<BenchArgs>),
     Demo(DemoArgs),
     /// List the ids of living consumers, or remove them
@@ -94,6 +96,7 @@ impl Arguments {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(args) => run::run(args).await,
             Command::Publish(args) => publish::run(args).await,
+            Command::Load(args) => load::run(args).await,
             Command::Bench(args) => bench::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Ids(args) => ids::run(args).await,

@@ -67,7 +67,7 @@ fn assert_flawless(output: &Output) {
     assert!(number("Published") > 0, "{stdout}");
     assert_eq!(number("Processed"), number("Published"), "{stdout}");
     assert_eq!((number("Lost"), number("Duplicated")), (0, 0), "{stdout}");
-    assert!(stderr.contains("publish --redis-addr localhost:6379"), "{stderr}");
+    assert!(stderr.contains("load --redis-addr localhost:6379"), "{stderr}");
 }
 
 fn consumers(output: &Output) -> usize {

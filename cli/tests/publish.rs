@@ -1,391 +1,264 @@
-//! `publish` against a real server.
+//! `publish` against a real server: it publishes what it is given.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod process;
+mod support;
 
-use std::collections::HashSet;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::io::Write;
+use std::process::{ChildStdin, Command, Stdio};
 
-use process::{Program, texts};
+use redis::FromRedisValue;
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
-use serde_json::Value;
+use support::cluster::{calls, eventually};
+use support::{Running, Said, TIMEOUT, file, program, published, published_so_far, run};
 
 async fn server() -> PrivateServer {
     PrivateServer::builder().start().await.unwrap()
 }
 
-/// Reads the channel until the message `end`, on a thread. What it returns is what was published before.
-fn subscribe(server: &PrivateServer, channel: &'static str) -> JoinHandle<Vec<Vec<u8>>> {
+fn ask<T: FromRedisValue>(server: &PrivateServer, words: &[&str]) -> T {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let (ready, subscribed) = std::sync::mpsc::channel();
-    let reader = thread::spawn(move || {
-        let mut subscription = connection.as_pubsub();
-        subscription.subscribe(channel).unwrap();
-        ready.send(()).unwrap();
-        let mut payloads = Vec::new();
-        loop {
-            match subscription.get_message().unwrap().get_payload_bytes() {
-                b"end" => return payloads,
-                payload => payloads.push(payload.to_vec()),
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
+}
+
+/// The payloads in a stream, in their order.
+fn payloads(server: &PrivateServer, stream: &str) -> Vec<Vec<u8>> {
+    let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = ask(server, &["XRANGE", stream, "-", "+"]);
+    let payload = |mut fields: Vec<(String, Vec<u8>)>| {
+        assert_eq!((fields.len(), &*fields[0].0), (1, "payload"));
+        fields.remove(0).1
+    };
+    entries.into_iter().map(|(_, fields)| payload(fields)).collect()
+}
+
+fn to_stream(server: &PrivateServer, args: &[&str]) -> Command {
+    let mut command = program(&["publish", "--to", "stream"]);
+    command.env("RCG_URL", server.url()).args(args);
+    command
+}
+
+/// The program with an open stdin.
+fn with_stdin(command: &mut Command) -> (Running, ChildStdin) {
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    let stdin = running.take_stdin();
+    (running, stdin)
+}
+
+/// Runs it with this on stdin.
+async fn fed(command: &mut Command, input: &[u8]) -> Said {
+    let (running, mut stdin) = with_stdin(command);
+    // Who ends before it has read everything says why.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    running.end().await
+}
+
+#[tokio::test]
+async fn the_arguments_are_published_in_their_order() {
+    let server = server().await;
+    let end = run(&mut to_stream(&server, &[r#"{"a":1}"#, "", "two words", "--", "-3"]));
+    assert_eq!(published(&end), 4);
+    assert_eq!(end.stderr, "");
+    assert_eq!(payloads(&server, "messages:published"), [&br#"{"a":1}"#[..], b"", b"two words", b"-3"]);
+}
+
+#[tokio::test]
+async fn each_line_of_a_file_or_of_stdin_is_a_message_byte_for_byte() {
+    let server = server().await;
+    let text = b"first\n\nwindows\r\n\xff\xfe\0\nno line feed";
+    let lines = [&b"first"[..], b"", b"windows\r", b"\xff\xfe\0", b"no line feed"];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lines");
+    std::fs::write(&path, text).unwrap();
+    for args in [&["--file", path.to_str().unwrap()][..], &[], &["--file", "-"]] {
+        let end = fed(&mut to_stream(&server, args), text).await;
+        assert_eq!(published(&end), 5, "{args:?}");
+        assert_eq!(end.stderr, "", "no hint where stdin is not a terminal");
+        assert_eq!(payloads(&server, "messages:published"), lines, "{args:?}");
+        let _: u64 = ask(&server, &["DEL", "messages:published"]);
+    }
+}
+
+#[tokio::test]
+async fn a_line_is_published_when_it_comes_and_not_at_the_end_of_the_input() {
+    let server = server().await;
+    let (running, mut stdin) = with_stdin(&mut to_stream(&server, &[]));
+    for lines in 1..=3 {
+        stdin.write_all(b"line\n").unwrap();
+        eventually("the line is there", TIMEOUT, || calls(&server, "xadd") == lines).await;
+    }
+    running.signal(Signal::TERM);
+    // Its stdin is still open.
+    assert_eq!(published(&running.end().await), 3);
+}
+
+#[tokio::test]
+async fn many_lines_and_large_ones_arrive_in_their_order() {
+    let server = server().await;
+    let mut lines: Vec<Vec<u8>> = (0..100_000).map(|n| n.to_string().into_bytes()).collect();
+    for at in [10, 50_000, 99_990] {
+        lines[at] = vec![b'x'; 5_000_000];
+    }
+    let end = fed(&mut to_stream(&server, &[]), &lines.join(&b'\n')).await;
+    assert_eq!(published(&end), 100_000);
+    assert!(payloads(&server, "messages:published") == lines, "the same lines in the same order");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_loses_no_message_and_says_how_many_may_be_there_twice() {
+    let mut server = PrivateServer::builder().appendonly_always().start().await.unwrap();
+    let (mut running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
+    let feeding = std::thread::spawn(move || {
+        // Slow enough to be in the middle when the server goes.
+        let (_keep_open, pause) = std::sync::mpsc::channel::<()>();
+        for n in 0..200_000 {
+            writeln!(stdin, "{n}").unwrap();
+            if n % 100 == 0 {
+                let _ = pause.recv_timeout(std::time::Duration::from_millis(1));
             }
         }
     });
-    subscribed.recv().unwrap();
-    reader
-}
-
-/// Waits until so many messages were published, by the server's count of commands.
-async fn published(server: &PrivateServer, messages: u64) {
-    called(server, "publish", messages).await;
-}
-
-/// Waits until the server has done this command so often.
-async fn called(server: &PrivateServer, command: &str, messages: u64) {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let before = format!("cmdstat_{command}:calls=");
-    loop {
-        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).unwrap();
-        let calls = stats.split(&before).nth(1).and_then(|rest| rest.split(',').next());
-        if calls.is_some_and(|calls| calls.parse::<u64>().unwrap() >= messages) {
-            return;
+    for appended in [5_000, 60_000] {
+        eventually("entries are there", TIMEOUT, || {
+            let length: u64 = ask(&server, &["XLEN", "messages:published"]);
+            length > appended
+        })
+        .await;
+        server.kill().unwrap();
+        if appended == 5_000 {
+            running.wait_for("warning: cannot publish: ");
+            tokio::time::sleep(std::time::Duration::from_secs(6)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        server.restart().await.unwrap();
+        if appended == 5_000 {
+            running.wait_for("publishing again after ");
+        }
     }
-}
-
-/// The fields of all entries of a stream, each with its value.
-fn entries(server: &PrivateServer, stream: &str) -> Vec<Vec<(String, String)>> {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let entries: Vec<(String, Vec<(String, String)>)> =
-        redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection).unwrap();
-    entries.into_iter().map(|(_, fields)| fields).collect()
-}
-
-fn end(server: &PrivateServer, channel: &str) {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    redis::cmd("PUBLISH").arg(channel).arg("end").exec(&mut connection).unwrap();
-}
-
-/// The number in `Published N messages in …`.
-fn number(stdout: &str) -> usize {
-    assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    stdout.strip_prefix("Published ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn it_publishes_as_many_messages_as_it_says_each_with_an_id_of_its_own() {
-    let server = server().await;
-    let reader = subscribe(&server, "messages:published");
-    let url = server.url();
-    let program = Program::start(&[
-        "publish", "--url", &url, "--count", "20000", "--batch", "7001", "--pause", "0ms..2ms",
-    ]);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    assert_eq!(number(&stdout), 20_000);
-    assert_eq!(stderr, "", "no progress bar where there is no terminal");
-
-    end(&server, "messages:published");
-    let payloads = reader.join().unwrap();
-    assert_eq!(payloads.len(), 20_000);
-    let ids: HashSet<_> = payloads
+    let end = running.end_within(3 * TIMEOUT).await;
+    feeding.join().unwrap();
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let summary: serde_json::Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!((&summary["published"], &summary["unconfirmed"]), (&200_000.into(), &0.into()), "{summary}");
+    let numbers: Vec<u64> = payloads(&server, "messages:published")
         .iter()
-        .map(|payload| match serde_json::from_slice(payload).unwrap() {
-            Value::Object(object) if object.len() == 1 => object["message_id"].as_str().unwrap().to_owned(),
-            other => panic!("{other}"),
-        })
+        .map(|payload| std::str::from_utf8(payload).unwrap().parse().unwrap())
         .collect();
-    assert_eq!(ids.len(), 20_000);
-    assert!(ids.iter().all(|id| id.parse::<uuid::Uuid>().unwrap().get_version_num() == 4));
-}
-
-#[tokio::test]
-async fn padded_messages_go_to_the_channel_that_was_asked_for() {
-    let server = server().await;
-    let reader = subscribe(&server, "elsewhere");
-    let url = server.url();
-    let program = Program::start(&[
-        "publish",
-        "-u",
-        &url,
-        "--channel",
-        "elsewhere",
-        "--count",
-        "300",
-        "--payload-bytes",
-        "100000",
-    ]);
-    assert!(program.end().await.status.success());
-    end(&server, "elsewhere");
-    let payloads = reader.join().unwrap();
-    assert_eq!(payloads.len(), 300);
-    assert!(payloads.iter().all(|payload| payload.len() == 100_000));
-}
-
-#[tokio::test]
-async fn to_a_stream_it_appends_as_many_entries_as_it_says_each_with_an_id_of_its_own() {
-    let server = server().await;
-    let url = server.url();
-    let program = Program::start(&[
-        "publish", "--url", &url, "--to", "stream", "--count", "20000", "--batch", "7001", "--pause",
-        "0ms..2ms",
-    ]);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    assert_eq!(number(&stdout), 20_000);
-    assert_eq!(stderr, "");
-
-    let entries = entries(&server, "messages:published");
-    assert_eq!(entries.len(), 20_000);
-    let ids: HashSet<_> = entries
-        .iter()
-        .map(|fields| match &fields[..] {
-            [(name, id)] if name == "message_id" => id.parse::<uuid::Uuid>().unwrap(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(ids.len(), 20_000);
-}
-
-#[tokio::test]
-async fn a_padded_entry_has_the_members_of_the_padded_object_as_fields() {
-    let server = server().await;
-    let reader = subscribe(&server, "elsewhere");
-    let url = server.url();
-    for to in ["channel", "stream"] {
-        let program = Program::start(&[
-            "publish",
-            "-u",
-            &url,
-            "--to",
-            to,
-            "--input",
-            "elsewhere",
-            "--count",
-            "30",
-            "--payload-bytes",
-            "5000",
-        ]);
-        assert!(program.end().await.status.success());
+    let twice = numbers.len() as u64 - 200_000;
+    assert!(twice <= summary["repeated"].as_u64().unwrap(), "{twice} twice, but {summary}");
+    let mut last = None;
+    for number in &numbers {
+        assert!(*number <= last.map_or(0, |last| last + 1), "{number} after {last:?}");
+        last = last.max(Some(*number));
     }
-    end(&server, "elsewhere");
-    let payloads = reader.join().unwrap();
-    let entries = entries(&server, "elsewhere");
-    assert_eq!((payloads.len(), entries.len()), (30, 30), "either goes to its own target only");
-    for (payload, fields) in payloads.iter().zip(&entries) {
-        let object: Value = serde_json::from_slice(payload).unwrap();
-        let [(id, _), (padding, dots)] = &fields[..] else { panic!("{fields:?}") };
-        assert_eq!((&**id, &**padding), ("message_id", "padding"));
-        assert_eq!(object["padding"], **dots);
-    }
+    assert_eq!(last, Some(199_999));
 }
 
 #[tokio::test]
-async fn an_even_rate_is_never_ahead_of_its_deadlines() {
+async fn a_connection_that_was_closed_while_it_was_idle_repeats_nothing() {
     let server = server().await;
-    let url = server.url();
-    for (rate, count) in [("300", 150_u64), ("20000", 10_000)] {
-        let program =
-            Program::start(&["publish", "-u", &url, "--rate", rate, "--count", &count.to_string(), "--json"]);
-        let (stdout, _) = texts(&program.end().await);
-        let summary: Value = serde_json::from_str(&stdout).unwrap();
-        assert_eq!(summary["published"], count);
-        let last_deadline = (count - 1) as f64 / rate.parse::<f64>().unwrap();
-        assert!(summary["seconds"].as_f64().unwrap() >= last_deadline, "{stdout}");
+    let (running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
+    for lines in 1..=3 {
+        stdin.write_all(b"line\n").unwrap();
+        eventually("the line is there", TIMEOUT, || calls(&server, "xadd") == lines).await;
+        let _: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+    drop(stdin);
+    let end = running.end().await;
+    let summary: serde_json::Value = serde_json::from_str(&end.stdout).unwrap();
+    assert_eq!((&summary["published"], &summary["repeated"]), (&3.into(), &0.into()), "{summary}");
+    assert_eq!((end.code, &*end.stderr), (0, ""));
 }
 
 #[tokio::test]
-async fn an_even_rate_publishes_all_that_was_due_in_its_duration() {
+async fn a_server_that_stands_still_is_told_of_and_a_second_signal_does_not_wait_for_it() {
     let server = server().await;
-    let url = server.url();
-    let program = Program::start(&["publish", "-u", &url, "--rate", "1000/s", "--duration", "500ms"]);
-    let (stdout, _) = texts(&program.end().await);
-    // A machine that stands still for longer than the grace at the end publishes fewer.
-    assert!((1..=500).contains(&number(&stdout)), "{stdout}");
-}
-
-#[tokio::test]
-async fn after_ctrl_c_it_prints_what_the_server_confirmed() {
-    for pace in [["--rate", "2000"], ["--batch", "5000"]] {
-        let server = server().await;
-        let reader = subscribe(&server, "messages:published");
-        let url = server.url();
-        let program = Program::start(&[&["publish", "-u", &url][..], &pace].concat());
-        published(&server, 500).await;
-        program.signal(Signal::INT);
-        let output = program.end().await;
-        let (stdout, stderr) = texts(&output);
-        assert!(output.status.success(), "{stderr}");
-        end(&server, "messages:published");
-        assert_eq!(reader.join().unwrap().len(), number(&stdout));
-    }
-}
-
-#[tokio::test]
-async fn after_ctrl_c_the_stream_has_what_the_server_confirmed() {
-    for pace in [["--rate", "2000"], ["--batch", "5000"]] {
-        let server = server().await;
-        let url = server.url();
-        let program = Program::start(&[&["publish", "-u", &url, "--to", "stream"][..], &pace].concat());
-        called(&server, "xadd", 500).await;
-        program.signal(Signal::INT);
-        let output = program.end().await;
-        let (stdout, stderr) = texts(&output);
-        assert!(output.status.success(), "{stderr}");
-        assert_eq!(entries(&server, "messages:published").len(), number(&stdout));
-    }
-}
-
-#[tokio::test]
-async fn stopped_before_it_is_connected_it_says_that_nothing_was_published() {
-    let mut server = server().await;
-    let url = server.url();
-    server.kill().unwrap();
-    let mut program = Program::start_with(&["publish", "-u", &url], |command| {
-        command.env("RCG_NOTHING", "1");
-    });
-    // Said when signals are about to be listened for.
-    program.hears("RCG_NOTHING").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    program.signal(Signal::INT);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    assert_eq!(stdout, "Published 0 messages in 0.00 s (0 per second).\n");
-}
-
-#[tokio::test]
-async fn a_second_signal_does_not_wait_for_a_server_that_is_frozen() {
-    let server = server().await;
-    let url = server.url();
-    let program = Program::start(&["publish", "-u", &url, "--rate", "2000"]);
-    published(&server, 100).await;
+    let (running, mut stdin) = with_stdin(&mut to_stream(&server, &[]));
+    stdin.write_all(b"one\n").unwrap();
+    eventually("the line is there", TIMEOUT, || calls(&server, "xadd") == 1).await;
     server.freeze().unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    program.signal(Signal::INT);
-    program.signal(Signal::TERM);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(number(&stdout) >= 100);
-    assert!(stderr.contains("more were sent, and the server did not answer"), "{stderr}");
+    stdin.write_all(b"two\n").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    running.signal(Signal::INT);
+    running.signal(Signal::TERM);
+    let end = running.end().await;
+    assert_eq!((end.code, published_so_far(&end)), (1, 1), "{}", end.stderr);
+    assert!(end.stdout.contains(", 1 unconfirmed."), "{}", end.stdout);
+    assert!(end.stderr.contains("it may have published them or not"), "{}", end.stderr);
 }
 
 #[tokio::test]
-async fn the_permission_to_publish_to_the_channel_is_all_it_needs() {
-    let server = PrivateServer::builder()
-        .acl_user("loader on >hush resetchannels &messages:published -@all +publish")
-        .start()
-        .await
-        .unwrap();
-    let url = format!("redis://loader:hush@{}", server.addr());
-    let allowed = Program::start(&["publish", "-u", &url, "--count", "10"]).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10);
+async fn messages_with_the_same_member_go_to_one_shard_and_one_without_it_is_an_error() {
+    let server = server().await;
+    let shards = ["--shards", "4", "--shard-by", "user"];
+    let lines: String = (0..100).map(|n| format!("{{\"user\":\"u{}\",\"n\":{n}}}\n", n % 5)).collect();
+    let end = fed(&mut to_stream(&server, &shards), lines.as_bytes()).await;
+    assert_eq!(published(&end), 100);
+    let mut entries = 0;
+    for shard in 0..4 {
+        let payloads = payloads(&server, &format!("messages:published:{shard}"));
+        assert_eq!(payloads.len() % 20, 0, "a user's messages are together");
+        entries += payloads.len();
+    }
+    assert_eq!(entries, 100);
 
-    let refused =
-        Program::start(&["publish", "-u", &url, "--count", "10", "--input", "elsewhere"]).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77));
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("NOPERM") && stderr.contains("+publish &elsewhere"), "{stderr}");
-
-    let url = format!("redis://loader:wrong@{}", server.addr());
-    let refused = Program::start(&["publish", "-u", &url, "--count", "10"]).end().await;
-    let (_, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77), "{stderr}");
-    assert!(!stderr.contains("wrong@"), "{stderr}");
+    let end = fed(&mut to_stream(&server, &shards), b"{\"user\":1}\n{\"name\":2}\n{\"user\":3}\n").await;
+    assert_eq!((end.code, published_so_far(&end)), (1, 1), "{}", end.stderr);
+    assert!(end.stderr.contains(r#"message 2 is no JSON object with a member "user""#), "{}", end.stderr);
 }
 
 #[tokio::test]
-async fn the_permission_to_append_to_the_stream_is_all_it_needs_for_one() {
-    let server = PrivateServer::builder()
-        .acl_user("loader on >hush resetchannels ~messages:published -@all +xadd")
-        .start()
-        .await
-        .unwrap();
-    let url = format!("redis://loader:hush@{}", server.addr());
-    let publish = ["publish", "-u", &url, "--to", "stream", "--count", "10"];
-    let allowed = Program::start(&publish).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10);
-
-    let refused = Program::start(&[&publish[..], &["--input", "elsewhere"]].concat()).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77));
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("NOPERM") && stderr.contains("+xadd ~elsewhere"), "{stderr}");
-}
-
-#[tokio::test]
-async fn a_key_that_is_no_stream_is_a_matter_of_configuration() {
+async fn what_a_channel_gets_is_what_was_given_and_who_hears_nothing_is_counted() {
     let server = server().await;
     let url = server.url();
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    redis::cmd("RPUSH").arg("messages:published").arg("mine").exec(&mut connection).unwrap();
-    let publish = ["publish", "-u", &url, "--count", "10"];
-    let refused = Program::start(&[&publish[..], &["--to", "stream"]].concat()).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(78), "{stderr}");
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("the key messages:published holds a value of another type"), "{stderr}");
-    assert!(stderr.contains("rename the key, or give another name with --channel"), "{stderr}");
-
-    let allowed = Program::start(&publish).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10, "a channel is no key");
+    let mut connection = redis::Client::open(&*url).unwrap().get_connection().unwrap();
+    let mut subscription = connection.as_pubsub();
+    subscription.subscribe("news").unwrap();
+    let end = run(&mut program(&["publish", "-u", &url, "--channel", "news", "hello"]));
+    assert_eq!((published(&end), &*end.stderr), (1, ""));
+    assert_eq!(subscription.get_message().unwrap().get_payload::<String>().unwrap(), "hello");
+    let end = run(&mut program(&["publish", "-u", &url, "hello"]));
+    assert!(end.stderr.contains("1 of them reached nobody"), "{}", end.stderr);
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_ends_an_append_with_what_to_do() {
-    let primary = server().await;
-    let full = PrivateServer::builder().arg("maxmemory", "1").start().await.unwrap();
-    let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
-    let replica = replica.start().await.unwrap();
-    for (server, code, hint) in
-        [(full, "OOM", "raise its maxmemory"), (replica, "READONLY", "give the address of its primary")]
-    {
-        let url = server.url();
-        let publish = ["publish", "-u", &url, "--count", "10", "--to", "stream"];
-        let output = Program::start(&publish).end().await;
-        let (stdout, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert_eq!(number(&stdout), 0);
-        assert!(stderr.contains("did not append to messages:published"), "{stderr}");
-        assert!(stderr.contains(code) && stderr.contains(hint), "{stderr}");
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_goes_away_ends_it_with_the_number_so_far_and_the_reason() {
-    let mut server = server().await;
-    let url = server.url();
-    let program = Program::start(&["publish", "-u", &url, "--rate", "2000"]);
-    published(&server, 100).await;
-    server.kill().unwrap();
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(number(&stdout) >= 100);
-    assert_eq!(output.status.code(), Some(69), "{stderr}");
-    assert!(stderr.contains("is not reachable"), "{stderr}");
+async fn a_refusal_is_an_error_with_what_to_grant_and_nothing_counts_as_published() {
+    let rules = "speaker on >hush resetchannels &messages:published -@all +publish";
+    let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
+    let url = format!("redis://speaker:hush@{}", server.addr());
+    let end = run(&mut program(&["publish", "-u", &url, "a", "b"]));
+    assert_eq!(published(&end), 2);
+    let end = run(&mut program(&["publish", "-u", &url, "--channel", "other", "a", "b"]));
+    assert_eq!((end.code, published_so_far(&end)), (77, 0), "{}", end.stderr);
+    assert!(end.stdout.contains(", 2 not published."), "{}", end.stdout);
+    assert!(end.stderr.contains("+publish &other") && !end.stderr.contains("hush"), "{}", end.stderr);
 }
 
 #[test]
-fn bad_input_is_a_usage_error_that_says_what_to_write() {
-    for (arguments, hint) in [
-        (&["--rate", "0"][..], "above 0"),
-        (&["--batch", "0"], "0 is not in 1.."),
-        (&["--pause", "500ms..100ms"], "write it like 100ms..500ms"),
-        (&["--rate", "5", "--batch", "5"], "cannot be used with"),
-        (&["--to", "list"], "possible values: channel, stream"),
+fn what_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none");
+    let end = run(&mut program(&["publish", "--file", none.to_str().unwrap()]));
+    assert_eq!(end.code, 78, "{}", end.stderr);
+    assert!(end.stderr.contains("cannot read") && end.stderr.contains("none"), "{}", end.stderr);
+    let some = file(folder.path(), "some", "line\n");
+    for (args, said) in [
+        (&["--file", &some, "message"][..], "cannot be used with"),
+        (&["--count", "5"], "unexpected argument '--count'"),
+        (&["--rate", "5"], "unexpected argument '--rate'"),
     ] {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"));
-        let output = command.arg("publish").args(arguments).output().unwrap();
-        let (_, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(hint), "{stderr}");
+        let end = run(program(&["publish"]).args(args));
+        assert_eq!(end.code, 2, "{args:?}");
+        assert!(end.stderr.contains(said), "{}", end.stderr);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_at_the_start_is_an_error_after_five_seconds() {
+    let mut server = server().await;
+    let url = server.url();
+    server.kill().unwrap();
+    let end = run(&mut program(&["publish", "-u", &url, "hello"]));
+    assert_eq!(end.code, 69, "{}", end.stderr);
+    assert!(end.stderr.contains("is not reachable"), "{}", end.stderr);
 }

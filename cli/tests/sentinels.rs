@@ -16,7 +16,7 @@ async fn every_subcommand_finds_the_primary_through_its_sentinels() {
     let mut group = Running::start(&mut program(&["--url", &url, "--consumers", "2"]));
     group.wait_for_consumers(2);
 
-    let published = run(&mut program(&["publish", "--url", &url, "--count", "100"]));
+    let published = run(&mut program(&["load", "--url", &url, "--count", "100"]));
     assert_eq!(published.code, 0, "{}", published.stderr);
     let listed = run(program(&["ids"]).env("RCG_URL", &url));
     assert_eq!((listed.code, listed.stdout.lines().count()), (0, 2), "{}{}", listed.stdout, listed.stderr);
@@ -36,7 +36,7 @@ async fn publishing_goes_on_at_the_server_that_is_promoted() {
         PrivateSentinels::start(PrivateServer::builder, 3, "mymaster", &primary, 1).await.unwrap();
     let url = format!("redis+sentinel://{}/mymaster", sentinels.addrs());
     for to in ["channel", "stream"] {
-        let load = ["publish", "--url", &url, "--rate", "1000", "--to", to, "--channel", to];
+        let load = ["load", "--url", &url, "--rate", "1000", "--to", to, "--channel", to];
         let load = Running::start(&mut program(&load));
         let (at, command) = match to {
             "channel" => (&primary, "publish"),
@@ -67,7 +67,7 @@ async fn what_is_wrong_with_the_sentinels_has_its_exit_code() {
         format!("redis+sentinel://{}/{service}?sentinel_password={password}", sentinels.addrs())
     };
     let (wrong, unknown, right) = (url("mymaster", "hush"), url("another", "asks"), url("mymaster", "asks"));
-    for subcommand in ["run", "ids", "publish"] {
+    for subcommand in ["run", "ids", "publish", "load"] {
         for (url, code, says) in [
             (&wrong, 77, "refused the login at this sentinel"),
             (&unknown, 78, "knows a service \"another\""),

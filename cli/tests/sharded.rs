@@ -84,7 +84,7 @@ async fn streams_of_shards_are_filled_and_read_at_their_nodes() {
 async fn one_stream_is_filled_wherever_it_is() {
     let cluster = Cluster::start().await;
     for stream in ["a", "b", "c", "d", "e", "f"] {
-        let publish = ["publish", "--count", "100", "--to", "stream", "--channel", stream];
+        let publish = ["load", "--count", "100", "--to", "stream", "--channel", stream];
         assert_eq!(published(&run(&mut cluster.program(&publish))), 100);
         assert_eq!(cluster.ids_in(stream).len(), 100);
     }
@@ -148,7 +148,7 @@ async fn a_server_that_is_no_cluster_has_no_sharded_channels() {
     let server = PrivateServer::builder().start().await.unwrap();
     let url = server.url();
     let mut said = BTreeSet::new();
-    for args in [&["run", "--source", "sharded"][..], &["publish", "--shards", "4"]] {
+    for args in [&["run", "--source", "sharded"][..], &["load", "--shards", "4"]] {
         let end = run(program(args).env("RCG_URL", &url));
         assert_eq!(end.code, 78, "{args:?}: {}", end.stderr);
         said.insert(end.stderr.lines().last().unwrap().to_owned());
@@ -157,14 +157,14 @@ async fn a_server_that_is_no_cluster_has_no_sharded_channels() {
     assert!(said[0].contains("is no node of a cluster, and sharded channels are for clusters"), "{said:?}");
     assert_eq!(said.len(), 1, "both say the same: {said:?}");
 
-    let streams = ["publish", "--to", "stream", "--shards", "4", "--count", "100"];
+    let streams = ["load", "--to", "stream", "--shards", "4", "--count", "100"];
     assert_eq!(published(&run(program(&streams).env("RCG_URL", &url))), 100);
 }
 
 #[test]
 fn shards_that_there_are_not_are_a_wrong_call_or_a_wrong_configuration() {
     let said = "there are --shards 4, numbered 0 to 3; leave out the others";
-    for command in [&["run", "--source", "sharded"][..], &["ids"], &["publish"]] {
+    for command in [&["run", "--source", "sharded"][..], &["ids"], &["publish"], &["load"]] {
         let flags = run(program(command).args(["--shards", "4", "--only-shards", "9"]));
         assert_eq!(flags.code, 2, "{command:?}: {}", flags.stderr);
         assert_eq!(flags.stderr, format!("error: --only-shards: {said}\n"), "{command:?}");
@@ -174,7 +174,7 @@ fn shards_that_there_are_not_are_a_wrong_call_or_a_wrong_configuration() {
         assert_eq!(variables.code, 78, "{command:?}: {}", variables.stderr);
         assert_eq!(variables.stderr, format!("error: RCG_ONLY_SHARDS: {said}\n"), "{command:?}");
     }
-    let by = run(&mut program(&["publish", "--shards", "4", "--shard-by", "user_id"]));
+    let by = run(&mut program(&["load", "--shards", "4", "--shard-by", "user_id"]));
     assert_eq!(by.code, 2, "{}", by.stderr);
     assert!(by.stderr.contains(r#"--shard-by: the messages have no member "user_id""#), "{}", by.stderr);
 }
@@ -189,7 +189,7 @@ async fn a_user_who_may_not_subscribe_or_publish_or_ask_is_told_what_to_grant() 
         run(program(args).env("RCG_URL", format!("redis://{user}:hush@{address}")))
     };
     let run_sharded = ["run", "--source", "sharded", "--shards", "1"];
-    let publish = ["publish", "--shards", "1", "--count", "10"];
+    let publish = ["load", "--shards", "1", "--count", "10"];
     for (user, args, refused, grant) in [
         (
             "reader",
@@ -254,7 +254,7 @@ async fn a_cluster_with_slots_that_no_node_has_is_not_reachable() {
     let first = cluster.0.nodes()[0].addr();
     for args in [
         &["run", "--source", "sharded", "--shards", "1"][..],
-        &["publish", "--shards", "1", "--count", "1"],
+        &["load", "--shards", "1", "--count", "1"],
         &["ids", "--ids-key", "messages:published:0"],
     ] {
         let end = run(&mut cluster.program(args));
@@ -275,7 +275,7 @@ async fn a_node_that_does_not_run_is_named() {
     let dead = cluster.0.nodes()[2].addr();
     cluster.0.node(2).kill().unwrap();
     // All shards together are at all nodes.
-    let end = run(&mut cluster.program(&["publish", "--shards", "64", "--count", "1"]));
+    let end = run(&mut cluster.program(&["load", "--shards", "64", "--count", "1"]));
     assert_eq!(end.code, 69, "{}", end.stderr);
     assert!(end.stderr.contains(&format!("node {dead}: ")), "{}", end.stderr);
     assert!(end.stderr.contains("redis-cli --cluster check"), "{}", end.stderr);

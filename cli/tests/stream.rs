@@ -31,10 +31,10 @@ impl Redis {
         redis::cmd(name).arg(args).query(&mut self.connection).unwrap()
     }
 
-    /// Appends so many messages with `publish --to stream`.
+    /// Appends so many messages with `load --to stream`.
     fn publish(&self, messages: usize) {
         let count = messages.to_string();
-        let args = ["publish", "--to", "stream", "--count", &count, "--url", &self.server.url()];
+        let args = ["load", "--to", "stream", "--count", &count, "--url", &self.server.url()];
         let end = run(&mut program(&args));
         assert_eq!(end.code, 0, "{}", end.stderr);
     }

@@ -45,7 +45,7 @@ fn a_wrong_variable_is_a_configuration_error_that_names_it() {
 
 #[test]
 fn every_subcommand_that_reads_variables_warns_of_one_that_does_nothing() {
-    for args in [&["publish", "--count", "1"][..], &["ids"], &["ids", "clear"]] {
+    for args in [&["publish", "hello"][..], &["load", "--count", "1"], &["ids"], &["ids", "clear"]] {
         let end = run(program(args).args(["--url", "redis://127.0.0.1:0"]).env("RCG_REDIS_ADR", "h:1"));
         assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
         let said = "warning: RCG_REDIS_ADR: unknown variable, ignored; did you mean RCG_";

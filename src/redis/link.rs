@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 /// The connection, and whether it still is one. Its task ends with the last clone of the connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub struct Link {
     connection: MultiplexedConnection,
     driver: Arc<JoinHandle<()>>,
 }
@@ -24,7 +24,8 @@ impl Link {
 
     /// Whether the connection has ended already, as when the server closes those that were idle (`timeout`). Nothing was
     /// sent then, so whoever has a call to make opens another connection, and has lost nothing.
-    pub(crate) fn is_closed(&self) -> bool {
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.driver.is_finished()
     }
 

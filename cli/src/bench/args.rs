@@ -17,8 +17,8 @@ use super::rate::Rate;
 use super::source::Source;
 use crate::connection::ConnectionArgs;
 use crate::exit::{self, Coded};
+use crate::load::{Payload, payload_bytes, some_time};
 use crate::options::{duration, size};
-use crate::publish::{Payload, payload_bytes, some_time};
 
 /// Measure throughput and latency, on a private server or on yours
 ///

@@ -28,8 +28,8 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use self::verdict::Verdict;
+use crate::load::some_time;
 use crate::options::{Log, LogFormat};
-use crate::publish::some_time;
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::{finish, say};

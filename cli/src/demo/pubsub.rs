@@ -10,7 +10,7 @@ use super::show::{CONSUMERS, Stage, unless_asked};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
 use crate::ledger::{Figures, Form};
-use crate::publish::Target;
+use crate::publisher::Target;
 use crate::talk::say;
 
 /// Shows it. `None` when a stop was asked for before the first message.

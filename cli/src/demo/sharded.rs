@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,10 +13,11 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::End;
-use super::show::{CONSUMERS, RATE, load, reports, unless_asked};
+use super::show::{CONSUMERS, RATE, plan, reports, unless_asked};
 use super::tally::Tally;
 use crate::ledger::{Figures, Form};
-use crate::publish::{Connections, Pace, Rate, Sharding, Target, explain, publish};
+use crate::load::{Pace, Rate, generate};
+use crate::publisher::{Connections, Progress, Sharding, Summary, Target, explain};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
@@ -85,10 +85,10 @@ pub(super) async fn show(
     ));
     say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
 
-    let (mut ids, confirmed) = (Vec::new(), AtomicU64::new(0));
-    let load = load(target.clone(), Pace::Even(Rate::from(RATE)), None, Some(duration));
+    let (mut ids, progress) = (Vec::new(), Progress::hidden());
+    let plan = plan(target.clone(), Pace::Even(Rate::from(RATE)), None, Some(duration));
     let published = {
-        let mut publishing = pin!(publish(connections, &load, stop, &confirmed, |id| ids.push(id)));
+        let mut publishing = pin!(generate(connections, &plan, stop, &progress, |id| ids.push(id)));
         let mut accidents = pin!(accidents(&mut cluster, &config, duration, stop));
         let (mut reports, mut happened) = (reports(duration), false);
         loop {
@@ -119,8 +119,9 @@ pub(super) async fn show(
         let tally = tally(&config, number, &ids).await?;
         accounts.push(Account { number, ledger: shard.ledger(), tally });
     }
-    let unknown = published.unanswered + published.not_taken;
-    Ok(Some(Verdict { published: published.messages, unknown, shards: accounts, server }))
+    let Summary { published, unconfirmed, not_published, .. } = published.summary;
+    let unknown = unconfirmed + not_published;
+    Ok(Some(Verdict { published, unknown, shards: accounts, server }))
 }
 
 fn sharding() -> Shards {
@@ -225,7 +226,7 @@ impl Verdict {
 Everything that was started is gone. Next, with a cluster of your own, each in a terminal of its own:
 
   {program} {at} --source sharded --shards {SHARDS} --shard-tags
-  {program} publish {at} --shards {SHARDS} --shard-tags --rate 2000 --duration 10s
+  {program} load {at} --shards {SHARDS} --shard-tags --rate 2000 --duration 10s
   {client} -c -h any-node XRANGE 'messages:processed:{{0}}' - + COUNT 3"
         )
     }

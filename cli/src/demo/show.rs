@@ -1,7 +1,6 @@
 //! The show: the private server, and what both kinds of demo do with it.
 
 use std::future::Future;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -12,7 +11,8 @@ use redis_private_server::PrivateServer;
 use tokio::time::{Instant, Interval, interval_at};
 use uuid::Uuid;
 
-use crate::publish::{Connections, Load, Pace, Payload, Rate, Target, explain, publish};
+use crate::load::{Pace, Payload, Plan, Rate, generate};
+use crate::publisher::{Connections, Progress, Target, explain};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
@@ -27,7 +27,7 @@ pub(super) struct Stage<'a> {
     pub(super) server: PrivateServer,
     /// The defaults, at that server.
     pub(super) config: Config,
-    /// For publishing and counting.
+    /// For counting.
     pub(super) connection: MultiplexedConnection,
     pub(super) duration: Duration,
     pub(super) stop: &'a Stop,
@@ -64,7 +64,7 @@ impl Stage<'_> {
     /// Publishes at the even rate for as long as the demo lasts.
     pub(super) async fn publish_evenly(&self, to: Target, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
         let (pace, duration) = (Pace::Even(Rate::from(RATE)), Some(self.duration));
-        self.publish(&load(to, pace, None, duration), sent).await
+        self.publish(&plan(to, pace, None, duration), sent).await
     }
 
     /// Publishes so many messages at full speed.
@@ -75,7 +75,7 @@ impl Stage<'_> {
         sent: impl FnMut(Uuid),
     ) -> anyhow::Result<()> {
         let pace = Pace::Bursts { batch: messages, pause: Duration::ZERO..=Duration::ZERO };
-        self.publish(&load(to, pace, Some(messages), None), sent).await
+        self.publish(&plan(to, pace, Some(messages), None), sent).await
     }
 
     /// When to report.
@@ -83,22 +83,15 @@ impl Stage<'_> {
         reports(self.duration)
     }
 
-    async fn publish(&self, load: &Load, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
-        let confirmed = AtomicU64::new(0);
-        let published = publish(
-            Connections::single(self.connection.clone(), &load.target),
-            load,
-            self.stop,
-            &confirmed,
-            sent,
-        )
-        .await;
+    async fn publish(&self, plan: &Plan, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
+        let connections = Connections::open(&self.config.address, &self.config.tls, &plan.target).await?;
+        let published = generate(connections, plan, self.stop, &Progress::hidden(), sent).await;
+        let unknown = published.summary.unconfirmed + published.summary.not_published;
         match published.failure {
-            Some(failure) => Err(explain(&self.config.address.to_string(), &load.target, failure)),
-            None if published.unanswered > 0 => bail!(
-                "the server did not answer {} messages; try again when the machine is less busy",
-                published.unanswered
-            ),
+            Some(failure) => Err(explain(&self.config.address.to_string(), &plan.target, failure)),
+            None if unknown > 0 => {
+                bail!("the server did not answer {unknown} messages; try again when the machine is less busy")
+            }
             None => Ok(()),
         }
     }
@@ -119,6 +112,6 @@ pub(super) async fn unless_asked<T>(stop: &Stop, work: impl Future<Output = T>) 
     }
 }
 
-pub(super) fn load(target: Target, pace: Pace, count: Option<u64>, duration: Option<Duration>) -> Load {
-    Load { target, payload_bytes: Payload::SHORTEST, pace, count, duration }
+pub(super) fn plan(target: Target, pace: Pace, count: Option<u64>, duration: Option<Duration>) -> Plan {
+    Plan { target, payload_bytes: Payload::SHORTEST, pace, count, duration }
 }

@@ -14,7 +14,7 @@ use super::processes::Processes;
 use super::show::{CONSUMERS, Stage, unless_asked};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
-use crate::publish::Target;
+use crate::publisher::Target;
 use crate::talk::say;
 
 /// Entries that are there before anybody reads.

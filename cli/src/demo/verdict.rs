@@ -51,7 +51,7 @@ impl Verdict {
         let program = Path::new(&program).display();
         let Self { output, .. } = self;
         let at = "--redis-addr localhost:6379";
-        let (run, publish) = match self.accounts {
+        let (run, load) = match self.accounts {
             Accounts::OfGroup(_) => (format!("{program} {at} --consumers 4"), String::new()),
             Accounts::OfProcesses(_) => (
                 format!("{program} {at} --source stream\n  {program} {at} --source stream"),
@@ -64,7 +64,7 @@ Everything that was started is gone. Next, each in a terminal of its own:
 
   {server}
   {run}
-  {program} publish {at}{publish} --rate 2000 --duration 10s
+  {program} load {at}{load} --rate 2000 --duration 10s
   {client} XRANGE {output} - + COUNT 3"
         )
     }
@@ -171,6 +171,6 @@ The processes' own ledgers:
   Process 17: killed before it could say
   Process 23: received 7"
         );
-        assert!(verdict.next_steps().contains("publish --redis-addr localhost:6379 --to stream --rate"));
+        assert!(verdict.next_steps().contains("load --redis-addr localhost:6379 --to stream --rate"));
     }
 }

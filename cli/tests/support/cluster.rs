@@ -51,7 +51,7 @@ impl Cluster {
     /// Publishes so many messages to so many shards.
     pub(crate) fn publish(&self, messages: u64, shards: u32, options: &[&str]) -> Said {
         let (messages, shards) = (messages.to_string(), shards.to_string());
-        let publish = ["publish", "--count", &messages, "--shards", &shards];
+        let publish = ["load", "--count", &messages, "--shards", &shards];
         run(self.program(&publish).args(options))
     }
 

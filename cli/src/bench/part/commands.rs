@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::protocol::{Command, INPUT, OUTPUT, of_shard};
 use crate::bench::numbering::{Numbering, write_number};
-use crate::publish::Payload;
+use crate::load::Payload;
 
 /// A buffer full of commands that differ in the number of their message, and in the shard that it is for.
 pub(crate) struct Commands {

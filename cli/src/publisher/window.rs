@@ -19,15 +19,13 @@ use super::lines::Message;
 ///
 /// One connection answers in order: of each node only the oldest pipeline is ever waited for.
 pub(crate) struct Window<'a> {
-    /// Pipelines on their way to one node.
-    limit: usize,
     /// By the numbers of the nodes.
     nodes: Vec<OnTheirWay>,
     /// Messages that a server confirmed. Others read it while we count.
     confirmed: &'a AtomicU64,
-    /// Messages that were sent when a connection broke: nobody knows.
-    unanswered: u64,
-    /// Messages that a server confirmed, and that it had nobody for.
+    /// The part of them that may be published twice.
+    repeated: u64,
+    /// The part of them that the server had nobody for.
     unheard: u64,
     /// Which node is listened to first: each in its turn.
     turn: usize,
@@ -37,21 +35,30 @@ pub(crate) struct Window<'a> {
 pub(crate) enum Trouble {
     /// This node refused these.
     Refused { node: usize, refused: Vec<(Message, RedisError)> },
-    /// The connection to this node ended before it answered; one of the messages that were sent.
-    Broken { node: usize, message: Message, error: RedisError },
+    /// The connection to this node ended before it answered.
+    Broken { node: usize, messages: Vec<Message>, error: RedisError },
 }
 
 /// What one node has to answer.
 struct OnTheirWay {
     pipelines: VecDeque<OnItsWay>,
-    /// Its last answer, or the first pipeline after that; or when it was last called silent.
+    /// Of all their payloads.
+    bytes: usize,
+    /// Its last answer, or the first pipeline after that.
     quiet_since: Instant,
+    /// The same, or when it was last called silent.
+    told_at: Instant,
 }
 
 struct OnItsWay {
     messages: Vec<Message>,
+    bytes: usize,
     replies: Replies,
 }
+
+/// Pipelines on their way to one node: enough for neither side to wait for the other.
+const PIPELINES: usize = 8;
+const BYTES: usize = 16 << 20;
 
 type Replies = Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>;
 
@@ -59,9 +66,8 @@ type Replies = Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>;
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 impl<'a> Window<'a> {
-    /// A window for this many pipelines to each node.
-    pub(crate) fn new(limit: usize, confirmed: &'a AtomicU64) -> Self {
-        Self { limit, nodes: Vec::new(), confirmed, unanswered: 0, unheard: 0, turn: 0 }
+    pub(crate) fn new(confirmed: &'a AtomicU64) -> Self {
+        Self { nodes: Vec::new(), confirmed, repeated: 0, unheard: 0, turn: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -70,13 +76,17 @@ impl<'a> Window<'a> {
 
     /// Whether a node may have one more pipeline to answer.
     pub(crate) fn has_room(&self, node: usize) -> bool {
-        self.nodes.get(node).is_none_or(|node| node.pipelines.len() < self.limit)
+        self.nodes.get(node).is_none_or(|node| node.pipelines.len() < PIPELINES && node.bytes < BYTES)
     }
 
     /// Messages that were sent and have not been answered.
-    pub(crate) fn unanswered(&self) -> u64 {
-        let pipelines = self.nodes.iter().flat_map(|node| &node.pipelines);
-        self.unanswered + pipelines.map(|pipeline| pipeline.messages.len() as u64).sum::<u64>()
+    pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.nodes.iter().flat_map(|node| &node.pipelines).flat_map(|pipeline| &pipeline.messages)
+    }
+
+    /// Messages that were confirmed, and sent before over a connection that broke.
+    pub(crate) fn repeated(&self) -> u64 {
+        self.repeated
     }
 
     /// Messages that were published and reached nobody, as far as their servers know.
@@ -103,32 +113,40 @@ impl<'a> Window<'a> {
         }
         let now = Instant::now();
         if self.nodes.len() <= node {
-            self.nodes.resize_with(node + 1, || OnTheirWay { pipelines: VecDeque::new(), quiet_since: now });
+            self.nodes.resize_with(node + 1, || OnTheirWay::since(now));
         }
         let node = &mut self.nodes[node];
         if node.pipelines.is_empty() {
-            node.quiet_since = now;
+            (node.quiet_since, node.told_at) = (now, now);
         }
-        node.pipelines.push_back(OnItsWay { messages, replies });
+        let bytes = messages.iter().map(|message| message.payload.len()).sum();
+        node.bytes += bytes;
+        node.pipelines.push_back(OnItsWay { messages, bytes, replies });
     }
 
     /// When the next node is silent unless it answers before.
     pub(crate) fn silent_at(&self) -> Option<Instant> {
         let busy = self.nodes.iter().filter(|node| !node.pipelines.is_empty());
-        busy.map(|node| node.quiet_since + SILENT_AFTER).min()
+        busy.map(|node| node.told_at + SILENT_AFTER).min()
     }
 
-    /// The nodes that are silent. Each is told once in a while.
-    pub(crate) fn silent(&mut self) -> Vec<usize> {
+    /// The nodes that are silent, and for how long. Each is told once in a while.
+    pub(crate) fn silent(&mut self) -> Vec<(usize, Duration)> {
         let now = Instant::now();
         let mut silent = Vec::new();
         for (number, node) in self.nodes.iter_mut().enumerate() {
-            if !node.pipelines.is_empty() && now >= node.quiet_since + SILENT_AFTER {
-                node.quiet_since = now;
-                silent.push(number);
+            if !node.pipelines.is_empty() && now >= node.told_at + SILENT_AFTER {
+                node.told_at = now;
+                silent.push((number, now - node.quiet_since));
             }
         }
         silent
+    }
+
+    /// Waits for this node no longer. What was sent to it and not answered.
+    pub(crate) fn give_up(&mut self, node: usize) -> Vec<Message> {
+        self.nodes[node].bytes = 0;
+        self.nodes[node].pipelines.drain(..).flat_map(|pipeline| pipeline.messages).collect()
     }
 
     /// Waits until a node has answered its oldest pipeline, and looks at each reply. Returns at once when there is
@@ -143,12 +161,7 @@ impl<'a> Window<'a> {
         let (node, messages, answer) = poll_fn(|context| self.poll_answer(context)).await;
         match answer {
             Ok(replies) => self.look_at(node, messages, replies),
-            Err(error) => {
-                self.unanswered += messages.len() as u64;
-                messages
-                    .first()
-                    .map_or(Ok(()), |message| Err(Trouble::Broken { node, message: *message, error }))
-            }
+            Err(error) => Err(Trouble::Broken { node, messages, error }),
         }
     }
 
@@ -161,8 +174,10 @@ impl<'a> Window<'a> {
             let node = &mut self.nodes[number];
             let Some(oldest) = node.pipelines.front_mut() else { continue };
             if let Poll::Ready(answer) = oldest.replies.as_mut().poll(context) {
-                let messages = node.pipelines.pop_front().map(|oldest| oldest.messages).unwrap_or_default();
-                node.quiet_since = Instant::now();
+                let now = Instant::now();
+                (node.quiet_since, node.told_at) = (now, now);
+                let Some(OnItsWay { messages, bytes, .. }) = node.pipelines.pop_front() else { continue };
+                node.bytes -= bytes;
                 self.turn = number + 1;
                 return Poll::Ready((number, messages, answer));
             }
@@ -178,6 +193,7 @@ impl<'a> Window<'a> {
                 Ok(reply) => {
                     confirmed += 1;
                     self.unheard += u64::from(reply == Value::Int(0));
+                    self.repeated += u64::from(message.is_uncertain);
                 }
                 Err(error) => refused.push((message, error)),
             }
@@ -187,12 +203,17 @@ impl<'a> Window<'a> {
     }
 }
 
+impl OnTheirWay {
+    fn since(now: Instant) -> Self {
+        Self { pipelines: VecDeque::new(), bytes: 0, quiet_since: now, told_at: now }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use redis::{AsyncConnectionConfig, RedisConnectionInfo};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::advance;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -216,17 +237,18 @@ mod tests {
     fn send(window: &mut Window<'_>, node: usize, connection: &MultiplexedConnection) {
         let mut pipeline = Pipeline::new();
         pipeline.cmd("PING");
-        let message = Message { name: 0, id: Uuid::new_v4(), stuck: None };
+        let message =
+            Message { number: 0, name: 0, payload: vec![0; 100], refused: None, is_uncertain: false };
         window.send(node, connection.clone(), pipeline, vec![message]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_does_not_answer_is_called_silent_once_a_second() {
         let confirmed = AtomicU64::new(0);
-        let ((connection, _silent), mut window) = (connected().await, Window::new(8, &confirmed));
+        let ((connection, _silent), mut window) = (connected().await, Window::new(&confirmed));
         assert_eq!(window.silent_at(), None);
         send(&mut window, 1, &connection);
-        for _ in 0..3 {
+        for seconds in 1..=3 {
             let at = window.silent_at().unwrap();
             assert_eq!(at - Instant::now(), SILENT_AFTER);
             advance(SILENT_AFTER / 2).await;
@@ -234,19 +256,21 @@ mod tests {
             send(&mut window, 1, &connection);
             assert_eq!((window.silent(), window.silent_at()), (vec![], Some(at)));
             advance(SILENT_AFTER / 2).await;
-            assert_eq!(window.silent(), [1]);
+            assert_eq!(window.silent(), [(1, seconds * SILENT_AFTER)]);
         }
-        assert_eq!(window.unanswered(), 4);
+        assert_eq!(window.messages().count(), 4);
+        assert_eq!(window.give_up(1).len(), 4);
+        assert!(window.is_empty() && window.has_room(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_answers_late_but_again_and_again_is_not_silent() {
         let confirmed = AtomicU64::new(0);
-        let ((connection, mut server), mut window) = (connected().await, Window::new(8, &confirmed));
+        let ((connection, mut server), mut window) = (connected().await, Window::new(&confirmed));
         (0..4).for_each(|_| send(&mut window, 0, &connection));
         for answered in 1..=4 {
             advance(SILENT_AFTER - Duration::from_millis(1)).await;
-            assert_eq!(window.silent(), [0; 0]);
+            assert_eq!(window.silent(), []);
             answer(&mut server, b"+PONG\r\n").await;
             assert!(window.settle_one().await.is_ok());
             assert_eq!(confirmed.load(Ordering::Acquire), answered);
@@ -257,15 +281,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_node_has_a_window_of_its_own() {
         let confirmed = AtomicU64::new(0);
-        let ((connection, mut server), mut window) = (connected().await, Window::new(2, &confirmed));
-        (0..2).for_each(|_| send(&mut window, 0, &connection));
+        let ((connection, mut server), mut window) = (connected().await, Window::new(&confirmed));
+        (0..PIPELINES).for_each(|_| send(&mut window, 0, &connection));
         assert!(!window.has_room(0) && window.has_room(1));
         answer(&mut server, b"-MOVED 1 a:1\r\n").await;
         let Err(Trouble::Refused { node: 0, refused }) = window.settle_one().await else { panic!() };
         assert_eq!((refused.len(), refused[0].1.code()), (1, Some("MOVED")));
         assert!(window.has_room(0));
         drop(server);
-        let Err(Trouble::Broken { node: 0, .. }) = window.settle_one().await else { panic!() };
-        assert_eq!((window.is_empty(), window.unanswered()), (true, 1));
+        for _ in 1..PIPELINES {
+            let Err(Trouble::Broken { node: 0, messages, .. }) = window.settle_one().await else { panic!() };
+            assert_eq!(messages.len(), 1);
+        }
+        assert!(window.is_empty());
     }
 }

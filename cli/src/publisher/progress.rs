@@ -1,4 +1,4 @@
-//! The progress bar of `publish`.
+//! What a person sees of it while messages are published.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,27 +8,43 @@ use std::time::Duration;
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tokio::time::interval;
 
-/// A bar on stderr if that is a terminal, else nothing. Gone when this is dropped, so that the last line of
-/// the output stands alone.
+use crate::talk::say;
+
+/// How many messages a server confirmed, and a bar on stderr that shows it, if that is a terminal. It is gone when this
+/// is dropped, so that the last line of the output stands alone.
 pub(crate) struct Progress {
+    pub(super) confirmed: AtomicU64,
     bar: ProgressBar,
 }
 
 impl Progress {
     /// A bar up to `total`, or a mere counter where nobody knows how many messages it will be.
     pub(crate) fn new(total: Option<u64>) -> Self {
-        let target = ProgressDrawTarget::stderr();
+        Self::on(ProgressDrawTarget::stderr(), total)
+    }
+
+    /// No bar.
+    pub(crate) fn hidden() -> Self {
+        Self::on(ProgressDrawTarget::hidden(), None)
+    }
+
+    fn on(target: ProgressDrawTarget, total: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(total, target).with_style(style(total));
-        Self { bar }
+        Self { confirmed: AtomicU64::new(0), bar }
     }
 
     /// Shows the counter until this future is dropped. It reads; the publisher counts.
-    pub(crate) async fn follow(&self, confirmed: &AtomicU64) -> Infallible {
+    pub(crate) async fn follow(&self) -> Infallible {
         let mut ticks = interval(Duration::from_millis(100));
         loop {
             ticks.tick().await;
-            self.bar.set_position(confirmed.load(Ordering::Acquire));
+            self.bar.set_position(self.confirmed.load(Ordering::Acquire));
         }
+    }
+
+    /// Says one line, above the bar.
+    pub(crate) fn say(&self, line: impl fmt::Display) {
+        self.bar.suspend(|| say(line));
     }
 }
 
@@ -64,8 +80,7 @@ mod tests {
         for (total, shown) in [(Some(2000), "1,000 of 2,000 messages"), (None, "1,000 messages")] {
             let terminal = InMemoryTerm::new(3, 120);
             let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-            let progress =
-                Progress { bar: ProgressBar::with_draw_target(total, target).with_style(style(total)) };
+            let progress = Progress::on(target, total);
             progress.bar.set_position(1000);
             progress.bar.tick();
             assert!(terminal.contents().contains(shown), "{}", terminal.contents());

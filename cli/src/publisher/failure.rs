@@ -4,16 +4,16 @@ use anyhow::anyhow;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use redis_consumer_group::Error;
 
-use super::publisher::Failure;
+use super::Failure;
 use super::target::{Target, To};
 
 /// The failure in the words of the program: who refused what, and what to try next. Its kind decides the exit
 /// code.
 pub(crate) fn explain(address: &str, target: &Target, failure: Failure) -> anyhow::Error {
     match failure {
-        Failure::Redis { name, error } => refusal(address, target, name, &error),
+        Failure::Refused { name, error } => refusal(address, target, name, &error),
         Failure::Lost(error) => error.into(),
-        failure @ Failure::Thread(_) => failure.into(),
+        failure => failure.into(),
     }
 }
 
@@ -46,18 +46,11 @@ fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> 
             needed: "stream",
             option: "channel",
         },
-        _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN" | "LOADING")) => Error::NotReady {
+        _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN")) => Error::NotReady {
             address,
             cause: format!("{answer} (for {name})"),
             try_next: "see which nodes are missing with redis-cli --cluster check and the address of one"
                 .to_owned(),
-        },
-        ErrorKind::Io => Error::Unreachable {
-            address,
-            cause: error.to_string(),
-            try_next:
-                "check that the server runs there, and that it did not cut the connection (its log says so)"
-                    .to_owned(),
         },
         _ => Error::Protocol { address, what: target.command(), answer },
     };
@@ -78,9 +71,7 @@ fn not_permitted(address: String, target: &Target, name: &str, answer: String) -
 /// never answered so.
 fn writes_again_when(code: &str) -> Option<&'static str> {
     match code {
-        "OOM" => {
-            Some("raise its maxmemory, or publish fewer messages with --count (the stream keeps them all)")
-        }
+        "OOM" => Some("raise its maxmemory, or publish fewer messages (the stream keeps them all)"),
         "READONLY" => Some("it is a replica; give the address of its primary"),
         "MOVED" | "ASK" => Some(
             "it is at another node of the cluster; give the address of that one, or the user the rule `+cluster|slots`",
@@ -91,7 +82,7 @@ fn writes_again_when(code: &str) -> Option<&'static str> {
 }
 
 /// The server's own words, where it was the server.
-fn answer(error: &RedisError) -> String {
+pub(super) fn answer(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),

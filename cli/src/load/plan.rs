@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::pace::Pace;
-use super::target::Target;
+use crate::publisher::Target;
 
 /// The plan of a load generator: plain data. It ends with whatever limit is reached first.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Load {
+pub(crate) struct Plan {
     /// Where the messages go.
     pub(crate) target: Target,
     /// About how many bytes a message has as a JSON object.
@@ -20,7 +20,7 @@ pub(crate) struct Load {
     pub(crate) duration: Option<Duration>,
 }
 
-impl Load {
+impl Plan {
     /// How many messages it will be, where that is known beforehand.
     pub(crate) fn total(&self) -> Option<u64> {
         let in_time = match (&self.pace, self.duration) {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_total_is_the_lowest_limit_that_counts_messages() {
-        let load = |pace, count, seconds: Option<u64>| Load {
+        let load = |pace, count, seconds: Option<u64>| Plan {
             target: Target::channel("c"),
             payload_bytes: 0,
             pace,

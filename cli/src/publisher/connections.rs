@@ -1,4 +1,4 @@
-//! The connections of a load: one to each node that serves a name of its target.
+//! The connections of a publisher: one to each node that serves a name of its target.
 
 use std::future::pending;
 use std::mem;
@@ -6,8 +6,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
-use redis_consumer_group::client::{Names, Place, Router};
+use redis_consumer_group::client::{Link, Names, Place, Router};
 use redis_consumer_group::{Address, Error, Tls};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,11 +15,11 @@ use super::target::{Target, To};
 
 /// Who serves each name, as far as it is known, and the connection there. Of one server alone that is one for all.
 ///
-/// In a cluster, and behind sentinels, a name can lose its home. Then a search for it runs beside everything else, one at most for each name,
-/// and ends with these connections at the latest.
+/// A name loses its home when the connection breaks, and in a cluster or behind sentinels also when another server takes
+/// over. Then a search for it runs beside everything else, one at most for each name, and ends with these connections at
+/// the latest.
 pub(crate) struct Connections {
-    /// `None` where the address takes everything.
-    router: Option<Router>,
+    router: Router,
     names: Vec<String>,
     /// For each name.
     homes: Vec<Home>,
@@ -46,7 +45,7 @@ enum Home {
 struct Node {
     place: Place,
     /// `None` once it broke.
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Link>,
 }
 
 /// A search that came to its end, and the name it was for.
@@ -57,7 +56,7 @@ struct Search {
 
 enum Found {
     Place(Place),
-    Connection(Place, MultiplexedConnection),
+    Connection(Place, Link),
 }
 
 /// How long a search waits before it begins: by then, what a node has refused is asked for anew, and whoever is refused
@@ -65,14 +64,6 @@ enum Found {
 const SEARCH_AFTER: Duration = Duration::from_millis(60);
 
 impl Connections {
-    /// This one connection for all names.
-    pub(crate) fn single(connection: MultiplexedConnection, target: &Target) -> Self {
-        let mut single = Self::new(None, target);
-        let node = single.node_with(Place::default(), connection);
-        single.homes.fill_with(|| Home::Node(node));
-        single
-    }
-
     /// Connects to everyone who serves a name of the target.
     ///
     /// # Errors
@@ -87,7 +78,7 @@ impl Connections {
         if target.to == To::Channel && is_sharded {
             router.must_be_a_cluster()?;
         }
-        let mut all = Self::new(Some(router.clone()), target);
+        let mut all = Self::new(router.clone(), target);
         for name in 0..all.names.len() {
             let place = router.place(&all.names[name]).await?;
             let node = match all.node_at(&place) {
@@ -102,7 +93,7 @@ impl Connections {
         Ok(all)
     }
 
-    fn new(router: Option<Router>, target: &Target) -> Self {
+    fn new(router: Router, target: &Target) -> Self {
         let names = target.names();
         let homes = names.iter().map(|_| Home::Unknown).collect();
         Self { router, names, homes, nodes: Vec::new(), searches: JoinSet::new() }
@@ -111,8 +102,7 @@ impl Connections {
     /// Whether who serves a name knows of everybody who hears it. The node of a cluster that a plain message is published
     /// to does not.
     pub(crate) fn know_the_receivers(&self, target: &Target) -> bool {
-        let is_cluster = self.router.as_ref().is_some_and(Router::is_cluster);
-        target.to == To::Channel && (target.sharding.is_some() || !is_cluster)
+        target.to == To::Channel && (target.sharding.is_some() || !self.router.is_cluster())
     }
 
     pub(crate) fn name(&self, name: usize) -> &str {
@@ -131,15 +121,26 @@ impl Connections {
         }
     }
 
-    /// The connection to a node, unless it broke.
-    pub(crate) fn to(&self, node: usize) -> Option<&MultiplexedConnection> {
-        self.nodes[node].connection.as_ref()
+    /// Whether it is known for every name.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.homes.iter().all(|home| matches!(home, Home::Node(_)))
+    }
+
+    /// The connection to a node. One that was closed while it was idle is given up: nothing was sent over it.
+    pub(crate) fn to(&mut self, node: usize) -> Option<Link> {
+        if self.nodes[node].connection.as_ref().is_some_and(Link::is_closed) {
+            self.lose(node);
+        }
+        self.nodes[node].connection.clone()
     }
 
     /// Begins to look for who serves a name, unless that is known or being looked for.
     pub(crate) fn seek(&mut self, name: usize) {
-        let Some(router) = self.router.clone().filter(|_| self.homes[name] == Home::Unknown) else { return };
+        if self.homes[name] != Home::Unknown {
+            return;
+        }
         self.homes[name] = Home::Asked;
+        let router = self.router.clone();
         let key = self.names[name].clone();
         self.searches.spawn(async move {
             sleep(SEARCH_AFTER).await;
@@ -177,13 +178,15 @@ impl Connections {
     /// Whether a refusal by this node only means that the name is on its way to another one, or will be served again.
     /// Then its home is to be found anew.
     pub(crate) fn follows(&mut self, name: usize, node: usize, refusal: &RedisError) -> bool {
-        let Some(router) = self.among_several() else { return false };
-        let passes = matches!(
-            refusal.code(),
-            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY")
-        );
+        let passes = match refusal.code() {
+            Some("LOADING" | "BUSY") => true,
+            Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "READONLY") => {
+                self.router.has_others()
+            }
+            _ => false,
+        };
         if passes {
-            router.learn(refusal);
+            self.router.learn(refusal);
             // It may have found another one since this was sent.
             if self.homes[name] == Home::Node(node) {
                 self.homes[name] = Home::Unknown;
@@ -195,32 +198,25 @@ impl Connections {
     /// Lets the names of a node be looked for anew, while its connection stays: it does not answer, and another one may
     /// serve them by now, if there is any other.
     pub(crate) fn suspect(&mut self, node: usize) {
-        if self.among_several().is_some() {
+        if self.router.has_others() {
             self.forget(&Home::Node(node));
         }
     }
 
-    /// Gives up a connection that broke, if somebody else may serve its names. Else that is an end.
-    pub(crate) fn lose(&mut self, node: usize) -> bool {
-        let has_others = self.among_several().is_some();
-        if has_others {
-            self.nodes[node].connection = None;
-            self.forget(&Home::Node(node));
-        }
-        has_others
-    }
-
-    /// Who tells which server it is now, where it may be another one than before.
-    fn among_several(&self) -> Option<&Router> {
-        self.router.as_ref().filter(|router| router.has_others())
+    /// Gives up a connection that broke. Another one is opened for the next message, to whoever serves its name then.
+    pub(crate) fn lose(&mut self, node: usize) {
+        self.nodes[node].connection = None;
+        self.forget(&Home::Node(node));
     }
 
     /// The node at this place, if there is a connection.
     fn node_at(&self, place: &Place) -> Option<usize> {
-        self.nodes.iter().position(|node| node.place == *place && node.connection.is_some())
+        self.nodes.iter().position(|node| {
+            node.place == *place && node.connection.as_ref().is_some_and(|link| !link.is_closed())
+        })
     }
 
-    fn node_with(&mut self, place: Place, connection: MultiplexedConnection) -> usize {
+    fn node_with(&mut self, place: Place, connection: Link) -> usize {
         self.nodes.push(Node { place, connection: Some(connection) });
         self.nodes.len() - 1
     }
@@ -232,9 +228,8 @@ impl Connections {
             return;
         }
         let opened = Home::Opened(place);
-        if !self.homes.contains(&opened)
-            && let Some(router) = self.router.clone()
-        {
+        if !self.homes.contains(&opened) {
+            let router = self.router.clone();
             let key = self.names[name].clone();
             self.searches.spawn(async move {
                 let found = router.connect(&key).await;

@@ -1,0 +1,174 @@
+//! Where messages come from: the command line, or the lines of a file or of stdin.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::mem;
+use std::path::PathBuf;
+use std::thread;
+
+use redis_consumer_group::Error;
+use tokio::sync::mpsc;
+
+use crate::publisher::Failure;
+use crate::talk::say;
+
+/// What to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    /// These messages.
+    Given(Vec<Vec<u8>>),
+    /// Each line of a file.
+    File(PathBuf),
+    /// Each line of stdin.
+    Stdin,
+}
+
+/// The messages as they are read. What one call hands out was there at once: nobody waits for a line with another one in
+/// the hand.
+pub(super) struct Messages(mpsc::Receiver<Result<Vec<Vec<u8>>, Failure>>);
+
+/// What Redis takes by default (`proto-max-bulk-len`).
+const LONGEST: usize = 512 << 20;
+/// About how many bytes of lines, and how many lines, are handed out together.
+const BYTES: usize = 256 << 10;
+const LINES: usize = 1000;
+
+impl Input {
+    /// How many messages there are, where that is known beforehand.
+    pub(super) fn total(&self) -> Option<u64> {
+        match self {
+            Self::Given(messages) => Some(messages.len() as u64),
+            Self::File(_) | Self::Stdin => None,
+        }
+    }
+
+    /// Whether a person types the messages.
+    pub(super) fn is_typed(&self) -> bool {
+        *self == Self::Stdin && io::stdin().is_terminal()
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub(super) fn open(self) -> Result<Messages, Error> {
+        if self.is_typed() {
+            say("reading messages from stdin, one a line; Ctrl-D ends");
+        }
+        match self {
+            Self::Given(messages) => {
+                let (sender, receiver) = mpsc::channel(1);
+                let _ = sender.try_send(Ok(messages));
+                Ok(Messages(receiver))
+            }
+            Self::File(path) => match File::open(&path) {
+                Ok(file) => Ok(Messages::of(file, path.display().to_string())),
+                Err(source) => Err(Error::File { option: "file", path, source }),
+            },
+            Self::Stdin => Ok(Messages::of(io::stdin(), "stdin".to_owned())),
+        }
+    }
+}
+
+impl Messages {
+    /// The lines of this. A thread of its own reads, because reading blocks; it ends with this or with the process.
+    fn of(input: impl Read + Send + 'static, name: String) -> Self {
+        let (sender, receiver) = mpsc::channel(2);
+        thread::spawn(move || {
+            if let Err(failure) = read(BufReader::with_capacity(BYTES, input), LONGEST, &name, &sender) {
+                let _ = sender.blocking_send(Err(failure));
+            }
+        });
+        Self(receiver)
+    }
+
+    /// The next messages; `None` at the end. Can be cancelled.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(super) async fn next(&mut self) -> Option<Result<Vec<Vec<u8>>, Failure>> {
+        self.0.recv().await
+    }
+}
+
+fn read(
+    mut input: BufReader<impl Read>,
+    longest: usize,
+    name: &str,
+    sender: &mpsc::Sender<Result<Vec<Vec<u8>>, Failure>>,
+) -> Result<(), Failure> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for number in 1_u64.. {
+        let line = read_line(&mut input, longest).map_err(|error| {
+            Failure::Input(format!(
+                "cannot read line {number} of {name}: {error}; the lines before it are published"
+            ))
+        });
+        // Those before it are published all the same.
+        let is_last = !matches!(line, Ok(Some(_)));
+        let ended = line.map(|line| {
+            bytes += line.as_ref().map_or(0, Vec::len);
+            lines.extend(line);
+        });
+        let is_enough = bytes >= BYTES || lines.len() >= LINES || !input.buffer().contains(&b'\n');
+        if is_last || is_enough {
+            bytes = 0;
+            let is_gone = sender.blocking_send(Ok(mem::take(&mut lines))).is_err();
+            if is_last || is_gone {
+                return ended;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next line, without its line feed. `None` at the end.
+fn read_line(input: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    // A line feed, and one byte to see that it is too long.
+    let read = input.take(longest as u64 + 1).read_until(b'\n', &mut line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if read > longest {
+        let problem = format!("it is longer than {longest} bytes, the most that Redis takes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    } else if read == 0 {
+        return Ok(None);
+    }
+    Ok(Some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines, and why they ended early.
+    fn lines(input: &'static [u8], longest: usize) -> (Vec<Vec<u8>>, Option<String>) {
+        let (sender, mut receiver) = mpsc::channel(100);
+        let outcome = read(BufReader::with_capacity(4, input), longest, "stdin", &sender);
+        drop(sender);
+        let mut lines = Vec::new();
+        while let Ok(batch) = receiver.try_recv() {
+            lines.extend(batch.unwrap());
+        }
+        (lines, outcome.err().map(|failure| failure.to_string()))
+    }
+
+    #[test]
+    fn a_message_is_all_bytes_up_to_the_line_feed() {
+        let (read, error) = lines(b"one\n\n\xff\0\r\nlonger than the buffer\nlast", 100);
+        assert_eq!(read, [&b"one"[..], b"", b"\xff\0\r", b"longer than the buffer", b"last"]);
+        assert_eq!(error, None);
+        assert_eq!(lines(b"", 100).0.len(), 0);
+        assert_eq!(lines(b"\n", 100).0, [b""]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_and_those_before_it_are_there() {
+        assert_eq!(lines(b"12345\n12345", 5), (vec![b"12345".to_vec(), b"12345".to_vec()], None));
+        let (read, error) = lines(b"first\n123456\nlast\n", 5);
+        assert_eq!(read, [b"first"]);
+        let error = error.unwrap();
+        assert!(error.contains("line 2 of stdin: it is longer than 5 bytes"), "{error}");
+    }
+}

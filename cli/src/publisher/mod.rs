@@ -1,0 +1,385 @@
+//! Messages onto the connections: what `publish`, `load` and `demo` share.
+//!
+//! ```text
+//!   publish, load ──► Publisher ──► lines ──► window ──► connections
+//!   (which message,     │ deal       (what     (pipelines   (one to each node that serves a
+//!    and when)          │ (which      waits     without      shard; where nobody is known to,
+//!                       │  shard)     for its   an answer    that is found out in the background)
+//!                       │             node)     yet)
+//!                       │      ▲                  │
+//!                       │      └── what moved ◄───┘
+//!                       ├─ target: a channel, a stream, or their shards
+//!                       ├─ outage, progress: what is said meanwhile
+//!                       └─ summary, failure: what is said at the end
+//! ```
+
+mod connections;
+mod deal;
+mod failure;
+mod lines;
+mod outage;
+mod progress;
+mod summary;
+mod target;
+mod window;
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::io;
+use std::mem;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::{Pipeline, RedisError};
+use redis_consumer_group::Error;
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub(crate) use self::connections::Connections;
+pub(crate) use self::failure::explain;
+pub(crate) use self::progress::Progress;
+pub(crate) use self::summary::{Published, Summary, report};
+pub(crate) use self::target::{Sharding, Target, TargetArgs};
+
+use self::deal::Deal;
+use self::lines::{Lines, Message};
+use self::outage::Outage;
+use self::target::To;
+use self::window::{Trouble, Window};
+use crate::stop::Stop;
+
+/// What to do with messages that were sent when a connection broke: they may be published or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncertain {
+    /// None is published twice: they are counted as unconfirmed.
+    Count,
+    /// Each is published at least once: they are sent again.
+    Resend,
+}
+
+/// Why publishing ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server refused a message for this name.
+    #[error("{name}: {error}")]
+    Refused { name: String, error: RedisError },
+    /// A connection cannot be had again, and waiting does not mend it.
+    #[error(transparent)]
+    Lost(#[from] Error),
+    /// The shard of a message, of which this is the number, depends on a member that it does not have.
+    #[error(
+        "message {number} is no JSON object with a member {member:?}; add it, or publish without --shard-by"
+    )]
+    NoMember { number: u64, member: String },
+    /// The messages could not be read.
+    #[error("{0}")]
+    Input(String),
+    /// There was no thread for an even rate.
+    #[error(
+        "cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the limit of threads"
+    )]
+    Thread(io::Error),
+}
+
+/// One pipeline: enough for the cost of a system call not to show, few enough to stop quickly.
+pub(crate) const CHUNK_MESSAGES: usize = 500;
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How long to wait, after a stop or an error, for the last replies and for what was taken on and is not published yet.
+const LAST_REPLIES: Duration = Duration::from_secs(10);
+/// A connection on which an answer is missing for this long is given up.
+const SILENT_FOR: Duration = Duration::from_secs(15);
+/// A refusal that passes sooner than this, as that of a slot that moves, is not worth a word.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+
+/// Publishes the messages that it is given, and follows servers that come and go. It works only while one of its
+/// methods is waited for, so whoever waits for something else does so with [`Publisher::wait`].
+pub(crate) struct Publisher<'a> {
+    target: &'a Target,
+    uncertain: Uncertain,
+    deal: Deal<'a>,
+    lines: Lines,
+    window: Window<'a>,
+    connections: Connections,
+    outage: Outage,
+    stop: &'a Stop,
+    progress: &'a Progress,
+    start: Instant,
+    made: u64,
+    /// Messages that were sent when a connection broke, and are not sent again.
+    unconfirmed: u64,
+}
+
+impl<'a> Publisher<'a> {
+    pub(crate) fn new(
+        connections: Connections,
+        target: &'a Target,
+        uncertain: Uncertain,
+        stop: &'a Stop,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            target,
+            uncertain,
+            deal: Deal::new(target, connections.names()),
+            lines: Lines::new(connections.names()),
+            window: Window::new(&progress.confirmed),
+            connections,
+            outage: Outage::default(),
+            stop,
+            progress,
+            start: Instant::now(),
+            made: 0,
+            unconfirmed: 0,
+        }
+    }
+
+    /// Takes a message on. It waits in its line for [`Publisher::pump`]. The caller looked for room.
+    ///
+    /// # Errors
+    /// A message that has no shard.
+    pub(crate) fn add(&mut self, payload: Vec<u8>) -> Result<(), Failure> {
+        let number = self.made + 1;
+        let name = self
+            .deal
+            .name_for(&payload)
+            .map_err(|member| Failure::NoMember { number, member: member.to_owned() })?;
+        self.made = number;
+        self.lines.join(Message { number, name, payload, refused: None, is_uncertain: false });
+        Ok(())
+    }
+
+    /// Whether to take more messages on: unless the lines are full, or nobody can be sent one. So lines grow only where one
+    /// node does not keep up with the others, or is away.
+    pub(crate) fn has_room(&self) -> bool {
+        let takes = |name| self.connections.home(name).is_some_and(|node| self.window.has_room(node));
+        self.lines.has_room() && (self.lines.is_empty() || (0..self.connections.names()).any(takes))
+    }
+
+    /// Waits for room. False when a stop is asked for, or the time is over, before.
+    ///
+    /// # Errors
+    /// What ends publishing.
+    pub(crate) async fn room(&mut self, end: Option<Instant>) -> Result<bool, Failure> {
+        let stop = self.stop;
+        while !self.has_room() {
+            tokio::select! {
+                happened = self.something() => happened?,
+                () = stop.asked() => return Ok(false),
+                () = at(end) => return Ok(false),
+            }
+            self.pump();
+        }
+        Ok(true)
+    }
+
+    /// Moves messages from the lines onto the pipelines of the nodes that serve them and have room, and begins to look
+    /// for who serves the others. It waits for nothing.
+    pub(crate) fn pump(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let mut packs = BTreeMap::<usize, (Vec<Message>, usize)>::new();
+        for name in self.lines.in_turn() {
+            if self.lines.is_empty_of(name) {
+                continue;
+            }
+            self.connections.seek(name);
+            while let Some(node) = self.connections.home(name).filter(|node| self.window.has_room(*node)) {
+                let (pack, bytes) = packs.entry(node).or_default();
+                let Some(message) = self.lines.leave(name) else { break };
+                *bytes += message.payload.len();
+                pack.push(message);
+                if pack.len() >= CHUNK_MESSAGES || *bytes >= CHUNK_BYTES {
+                    let (pack, _) = mem::take(packs.entry(node).or_default());
+                    self.send(node, pack);
+                }
+            }
+        }
+        for (node, (pack, _)) in packs {
+            self.send(node, pack);
+        }
+    }
+
+    fn send(&mut self, node: usize, pack: Vec<Message>) {
+        if pack.is_empty() {
+            return;
+        }
+        let Some(connection) = self.connections.to(node) else { return self.lines.come_back(pack) };
+        let mut pipeline = Pipeline::with_capacity(pack.len());
+        for message in &pack {
+            let command = pipeline.cmd(self.target.command()).arg(self.connections.name(message.name));
+            match self.target.to {
+                To::Channel => command.arg(&message.payload),
+                To::Stream => command.arg("*").arg("payload").arg(&message.payload),
+            };
+        }
+        self.window.send(node, (*connection).clone(), pipeline, pack);
+    }
+
+    /// Waits for `until`, and publishes meanwhile. `None` when a stop is asked for before.
+    ///
+    /// # Errors
+    /// What ends publishing.
+    pub(crate) async fn wait<T>(&mut self, until: impl Future<Output = T>) -> Result<Option<T>, Failure> {
+        let mut until = pin!(until);
+        let stop = self.stop;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut until => return Ok(Some(done)),
+                () = stop.asked() => return Ok(None),
+                happened = self.something() => happened?,
+            }
+            self.pump();
+        }
+    }
+
+    /// Waits for what may let the lines move: the replies to one pipeline, an answer to who serves a name, or that there
+    /// should have been a reply by now. For ever when there is nothing of that to come; can be cancelled.
+    async fn something(&mut self) -> Result<(), Failure> {
+        let (is_empty, silent_at) = (self.window.is_empty(), self.window.silent_at());
+        tokio::select! {
+            settled = self.window.settle_one(), if !is_empty => match settled {
+                Ok(()) => self.goes_on(),
+                Err(trouble) => return self.look_at(trouble),
+            },
+            found = self.connections.found() => if let Err((_, error)) = found {
+                match error {
+                    Error::Unreachable { cause, .. } | Error::NotReady { cause, .. } => self.fails(&cause),
+                    error => return Err(error.into()),
+                }
+            },
+            () = at(silent_at) => self.look_for_silence(),
+        }
+        Ok(())
+    }
+
+    /// Keeps what is to be sent again.
+    fn look_at(&mut self, trouble: Trouble) -> Result<(), Failure> {
+        match trouble {
+            Trouble::Broken { node, messages, error } => {
+                self.connections.lose(node);
+                self.fails(&format!("the connection broke ({error})"));
+                self.keep_uncertain(messages);
+                Ok(())
+            }
+            Trouble::Refused { node, refused } => {
+                let now = Instant::now();
+                let (mut again, mut outcome) = (Vec::new(), Ok(()));
+                for (mut message, error) in refused {
+                    let since = *message.refused.get_or_insert(now);
+                    let name = message.name;
+                    again.push(message);
+                    if !self.connections.follows(name, node, &error) {
+                        let name = self.connections.name(name).to_owned();
+                        outcome = outcome.and(Err(Failure::Refused { name, error }));
+                    } else if now - since >= REFUSED_FOR {
+                        self.fails(&failure::answer(&error));
+                    }
+                }
+                self.lines.come_back(again);
+                outcome
+            }
+        }
+    }
+
+    fn look_for_silence(&mut self) {
+        for (node, silent_for) in self.window.silent() {
+            if silent_for < SILENT_FOR {
+                self.connections.suspect(node);
+            } else {
+                let messages = self.window.give_up(node);
+                self.connections.lose(node);
+                self.fails(&format!("no answer for {} s", silent_for.as_secs()));
+                self.keep_uncertain(messages);
+            }
+        }
+    }
+
+    fn keep_uncertain(&mut self, mut messages: Vec<Message>) {
+        match self.uncertain {
+            Uncertain::Count => self.unconfirmed += messages.len() as u64,
+            Uncertain::Resend => {
+                messages.iter_mut().for_each(|message| message.is_uncertain = true);
+                self.lines.come_back(messages);
+            }
+        }
+    }
+
+    fn fails(&mut self, cause: &str) {
+        if let Some(line) = self.outage.failed(cause) {
+            self.progress.say(format_args!("warning: {line}"));
+        }
+    }
+
+    /// Messages were confirmed. An outage is over when none is left that nobody takes.
+    fn goes_on(&mut self) {
+        let is_refused = |message: &Message| message.refused.is_some();
+        if self.outage.lasts()
+            && self.connections.are_complete()
+            && !self.lines.all().chain(self.window.messages()).any(is_refused)
+            && let Some(line) = self.outage.over()
+        {
+            self.progress.say(line);
+        }
+    }
+
+    /// Publishes what it has taken on, and waits for the last replies: as long as there is hope, but not beyond `patience`
+    /// where there is a limit, not much longer after a stop was asked for, and not once that is insisted on. After a
+    /// failure nothing more is sent.
+    pub(crate) async fn finish(
+        mut self,
+        mut outcome: Result<(), Failure>,
+        patience: Option<Duration>,
+    ) -> Published {
+        let stop = self.stop;
+        let patience = if outcome.is_err() { Some(LAST_REPLIES) } else { patience };
+        let end = patience.map(|patience| Instant::now() + patience);
+        let settling = async {
+            loop {
+                if outcome.is_ok() {
+                    self.pump();
+                }
+                if self.window.is_empty() && (self.lines.is_empty() || outcome.is_err()) {
+                    return;
+                }
+                // A further error tells nothing new.
+                let happened = self.something().await;
+                outcome = mem::replace(&mut outcome, Ok(())).and(happened);
+            }
+        };
+        let stopped = async {
+            stop.asked().await;
+            sleep(LAST_REPLIES).await;
+        };
+        // Running out of time is no failure of its own: it shows in the numbers.
+        tokio::select! {
+            () = settling => {}
+            () = at(end) => {}
+            () = stopped => {}
+            () = stop.insisted() => {}
+        }
+        let uncertain = self.lines.all().filter(|message| message.is_uncertain).count() as u64;
+        let knows_receivers = self.connections.know_the_receivers(self.target);
+        Published {
+            summary: Summary {
+                published: self.progress.confirmed.load(Ordering::Acquire),
+                unconfirmed: self.unconfirmed + self.window.messages().count() as u64 + uncertain,
+                not_published: self.lines.all().count() as u64 - uncertain,
+                repeated: self.window.repeated(),
+                unheard: if knows_receivers { self.window.unheard() } else { 0 },
+                elapsed: self.start.elapsed(),
+            },
+            failure: outcome.err(),
+        }
+    }
+}
+
+/// Comes back then, or never.
+pub(crate) async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,168 @@
+//! What came of it: the last line, and what is said beside it.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Failure;
+use super::failure::explain;
+use super::target::Target;
+use crate::exit;
+use crate::stdout::Stdout;
+use crate::stop::Stop;
+use crate::talk::{finish, say};
+
+/// What became of the messages, and why it ended early if it did. A stop that was asked for is no failure.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) summary: Summary,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What became of the messages: each is in one of the first three figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Summary {
+    /// Messages that a server confirmed.
+    pub(crate) published: u64,
+    /// Messages that were sent, and of which no server said anything: they may be published or not.
+    pub(crate) unconfirmed: u64,
+    /// Messages that no server took up to the end.
+    pub(crate) not_published: u64,
+    /// The part of `published` that may be published twice: sent again after a connection broke.
+    pub(crate) repeated: u64,
+    /// The part of `published` that reached nobody, where the servers know that.
+    pub(crate) unheard: u64,
+    /// From the first message to the last reply.
+    pub(crate) elapsed: Duration,
+}
+
+impl Summary {
+    /// The same as the text, as one object.
+    pub(crate) fn to_json(self) -> serde_json::Value {
+        json!({
+            "published": self.published,
+            "unconfirmed": self.unconfirmed,
+            "not_published": self.not_published,
+            "repeated": self.repeated,
+            "unheard": self.unheard,
+            "seconds": self.elapsed.as_secs_f64(),
+            "per_second": self.per_second(),
+        })
+    }
+
+    fn per_second(self) -> u64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { (self.published as f64 / seconds).round() as u64 } else { 0 }
+    }
+
+    /// What the figures mean, and what to do about it.
+    fn remarks(self, target: &Target) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.unheard > 0 {
+            remarks.push(format!(
+                "{} of them reached nobody: no group was subscribed{} then.",
+                self.unheard,
+                match target.sharding {
+                    Some(_) =>
+                        " to their shard (--channel, --shards and --shard-tags have to be the group's)",
+                    None => "",
+                }
+            ));
+        }
+        if self.repeated > 0 {
+            remarks.push(format!(
+                "{} of them may be published twice: they were sent again after a connection broke.",
+                self.repeated
+            ));
+        }
+        if self.unconfirmed > 0 {
+            remarks.push(format!(
+                "{} more were sent, and the server did not answer: it may have published them or not.",
+                self.unconfirmed
+            ));
+        }
+        if self.not_published > 0 {
+            remarks.push(format!(
+                "{} more are not published: no server took them before the end.",
+                self.not_published
+            ));
+        }
+        remarks
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let messages = if self.published == 1 { "message" } else { "messages" };
+        let seconds = self.elapsed.as_secs_f64();
+        write!(
+            f,
+            "Published {} {messages} in {seconds:.2} s ({} per second)",
+            self.published,
+            self.per_second()
+        )?;
+        if self.unconfirmed > 0 {
+            write!(f, ", {} unconfirmed", self.unconfirmed)?;
+        }
+        if self.not_published > 0 {
+            write!(f, ", {} not published", self.not_published)?;
+        }
+        f.write_str(".")
+    }
+}
+
+/// Prints the summary, as an object with `json`, and explains it on stderr.
+///
+/// # Errors
+/// What ended publishing early.
+pub(crate) async fn report(
+    published: Published,
+    target: &Target,
+    address: &str,
+    json: bool,
+    stop: &Stop,
+) -> anyhow::Result<ExitCode> {
+    let Published { summary, failure } = published;
+    let line = if json { summary.to_json().to_string() } else { summary.to_string() };
+    finish(Stdout::new(), line, stop).await;
+    summary.remarks(target).iter().for_each(say);
+    match failure {
+        Some(failure) => Err(explain(address, target, failure)),
+        None if summary.unconfirmed + summary.not_published > 0 => Ok(exit::FAILED.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_one_sentence() {
+        let elapsed = Duration::from_millis(1720);
+        let mut summary = Summary { published: 1_000_000, elapsed, ..Summary::default() };
+        assert_eq!(summary.to_string(), "Published 1000000 messages in 1.72 s (581395 per second).");
+        (summary.unconfirmed, summary.not_published) = (12, 3);
+        let text =
+            "Published 1000000 messages in 1.72 s (581395 per second), 12 unconfirmed, 3 not published.";
+        assert_eq!(summary.to_string(), text);
+        let elapsed = Duration::from_millis(500);
+        let summary = Summary { published: 1, elapsed, ..Summary::default() };
+        assert_eq!(summary.to_string(), "Published 1 message in 0.50 s (2 per second).");
+    }
+
+    #[test]
+    fn the_object_says_the_same() {
+        let elapsed = Duration::from_secs(2);
+        let summary = Summary { published: 10, unconfirmed: 1, repeated: 2, elapsed, ..Summary::default() };
+        let text = r#"{"not_published":0,"per_second":5,"published":10,"repeated":2,"seconds":2.0,"unconfirmed":1,"unheard":0}"#;
+        assert_eq!(summary.to_json().to_string(), text);
+    }
+
+    #[test]
+    fn nothing_in_no_time_is_no_division_by_zero() {
+        assert_eq!(Summary::default().to_string(), "Published 0 messages in 0.00 s (0 per second).");
+    }
+}

@@ -1,0 +1,127 @@
+//! Where messages go, and the options that say so.
+
+use clap::{Args, ValueEnum};
+use redis_consumer_group::{Error, ShardSet, Shards};
+
+use crate::options::{OptionError, Origin};
+
+/// The options of a target. Flatten them into the arguments of a subcommand.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TargetArgs {
+    /// What takes the messages
+    #[arg(long, value_enum, default_value = "channel")]
+    to: To,
+    /// Channel to publish to, or with --to stream the stream
+    #[arg(
+        long,
+        value_name = "NAME",
+        visible_alias = "input",
+        default_value = "messages:published",
+        value_parser = name
+    )]
+    channel: String,
+    /// Publish to so many shards by turns, NAME:0 and so on: sharded channels of a cluster, or with --to stream streams
+    #[arg(long, value_name = "N")]
+    shards: Option<u32>,
+    /// Name them NAME:{0} and so on instead
+    #[arg(long, requires = "shards")]
+    shard_tags: bool,
+    /// Publish to these of the shards, as in 0-7 or 0,2,5-9 [default: all]
+    #[arg(long, value_name = "SHARDS", requires = "shards")]
+    only_shards: Option<ShardSet>,
+    /// Choose the shard by this member of each message, a JSON object, so that equal values come to the same one: their
+    /// slot (CLUSTER KEYSLOT) modulo --shards
+    #[arg(long, value_name = "MEMBER", requires = "shards", conflicts_with = "only_shards")]
+    shard_by: Option<String>,
+}
+
+/// The channel or the stream that messages go to, or those of its shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// How messages get there, and what that guarantees.
+    pub(crate) to: To,
+    /// Its name in Redis; with shards, what comes before their numbers.
+    pub(crate) name: String,
+    pub(crate) sharding: Option<Sharding>,
+}
+
+/// How messages are dealt to shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sharding {
+    pub(crate) shards: Shards,
+    /// The member of a message whose value decides, so that equal ones come to one shard. Without one, they take turns.
+    pub(crate) by: Option<String>,
+}
+
+/// What takes the messages. The first line of each is the help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    /// With PUBLISH: whoever is subscribed gets each message, and Redis keeps none. With SPUBLISH where there are shards
+    ///
+    /// So a message that the server confirmed may have reached nobody.
+    Channel,
+    /// With XADD: each message is an entry with the field payload, which Redis keeps. The stream only grows
+    ///
+    /// A message that the server confirmed is there for whoever reads, also later, as far as Redis itself
+    /// keeps its data.
+    Stream,
+}
+
+impl TargetArgs {
+    /// The target that the options describe.
+    ///
+    /// # Errors
+    /// Shards that cannot be.
+    pub(crate) fn target(&self) -> Result<Target, OptionError> {
+        Ok(Target { to: self.to, name: self.channel.clone(), sharding: self.sharding()? })
+    }
+
+    fn sharding(&self) -> Result<Option<Sharding>, OptionError> {
+        let Some(count) = self.shards else { return Ok(None) };
+        let mut shards = Shards::new(count);
+        (shards.tags, shards.only) = (self.shard_tags, self.only_shards.clone());
+        shards.validate([("channel", self.channel.as_str())]).map_err(|error| {
+            let (option, problem) = match error {
+                Error::Config { option, problem } => (option, problem),
+                error => ("shards", error.to_string()),
+            };
+            OptionError { origin: Origin::Flag(option), problem }
+        })?;
+        Ok(Some(Sharding { shards, by: self.shard_by.clone() }))
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("the name is empty; give one".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+impl Target {
+    /// A channel.
+    pub(crate) fn channel(name: impl Into<String>) -> Self {
+        Self { to: To::Channel, name: name.into(), sharding: None }
+    }
+
+    /// A stream.
+    pub(crate) fn stream(name: impl Into<String>) -> Self {
+        Self { to: To::Stream, ..Self::channel(name) }
+    }
+
+    /// The names in Redis: one, or one for each shard that gets messages.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match &self.sharding {
+            Some(Sharding { shards, .. }) => {
+                shards.here().map(|shard| shards.name(&self.name, shard)).collect()
+            }
+            None => vec![self.name.clone()],
+        }
+    }
+
+    /// The command that one message is.
+    pub(crate) fn command(&self) -> &'static str {
+        match (self.to, &self.sharding) {
+            (To::Channel, None) => "PUBLISH",
+            (To::Channel, Some(_)) => "SPUBLISH",
+            (To::Stream, _) => "XADD",
+        }
+    }
+}
