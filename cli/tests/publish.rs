@@ -171,7 +171,7 @@ async fn a_connection_that_was_closed_while_it_was_idle_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_told_of_and_a_second_signal_does_not_wait_for_it() {
+async fn a_second_signal_does_not_wait_for_a_server_that_stands_still() {
     let server = server().await;
     let (running, mut stdin) = with_stdin(&mut to_stream(&server, &[]));
     stdin.write_all(b"one\n").unwrap();
@@ -261,4 +261,27 @@ async fn a_server_that_is_not_there_at_the_start_is_an_error_after_five_seconds(
     let end = run(&mut program(&["publish", "-u", &url, "hello"]));
     assert_eq!(end.code, 69, "{}", end.stderr);
     assert!(end.stderr.contains("is not reachable"), "{}", end.stderr);
+}
+
+mod long {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "takes half a minute; scripts/test --long runs it"]
+    async fn a_connection_without_an_answer_is_given_up_and_its_messages_are_sent_again() {
+        let server = server().await;
+        let (mut running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
+        stdin.write_all(b"one\n").unwrap();
+        eventually("the line is there", TIMEOUT, || calls(&server, "xadd") == 1).await;
+        server.freeze().unwrap();
+        stdin.write_all(b"two\n").unwrap();
+        running.wait_for("warning: cannot publish: no answer for 15 s; retrying");
+        server.thaw().unwrap();
+        drop(stdin);
+        let end = running.end().await;
+        let summary: serde_json::Value = serde_json::from_str(&end.stdout).unwrap();
+        assert_eq!((&summary["published"], &summary["repeated"]), (&2.into(), &1.into()), "{summary}");
+        let payloads = payloads(&server, "messages:published");
+        assert_eq!(payloads, [&b"one"[..], b"two", b"two"], "the frozen server still had it");
+    }
 }

@@ -205,7 +205,10 @@ impl<'a> Publisher<'a> {
         if pack.is_empty() {
             return;
         }
-        let Some(connection) = self.connections.to(node) else { return self.lines.come_back(pack) };
+        let Some(connection) = self.connections.to(node) else {
+            pack.iter().for_each(|message| self.connections.seek(message.name));
+            return self.lines.come_back(pack);
+        };
         let mut pipeline = Pipeline::with_capacity(pack.len());
         for message in &pack {
             let command = pipeline.cmd(self.target.command()).arg(self.connections.name(message.name));
@@ -327,13 +330,17 @@ impl<'a> Publisher<'a> {
 
     /// Publishes what it has taken on, and waits for the last replies: as long as there is hope, but not beyond `patience`
     /// where there is a limit, not much longer after a stop was asked for, and not once that is insisted on. After a
-    /// failure nothing more is sent.
+    /// failure at a server nothing more is sent.
     pub(crate) async fn finish(
         mut self,
-        mut outcome: Result<(), Failure>,
+        outcome: Result<(), Failure>,
         patience: Option<Duration>,
     ) -> Published {
         let stop = self.stop;
+        let (mut outcome, no_more) = match outcome {
+            Err(failure @ (Failure::NoMember { .. } | Failure::Input(_))) => (Ok(()), Some(failure)),
+            outcome => (outcome, None),
+        };
         let patience = if outcome.is_err() { Some(LAST_REPLIES) } else { patience };
         let end = patience.map(|patience| Instant::now() + patience);
         let settling = async {
@@ -371,7 +378,7 @@ impl<'a> Publisher<'a> {
                 unheard: if knows_receivers { self.window.unheard() } else { 0 },
                 elapsed: self.start.elapsed(),
             },
-            failure: outcome.err(),
+            failure: outcome.err().or(no_more),
         }
     }
 }
