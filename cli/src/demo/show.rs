@@ -4,11 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::bail;
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis_consumer_group::Config;
 use redis_consumer_group::client::connect;
+use redis_consumer_group::{Config, Error};
 use redis_private_server::PrivateServer;
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, interval, interval_at};
 use uuid::Uuid;
 
 use crate::load::{Pace, Payload, Plan, Rate, generate};
@@ -84,8 +85,15 @@ impl Stage<'_> {
     }
 
     async fn publish(&self, plan: &Plan, sent: impl FnMut(Uuid)) -> anyhow::Result<()> {
-        let connections = Connections::open(&self.config.address, &self.config.tls, &plan.target).await?;
-        let published = generate(connections, plan, self.stop, &Progress::hidden(), sent).await;
+        let progress = Progress::hidden();
+        let publishing = async {
+            let connections = Connections::open(&self.config.address, &self.config.tls, &plan.target).await?;
+            anyhow::Ok(generate(connections, plan, self.stop, &progress, sent).await)
+        };
+        let published = tokio::select! {
+            published = publishing => published?,
+            error = self.server_ended() => return Err(error.into()),
+        };
         let unknown = published.summary.unconfirmed + published.summary.not_published;
         match published.failure {
             Some(failure) => Err(explain(&self.config.address.to_string(), &plan.target, failure)),
@@ -93,6 +101,26 @@ impl Stage<'_> {
                 bail!("the server did not answer {unknown} messages; try again when the machine is less busy")
             }
             None => Ok(()),
+        }
+    }
+
+    /// Waits until the private server has ended. The publisher would wait for it, but nobody starts it again.
+    async fn server_ended(&self) -> Error {
+        let (mut connection, mut looks) = (self.connection.clone(), interval(Duration::from_millis(100)));
+        loop {
+            looks.tick().await;
+            if let Err(error) = redis::cmd("PING").exec_async(&mut connection).await {
+                return self.unreachable(&error);
+            }
+        }
+    }
+
+    /// What it means that the private server does not answer.
+    pub(super) fn unreachable(&self, error: &RedisError) -> Error {
+        Error::Unreachable {
+            address: self.config.address.to_string(),
+            cause: error.to_string(),
+            try_next: "the demo's own server has ended; look for the reason in the system's log".to_owned(),
         }
     }
 }

@@ -91,8 +91,9 @@ async fn report(stage: &Stage<'_>, over: &CancellationToken) -> anyhow::Result<(
     let mut connection = stage.connection.clone();
     let mut reports = stage.reports();
     while over.run_until_cancelled(reports.tick()).await.is_some() {
-        let processed = length(&mut connection, &stage.config.output).await?;
-        let pending: u64 = pending(&mut connection, &stage.config).await?.iter().sum();
+        let lost = |error| stage.unreachable(&error);
+        let processed = length(&mut connection, &stage.config.output).await.map_err(lost)?;
+        let pending: u64 = pending(&mut connection, &stage.config).await.map_err(lost)?.iter().sum();
         stage.stdout.line(format!("Processed {processed} messages so far; {pending} are pending."));
     }
     Ok(())
