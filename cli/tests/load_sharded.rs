@@ -1,4 +1,4 @@
-//! `publish --shards` while slots move and nodes are away.
+//! `load --shards` while slots move and nodes are away.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;

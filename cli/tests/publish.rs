@@ -23,8 +23,9 @@ fn ask<T: FromRedisValue>(server: &PrivateServer, words: &[&str]) -> T {
 
 /// The payloads in a stream, in their order.
 fn payloads(server: &PrivateServer, stream: &str) -> Vec<Vec<u8>> {
-    let entries: Vec<(String, Vec<(String, Vec<u8>)>)> = ask(server, &["XRANGE", stream, "-", "+"]);
-    let payload = |mut fields: Vec<(String, Vec<u8>)>| {
+    type Fields = Vec<(String, Vec<u8>)>;
+    let entries: Vec<(String, Fields)> = ask(server, &["XRANGE", stream, "-", "+"]);
+    let payload = |mut fields: Fields| {
         assert_eq!((fields.len(), &*fields[0].0), (1, "payload"));
         fields.remove(0).1
     };
