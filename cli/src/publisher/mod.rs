@@ -152,8 +152,12 @@ impl<'a> Publisher<'a> {
     /// Whether to take more messages on: unless the lines are full, or nobody can be sent one. So lines grow only where one
     /// node does not keep up with the others, or is away.
     pub(crate) fn has_room(&self) -> bool {
-        let takes = |name| self.connections.home(name).is_some_and(|node| self.window.has_room(node));
-        self.lines.has_room() && (self.lines.is_empty() || (0..self.connections.names()).any(takes))
+        let takes = |name| match self.connections.home(name) {
+            Some(node) => self.window.has_room(node),
+            // The first message for it makes somebody look for who serves it.
+            None => self.lines.is_empty(),
+        };
+        self.lines.has_room() && (0..self.connections.names()).any(takes)
     }
 
     /// Waits for room. False when a stop is asked for, or the time is over, before.
