@@ -56,6 +56,17 @@ pub struct Config {
     /// the tries of all processes count, and those that ended with their process, also of what that had fetched and not
     /// begun: with 1, what a killed process held is rejected.
     pub max_attempts: u32,
+    /// How long a message waits before its second attempt. Each further wait is four times as long, up to
+    /// [`Config::retry_max_delay`], and up to twice that at random. Default: 100 ms.
+    ///
+    /// All attempts together outlast at least the sum of the waits. With the defaults, of 5 attempts, these are 0.1, 0.4,
+    /// 1.6 and 6.4 s: 8.5 s. With a first delay of 5 s they are 5, 20, 30 and 30 s: 85 s; and with 10 s and a longest of
+    /// 2 min, 10, 40, 120 and 120 s: almost 5 minutes. With the default delays, 10 attempts outlast more than
+    /// 2 minutes. Messages that wait hold their part of the [buffer](Config::buffer).
+    pub retry_delay: Duration,
+    /// No message waits longer for its next attempt, unless its processor asks for that with
+    /// [`Failure::TryAfter`](crate::Failure::TryAfter). Default: 30 s.
+    pub retry_max_delay: Duration,
     /// How long one attempt may take. Default: no limit.
     pub processor_timeout: Option<Duration>,
     /// Trims the output to about this many entries. Default: no trimming.
@@ -186,6 +197,18 @@ impl Config {
         check("max-attempts", self.max_attempts >= 1, || {
             "a message is tried at least once; take 1 or more".into()
         })?;
+        check("retry-delay", self.retry_delay >= Duration::from_millis(1), || {
+            "a message that fails would be tried again at once, all the time; take 1ms or more".into()
+        })?;
+        check("retry-max-delay", self.retry_max_delay >= self.retry_delay, || {
+            format!(
+                "the longest delay ({:?}) is shorter than the first one ({:?}); raise it, or lower retry-delay",
+                self.retry_max_delay, self.retry_delay
+            )
+        })?;
+        check("retry-max-delay", self.retry_max_delay <= Duration::from_secs(86_400), || {
+            "a delay above a day is too long; take 24h or less".into()
+        })?;
         check("maxlen", self.maxlen.is_none_or(|entries| (1..=i64::MAX as u64).contains(&entries)), || {
             format!(
                 "Redis cannot trim to {} entries; take 1 to 9223372036854775807",
@@ -241,6 +264,8 @@ impl Default for Config {
             commit: Commit::default(),
             max_payload: 1 << 20,
             max_attempts: 5,
+            retry_delay: Duration::from_millis(100),
+            retry_max_delay: Duration::from_secs(30),
             processor_timeout: None,
             maxlen: None,
             max_messages: None,
@@ -273,6 +298,9 @@ mod tests {
         assert!(refused(|c| c.buffer = 1).starts_with("buffer: "));
         assert!(refused(|c| c.max_payload = 1 << 30).starts_with("max-payload: "));
         assert!(refused(|c| c.max_attempts = 0).starts_with("max-attempts: "));
+        assert!(refused(|c| c.retry_delay = Duration::ZERO).starts_with("retry-delay: "));
+        assert!(refused(|c| c.retry_max_delay = Duration::from_millis(99)).starts_with("retry-max-delay: "));
+        assert!(refused(|c| c.retry_max_delay = Duration::MAX).starts_with("retry-max-delay: "));
         assert!(refused(|c| c.maxlen = Some(0)).starts_with("maxlen: "));
         assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
         assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));

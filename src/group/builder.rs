@@ -162,6 +162,16 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.max_attempts = attempts)
     }
 
+    /// How long a message waits before its second attempt; each further wait is four times as long.
+    pub fn retry_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.retry_delay = delay)
+    }
+
+    /// The longest that a message waits for its next attempt.
+    pub fn retry_max_delay(self, delay: Duration) -> Self {
+        self.set(|config| config.retry_max_delay = delay)
+    }
+
     /// How long one attempt may take.
     pub fn processor_timeout(self, limit: Duration) -> Self {
         self.set(|config| config.processor_timeout = Some(limit))

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
-use super::retries::Retries;
+use super::retries::{Delays, Retries};
 use super::worker::{Context, Worker};
 use crate::appended::{Appended, Observer};
 use crate::appender::{Appender, Turn};
@@ -129,7 +129,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         } = self;
         let queue = Queue::new();
         let buffer = Buffer::new(config.buffer);
-        let (retries, retry_task) = Retries::new(queue.clone(), shared.stop.clone());
+        let delays = Delays { first: config.retry_delay, longest: config.retry_max_delay };
+        let (retries, retry_task) = Retries::new(queue.clone(), delays, shared.stop.clone());
         let retries = Arc::new(retries);
         let processor = Arc::new(processor);
         let output = Arc::new(Appender::new(first_lane.form()));

@@ -11,44 +11,61 @@ use tokio_util::time::DelayQueue;
 use crate::message::{Batch, Message};
 use crate::queue::Queue;
 
+/// How long messages wait for their next attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delays {
+    /// Before the second attempt.
+    pub(crate) first: Duration,
+    /// Before any.
+    pub(crate) longest: Duration,
+}
+
+/// A message that waits, and for how long if its processor has said so.
+type Aside = (Arc<Batch>, Option<Duration>);
+
 /// Takes messages that shall be tried again, and puts them back into the queue when their time has come.
 pub(crate) struct Retries {
     queue: Arc<Queue>,
     /// Bounded by the buffer: each message holds the bytes it has reserved, its place here included.
-    aside: mpsc::UnboundedSender<Arc<Batch>>,
+    aside: mpsc::UnboundedSender<Aside>,
+    delays: Delays,
     stop: CancellationToken,
 }
 
 /// The task behind [`Retries`]. It ends when `Retries` is dropped.
 pub(crate) struct RetryTask {
     queue: Arc<Queue>,
-    aside: mpsc::UnboundedReceiver<Arc<Batch>>,
+    aside: mpsc::UnboundedReceiver<Aside>,
+    delays: Delays,
     /// Cancelled when the group stops: what waits gets its remaining attempts soon.
     stop: CancellationToken,
 }
 
 impl Retries {
-    pub(crate) fn new(queue: Arc<Queue>, stop: CancellationToken) -> (Self, RetryTask) {
+    pub(crate) fn new(queue: Arc<Queue>, delays: Delays, stop: CancellationToken) -> (Self, RetryTask) {
         let (sender, aside) = mpsc::unbounded_channel();
-        (Self { queue: queue.clone(), aside: sender, stop: stop.clone() }, RetryTask { queue, aside, stop })
+        let task = RetryTask { queue: queue.clone(), aside, delays, stop: stop.clone() };
+        (Self { queue, aside: sender, delays, stop }, task)
     }
 
-    /// Sets the message aside, if there is room for it; tells whether there was.
-    pub(crate) fn set_aside(&self, message: &Message) -> bool {
+    /// Sets the message aside, if there is room for it, for as long as its processor has said; tells whether there was.
+    pub(crate) fn set_aside(&self, message: &Message, told: Option<Duration>) -> bool {
         let Some(batch) = message.set_aside() else { return false };
         self.queue.set_aside();
-        if let Err(mpsc::error::SendError(batch)) = self.aside.send(batch) {
+        if let Err(mpsc::error::SendError((batch, _))) = self.aside.send((batch, told)) {
             // The task is gone, which only an abort does; nobody will ask for the message either.
             self.queue.push_again(batch);
         }
         true
     }
 
-    /// Waits as long as a message that is set aside waits for this attempt.
-    pub(crate) async fn wait(&self, attempt: u32) {
+    /// Waits as long as a message that is set aside waits for this attempt, and no longer than the backoff ever does: a
+    /// consumer waits with it.
+    pub(crate) async fn wait(&self, attempt: u32, told: Option<Duration>) {
         let stopping = self.stop.is_cancelled();
+        let delay = self.delays.before(attempt, told, stopping).min(self.delays.longest);
         tokio::select! {
-            () = tokio::time::sleep(delay(attempt, stopping)) => {}
+            () = tokio::time::sleep(delay) => {}
             () = self.stop.cancelled(), if !stopping => {}
         }
     }
@@ -61,8 +78,8 @@ impl RetryTask {
         loop {
             tokio::select! {
                 batch = self.aside.recv() => match batch {
-                    Some(batch) => {
-                        let delay = delay(batch.attempt(), stopping);
+                    Some((batch, told)) => {
+                        let delay = self.delays.before(batch.attempt(), told, stopping);
                         waiting.insert(batch, delay);
                     }
                     None => return,
@@ -85,17 +102,31 @@ impl RetryTask {
     }
 }
 
-/// How long a message waits before this attempt.
-fn delay(attempt: u32, stopping: bool) -> Duration {
-    let longest = if stopping { Duration::from_millis(100) } else { Duration::from_secs(30) };
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(longest)
-        .without_max_times()
-        .with_jitter()
-        .build()
-        .nth(attempt.saturating_sub(2).min(64) as usize)
-        .unwrap_or(longest)
+impl Delays {
+    /// Each wait is this many times the one before: with the defaults 0.1, 0.4, 1.6 and 6.4 s.
+    const FACTOR: f32 = 4.0;
+    /// The longest that a processor can ask for.
+    const MOST: Duration = Duration::from_secs(86_400);
+    /// While the group stops, nothing waits longer.
+    const STOPPING: Duration = Duration::from_millis(100);
+
+    /// How long a message waits before this attempt: as long as its processor has said, or by the backoff and up to as
+    /// much again at random, but never longer than the longest.
+    fn before(&self, attempt: u32, told: Option<Duration>, stopping: bool) -> Duration {
+        let longest = if stopping { self.longest.min(Self::STOPPING) } else { self.longest };
+        if let Some(told) = told {
+            return told.min(if stopping { longest } else { Self::MOST });
+        }
+        ExponentialBuilder::default()
+            .with_factor(Self::FACTOR)
+            .with_min_delay(self.first.min(longest))
+            .with_max_delay(longest)
+            .without_max_times()
+            .with_jitter()
+            .build()
+            .nth(attempt.saturating_sub(2).min(64) as usize)
+            .map_or(longest, |delay| delay.min(longest))
+    }
 }
 
 /// What a [`DelayQueue`] needs to be used in a `select!`.
@@ -122,13 +153,28 @@ impl Due for DelayQueue<Arc<Batch>> {
 mod tests {
     use super::*;
 
+    const DEFAULTS: Delays = Delays { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
+
     #[test]
     fn the_delay_grows_and_is_bounded() {
-        for (attempt, least) in [(2, 100), (3, 200), (4, 400), (5, 800)] {
-            let delay = delay(attempt, false);
+        for (attempt, least) in [(2, 100), (3, 400), (4, 1600), (5, 6400)] {
+            let delay = DEFAULTS.before(attempt, None, false);
             assert!((least..2 * least + 1).contains(&(delay.as_millis() as u64)), "{attempt}: {delay:?}");
         }
-        assert!(delay(100, false) <= Duration::from_secs(60));
-        assert!(delay(100, true) <= Duration::from_millis(200));
+        for attempt in [7, 8, 100, u32::MAX] {
+            assert_eq!(DEFAULTS.before(attempt, None, false), DEFAULTS.longest);
+        }
+        assert!(DEFAULTS.before(100, None, true) <= Delays::STOPPING);
+    }
+
+    #[test]
+    fn a_processor_that_says_when_is_taken_at_its_word() {
+        let before = |told, stopping| DEFAULTS.before(2, Some(told), stopping);
+        for told in [Duration::ZERO, Duration::from_secs(90)] {
+            assert_eq!(before(told, false), told);
+        }
+        // No timer can wait that long.
+        assert_eq!(before(Duration::MAX, false), Delays::MOST);
+        assert_eq!(before(Duration::from_secs(90), true), Delays::STOPPING);
     }
 }

@@ -105,7 +105,7 @@ impl<P: Processor> Worker<P> {
                     tokio::join!(context.make_way(), attempt.outcome(limit)).1
                 }
             };
-            let reason = match attempt.end().map_or(outcome, Err) {
+            let (reason, told) = match attempt.end().map_or(outcome, Err) {
                 Ok(outcome) => {
                     context.conclude(consumer, &message, outcome).await;
                     return waited;
@@ -114,22 +114,23 @@ impl<P: Processor> Worker<P> {
                     context.reject(consumer, &message, &reason).await;
                     return waited;
                 }
-                Err(Failure::TryAgain(reason)) if message.attempt() >= context.max_attempts => {
-                    let reason = format!("gave up after {} attempts: {reason}", message.attempt());
-                    context.reject(consumer, &message, &reason).await;
-                    return waited;
-                }
-                Err(Failure::TryAgain(reason)) => reason,
+                Err(Failure::TryAgain(reason)) => (reason, None),
+                Err(Failure::TryAfter { reason, delay }) => (reason, Some(delay)),
             };
+            if message.attempt() >= context.max_attempts {
+                let reason = format!("gave up after {} attempts: {reason}", message.attempt());
+                context.reject(consumer, &message, &reason).await;
+                return waited;
+            }
             tracing::debug!(consumer = consumer.id(), attempt = message.attempt(), "set aside: {reason:?}");
-            if context.retries.set_aside(&message) {
+            if context.retries.set_aside(&message, told) {
                 return waited;
             }
             // The buffer is full: what cannot be set aside stays with its consumer. That one does not go on
             // meanwhile, and would only fill the buffer further.
             message = message.again();
             context.make_way().await;
-            context.retries.wait(message.attempt()).await;
+            context.retries.wait(message.attempt(), told).await;
             message.begins_again();
         }
     }

@@ -4,6 +4,7 @@ mod json;
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::json::JsonProcessor;
 use crate::consumer::Consumer;
@@ -21,7 +22,7 @@ pub trait Processor: Send + Sync + 'static {
     /// Processes one message.
     ///
     /// # Errors
-    /// [`Failure::TryAgain`] sets the message aside for a later attempt, [`Failure::Reject`] moves it to the
+    /// [`Failure::TryAgain`] and [`Failure::TryAfter`] set the message aside for a later attempt, [`Failure::Reject`] moves it to the
     /// stream of rejected messages.
     fn process(
         &self,
@@ -62,6 +63,14 @@ pub enum Failure {
     /// Try again later, up to [`Config::max_attempts`](crate::Config::max_attempts) times in all. Meanwhile
     /// the consumer goes on with other messages.
     TryAgain(String),
+    /// The same, but no sooner than after this delay, at most a day, instead of the group's
+    /// [backoff](crate::Config::retry_delay). A stop does not wait for it: the attempts that are left are made soon.
+    TryAfter {
+        /// Why.
+        reason: String,
+        /// How long the message waits for its next attempt.
+        delay: Duration,
+    },
     /// Move the message to the stream of rejected messages, with this reason.
     Reject(String),
 }
@@ -70,6 +79,11 @@ impl Failure {
     /// Try again later, because of this.
     pub fn try_again(reason: impl Display) -> Self {
         Self::TryAgain(reason.to_string())
+    }
+
+    /// Try again after this delay, because of this: where a service has said when to come back.
+    pub fn try_after(reason: impl Display, delay: Duration) -> Self {
+        Self::TryAfter { reason: reason.to_string(), delay }
     }
 
     /// Reject the message, because of this.

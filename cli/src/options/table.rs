@@ -120,6 +120,20 @@ const GROUP: &[Opt] = &[
         "Number of attempts before a message is rejected",
         |s, text| put(&mut s.config.max_attempts, number(text)),
     ),
+    Opt::new(
+        "retry-delay",
+        Kind::Value("TIME"),
+        "100ms",
+        "How long a message waits before its second attempt. Each further wait is four times as long: with the defaults 0.1, 0.4, 1.6 and 6.4 s. With --retry-delay 5s, five attempts outlast 85 s",
+        |s, text| put(&mut s.config.retry_delay, duration(text)),
+    ),
+    Opt::new(
+        "retry-max-delay",
+        Kind::Value("TIME"),
+        "30s",
+        "The longest that a message waits for its next attempt",
+        |s, text| put(&mut s.config.retry_max_delay, duration(text)),
+    ),
     Opt::new("processor-timeout", Kind::Value("TIME"), "none", "Time limit for one attempt", |s, text| {
         put(&mut s.config.processor_timeout, optional(text, duration))
     }),
@@ -395,7 +409,16 @@ mod tests {
             "lease",
             "overflow",
         ];
-        let more = ["max-attempts", "maxlen", "max-messages", "processor-timeout", "tls-cert", "tls-ca"];
+        let more = [
+            "max-attempts",
+            "retry-delay",
+            "retry-max-delay",
+            "maxlen",
+            "max-messages",
+            "processor-timeout",
+            "tls-cert",
+            "tls-ca",
+        ];
         let stream =
             ["group", "payload-field", "claim-foreign-after", "spill-key", "spill-max", "commit", "from"];
         let shards = ["source", "shards", "only-shards"];

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Overflow;
 
 #[tokio::test(start_paused = true)]
-async fn the_time_between_attempts_doubles_and_the_last_one_rejects() {
+async fn the_time_between_attempts_grows_and_the_last_one_rejects() {
     let attempts: Arc<Mutex<Vec<(u32, Instant)>>> = Arc::default();
     let setup = Setup::default();
     let noted = attempts.clone();
@@ -18,13 +18,50 @@ async fn the_time_between_attempts_doubles_and_the_last_one_rejects() {
     {
         let attempts = attempts.lock().unwrap();
         assert_eq!(attempts.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        for (pair, least) in attempts.windows(2).zip([100, 200, 400, 800]) {
+        for (pair, least) in attempts.windows(2).zip([100, 400, 1600, 6400]) {
             let waited = (pair[1].1 - pair[0].1).as_millis();
             // As much again at random, and the timer's own millisecond.
             assert!((least..=2 * least + 2).contains(&waited), "{waited} ms, at least {least}");
         }
     }
     assert_eq!(setup.rejected.values("error"), ["gave up after 5 attempts: not yet"]);
+    group.stop().await.0.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_attempts_outlast_an_outage_of_minutes() {
+    let (first, longest) = (Duration::from_secs(10), Duration::from_secs(120));
+    let config = Config { retry_delay: first, retry_max_delay: longest, ..Setup::default().config };
+    let setup = Setup { config, ..Setup::default() };
+    let back = Instant::now() + Duration::from_secs(285);
+    let group = setup.start(FromFn(move |_, message: Message| async move {
+        if Instant::now() < back {
+            return Err(Failure::try_again("the database is away"));
+        }
+        Ok(Record::new().field("attempt", message.attempt().to_string()))
+    }));
+    group.publisher.publish(["a"]);
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(group.counts(), (1, 1, 0, 0, 0));
+    assert_eq!(setup.lane.values("attempt"), ["5"]);
+    group.stop().await.0.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_says_when_to_try_again() {
+    let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let setup = Setup { config: Config { max_attempts: 3, ..Setup::default().config }, ..Setup::default() };
+    let noted = attempts.clone();
+    let group = setup.start(FromFn(move |_, _| {
+        noted.lock().unwrap().push(Instant::now());
+        async { Err::<Record, _>(Failure::try_after("too many requests", Duration::from_secs(90))) }
+    }));
+    group.publisher.publish(["a"]);
+    sleep(Duration::from_secs(200)).await;
+    let waits: Vec<_> =
+        attempts.lock().unwrap().windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert_eq!(waits, [90, 90]);
+    assert_eq!(setup.rejected.values("error"), ["gave up after 3 attempts: too many requests"]);
     group.stop().await.0.unwrap();
 }
 

@@ -54,6 +54,21 @@ async fn a_stop_hurries_what_was_set_aside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_what_a_processor_asked_for() {
+    let setup = Setup::default();
+    let group = setup.start(FromFn(|_, _| async {
+        Err::<Record, _>(Failure::try_after("come back tomorrow", Duration::from_secs(86_400)))
+    }));
+    group.publisher.publish(["a"]);
+    sleep(Duration::from_secs(30)).await;
+    let start = Instant::now();
+    let (end, ledger) = group.stop().await;
+    end.unwrap();
+    assert_eq!((ledger.rejected, ledger.abandoned), (1, 0));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_done_within_the_drain_timeout_is_abandoned() {
     let limit = Duration::from_secs(7);
     let config = Config { drain_timeout: limit, ..Setup::default().config };
