@@ -1,4 +1,4 @@
-//! Where the server is and who we are to it. The one place that knows a password.
+//! Where the server is and who we are to it. The one place that knows a password, or whom to ask for one.
 
 mod sentinels;
 
@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Host, Url};
 
 pub(crate) use self::sentinels::Sentinels;
+use crate::credentials::{BoxError, Credentials, CredentialsProvider, Password, Provider};
 
 /// A server's address with the credentials for it, read from a URL.
 ///
@@ -28,8 +29,15 @@ pub(crate) use self::sentinels::Sentinels;
 pub struct Address {
     endpoint: Endpoint,
     user: Option<String>,
-    password: Option<Password>,
+    secret: Option<Secret>,
     database: u32,
+}
+
+/// What the login needs beside the user.
+#[derive(Clone, PartialEq, Eq)]
+enum Secret {
+    Password(Password),
+    Provider(Provider),
 }
 
 /// What a connection is opened to.
@@ -40,10 +48,6 @@ pub(crate) enum Endpoint {
     Unix(PathBuf),
     Sentinels(Sentinels),
 }
-
-/// A password. It is written to a socket and nowhere else.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Password(String);
 
 /// Why a text is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +75,15 @@ impl Address {
     /// The same address with this password.
     #[must_use]
     pub fn with_password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Password(password.into()));
+        self.secret = Some(Secret::Password(Password(password.into())));
+        self
+    }
+
+    /// The same address with credentials that this provider is asked for before each handshake. The user that the address
+    /// names is the one of credentials that name none.
+    #[must_use]
+    pub fn with_credentials(mut self, provider: impl CredentialsProvider) -> Self {
+        self.secret = Some(Secret::Provider(Provider::new(provider)));
         self
     }
 
@@ -81,10 +93,15 @@ impl Address {
         self.user.as_deref().unwrap_or("default")
     }
 
-    /// Whether the address carries a password.
+    /// Whether the address carries a password, or knows whom to ask for one.
     #[must_use]
     pub fn has_password(&self) -> bool {
-        self.password.is_some()
+        self.secret.is_some()
+    }
+
+    /// Whether somebody is asked for the password each time, so that it may change.
+    pub(crate) fn has_provider(&self) -> bool {
+        matches!(self.secret, Some(Secret::Provider(_)))
     }
 
     /// Whether the connection is encrypted.
@@ -109,18 +126,25 @@ impl Address {
         }
     }
 
-    pub(crate) fn password(&self) -> Option<&str> {
-        self.password.as_ref().map(|password| password.0.as_str())
+    /// What to log in with, if anything.
+    pub(crate) async fn credentials(&self) -> Result<Option<Credentials>, BoxError> {
+        let credentials = match &self.secret {
+            None => return Ok(None),
+            Some(Secret::Password(Password(password))) => Credentials::new(password),
+            Some(Secret::Provider(provider)) => provider.credentials().await?,
+        };
+        Ok(Some(credentials.or_username(self.user.as_deref())))
     }
 
     pub(crate) fn database(&self) -> u32 {
         self.database
     }
 
-    /// The URL with everything in it.
-    pub(crate) fn with_credentials(&self) -> String {
-        let user = self.user.as_deref().map(encoded).unwrap_or_default();
-        let password = self.password().map(encoded);
+    /// The URL with everything in it, and these credentials.
+    pub(crate) fn secret_url(&self, credentials: Option<&Credentials>) -> String {
+        let user = credentials.map_or(self.user.as_deref(), Credentials::user);
+        let user = user.map(encoded).unwrap_or_default();
+        let password = credentials.map(|credentials| encoded(credentials.password()));
         let (scheme, place, query) = match &self.endpoint {
             Endpoint::Tcp { host, port } => ("redis", format!("{}:{port}", bracketed(host)), String::new()),
             Endpoint::Tls { host, port } => ("rediss", format!("{}:{port}", bracketed(host)), String::new()),
@@ -161,7 +185,7 @@ impl Address {
         Ok(Self {
             endpoint,
             user: decoded(url.username())?,
-            password: url.password().map(decoded).transpose()?.flatten().map(Password),
+            secret: url.password().map(decoded).transpose()?.flatten().map(Password).map(Secret::Password),
             database,
         })
     }
@@ -171,12 +195,12 @@ impl Address {
             problem: "the URL names no socket".to_owned(),
             try_next: "write it with three slashes, like unix:///run/redis/redis.sock",
         })?;
-        let mut address = Self { endpoint: Endpoint::Unix(path), user: None, password: None, database: 0 };
+        let mut address = Self { endpoint: Endpoint::Unix(path), user: None, secret: None, database: 0 };
         for (key, value) in url.query_pairs() {
             match &*key {
                 "db" => address.database = database(&value)?,
                 "user" => address.user = Some(value.into_owned()),
-                "pass" | "password" => address.password = Some(Password(value.into_owned())),
+                "pass" | "password" => address = address.with_password(value),
                 // Not named: an unescaped `&` in the password makes its rest a parameter.
                 _ => {
                     return Err(AddressError {
@@ -244,12 +268,6 @@ impl fmt::Debug for Address {
     }
 }
 
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
 /// All of a path but its slashes.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
@@ -307,9 +325,20 @@ fn decoded(text: &str) -> Result<Option<String>, AddressError> {
 mod tests {
     use super::*;
 
+    impl Address {
+        /// The password that stands in it.
+        pub(super) fn password(&self) -> Option<&str> {
+            match &self.secret {
+                Some(Secret::Password(Password(password))) => Some(password),
+                _ => None,
+            }
+        }
+    }
+
     fn address(text: &str) -> Address {
         text.parse().unwrap()
     }
+
 
     #[test]
     fn a_url_with_everything_is_read() {
@@ -365,8 +394,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn with_its_credentials_it_is_the_same_when_read_again() {
+    #[tokio::test]
+    async fn with_its_credentials_it_is_the_same_when_read_again() {
         for text in [
             "redis://h:1",
             "rediss://al%40ice:p%2Fw%20%25%C3%A9@[::1]:7000/3",
@@ -375,8 +404,25 @@ mod tests {
             "unix:///run/a%20b%3F.sock",
             "unix:///run/r.sock?db=2&user=u%26&pass=s%2Bc%20r%3Det",
         ] {
-            assert_eq!(address(&address(text).with_credentials()), address(text), "{text}");
+            let credentials = address(text).credentials().await.unwrap();
+            assert_eq!(address(&address(text).secret_url(credentials.as_ref())), address(text), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_provider_is_asked_each_time_and_the_user_is_its_own_or_the_addresss() {
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let given = address("redis://alice:old@h:1").with_credentials(move || {
+            let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let credentials = Credentials::new(format!("hush{number}"));
+            async move { Ok(if number == 0 { credentials } else { credentials.username("bob") }) }
+        });
+        assert_eq!(given.credentials().await.unwrap(), Some(Credentials::new("hush0").username("alice")));
+        assert_eq!(given.credentials().await.unwrap(), Some(Credentials::new("hush1").username("bob")));
+        let shown = format!("{given} {given:?}");
+        assert!(!shown.contains("hush") && !shown.contains("old"), "{shown}");
+        assert_eq!(given, given.clone());
+        assert_ne!(given, given.clone().with_password("hush"));
     }
 
     #[test]

@@ -9,12 +9,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
 use crate::config::Tls;
+use crate::credentials::BoxError;
 use crate::error::Error;
 use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
 use crate::redis::fault::Fault;
+use crate::redis::login::NO_CREDENTIALS;
 use crate::redis::server::Server;
 use crate::redis::startup::{answered, retry_at_start};
 
@@ -26,8 +28,8 @@ pub use crate::redis::link::Link;
 /// A server that is not reachable for five seconds, or refuses the login; certificates that cannot be read.
 pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnection, Error> {
     let server = Server::new(address.clone(), tls)?;
-    let mut control = Control(server.clone());
-    retry_at_start(&server, async || answered(connected(&mut control)).await).await.map(Link::into_connection)
+    let control = Control(server.clone());
+    retry_at_start(&server, async || answered(connected(&control)).await).await.map(Link::into_connection)
 }
 
 /// Tells who serves a name: the server of the address; in a cluster the primary of its slot, or for a plain channel any
@@ -125,10 +127,8 @@ async fn locating(control: Control) -> Result<Place, Fault> {
 
 async fn opening(control: Control) -> Result<(Place, Link), Fault> {
     let node = locate(&control.0).await?;
-    match control.open(node.as_ref()).await {
-        Ok(link) => Ok((Place(node), link)),
-        Err(error) => Err(control.fault("the connection", "+select", &error)),
-    }
+    let link = control.open(node.as_ref()).await?;
+    Ok((Place(node), link))
 }
 
 /// Opens a socket that has logged in and selected the database, with the same retries. What comes next on it
@@ -147,8 +147,15 @@ pub async fn open_socket(
     Ok(connection.into_parts().0)
 }
 
-/// The address as a URL with its password: for handing it to a process of one's own, over a pipe.
-#[must_use]
-pub fn secret_url(address: &Address) -> String {
-    address.with_credentials()
+/// The address as a URL with the password of now: for handing it to a process of one's own, over a pipe.
+///
+/// # Errors
+/// When the password cannot be had.
+pub async fn secret_url(address: &Address) -> Result<String, Error> {
+    let unreachable = |cause: BoxError| Error::Unreachable {
+        address: address.to_string(),
+        cause: format!("{NO_CREDENTIALS}: {cause}"),
+        try_next: "see why, then start again".to_owned(),
+    };
+    Ok(address.secret_url(address.credentials().await.map_err(unreachable)?.as_ref()))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Url, form_urlencoded};
 
-use super::{Address, AddressError, Endpoint, Password, bracketed, database, decoded, encoded, host, port};
+use super::{Address, AddressError, Endpoint, Password, Secret, bracketed, database, decoded, encoded, host, port};
 
 /// Where the sentinels are, which service they are asked for, and who we are to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
     Ok(Address {
         endpoint: Endpoint::Sentinels(sentinels),
         user: decoded(user)?,
-        password: decoded(password)?.map(Password),
+        secret: decoded(password)?.map(Password).map(Secret::Password),
         database,
     })
 }
@@ -215,14 +215,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn with_its_credentials_it_is_the_same_when_read_again() {
+    #[tokio::test]
+    async fn with_its_credentials_it_is_the_same_when_read_again() {
         for text in [
             "redis+sentinel://h/s",
             "redis+sentinel://u:p%2Fw@h:1,[::1]:2/a%2Fb/7?sentinel_user=v%26&sentinel_password=s%2Bc%20r%3Det",
             "rediss+sentinel://:hush@h:1/s?sentinel_password=x",
         ] {
-            assert_eq!(address(&address(text).with_credentials()), address(text), "{text}");
+            let credentials = address(text).credentials().await.unwrap();
+            assert_eq!(address(&address(text).secret_url(credentials.as_ref())), address(text), "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::address::{Address, AddressError};
 use crate::appended::{Appended, Observer};
 use crate::config::{Begin, Commit, Config, Overflow, SourceKind, Tls, Trim};
 use crate::consumer::Consumer;
+use crate::credentials::CredentialsProvider;
 use crate::error::Error;
 use crate::message::Message;
 use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
@@ -130,6 +131,12 @@ impl<P: Processor> Builder<P> {
     /// The password, where it shall not stand in the URL.
     pub fn password(self, password: impl Into<String>) -> Self {
         self.set(|config| config.address = config.address.clone().with_password(password))
+    }
+
+    /// Who is asked what to log in with, before each handshake: for passwords and tokens that change. A closure, a
+    /// [`PasswordFile`](crate::PasswordFile), or a type of your own.
+    pub fn credentials(self, provider: impl CredentialsProvider) -> Self {
+        self.set(|config| config.address = config.address.clone().with_credentials(provider))
     }
 
     /// Certificates for a connection with TLS.

@@ -146,7 +146,7 @@ async fn connect<P: Processor>(
 }
 
 /// Asks every now and then what has become of a cluster, or of the service of sentinels, and hears what sentinels
-/// announce. Whoever waits for a change hears of it.
+/// announce; and renews credentials that expire. Whoever waits for a change hears of it.
 async fn keep_in_sight(server: Arc<Server>) {
     let asking = async {
         loop {
@@ -154,5 +154,5 @@ async fn keep_in_sight(server: Arc<Server>) {
             refresh(&server, Cluster::REFRESH / 2).await;
         }
     };
-    tokio::join!(asking, listen(&server));
+    tokio::join!(asking, listen(&server), server.renew_credentials());
 }

@@ -17,6 +17,7 @@ pub(crate) use self::route::{answers_no_more, explore, locate, refresh};
 pub(crate) use self::sentinels::listen;
 use super::cluster::Node;
 use super::fault::{Fault, Kind};
+use super::login::Login;
 use super::reply::{self, Reply};
 use super::resp::{self, FrameError};
 use super::server::{RESPONSE_TIMEOUT, Server, Socket};
@@ -33,12 +34,19 @@ pub(crate) struct Connection {
     greeting: Greeting,
     /// The node that it leads to, where there are several.
     node: Option<Node>,
+    /// What it has logged in with.
+    login: Login,
 }
 
 impl Connection {
     /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
     pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Fault> {
         let node = locate(server).await?;
+        Self::open_to(server, node, name).await
+    }
+
+    /// The same to this node, or to the very address.
+    pub(crate) async fn open_to(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Fault> {
         let opened = Self::open_at(server, node.clone(), name).await;
         if opened.is_err() {
             server.suspect(node.as_ref());
@@ -46,12 +54,13 @@ impl Connection {
         opened
     }
 
-    /// The same at this node, or at the very address.
+    /// The same, and suspects nobody where that fails.
     async fn open_at(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Fault> {
-        let mut connection = Self::on(server.socket(node.as_ref()).await?, node);
+        let login = server.login().await.map_err(Fault::Transient)?;
+        let mut connection = Self { login, ..Self::on(server.socket(node.as_ref()).await?, node) };
         let address = server.address();
         let mut out = Vec::new();
-        hello(&mut out, address.password().map(|password| (address.user(), password)), name);
+        hello(&mut out, user_and_password(&connection.login), name);
         let database = address.database().to_string();
         if address.database() != 0 {
             resp::command(&mut out, &[b"SELECT", database.as_bytes()]);
@@ -59,8 +68,9 @@ impl Connection {
         connection.send(&out).await?;
         connection.greeting = match connection.receive(|reply| Greeting::read(&reply)).await? {
             Ok(greeting) => greeting,
-            Err(answer) => return Err(refused(server, &answer)),
+            Err(answer) => return Err(refused(server, connection.node(), &answer)),
         };
+        server.logins().accepted(connection.node());
         connection.greeting.check(address).map_err(Fault::Permanent)?;
         server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Fault::Transient)?;
         if address.database() != 0 {
@@ -70,7 +80,32 @@ impl Connection {
     }
 
     fn on(socket: Box<dyn Socket>, node: Option<Node>) -> Self {
-        Self { socket, input: BytesMut::with_capacity(16 << 10), greeting: Greeting::default(), node }
+        Self { socket, input: BytesMut::with_capacity(16 << 10), greeting: Greeting::default(), node, login: Login::default() }
+    }
+
+    /// What it has logged in with.
+    pub(crate) fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Whether it has to log in again before what it logged in with expires.
+    pub(crate) fn is_outdated(&self, server: &Server) -> bool {
+        server.logins().newer(&self.login).is_some()
+    }
+
+    /// Logs in with the credentials of now, if it has not. To be called where no transaction is queued.
+    pub(crate) async fn log_in_again(&mut self, server: &Server) -> Result<(), Fault> {
+        let Some(login) = server.logins().newer(&self.login) else { return Ok(()) };
+        let mut out = Vec::new();
+        let Some((user, password)) = user_and_password(&login) else { return Ok(()) };
+        resp::command(&mut out, &[b"AUTH", user.as_bytes(), password.as_bytes()]);
+        self.send(&out).await?;
+        if let Some(answer) = self.receive(|reply| reply.error()).await? {
+            // It stays logged in as it was. A handshake finds out more.
+            tracing::warn!("the server refused new credentials on an open connection: {answer}");
+        }
+        self.login = login;
+        Ok(())
     }
 
     /// The id that the server knows it by, as in `CLIENT LIST`.
@@ -170,6 +205,12 @@ impl Connection {
     pub(crate) fn into_parts(self) -> (Box<dyn Socket>, BytesMut) {
         (self.socket, self.input)
     }
+}
+
+/// What a login consists of, if it needs one.
+pub(crate) fn user_and_password(login: &Login) -> Option<(&str, &str)> {
+    let credentials = login.credentials.as_ref()?;
+    Some((credentials.user().unwrap_or("default"), credentials.password()))
 }
 
 /// Waits for a peer, and gives up on one that does nothing.

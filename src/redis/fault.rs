@@ -17,8 +17,10 @@ pub(crate) enum Fault {
 /// What an error reply of the server is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Password, user or permission.
+    /// A permission.
     Refusal,
+    /// User or password.
+    Login,
     /// The key holds something else.
     WrongType,
     /// The server is a node of a cluster, and says that a key is elsewhere.
@@ -35,7 +37,8 @@ impl Kind {
     /// The kind of an error reply, given without its leading `-`.
     pub(crate) fn of(answer: &str) -> Self {
         match answer.split_whitespace().next().unwrap_or_default() {
-            "NOPERM" | "NOAUTH" | "WRONGPASS" => Self::Refusal,
+            "NOPERM" => Self::Refusal,
+            "NOAUTH" | "WRONGPASS" => Self::Login,
             "WRONGTYPE" => Self::WrongType,
             "MOVED" | "ASK" | "CROSSSLOT" => Self::Cluster,
             // An EXEC that is not permitted is told in this way.
@@ -87,7 +90,7 @@ mod tests {
         let of_a_cluster = "ERR max number of clients + cluster connections reached";
         assert_eq!(Kind::of(of_a_cluster), Kind::Transient);
         assert_eq!(Kind::of("NOPERM this user has no permissions"), Kind::Refusal);
-        assert_eq!(Kind::of("WRONGPASS invalid username-password pair"), Kind::Refusal);
+        assert_eq!(Kind::of("WRONGPASS invalid username-password pair"), Kind::Login);
         assert_eq!(Kind::of("WRONGTYPE Operation against a key"), Kind::WrongType);
         assert_eq!(Kind::of("MOVED 3999 127.0.0.1:6381"), Kind::Cluster);
         let exec = "EXECABORT Transaction discarded because of";

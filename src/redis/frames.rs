@@ -1,4 +1,4 @@
-//! What arrives on the socket of a subscriber, in RESP2: the hottest code of the project.
+//! What arrives on the socket of a subscriber, in RESP2 or as pushes of RESP3: the hottest code of the project.
 //!
 //! Nearly every frame is a message of our one channel, and begins with the same bytes. So a message costs one
 //! comparison, a few digits and an entry in a list; consecutive messages leave as one slice of the buffer that
@@ -41,7 +41,7 @@ pub(crate) enum Event {
     /// The server confirmed `UNSUBSCRIBE` or `SUNSUBSCRIBE`, or ended the subscription by itself because the slot has
     /// left it; without a channel if there was none to leave.
     Unsubscribed { channel: Option<Bytes>, count: i64 },
-    /// An answer to `PING`, with whatever token.
+    /// An answer to `PING`, with whatever token, or to `AUTH`.
     Pong,
     /// An error reply, without its leading `-`. An answer too: a connection that brings it is alive.
     Error(String),
@@ -60,6 +60,14 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
+    /// The same on a connection that has switched to RESP3, where what is published comes as a push. Answers come as they
+    /// are, and commands other than those of subscribers are allowed.
+    pub(crate) fn of_pushes(self) -> Self {
+        let mut prefix = self.prefix;
+        prefix[0] = b'>';
+        Self { prefix, ..self }
+    }
+
     /// For the messages of `channel`, with payloads of at most `max_payload` bytes. A payload may never exceed
     /// [`resp::MAX_BULK`], whatever is allowed here.
     pub(crate) fn new(kind: ChannelKind, channel: &[u8], max_payload: usize) -> Self {

@@ -9,6 +9,7 @@ pub(crate) mod fault;
 pub(crate) mod frames;
 pub(crate) mod ids;
 pub(crate) mod link;
+pub(crate) mod login;
 pub(crate) mod nodes;
 pub(crate) mod outage;
 pub(crate) mod preflight;

@@ -30,10 +30,10 @@ impl Nodes {
 
     /// The connection to whoever serves the key.
     pub(crate) async fn at(&mut self, key: &str) -> Result<(Control, &mut MultiplexedConnection), Fault> {
-        let mut control = Control(self.server.of(key));
+        let control = Control(self.server.of(key));
         let connection = match self.connections.entry(locate(&control.0).await?) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(none) => none.insert(connected(&mut control).await?),
+            Entry::Vacant(none) => none.insert(connected(&control).await?),
         };
         Ok((control, connection))
     }

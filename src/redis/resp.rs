@@ -47,7 +47,8 @@ pub(crate) enum Head<'a> {
 /// When the line is not the beginning of a value, or a length in it exceeds the limits of this module.
 pub(crate) fn head(input: &[u8], searched: usize) -> Result<Option<(Head<'_>, usize)>, FrameError> {
     let Some(&kind) = input.first() else { return Ok(None) };
-    if !b"+-:$*".contains(&kind) {
+    // Pushes and maps are RESP3, which a subscriber may have switched to.
+    if !b"+-:$*>%".contains(&kind) {
         return Err(malformed("one of + - : $ *", input));
     }
     let window = &input[..input.len().min(MAX_LINE + 2)];
@@ -67,6 +68,8 @@ pub(crate) fn head(input: &[u8], searched: usize) -> Result<Option<(Head<'_>, us
         b'-' => Head::Error(text),
         b':' => Head::Int(int(text)?),
         b'$' => Head::Bulk(length(text, "bytes in a bulk string", MAX_BULK)?),
+        // As many elements twice: keys and values.
+        b'%' => Head::Array(length(text, "pairs in a map", MAX_ARRAY / 2)?.map(|pairs| pairs * 2)),
         _ => Head::Array(length(text, "elements in an array", MAX_ARRAY)?),
     };
     Ok(Some((head, end + 2)))

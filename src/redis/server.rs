@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::channel::{Channel, ChannelKind};
 use super::cluster::{Cluster, Node};
+use super::login::Logins;
 use super::sentinel::Service;
 use crate::address::{Address, Endpoint};
 use crate::config::Tls;
@@ -56,6 +57,7 @@ struct Access {
     cluster: OnceLock<Result<Cluster, String>>,
     /// What the sentinels of the address say.
     service: Option<Service>,
+    logins: Logins,
 }
 
 /// A socket of any kind.
@@ -77,7 +79,7 @@ impl Server {
             Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => (OnceLock::new(), None),
         };
         Ok(Arc::new(Self {
-            access: Arc::new(Access { address, tls, cluster, service }),
+            access: Arc::new(Access { address, tls, cluster, service, logins: Logins::new() }),
             serves: Serves::Anything,
         }))
     }
@@ -112,6 +114,11 @@ impl Server {
     /// The service that the sentinels of the address are asked for.
     pub(crate) fn service(&self) -> Option<&Service> {
         self.access.service.as_ref()
+    }
+
+    /// What connections log in with.
+    pub(crate) fn logins(&self) -> &Logins {
+        &self.access.logins
     }
 
     /// Whether another server may take its place, with less in it.

@@ -10,9 +10,10 @@ use tokio::time::{Instant, timeout};
 
 use super::channel::Channel;
 use super::cluster::Node;
-use super::connection::Connection;
+use super::connection::{Connection, user_and_password};
 use super::fault::{Fault, Kind};
 use super::frames::{Event, Scanner};
+use super::login::Login;
 use super::resp::{self, FrameError};
 use super::server::{RESPONSE_TIMEOUT, Server, Socket};
 use super::server_info::ServerInfo;
@@ -25,6 +26,8 @@ pub(crate) struct Subscription {
     scanner: Scanner,
     /// The node that it is at, where there are several.
     node: Option<Node>,
+    /// What it has logged in with, where it can do so again.
+    login: Option<Login>,
     server_info: ServerInfo,
     /// The size of the memory that is read into. What is split off holds all of it.
     allocation: usize,
@@ -54,12 +57,20 @@ impl Subscription {
         let mut out = Vec::new();
         // In one write: asking first costs the subscription no time, and asking afterwards is not possible.
         resp::command(&mut out, &ServerInfo::COMMAND);
+        // A subscriber that speaks RESP2 is not allowed to log in again.
+        let login = Some(connection.login().clone()).filter(Login::expires);
+        if login.is_some() {
+            resp::command(&mut out, &[b"HELLO", b"3"]);
+        }
         resp::command(&mut out, &[channel.kind.subscribe().as_bytes(), channel.name.as_bytes()]);
         connection.send(&out).await?;
         let server_info = connection.receive(|reply| ServerInfo::of(&reply).unwrap_or_default()).await?;
         let node = connection.node().cloned();
         let (socket, input) = connection.into_parts();
         let mut subscription = Self { node, server_info, ..Self::on(socket, input, channel, max_payload) };
+        if login.is_some() {
+            subscription = Self { login, scanner: subscription.scanner.of_pushes(), ..subscription };
+        }
         subscription.confirmed(server, channel).await?;
         subscription.current = Instant::now();
         Ok(subscription)
@@ -79,6 +90,7 @@ impl Subscription {
             input,
             scanner,
             node: None,
+            login: None,
             server_info: ServerInfo::default(),
             allocation,
             current,
@@ -193,6 +205,20 @@ impl Subscription {
         self.pings += 1;
         self.asked.get_or_insert((self.pings, Instant::now()));
         self.send(&[b"PING", b"redis-consumer-group"]).await
+    }
+
+    /// What it has logged in with, if that expires.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    /// Logs in with newer credentials. The answer comes between messages, and counts as one to a PING.
+    pub(crate) async fn log_in_again(&mut self, login: &Login) -> io::Result<()> {
+        let Some((user, password)) = user_and_password(login) else { return Ok(()) };
+        self.pings += 1;
+        self.send(&[b"AUTH", user.as_bytes(), password.as_bytes()]).await?;
+        self.login = Some(login.clone());
+        Ok(())
     }
 
     /// Asks to be delivered nothing more. Everything before the confirmation is still delivered.

@@ -37,6 +37,7 @@ impl Pipeline {
             Some(connection) => connection,
             none => none.insert(target.connect().await?),
         };
+        connection.log_in_again(&target.server).await?;
         connection.send(&self.out).await?;
         let mut refusal = None;
         for wanted in self.wanted.iter_mut().filter(|wanted| **wanted) {
@@ -53,6 +54,7 @@ impl Pipeline {
                 (Some(_), Some(connection)) => connection,
                 (Some(server), none) => none.insert(Target::connect_to(&server).await?),
             };
+            connection.log_in_again(&target.server).await?;
             connection.send(&self.out).await?;
             for _ in 0..target.acknowledging(records) {
                 refusal = refusal.or(connection.receive(|reply| reply.error()).await?);
@@ -68,6 +70,11 @@ impl Pipeline {
     /// The node that the connection leads to, where there are several.
     pub(super) fn node(&self) -> Option<&Node> {
         self.connection.as_ref()?.node()
+    }
+
+    /// The connection to the output.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut()
     }
 
     /// Gives the connections up.

@@ -13,7 +13,7 @@ use crate::config::Commit;
 use crate::error::Error;
 use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
-use crate::redis::connection::answers_no_more;
+use crate::redis::connection::{Connection, answers_no_more};
 use crate::redis::fault::Fault;
 use crate::redis::outage::Outage;
 
@@ -120,6 +120,33 @@ impl StreamLane {
         }
     }
 
+    /// How often it looks for what replicas have of its commits.
+    fn looks_every(&self) -> Option<Duration> {
+        match self.kept()? {
+            kept if kept.is_keeping() => Some(TEND_EVERY),
+            // They may be missing, and would have to be counted.
+            kept if kept.is_open() && !kept.is_alone() => Some(LOOK_EVERY),
+            _ => None,
+        }
+    }
+
+    /// Logs in with new credentials between two commits.
+    async fn log_in_again(&mut self) -> Result<(), Fault> {
+        let server = self.target.server.clone();
+        match self.connection() {
+            Some(connection) => connection.log_in_again(&server).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The connection, where it can be spoken on.
+    fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.way {
+            Way::Transaction(transaction) => transaction.connection(),
+            Way::Pipeline(pipeline) => pipeline.connection(),
+        }
+    }
+
     fn tell_of_what_is_open(&self) {
         tracing::warn!(
             "{} messages that were appended to {} last are not known to be at a replica: if one takes the place of the server \
@@ -191,15 +218,23 @@ impl Lane for StreamLane {
     }
 
     async fn due(&mut self) {
-        match self.kept() {
-            Some(kept) if kept.is_keeping() => sleep(TEND_EVERY).await,
-            // They may be missing, and would have to be counted.
-            Some(kept) if kept.is_open() && !kept.is_alone() => sleep(LOOK_EVERY).await,
-            _ => std::future::pending().await,
+        let every = self.looks_every();
+        let server = self.target.server.clone();
+        let login = self.connection().map(|connection| connection.login()).filter(|login| login.expires());
+        tokio::select! {
+            () = sleep(every.unwrap_or_default()), if every.is_some() => {}
+            _ = server.logins().renewed(login) => {}
         }
     }
 
     async fn tend(&mut self) {
+        if let Err(fault) = self.log_in_again().await {
+            tracing::debug!("a connection of {} is opened again: {fault:?}", self.target.stream);
+            self.disconnect();
+        }
+        if self.looks_every().is_none() {
+            return;
+        }
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         let Way::Transaction(transaction) = &mut self.way else { return };
         let tended = tokio::select! {

@@ -273,7 +273,7 @@ impl Target {
                 option: self.option,
             }),
             Kind::Unknown => Fault::Permanent(self.nonsense(answer)),
-            Kind::Refusal | Kind::Missing | Kind::Transient | Kind::Cluster => {
+            Kind::Refusal | Kind::Login | Kind::Missing | Kind::Transient | Kind::Cluster => {
                 self.server.fault(&format!("a commit to {}", self.stream), needs, answer)
             }
         }

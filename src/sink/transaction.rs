@@ -213,6 +213,9 @@ impl Transaction {
                 connection
             }
         };
+        if !queued {
+            connection.log_in_again(&target.server).await?;
+        }
         // Of a commit that may be under way it is known by now what became of it.
         if let Some(epoch) = records.held()
             && (epoch.is_over() || !self.may_commit(&mut connection, target, epoch).await?)
@@ -225,7 +228,10 @@ impl Transaction {
         let answers = records.len() + target.acknowledging(records);
         send(&mut connection, &self.out.bytes[if queued { self.out.exec } else { 0 }..]).await?;
         self.out.bytes.truncate(self.out.end);
-        let next_is_queued = match next.filter(|next| may_be_queued(records, next)) {
+        // What is queued would take a new login for a part of the transaction.
+        let next =
+            next.filter(|next| may_be_queued(records, next) && !connection.is_outdated(&target.server));
+        let next_is_queued = match next {
             Some(next) => Some(self.queue(&mut connection, target, next).await?),
             None => None,
         };
@@ -308,6 +314,11 @@ impl Transaction {
     /// The node that the connection leads to, where there are several.
     pub(super) fn node(&self) -> Option<&Node> {
         self.connection.as_ref()?.node()
+    }
+
+    /// The connection, where nothing is queued.
+    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
+        self.connection.as_mut().filter(|_| !self.queued)
     }
 
     /// Gives the connection up.

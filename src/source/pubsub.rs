@@ -135,6 +135,7 @@ impl Reader {
         }
         let node = self.subscription.node().cloned();
         let (mut pinged, mut left) = (false, None);
+        let mut login = self.subscription.login().cloned();
         loop {
             // Reading goes first: a byte that is there is not overlooked in favour of a timer. While there is
             // always one, the stop is seen after each read.
@@ -156,6 +157,12 @@ impl Reader {
                 () = self.stop.cancelled() => return Heard::Stop,
                 since = self.server.left(node.as_ref()), if left.is_none() => left = Some((since, Instant::now() + LAST_WORD)),
                 since = over(left), if left.is_some() => return Heard::Left(since),
+                newer = self.server.logins().renewed(login.as_ref()) => {
+                    if let Err(error) = self.subscription.log_in_again(&newer).await {
+                        return Heard::End(format!("the connection broke ({error})"));
+                    }
+                    login = Some(newer);
+                }
                 () = sleep_until(self.heard + QUIET), if !pinged => {
                     pinged = true;
                     if let Err(error) = self.subscription.ping().await {
@@ -282,7 +289,13 @@ impl Reader {
                 Event::Unsubscribed { .. } => answer = Answer::Unsubscribed,
                 Event::Error(text) => {
                     self.subscription.answered();
-                    tracing::debug!("the server answered {text:?} on the subscription");
+                    if Kind::of(&text) == Kind::Login {
+                        // It stays subscribed as it was. A reconnect finds out more.
+                        let channel = &self.channel.name;
+                        tracing::warn!("{channel}: the server refused new credentials on the open subscription: {text}");
+                    } else {
+                        tracing::debug!("the server answered {text:?} on the subscription");
+                    }
                     if !matches!(answer, Answer::Unsubscribed) {
                         answer = Answer::Error(text);
                     }

@@ -52,7 +52,7 @@ impl Environment {
     /// When it cannot be reached, or refuses the login.
     pub(crate) async fn given(address: Address, tls: &Tls) -> anyhow::Result<Self> {
         let connection = connect(&address, tls).await?;
-        let place = Place::new(&address, tls);
+        let place = Place::new(&address, tls).await?;
         let mut environment =
             Self { place, address, connection, version: String::new(), own_limit: None, server: None };
         let info = environment.info("server").await?;

@@ -1,10 +1,9 @@
 //! The values of all options, checked together.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis_consumer_group::{Config, Error};
+use redis_consumer_group::{Config, Error, PasswordFile};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::effect::without_effect;
@@ -17,7 +16,7 @@ use super::option::Group;
 pub(crate) struct Settings {
     /// The configuration of the library.
     pub(crate) config: Config,
-    /// The file with the password, until the password is in the address.
+    /// The file with the password, until the address has it.
     pub(super) password_file: Option<PathBuf>,
     pub(crate) report_every: Duration,
     pub(crate) json: bool,
@@ -55,8 +54,10 @@ impl Settings {
         }
         settings.warnings.extend(without_effect(&given, &settings));
         if let Some(path) = &settings.password_file {
-            let password = password(path)?;
-            settings.config.address = settings.config.address.with_password(password);
+            let file = PasswordFile::new(path);
+            // Read at every connect from then on; what is wrong with it now is said now.
+            file.read()?;
+            settings.config.address = settings.config.address.with_credentials(file);
         }
         Ok(settings)
     }
@@ -127,19 +128,6 @@ fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
     }
 }
 
-/// The password in a file, without the newline that editors put at the end.
-fn password(path: &Path) -> Result<String, Error> {
-    let failed = |source| Error::File { option: "password-file", path: path.to_owned(), source };
-    let text = fs::read_to_string(path).map_err(failed)?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        let problem = format!("{} is empty; write the password into it", path.display());
-        return Err(Error::Config { option: "password-file", problem });
-    }
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::table::RUN;
@@ -155,7 +143,7 @@ mod tests {
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, text).unwrap();
+        std::fs::write(&file, text).unwrap();
         file
     }
 
@@ -236,19 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_at_the_end_of_a_password_file_does_not_count() {
-        for (text, expected) in
-            [("hush", "hush"), ("hush\n", "hush"), ("hush\r\n", "hush"), ("hush\n\n", "hush\n")]
-        {
-            assert_eq!(password(file(text).path()).unwrap(), expected);
-        }
-        assert!(password(file("\n").path()).unwrap_err().to_string().contains("is empty"));
-        assert!(
-            read(&[("password-file", file("hush").path().to_str().unwrap())], &[])
-                .unwrap()
-                .config
-                .address
-                .has_password()
-        );
+    fn a_password_file_that_cannot_be_used_is_told_at_once() {
+        let read = |path: &str| read(&[("password-file", path)], &[]);
+        let path = file("hush");
+        assert!(read(path.path().to_str().unwrap()).unwrap().config.address.has_password());
+        let path = file("\n");
+        assert!(read(path.path().to_str().unwrap()).unwrap_err().contains("is empty"));
+        assert!(read("/nowhere").unwrap_err().contains("cannot read /nowhere"));
     }
 }

@@ -62,7 +62,7 @@ const CONNECT: Group = Group {
             "password-file",
             Kind::File,
             "",
-            "File with the password. One newline at the end is ignored",
+            "File with the password, read again at every connect. One newline at the end is ignored",
             |s, text| put(&mut s.password_file, Ok(Some(text.into()))),
         ),
         Opt::new(

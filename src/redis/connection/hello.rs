@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::error::Error;
+use crate::redis::cluster::Node;
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp;
@@ -88,9 +89,10 @@ fn is_too_old(server: &str, version: &str) -> bool {
 }
 
 /// What it means that a server refused the handshake.
-pub(super) fn refused(server: &Server, answer: &str) -> Fault {
+pub(super) fn refused(server: &Server, node: Option<&Node>, answer: &str) -> Fault {
     let address = server.address().to_string();
     match (Kind::of(answer), server.fault("HELLO", "", answer)) {
+        (Kind::Login, _) => server.login_refused(node, answer),
         (Kind::Missing, _) => {
             let problem = format!("{address} does not know HELLO ({answer}), {NEEDED}");
             Fault::Permanent(Error::Config { option: "url", problem })

@@ -123,7 +123,7 @@ fn user(server: &Server) -> &str {
 
 fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Fault {
     match Kind::of(&answer) {
-        Kind::Refusal => Fault::Permanent(Error::Refused {
+        Kind::Refusal | Kind::Login => Fault::Permanent(Error::Refused {
             address: sentinel.to_string(),
             what: what.to_owned(),
             answer,

@@ -153,7 +153,9 @@ impl Walk {
 
     fn event(&mut self) -> Event {
         match (self.len, self.parts.as_mut_slice()) {
-            (None, [Part::Status(text)]) if **text == *b"PONG" => Event::Pong,
+            (None, [Part::Status(text)]) if **text == *b"PONG" || **text == *b"OK" => Event::Pong,
+            // In RESP3 a token alone.
+            (None, [Part::Bulk { .. }]) => Event::Pong,
             (None, [Part::Error(text)]) => Event::Error(std::mem::take(text)),
             (Some(2), [kind, _]) if kind.is(b"pong") => Event::Pong,
             (Some(3), [_, _, Part::Bulk { len, head }]) if self.oversize => {

@@ -1,22 +1,22 @@
 //! What can go wrong with the ids, and whether waiting helps.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
-use thiserror::Error;
 
 use super::{list, scripts};
-use crate::redis::fault::Kind;
+use crate::error::Error;
+use crate::redis::fault::{Fault, Kind};
 use crate::slot::beside;
 
 /// An error of the ids. Texts name the list of ids by its key.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum IdsError {
-    /// NOPERM, NOAUTH or WRONGPASS: waiting does not help.
+    /// NOPERM: waiting does not help.
     #[error(
-        "Redis refused to {purpose} the consumers' ids in `{key}`: {source}; check user and password, and grant \
-         {}", .purpose.permissions(.key)
+        "Redis refused to {purpose} the consumers' ids in `{key}`: {source}; grant {}", .purpose.permissions(.key)
     )]
     Refused {
         /// The list of ids.
@@ -25,6 +25,14 @@ pub(crate) enum IdsError {
         purpose: Purpose,
         source: RedisError,
     },
+
+    /// NOAUTH or WRONGPASS on an open connection: waiting helps only where somebody is asked for the password.
+    #[error("the consumer ids in `{key}`: {source}; check user and password")]
+    NotLoggedIn { key: String, source: RedisError },
+
+    /// There is no connection, and waiting does not help.
+    #[error(transparent)]
+    Unconnected(Error),
 
     /// WRONGTYPE, or an answer of a form that our keys never give: waiting does not help.
     #[error(
@@ -84,11 +92,10 @@ impl IdsError {
     pub(super) fn new(key: &str, purpose: Purpose, source: RedisError) -> Self {
         let key = key.to_owned();
         match source.code() {
-            Some("NOPERM" | "NOAUTH" | "WRONGPASS") => Self::Refused { key, purpose, source },
+            Some("NOPERM") => Self::Refused { key, purpose, source },
+            Some("NOAUTH" | "WRONGPASS") => Self::NotLoggedIn { key, source },
             Some("WRONGTYPE") => Self::WrongType { key, source },
-            _ if is_refusal_inside_a_script(&source) || source.kind() == ErrorKind::AuthenticationFailed => {
-                Self::Refused { key, purpose, source }
-            }
+            _ if is_refusal_inside_a_script(&source) => Self::Refused { key, purpose, source },
             _ if matches!(source.kind(), ErrorKind::Parse | ErrorKind::UnexpectedReturnType) => {
                 Self::WrongType { key, source }
             }
@@ -96,10 +103,24 @@ impl IdsError {
         }
     }
 
+    /// Nothing was asked, for want of a connection.
+    pub(super) fn unconnected(key: &str, fault: Fault) -> Self {
+        match fault {
+            Fault::Permanent(error) => Self::Unconnected(error),
+            Fault::Transient(cause) => {
+                let source = io::Error::new(io::ErrorKind::NotConnected, cause).into();
+                Self::Away { key: key.to_owned(), source }
+            }
+        }
+    }
+
     /// Whether waiting does not help: the group ends with this error.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::WrongType { .. } => true,
+            Self::Refused { .. }
+            | Self::NotLoggedIn { .. }
+            | Self::Unconnected(_)
+            | Self::WrongType { .. } => true,
             // A command that was renamed away does not come back by itself.
             Self::Away { source, .. } => Kind::of(&source.to_string()) == Kind::Missing,
             Self::Silent { .. } => false,
@@ -109,9 +130,11 @@ impl IdsError {
     /// What happened, without what it happened to.
     pub(super) fn cause(&self) -> String {
         match self {
-            Self::Refused { source, .. } | Self::WrongType { source, .. } | Self::Away { source, .. } => {
-                source.to_string()
-            }
+            Self::Refused { source, .. }
+            | Self::NotLoggedIn { source, .. }
+            | Self::WrongType { source, .. }
+            | Self::Away { source, .. } => source.to_string(),
+            Self::Unconnected(error) => error.to_string(),
             Self::Silent { waited, .. } => format!("no answer within {waited:.1?}"),
         }
     }
@@ -181,5 +204,7 @@ mod tests {
     fn a_refusal_says_what_to_grant() {
         let text = answer("NOPERM no").to_string();
         assert!(text.contains("~consumer:ids ~{consumer:ids}:* +eval "), "{text}");
+        let text = answer("NOAUTH Authentication required.").to_string();
+        assert!(text.contains("check user and password") && !text.contains("+eval"), "{text}");
     }
 }

@@ -24,7 +24,6 @@ mod registration;
 mod scripts;
 mod text;
 
-use redis::RedisError;
 
 pub(crate) use about::About;
 use about::SameWork;
@@ -35,13 +34,14 @@ pub(crate) use list::{clear, list};
 pub(crate) use names::Names;
 pub(crate) use registration::Registration;
 
+use super::fault::Fault;
 use super::link::Link;
 
 /// Opens connections. It is asked for one at first, and again whenever the last one was closed or a command on it failed.
 ///
 /// The future may be dropped before it is done.
 pub(crate) trait Connect {
-    fn connect(&mut self) -> impl Future<Output = Result<Link, RedisError>> + Send;
+    fn connect(&mut self) -> impl Future<Output = Result<Link, Fault>> + Send;
 
     /// The one that connects to whoever serves this key, where that may be somebody else: in a cluster.
     fn elsewhere(&self, key: &str) -> Option<Self>

@@ -136,13 +136,17 @@ impl<C: Connect> Registration<C> {
                 None => self.call::<()>(cmd("UNLINK").arg(lane)).await?,
                 Some(mut connector) => {
                     let deletion = async {
-                        let mut connection = connector.connect().await?;
-                        cmd("UNLINK").arg(lane).query_async::<()>(&mut *connection).await
+                        let opened = connector.connect().await;
+                        let mut connection = opened.map_err(|fault| IdsError::unconnected(lane, fault))?;
+                        cmd("UNLINK")
+                            .arg(lane)
+                            .query_async::<()>(&mut *connection)
+                            .await
+                            .map_err(|source| IdsError::new(lane, Purpose::Keep, source))
                     };
                     let waited = self.timing.interval();
                     let silent = || IdsError::Silent { key: lane.to_owned(), waited };
-                    let deleted = timeout(waited, deletion).await.map_err(|_| silent())?;
-                    deleted.map_err(|source| IdsError::new(lane, Purpose::Keep, source))?;
+                    timeout(waited, deletion).await.map_err(|_| silent())??;
                 }
             }
         }
@@ -183,18 +187,24 @@ impl<C: Connect> Registration<C> {
     /// A call that is dropped halfway keeps its connection, so that what comes next runs after it.
     async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, IdsError> {
         let waited = self.timing.interval();
+        let key = &self.names.ids;
         let answer = timeout(waited, async {
             let link = match &mut self.connection {
                 Some(link) if !link.is_closed() => link,
-                none => none.insert(self.connector.connect().await?),
+                none => {
+                    let opened = self.connector.connect().await;
+                    none.insert(opened.map_err(|fault| IdsError::unconnected(key, fault))?)
+                }
             };
-            command.query_async(&mut **link).await
+            command
+                .query_async(&mut **link)
+                .await
+                .map_err(|source| IdsError::new(key, Purpose::Keep, source))
         })
         .await;
-        let key = &self.names.ids;
         let error = match answer {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(source)) => IdsError::new(key, Purpose::Keep, source),
+            Ok(Err(error)) => error,
             Err(_) => IdsError::Silent { key: key.clone(), waited },
         };
         self.connection = None;

@@ -300,7 +300,7 @@ impl Registry {
         let answer = timeout(self.response_timeout, async {
             let link = match &mut self.connection {
                 Some(link) if !link.is_closed() => link,
-                none => none.insert(connected(&mut self.control).await?),
+                none => none.insert(connected(&self.control).await?),
             };
             command.query_async(&mut **link).await.map_err(|error| {
                 let what = format!("to read {} through the group {}", self.names.input, self.names.group);

@@ -175,6 +175,7 @@ impl Reader {
             Fault::Transient(cause) => Unread::Broken(cause),
             Fault::Permanent(error) => Unread::Permanent(error),
         };
+        connection.log_in_again(&self.server).await.map_err(broken)?;
         connection.send(out).await.map_err(|error| Unread::Broken(error.to_string()))?;
         if matches!(form, Form::Sampled { .. }) {
             // MULTI and what was queued. The EXEC says no more than that something was refused.

@@ -5,6 +5,7 @@ use crate::address::Endpoint;
 use crate::error::Error;
 use crate::redis::cluster::Cluster;
 use crate::redis::fault::{Fault, Kind};
+use crate::redis::login::NO_CREDENTIALS;
 
 impl Server {
     /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
@@ -18,7 +19,7 @@ impl Server {
                 address: self.address().to_string(),
                 what: "CLUSTER SLOTS".to_owned(),
                 answer: answer.clone(),
-                try_next: self.what_to_grant("+cluster|slots +cluster|info", answer),
+                try_next: self.what_to_grant("+cluster|slots +cluster|info"),
             }),
             _ => Err(Error::Config {
                 option: "source",
@@ -43,6 +44,8 @@ impl Server {
                 .to_owned()
         } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
             "name the server's certificate authority with --tls-ca FILE".to_owned()
+        } else if cause.starts_with(NO_CREDENTIALS) {
+            "see why, then start again".to_owned()
         } else if cause.starts_with("CLUSTERDOWN") {
             self.look_at_the_cluster()
         } else if Kind::of(&cause) == Kind::Transient {
@@ -96,8 +99,9 @@ impl Server {
                 address: self.address().to_string(),
                 what: what.to_owned(),
                 answer: answer.to_owned(),
-                try_next: self.what_to_grant(needs, answer),
+                try_next: self.what_to_grant(needs),
             }),
+            Kind::Login => self.not_logged_in(what, answer),
             Kind::Cluster => self.elsewhere(what, answer),
             Kind::Missing => Fault::Permanent(Error::Refused {
                 address: self.address().to_string(),
@@ -145,25 +149,16 @@ impl Server {
                     address: self.address().to_string(),
                     what: format!("CLUSTER SLOTS, and {what} is at another node ({answer})"),
                     answer: refused.cloned().unwrap_or_default(),
-                    try_next: self.what_to_grant("+cluster|slots +cluster|info", "NOPERM"),
+                    try_next: self.what_to_grant("+cluster|slots +cluster|info"),
                 });
             }
         };
         Fault::Permanent(Error::Config { option: "url", problem })
     }
 
-    fn what_to_grant(&self, needs: &str, answer: &str) -> String {
-        let user = self.address().user();
-        // A refused login says it in other words.
-        let permission =
-            ["NOPERM", "has no permissions", "user executing the script", "ACL failure in script"];
-        if permission.iter().any(|words| answer.contains(words)) {
-            format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
-        } else if self.address().has_password() {
-            format!("check the user {user:?} and its password")
-        } else {
-            "give a password, in the URL or with --password-file".to_owned()
-        }
+    fn what_to_grant(&self, needs: &str) -> String {
+        let user = self.user();
+        format!("the user {user:?} needs {needs} (ACL SETUSER {user} {needs})")
     }
 }
 

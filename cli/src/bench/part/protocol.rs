@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use redis_consumer_group::client::secret_url;
-use redis_consumer_group::{Address, Tls};
+use redis_consumer_group::{Address, Error, Tls};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -257,9 +257,9 @@ impl Loaded {
 }
 
 impl Place {
-    pub(crate) fn new(address: &Address, tls: &Tls) -> Self {
+    pub(crate) async fn new(address: &Address, tls: &Tls) -> Result<Self, Error> {
         let Tls { ca, cert, key, .. } = tls.clone();
-        Self { url: secret_url(address), ca, cert, key }
+        Ok(Self { url: secret_url(address).await?, ca, cert, key })
     }
 
     pub(crate) fn open(&self) -> anyhow::Result<(Address, Tls)> {
@@ -286,12 +286,12 @@ impl Work {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_place_arrives_with_its_password_and_does_not_show_it() {
+    #[tokio::test]
+    async fn a_place_arrives_with_its_password_and_does_not_show_it() {
         let address: Address = "redis://u:hu%20sh@h:1/2".parse().unwrap();
         let mut tls = Tls::default();
         tls.ca = Some("ca.pem".into());
-        let place = Place::new(&address, &tls);
+        let place = Place::new(&address, &tls).await.unwrap();
         assert!(!format!("{place:?}").contains("hu"), "{place:?}");
         let line = serde_json::to_string(&Task::Listen { place, bytes: 1 }).unwrap();
         let Task::Listen { place, .. } = serde_json::from_str(&line).unwrap() else { panic!("{line}") };

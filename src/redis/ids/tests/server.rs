@@ -1,11 +1,12 @@
 //! A server of its own for each test.
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisError};
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use redis_private_server::{Builder, PrivateServer};
 use tokio::net::TcpStream;
 
 use crate::redis::ids::Connect;
+use crate::redis::fault::Fault;
 use crate::redis::link::Link;
 
 /// A private server. Gone when dropped.
@@ -64,13 +65,13 @@ impl Server {
 pub(super) struct Connector(redis::Client);
 
 impl Connect for Connector {
-    async fn connect(&mut self) -> Result<Link, RedisError> {
+    async fn connect(&mut self) -> Result<Link, Fault> {
         // As ours: whoever asks has a limit of their own, and a busy machine is no failure of a test.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let info = self.0.get_connection_info();
         let socket = TcpStream::connect(info.addr().to_string()).await?;
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(info.redis_settings(), socket, config).await?;
+        let opened = MultiplexedConnection::new_with_config(info.redis_settings(), socket, config).await;
+        let (connection, driver) = opened.map_err(|error| Fault::Transient(error.to_string()))?;
         Ok(Link::new(connection, driver))
     }
 }

@@ -1,0 +1,205 @@
+//! What a connection logs in with, and where that comes from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::Error;
+
+/// An error of any kind.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A user and its password, or a token in its place. `Debug` does not show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    username: Option<String>,
+    password: Password,
+    expires: Option<SystemTime>,
+}
+
+/// A password. It is written to a socket and nowhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Password(pub(crate) String);
+
+impl Credentials {
+    /// This password, for the user that the address names, or `default`. It does not expire.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self { username: None, password: Password(password.into()), expires: None }
+    }
+
+    /// For this user.
+    #[must_use]
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// Until this time. Well before it the group asks its provider for others, and every open connection logs in with
+    /// these.
+    #[must_use]
+    pub fn expires(mut self, at: SystemTime) -> Self {
+        self.expires = Some(at);
+        self
+    }
+
+    /// For this user, if they name none.
+    pub(crate) fn or_username(mut self, username: Option<&str>) -> Self {
+        self.username = self.username.or_else(|| username.map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.username.as_deref()
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password.0
+    }
+
+    pub(crate) fn expiry(&self) -> Option<SystemTime> {
+        self.expires
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
+}
+
+/// Tells what to log in with. It is asked before each handshake, so it should remember what is still valid.
+///
+/// An error is taken for one that passes: it is logged, and the connection is tried again with the usual backoff. At the
+/// start of a group, where nobody was let in yet, that ends after five seconds.
+///
+/// A login that the server refuses ends a group at its start. In a running group the provider is asked and the login is
+/// tried again for a minute, since a new password may reach the server earlier than it reaches us.
+///
+/// A closure is a provider:
+///
+/// ```no_run
+/// use redis_consumer_group::{ConsumerGroup, Credentials};
+///
+/// # fn example() {
+/// let builder = ConsumerGroup::builder("rediss://cache.example:6380").credentials(|| async {
+///     let token = tokio::fs::read_to_string("/run/secrets/token").await?;
+///     Ok(Credentials::new(token.trim()).username("worker"))
+/// });
+/// # }
+/// ```
+pub trait CredentialsProvider: Send + Sync + 'static {
+    /// The credentials as they are now.
+    ///
+    /// # Errors
+    /// When there are none at the moment. The text goes into the log.
+    fn credentials(&self) -> impl Future<Output = Result<Credentials, BoxError>> + Send;
+}
+
+impl<F, Fut> CredentialsProvider for F
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Credentials, BoxError>> + Send,
+{
+    fn credentials(&self) -> impl Future<Output = Result<Credentials, BoxError>> + Send {
+        self()
+    }
+}
+
+/// A file with the password, which is read again at every handshake: all of it, but for one newline at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordFile(PathBuf);
+
+impl PasswordFile {
+    /// The file at this path. It is not read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is empty.
+    pub fn read(&self) -> Result<Credentials, Error> {
+        const OPTION: &str = "password-file";
+        let Self(path) = self;
+        let failed = |source| Error::File { option: OPTION, path: path.clone(), source };
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            let problem = format!("{} is empty; write the password into it", path.display());
+            return Err(Error::Config { option: OPTION, problem });
+        }
+        Ok(Credentials::new(text))
+    }
+}
+
+impl CredentialsProvider for PasswordFile {
+    async fn credentials(&self) -> Result<Credentials, BoxError> {
+        let file = self.clone();
+        Ok(tokio::task::spawn_blocking(move || file.read()).await??)
+    }
+}
+
+/// A provider of any type.
+#[derive(Clone)]
+pub(crate) struct Provider(Arc<dyn Provides>);
+
+impl Provider {
+    pub(crate) fn new(provider: impl CredentialsProvider) -> Self {
+        Self(Arc::new(provider))
+    }
+
+
+    pub(crate) async fn credentials(&self) -> Result<Credentials, BoxError> {
+        self.0.provide().await
+    }
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Provider {}
+
+/// [`CredentialsProvider`] as an object.
+trait Provides: Send + Sync {
+    fn provide(&self) -> Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + '_>>;
+}
+
+impl<P: CredentialsProvider> Provides for P {
+    fn provide(&self) -> Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + '_>> {
+        Box::pin(self.credentials())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_show_their_password() {
+        let shown = format!("{:?}", Credentials::new("hush").username("alice").expires(SystemTime::now()));
+        assert!(shown.contains("alice") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_password_file_is_read_each_time_but_for_one_newline_at_its_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let provider = Provider::new(PasswordFile::new(file.path()));
+        for (text, expected) in
+            [("hush", "hush"), ("hush\n", "hush"), ("hush\r\n", "hush"), ("hush\n\n", "hush\n")]
+        {
+            std::fs::write(file.path(), text).unwrap();
+            assert_eq!(provider.credentials().await.unwrap(), Credentials::new(expected));
+        }
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(provider.credentials().await.unwrap_err().to_string().contains("is empty"));
+        file.close().unwrap();
+        assert!(provider.credentials().await.unwrap_err().to_string().contains("cannot read"));
+    }
+}

@@ -1,0 +1,316 @@
+//! The logins of a group: the credentials that its connections use, and whether the server accepts them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::cluster::Node;
+use super::fault::Fault;
+use super::outage::Outage;
+use super::server::{RESPONSE_TIMEOUT, Server};
+use crate::credentials::Credentials;
+use crate::error::Error;
+
+/// For how long a running group tries a login again that is refused. A new password may reach the server earlier than it
+/// reaches us.
+const REFUSED_AT_MOST: Duration = Duration::from_secs(60);
+
+/// Shared by everything of a group that opens connections.
+pub(crate) struct Logins {
+    /// Credentials that expire, as last obtained.
+    current: watch::Sender<Login>,
+    state: Mutex<State>,
+}
+
+/// What a connection has logged in with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Login {
+    /// Counts the credentials that expire. 0 for those that were out of date when they were obtained, and while there are
+    /// none that expire.
+    serial: u64,
+    pub(super) credentials: Option<Credentials>,
+    /// When to ask for others.
+    renew_at: Option<SystemTime>,
+}
+
+/// For how long a login counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Valid {
+    current: watch::Receiver<Login>,
+    serial: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Who logged in last.
+    user: Option<String>,
+    /// Whether a login was ever accepted.
+    is_accepted: bool,
+    /// The nodes that refuse logins: since when, and when they did the last time.
+    refused: HashMap<Option<Node>, (Instant, Instant)>,
+}
+
+impl Logins {
+    /// Between two attempts to renew credentials.
+    const SHORTEST: Duration = Duration::from_secs(1);
+    /// A timer does not notice that the machine was suspended, so the clock is looked at this often.
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    pub(crate) fn new() -> Self {
+        Self { current: watch::Sender::new(Login::default()), state: Mutex::default() }
+    }
+
+    /// Takes credentials that were obtained just now.
+    fn obtained(&self, credentials: Option<Credentials>) -> Login {
+        if let Some(user) = credentials.as_ref().and_then(Credentials::user) {
+            self.lock().user = Some(user.to_owned());
+        }
+        let mut login = Login { serial: self.current.borrow().serial, credentials, renew_at: None };
+        let Some(expiry) = login.credentials.as_ref().and_then(Credentials::expiry) else { return login };
+        let now = SystemTime::now();
+        // In time for several more attempts.
+        let left = expiry.duration_since(now).unwrap_or_default();
+        login.renew_at = Some(now + (left * 3 / 4).max(Self::SHORTEST));
+        self.current.send_if_modified(|current| {
+            if current.credentials == login.credentials {
+                // The provider has remembered them. When they were due, it is asked again after a part of the rest.
+                let is_due = current.renew_at.is_none_or(|at| at <= now);
+                current.renew_at = if is_due { login.renew_at } else { current.renew_at };
+                login.serial = current.serial;
+                return false;
+            }
+            let is_older = current.credentials.as_ref().and_then(Credentials::expiry) > Some(expiry);
+            login.serial = if is_older { 0 } else { current.serial + 1 };
+            if !is_older {
+                *current = login.clone();
+            }
+            !is_older
+        });
+        login
+    }
+
+    /// What a connection with this login has to log in with by now, if that is something else.
+    pub(crate) fn newer(&self, than: &Login) -> Option<Login> {
+        let current = self.current.borrow();
+        (current.serial != than.serial).then(|| current.clone())
+    }
+
+    /// Tells whether there is, later on.
+    pub(crate) fn valid(&self, login: &Login) -> Valid {
+        Valid { current: self.current.subscribe(), serial: login.serial }
+    }
+
+    /// Comes back when there is something newer than this, with that; never without a login.
+    pub(crate) async fn renewed(&self, login: Option<&Login>) -> Login {
+        let Some(Login { serial, .. }) = login else { return std::future::pending().await };
+        let mut current = self.current.subscribe();
+        let newer = current.wait_for(|current| current.serial != *serial).await.map(|newer| newer.clone());
+        match newer {
+            Ok(newer) => newer,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The server has let us in.
+    pub(crate) fn accepted(&self, node: Option<&Node>) {
+        let mut state = self.lock();
+        state.is_accepted = true;
+        if !state.refused.is_empty() {
+            state.refused.remove(&node.cloned());
+        }
+    }
+
+    /// Whether the server may accept another login soon.
+    fn may_be_accepted(&self, node: Option<&Node>) -> bool {
+        let (mut state, now) = (self.lock(), Instant::now());
+        if !state.is_accepted {
+            return false;
+        }
+        let (since, last) = state.refused.entry(node.cloned()).or_insert((now, now));
+        // Nobody has tried for long: that was another occasion.
+        if now - *last > REFUSED_AT_MOST {
+            *since = now;
+        }
+        *last = now;
+        now - *since < REFUSED_AT_MOST
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.lock().is_accepted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Valid {
+    /// Whether there are newer credentials.
+    pub(crate) fn is_over(&self) -> bool {
+        self.current.borrow().serial != self.serial
+    }
+}
+
+impl Login {
+    /// Whether others will take the place of these credentials.
+    pub(crate) fn expires(&self) -> bool {
+        self.renew_at.is_some()
+    }
+}
+
+impl Server {
+    /// What to log in with now.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub(crate) async fn login(&self) -> Result<Login, String> {
+        match timeout(RESPONSE_TIMEOUT, self.address().credentials()).await {
+            Ok(Ok(credentials)) => Ok(self.logins().obtained(credentials)),
+            Ok(Err(error)) => Err(format!("{NO_CREDENTIALS}: {error}")),
+            Err(_) => Err(format!("{NO_CREDENTIALS}: the provider did not answer for {RESPONSE_TIMEOUT:?}")),
+        }
+    }
+
+    /// Who logs in.
+    pub(crate) fn user(&self) -> String {
+        let state = self.logins().lock();
+        state.user.clone().unwrap_or_else(|| self.address().user().to_owned())
+    }
+
+    /// A login was refused.
+    pub(crate) fn login_refused(&self, node: Option<&Node>, answer: &str) -> Fault {
+        if self.address().has_provider() && self.logins().may_be_accepted(node) {
+            return self.login_may_pass(answer);
+        }
+        Fault::Permanent(Error::Refused {
+            address: self.address().to_string(),
+            what: "the login".to_owned(),
+            answer: answer.to_owned(),
+            try_next: self.check_the_login(),
+        })
+    }
+
+    /// A command was refused because the connection is not logged in (any more), or logs in by itself.
+    pub(crate) fn not_logged_in(&self, what: &str, answer: &str) -> Fault {
+        // The next handshake tells.
+        if self.address().has_provider() && self.logins().is_accepted() {
+            return self.login_may_pass(answer);
+        }
+        Fault::Permanent(Error::Refused {
+            address: self.address().to_string(),
+            what: what.to_owned(),
+            answer: answer.to_owned(),
+            try_next: self.check_the_login(),
+        })
+    }
+
+    fn login_may_pass(&self, answer: &str) -> Fault {
+        let user = self.user();
+        Fault::Transient(format!("the login of {user:?} was refused, and is tried with fresh credentials ({answer})"))
+    }
+
+    fn check_the_login(&self) -> String {
+        match self.address().has_password() {
+            true => format!("check the user {:?} and its password", self.user()),
+            false => "give a password, in the URL or with --password-file".to_owned(),
+        }
+    }
+
+    /// Obtains new credentials in time before those that are in use expire. Connections hear of them.
+    pub(crate) async fn renew_credentials(&self) {
+        let outage = Outage::new("cannot get new credentials before the current ones expire");
+        let mut current = self.logins().current.subscribe();
+        loop {
+            let renew_at = current.borrow_and_update().renew_at;
+            let Some(renew_at) = renew_at else {
+                if current.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            if let Ok(left) = renew_at.duration_since(SystemTime::now()) {
+                // Handshakes may renew them, too.
+                tokio::select! {
+                    () = sleep(left.min(Logins::LONGEST)) => {}
+                    _ = current.changed() => {}
+                }
+                continue;
+            }
+            match self.login().await {
+                Ok(_) => {
+                    if let Some(over) = outage.over().filter(|over| over.is_told) {
+                        tracing::info!("got new credentials again after {:.1?}", over.lasted);
+                    }
+                }
+                Err(cause) => {
+                    outage.failed(&cause);
+                    sleep(Logins::SHORTEST).await;
+                }
+            }
+        }
+    }
+}
+
+/// How the cause begins where a provider has failed.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials to log in with";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expiring(password: &str, seconds: u64) -> Option<Credentials> {
+        let at = SystemTime::now() + Duration::from_secs(seconds);
+        Some(Credentials::new(password).expires(at))
+    }
+
+    fn node(port: u16) -> Option<Node> {
+        Some(Node { host: "h".to_owned(), port })
+    }
+
+    #[test]
+    fn credentials_that_expire_later_replace_those_of_every_connection() {
+        let logins = Logins::new();
+        let (a, b, c) = (expiring("a", 100), expiring("b", 200), expiring("c", 50));
+        let first = logins.obtained(a.clone());
+        assert!(first.expires() && logins.newer(&first).is_none());
+        // The provider remembers them.
+        assert!(logins.newer(&logins.obtained(a)).is_none());
+        let second = logins.obtained(b.clone());
+        assert_eq!(logins.newer(&first).unwrap().credentials, b);
+        assert!(logins.newer(&second).is_none());
+        // One that was slow to answer.
+        let late = logins.obtained(c);
+        assert_eq!(logins.newer(&late).unwrap().credentials, b);
+        assert!(logins.newer(&second).is_none());
+    }
+
+    #[test]
+    fn credentials_that_do_not_expire_are_left_alone() {
+        let logins = Logins::new();
+        let first = logins.obtained(Some(Credentials::new("a")));
+        let second = logins.obtained(Some(Credentials::new("b")));
+        assert!(!first.expires());
+        assert!(logins.newer(&first).is_none() && logins.newer(&second).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_is_refused_may_be_accepted_within_a_minute_if_one_was_before() {
+        let logins = Logins::new();
+        let (one, other) = (node(1), node(2));
+        assert!(!logins.may_be_accepted(one.as_ref()));
+        logins.accepted(other.as_ref());
+        for _ in 0..6 {
+            assert!(logins.may_be_accepted(one.as_ref()));
+            tokio::time::advance(Duration::from_secs(10)).await;
+            logins.accepted(other.as_ref());
+        }
+        assert!(!logins.may_be_accepted(one.as_ref()), "accepted by another node only");
+        logins.accepted(one.as_ref());
+        assert!(logins.may_be_accepted(one.as_ref()));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert!(logins.may_be_accepted(one.as_ref()), "another occasion");
+    }
+}
