@@ -339,7 +339,6 @@ mod tests {
         text.parse().unwrap()
     }
 
-
     #[test]
     fn a_url_with_everything_is_read() {
         let address = address("rediss://al%40ice:p%2Fw@redis.example:7000/3");

@@ -152,7 +152,6 @@ impl Provider {
         Self(Arc::new(provider))
     }
 
-
     pub(crate) async fn credentials(&self) -> Result<Credentials, BoxError> {
         self.0.provide().await
     }

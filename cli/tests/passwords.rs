@@ -1,8 +1,11 @@
 //! A password never shows, wherever it was put and whatever is wrong.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
 
-use support::{Said, file, program, run};
+use redis_private_server::PrivateServer;
+use rustix::process::Signal;
+use support::{Running, Said, file, program, run};
 
 const URLS: &[&str] = &[
     "redis://u:hush@h:port",
@@ -68,5 +71,73 @@ fn not_a_part_of_one_with_white_space() {
         is_kept(&run(&mut program(&["--config", url])), &[78], "a file");
         let end = run(&mut program(&["--consumers", url]));
         assert!(!end.stderr.contains("sh pw"), "{}", end.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_shows() {
+    let server = PrivateServer::builder().password("hush-1").start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "password", "hush-1\n");
+    let open = || redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let (mut orders, mut publisher) = (open(), open());
+    let publish = |connection: &mut redis::Connection, from: usize| {
+        let mut pipeline = redis::pipe();
+        for id in from..from + 100 {
+            pipeline.publish("messages:published", format!(r#"{{"message_id":"{id}"}}"#)).ignore();
+        }
+        pipeline.exec(connection).unwrap();
+    };
+    let addr = server.addr();
+    let reports = ["--json", "--report-every", "50ms"];
+    let options = ["--redis-addr", &addr, "--password-file", &path];
+    let mut group = Running::start(program(&options).args(reports));
+    group.wait_for_consumers(3);
+    let mut set = |name: &str, value: &str| {
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut publisher).unwrap();
+    };
+    // What is received stays in memory.
+    set("min-replicas-to-write", "1");
+    publish(&mut orders, 0);
+    while !group.line().contains(r#""received":100,"#) {}
+
+    set("requirepass", "hush-2");
+    set("min-replicas-to-write", "0");
+    for kind in ["normal", "pubsub"] {
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).exec(&mut orders).unwrap();
+    }
+    // The file does not have it yet.
+    group.wait_for("the login of \"default\" was refused, and is tried with fresh credentials (WRONGPASS");
+    file(folder.path(), "password", "hush-2\n");
+    let until = tokio::time::Instant::now() + support::TIMEOUT;
+    let channel = "messages:published";
+    loop {
+        let (_, subscribed): (String, usize) =
+            redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query(&mut orders).unwrap();
+        if subscribed == 1 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < until, "{}", group.log);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    publish(&mut orders, 100);
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    is_kept(&end, &[0], "a file");
+    let last = end.stdout.lines().last().unwrap();
+    let ledger: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&ledger["received"], &ledger["processed"]), (&200.into(), &200.into()), "{last}");
+    let appended: usize = redis::cmd("XLEN").arg("messages:processed").query(&mut orders).unwrap();
+    assert_eq!(appended, 200);
+
+    // The other subcommands read it too, and are refused with it.
+    let ids = run(&mut program(&["ids", "--redis-addr", &addr, "--password-file", &path]));
+    is_kept(&ids, &[0], "ids");
+    let wrong = file(folder.path(), "wrong", "hush-1\n");
+    for args in [&["run"][..], &["ids"]] {
+        let end = run(program(args).args(["--redis-addr", &addr, "--password-file", &wrong]));
+        is_kept(&end, &[77], "a wrong one");
+        assert!(end.stderr.contains("check the user \"default\" and its password"), "{}", end.stderr);
+        assert!(!end.stderr.contains('+'), "nothing to grant: {}", end.stderr);
     }
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Url, form_urlencoded};
 
-use super::{Address, AddressError, Endpoint, Password, Secret, bracketed, database, decoded, encoded, host, port};
+use super::{
+    Address, AddressError, Endpoint, Password, Secret, bracketed, database, decoded, encoded, host, port,
+};
 
 /// Where the sentinels are, which service they are asked for, and who we are to them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,7 +80,13 @@ impl Connection {
     }
 
     fn on(socket: Box<dyn Socket>, node: Option<Node>) -> Self {
-        Self { socket, input: BytesMut::with_capacity(16 << 10), greeting: Greeting::default(), node, login: Login::default() }
+        Self {
+            socket,
+            input: BytesMut::with_capacity(16 << 10),
+            greeting: Greeting::default(),
+            node,
+            login: Login::default(),
+        }
     }
 
     /// What it has logged in with.

@@ -39,7 +39,9 @@ impl Control {
                 option: "ids-key",
             }),
             // Where no cluster is known that it could be in, waiting does not help.
-            IdsError::Away { key, source } | IdsError::NotLoggedIn { key, source } => self.fault(&format!("the ids in {key}"), "", &source),
+            IdsError::Away { key, source } | IdsError::NotLoggedIn { key, source } => {
+                self.fault(&format!("the ids in {key}"), "", &source)
+            }
             error @ IdsError::Silent { .. } => Fault::Transient(error.to_string()),
         }
     }

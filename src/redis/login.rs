@@ -209,7 +209,9 @@ impl Server {
 
     fn login_may_pass(&self, answer: &str) -> Fault {
         let user = self.user();
-        Fault::Transient(format!("the login of {user:?} was refused, and is tried with fresh credentials ({answer})"))
+        Fault::Transient(format!(
+            "the login of {user:?} was refused, and is tried with fresh credentials ({answer})"
+        ))
     }
 
     fn check_the_login(&self) -> String {

@@ -292,7 +292,9 @@ impl Reader {
                     if Kind::of(&text) == Kind::Login {
                         // It stays subscribed as it was. A reconnect finds out more.
                         let channel = &self.channel.name;
-                        tracing::warn!("{channel}: the server refused new credentials on the open subscription: {text}");
+                        tracing::warn!(
+                            "{channel}: the server refused new credentials on the open subscription: {text}"
+                        );
                     } else {
                         tracing::debug!("the server answered {text:?} on the subscription");
                     }

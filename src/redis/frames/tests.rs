@@ -65,7 +65,9 @@ impl Frame {
             Frame::Confirmed("unsubscribe" | "sunsubscribe", channel, count) => {
                 Event::Unsubscribed { channel: channel.clone().map(Bytes::from), count: *count }
             }
-            Frame::Pong(_) | Frame::PlainPong => Event::Pong,
+            // A token alone, and OK, are answers in RESP3.
+            Frame::Pong(_) | Frame::PlainPong | Frame::Nested(_, 0) => Event::Pong,
+            Frame::Status(text) if text == "OK" => Event::Pong,
             Frame::Error(text) => Event::Error(text.clone()),
             _ => Event::Other,
         })
@@ -80,6 +82,7 @@ fn told_by_redis_rs(frame: &[u8]) -> Told {
     };
     Told::Event(match redis::parse_redis_value(frame).unwrap() {
         Value::SimpleString(text) if text == "PONG" => Event::Pong,
+        Value::Okay | Value::BulkString(_) => Event::Pong,
         Value::ServerError(error) => {
             Event::Error([error.code(), error.details().unwrap_or_default()].join(" ").trim_end().to_owned())
         }
@@ -140,7 +143,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         1 => proptest::collection::vec(any::<u8>(), 0..20).prop_map(Frame::Pong),
         1 => Just(Frame::PlainPong),
         1 => "[A-Z]{2,8} [a-z][a-z ]{0,20}[a-z]".prop_map(Frame::Error),
-        1 => "[a-zA-Z ]{0,20}".prop_map(Frame::Status),
+        1 => "[a-zA-Z ]{0,20}|OK".prop_map(Frame::Status),
         1 => any::<i64>().prop_map(Frame::Int),
         1 => (0_usize..4, 0_usize..5).prop_map(|(width, depth)| Frame::Nested(width, depth)),
         1 => Just(Frame::Nil),
@@ -202,6 +205,39 @@ proptest! {
     fn any_bytes_tell_the_same_however_they_are_cut(bytes in noise(), cuts in cuts(), max in 0_usize..600) {
         let whole = feed(CHANNEL, max, [bytes.as_slice()]);
         prop_assert_eq!(feed(CHANNEL, max, pieces(&bytes, &cuts)), whole);
+    }
+}
+
+/// As Redis 7.0 answered to `HELLO 3`, `SUBSCRIBE`, `PING` and `AUTH`, with messages between.
+#[test]
+fn pushes_of_resp3_are_told_apart_from_answers() {
+    let bytes = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:9\r\n\
+        $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*1\r\n%1\r\n$4\r\nname\r\n$1\r\nx\r\n\
+        >3\r\n$9\r\nsubscribe\r\n$18\r\nmessages:published\r\n:1\r\n\
+        >3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n$1\r\na\r\n\
+        >3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n$1\r\nb\r\n\
+        $5\r\ntoken\r\n+OK\r\n-WRONGPASS invalid\r\n\
+        >3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n$1\r\nc\r\n";
+    for cut in [1, 7, bytes.len()] {
+        let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, 10).of_pushes();
+        let (mut input, mut told) = (BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(cut) {
+            input.extend_from_slice(piece);
+            while let Some(event) = scanner.next(&mut input).unwrap() {
+                match event {
+                    Event::Messages { bytes, spans } => {
+                        let payload =
+                            |span: &Span| bytes[span.start as usize..][..span.len as usize].to_vec();
+                        told.extend(spans.iter().map(|span| String::from_utf8(payload(span)).unwrap()));
+                    }
+                    Event::Subscribed { .. } => told.push("subscribed".to_owned()),
+                    other => told.push(format!("{other:?}")),
+                }
+            }
+        }
+        let expected = ["Other", "subscribed", "a", "b", "Pong", "Pong", "Error(\"WRONGPASS invalid\")", "c"];
+        assert_eq!(told, expected, "in pieces of {cut}");
+        assert!(input.is_empty());
     }
 }
 

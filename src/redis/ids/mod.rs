@@ -24,7 +24,6 @@ mod registration;
 mod scripts;
 mod text;
 
-
 pub(crate) use about::About;
 use about::SameWork;
 pub(crate) use error::IdsError;

@@ -196,10 +196,7 @@ impl<C: Connect> Registration<C> {
                     none.insert(opened.map_err(|fault| IdsError::unconnected(key, fault))?)
                 }
             };
-            command
-                .query_async(&mut **link)
-                .await
-                .map_err(|source| IdsError::new(key, Purpose::Keep, source))
+            command.query_async(&mut **link).await.map_err(|source| IdsError::new(key, Purpose::Keep, source))
         })
         .await;
         let error = match answer {

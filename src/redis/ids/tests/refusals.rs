@@ -133,16 +133,6 @@ async fn a_permission_that_is_taken_away_later_ends_the_keeper() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_fatal() {
-    let server = Server::start().await;
-    server.run::<()>("ACL SETUSER group on >another +@all ~*").await;
-    let mut process = registration(server.client_of("group"), 1, Uuid::new_v4());
-    let error = process.register().await.unwrap_err();
-    assert!(matches!(error, IdsError::Refused { .. }), "{error}");
-    assert!(!error.to_string().contains("secret"));
-}
-
-#[tokio::test]
 async fn a_key_of_another_type_is_fatal_and_left_as_it_is() {
     let keys = ["consumer:ids", "{consumer:ids}:leases", "{consumer:ids}:processes"];
     let server = Server::start().await;

@@ -5,8 +5,8 @@ use redis::{AsyncConnectionConfig, FromRedisValue};
 use redis_private_server::{Builder, PrivateServer};
 use tokio::net::TcpStream;
 
-use crate::redis::ids::Connect;
 use crate::redis::fault::Fault;
+use crate::redis::ids::Connect;
 use crate::redis::link::Link;
 
 /// A private server. Gone when dropped.
