@@ -182,7 +182,10 @@ async fn open_connections_log_in_again_before_their_token_expires_and_lose_nothi
         let mut published = Vec::new();
         let mut connection = server.connection().await;
         let start = Instant::now();
-        let latest = async || (tokens.lock().unwrap().number, users(&server).await);
+        let latest = async || {
+            let number = tokens.lock().unwrap().number;
+            (number, users(&server).await)
+        };
         loop {
             published.extend(match source {
                 SourceKind::Stream => {

@@ -107,7 +107,7 @@ async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_s
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).exec(&mut orders).unwrap();
     }
     // The file does not have it yet.
-    group.wait_for("the login of \"default\" was refused, and is tried with fresh credentials (WRONGPASS");
+    group.wait_for("the login was refused, as \"default\" (WRONGPASS");
     file(folder.path(), "password", "hush-2\n");
     let until = tokio::time::Instant::now() + support::TIMEOUT;
     let channel = "messages:published";

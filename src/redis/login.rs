@@ -210,11 +210,12 @@ impl Server {
     fn login_may_pass(&self, answer: &str) -> Fault {
         let user = self.user();
         Fault::Transient(format!(
-            "the login of {user:?} was refused, and is tried with fresh credentials ({answer})"
+            "{LOGIN_REFUSED}, as {user:?} ({answer}); the credentials are asked for again"
         ))
     }
 
-    fn check_the_login(&self) -> String {
+    /// What to try after a refused login.
+    pub(super) fn check_the_login(&self) -> String {
         match self.address().has_password() {
             true => format!("check the user {:?} and its password", self.user()),
             false => "give a password, in the URL or with --password-file".to_owned(),
@@ -258,6 +259,8 @@ impl Server {
 
 /// How the cause begins where a provider has failed.
 pub(crate) const NO_CREDENTIALS: &str = "no credentials to log in with";
+/// And where a login may be accepted later.
+pub(super) const LOGIN_REFUSED: &str = "the login was refused";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::address::Endpoint;
 use crate::error::Error;
 use crate::redis::cluster::Cluster;
 use crate::redis::fault::{Fault, Kind};
-use crate::redis::login::NO_CREDENTIALS;
+use crate::redis::login::{LOGIN_REFUSED, NO_CREDENTIALS};
 
 impl Server {
     /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
@@ -46,6 +46,8 @@ impl Server {
             "name the server's certificate authority with --tls-ca FILE".to_owned()
         } else if cause.starts_with(NO_CREDENTIALS) {
             "see why, then start again".to_owned()
+        } else if cause.starts_with(LOGIN_REFUSED) {
+            self.check_the_login()
         } else if cause.starts_with("CLUSTERDOWN") {
             self.look_at_the_cluster()
         } else if Kind::of(&cause) == Kind::Transient {
