@@ -124,14 +124,14 @@ const GROUP: &[Opt] = &[
         "retry-delay",
         Kind::Value("TIME"),
         "100ms",
-        "How long a message waits before its second attempt. Each further wait is four times as long: with the defaults 0.1, 0.4, 1.6 and 6.4 s. With --retry-delay 5s, five attempts outlast 85 s",
+        "Delay before the second attempt at a message. Each further delay is four times as long: 0.1, 0.4, 1.6 and 6.4 s by default. With --retry-delay 5s, five attempts outlast 85 s",
         |s, text| put(&mut s.config.retry_delay, duration(text)),
     ),
     Opt::new(
         "retry-max-delay",
         Kind::Value("TIME"),
         "30s",
-        "The longest that a message waits for its next attempt",
+        "Longest delay before the next attempt",
         |s, text| put(&mut s.config.retry_max_delay, duration(text)),
     ),
     Opt::new("processor-timeout", Kind::Value("TIME"), "none", "Time limit for one attempt", |s, text| {
