@@ -1,16 +1,12 @@
 //! What was appended, for those who want to hear of it.
 
-use std::sync::Arc;
-
 use crate::record;
 use crate::sink::Records;
 
-/// One commit whose records are confirmed to be in the output. See [`Builder::on_append`](crate::Builder::on_append).
+/// One commit whose records are confirmed to be in the output, or in the stream of rejected messages. See
+/// [`Builder::on_append`](crate::Builder::on_append) and [`Builder::on_reject`](crate::Builder::on_reject).
 #[derive(Debug)]
 pub struct Appended<'a>(&'a Records);
-
-/// Whoever is told.
-pub(crate) type Observer = Arc<dyn Fn(&Appended<'_>) + Send + Sync>;
 
 impl<'a> Appended<'a> {
     pub(crate) fn new(records: &'a Records) -> Self {

@@ -2,31 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Buffer, Reservation};
 use crate::config::Overflow;
-use crate::ledger::Counts;
+use crate::events::Events;
 use crate::message::{Batch, Entries, Origin, Span};
 use crate::queue::{Demand, Queue};
 use crate::spill::Spill;
-use crate::throttle::Throttle;
+use crate::text;
 
 /// Where a source puts what it read. The only place that drops messages.
 pub(crate) struct Intake {
     queue: Arc<Queue>,
     buffer: Arc<Buffer>,
-    counts: Arc<Counts>,
+    events: Arc<Events>,
     overflow: Overflow,
     /// Where it goes that finds no room, with [`Overflow::Spill`].
     spill: Option<Spill>,
     limit: Option<Arc<Limit>>,
     /// Cancelled when as many as the limit were received.
     stop: CancellationToken,
-    drops: Throttle,
 }
 
 /// How many messages are received before the stop, by all shards together.
@@ -52,24 +50,24 @@ impl Limit {
 }
 
 /// What there is to say of a full buffer without a spill.
-const FULL: &str = "; raise --buffer";
+const FULL: &str = "; raise the limit";
 
 impl Intake {
     pub(crate) fn new(
         queue: Arc<Queue>,
         buffer: Arc<Buffer>,
-        counts: Arc<Counts>,
+        events: Arc<Events>,
         overflow: Overflow,
         spill: Option<Spill>,
         limit: Option<Arc<Limit>>,
         stop: CancellationToken,
     ) -> Self {
-        Self { queue, buffer, counts, overflow, spill, limit, stop, drops: Throttle::default() }
+        Self { queue, buffer, events, overflow, spill, limit, stop }
     }
 
     /// Receives messages: from here on the ledger knows them. They are kept, or dropped, afterwards.
     pub(crate) fn receive(&self, messages: u64) {
-        self.counts.receive(messages);
+        self.events.counts.receive(messages);
         if self.limit.as_ref().is_some_and(|limit| limit.receive(messages)) {
             self.stop.cancel();
         }
@@ -86,7 +84,7 @@ impl Intake {
                 if let Some(batch) = batch {
                     self.push(batch);
                 }
-                self.spill_or_drop(&bytes, &spans[kept..]).await;
+                self.spill_or_drop(channel, &bytes, &spans[kept..]).await;
             }
         }
     }
@@ -97,7 +95,7 @@ impl Intake {
         match reservation {
             Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
             // Not spilled: it would come back as a shorter message than it was.
-            None => self.discard(1, FULL),
+            None => self.discard(channel, 1, FULL),
         }
     }
 
@@ -124,7 +122,7 @@ impl Intake {
         let messages = spans.len() as u64;
         match entries.origin {
             Origin::Input(_) => self.receive(messages),
-            Origin::Spill => self.counts.drain(messages),
+            Origin::Spill => self.events.counts.drain(messages),
         }
         let cost = Batch::cost(bytes.len(), spans.capacity()) + Batch::cost_of_entries(entries.list.len());
         let reservation = self.buffer.reserve(cost).await;
@@ -133,10 +131,9 @@ impl Intake {
     }
 
     /// Entries were taken over from another consumer.
-    pub(crate) fn taken_over(&self, entries: u64, holder: &str) {
+    pub(crate) fn taken_over(&self, entries: u64, holder: &str, stream: &str) {
         if entries > 0 {
-            tracing::debug!("{entries} entries taken over from {holder:?}");
-            self.counts.take_over(entries);
+            self.events.taken_over(entries, holder, stream);
         }
     }
 
@@ -144,48 +141,59 @@ impl Intake {
     pub(crate) fn deleted(&self, entries: u64) {
         if entries > 0 {
             tracing::warn!(
-                "{entries} entries were deleted while they were pending: there is nothing left of them"
+                event = "deleted",
+                count = entries,
+                "lost {} that somebody deleted while pending",
+                text::entries(entries)
             );
-            self.counts.delete(entries);
+            self.events.counts.delete(entries);
         }
     }
 
     /// Entries were trimmed before anyone had read them; `None` when nobody knows how many.
     pub(crate) fn trimmed(&self, entries: Option<u64>, stream: &str) {
-        match entries {
-            Some(entries) => {
-                tracing::warn!(
-                    "{entries} entries of {stream} were trimmed before they were read, and are lost"
-                );
-            }
-            None => tracing::warn!("an unknown number of entries of {stream} was trimmed before it was read"),
-        }
-        self.counts.trim(entries);
+        let many = entries.map_or_else(
+            || "an unknown number of entries".to_owned(),
+            |entries| text::entries(entries).to_string(),
+        );
+        tracing::warn!(
+            event = "trimmed",
+            stream,
+            count = entries,
+            "lost {many} of {stream} that were trimmed before they were read; read faster, or trim later"
+        );
+        self.events.counts.trim(entries);
     }
 
-    /// The group was gone, and is made anew.
+    /// The group was gone, and was recreated.
     pub(crate) fn group_lost(&self, answer: &str, group: &str, stream: &str) {
         tracing::warn!(
-            "the group {group} of {stream} was gone ({answer}), and is made anew: it begins where it is told to, so \
-             entries may be processed again, or not at all"
+            event = "group_lost",
+            stream,
+            cause = answer,
+            "the group {group} of {stream} did not exist any more ({answer}) and was recreated; entries may be processed \
+             again, or not at all"
         );
-        self.counts.lose_group();
+        self.events.counts.lose_group();
     }
 
     /// The spill was deleted, and since then has been given so many messages.
     pub(crate) fn spill_lost(&self, left: u64, spill: &str) {
-        let lost = self.counts.lose_spill(left);
+        let lost = self.events.counts.lose_spill(left);
         if lost > 0 {
-            tracing::warn!("{lost} messages that were in {spill} were deleted with it, and are lost");
+            tracing::warn!(
+                event = "spill_lost",
+                stream = spill,
+                count = lost,
+                "lost {}: somebody deleted the spill {spill}",
+                text::messages(lost)
+            );
         }
     }
 
-    /// Reports a span of time in which messages may have been published without reaching us.
-    pub(crate) fn gap(&self, channel: &str, cause: String, duration: Duration) {
-        tracing::warn!(
-            "gap of {duration:.1?} in {channel}: {cause}; what was published meanwhile did not reach us"
-        );
-        self.counts.gap(cause, duration);
+    /// Where it is told that nothing is received.
+    pub(crate) fn events(&self) -> &Events {
+        &self.events
     }
 
     async fn reserve(&self, cost: usize) -> Option<Reservation> {
@@ -211,39 +219,35 @@ impl Intake {
         self.queue.push(Arc::new(batch));
     }
 
-    async fn spill_or_drop(&self, bytes: &Bytes, spans: &[Span]) {
+    async fn spill_or_drop(&self, channel: &Arc<str>, bytes: &Bytes, spans: &[Span]) {
         let (spilled, why) = match &self.spill {
             Some(spill) => spill.take(bytes, spans).await,
             None => (0, FULL),
         };
-        self.discard((spans.len() - spilled) as u64, why);
+        self.discard(channel, (spans.len() - spilled) as u64, why);
     }
 
     /// Drops messages, because something is full.
-    fn discard(&self, messages: u64, full: &str) {
-        if messages == 0 {
-            return;
-        }
-        self.counts.discard(messages);
-        if let Some(dropped) = self.drops.add(messages) {
-            let limit = self.buffer.limit();
-            tracing::warn!(
-                "dropped {dropped} messages: the buffer of {limit} bytes is full{full}, or add consumers"
-            );
+    fn discard(&self, channel: &Arc<str>, messages: u64, full: &'static str) {
+        if messages > 0 {
+            self.events.dropped(messages, channel, self.buffer.limit(), full);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::ledger::Counts;
 
     fn intake(limit: usize, overflow: Overflow) -> (Intake, Arc<Queue>, Arc<Counts>) {
-        let (queue, counts) = (Queue::new(), Arc::new(Counts::default()));
+        let (queue, events) = (Queue::new(), Arc::new(Events::default()));
+        let counts = events.counts.clone();
         let stop = CancellationToken::new();
         let most = Some(Arc::new(Limit::new(100)));
-        let intake =
-            Intake::new(queue.clone(), Buffer::new(limit), counts.clone(), overflow, None, most, stop);
+        let intake = Intake::new(queue.clone(), Buffer::new(limit), events, overflow, None, most, stop);
         (intake, queue, counts)
     }
 

@@ -5,10 +5,13 @@ mod gaps;
 use std::fmt;
 use std::iter::Sum;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 pub use self::gaps::{Gap, Gaps};
+use crate::text::Lasted;
 
 /// What became of every message, at one moment. Always,
 /// `received + drained = processed + rejected + dropped + abandoned + fenced + spilled + in flight`.
@@ -25,6 +28,8 @@ pub struct Ledger {
     pub rejected: u64,
     /// Messages that found the buffer full.
     pub dropped: u64,
+    /// Attempts that failed and were followed by another attempt at the same message.
+    pub retried: u64,
     /// Messages that a forced end left behind. Some of their records may have been appended: nobody heard. With the
     /// source `stream` they stay pending in Redis, and whoever comes next takes them over.
     pub abandoned: u64,
@@ -55,7 +60,7 @@ pub struct Ledger {
     /// and they were not kept for so long. Of what comes from a stream, or is read back from a spill, nothing is kept: entries
     /// that the promoted node has are pending again, and when they are processed once more they are counted once more.
     pub lost: u64,
-    /// Spans of time in which messages may have been published without reaching us.
+    /// Spans of time in which messages may have been published without reaching us, also one that is not over yet.
     pub gaps: Gaps,
 }
 
@@ -84,6 +89,7 @@ impl Sum for Ledger {
             skipped: sum.skipped + ledger.skipped,
             rejected: sum.rejected + ledger.rejected,
             dropped: sum.dropped + ledger.dropped,
+            retried: sum.retried + ledger.retried,
             abandoned: sum.abandoned + ledger.abandoned,
             fenced: sum.fenced + ledger.fenced,
             spilled: sum.spilled + ledger.spilled,
@@ -122,11 +128,12 @@ impl fmt::Display for Ledger {
         }
         let notes = [
             (self.skipped, "of the processed were skipped"),
+            (self.retried, "attempts failed and were repeated"),
             (self.taken_over, "of the received were taken over"),
             (self.deleted, "were deleted while they were pending"),
             (self.trimmed, "were trimmed before they were read"),
             (self.trimmed_unknown, "× an unknown number was trimmed before it was read"),
-            (self.group_lost, "× the group was gone and made anew"),
+            (self.group_lost, "× the group was gone and was recreated"),
         ];
         for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
             let space = if note.starts_with('×') { "" } else { " " };
@@ -139,9 +146,10 @@ impl fmt::Display for Ledger {
         }
         match self.gaps.count {
             0 => write!(f, "; no gaps"),
-            1 => write!(f, "; 1 gap of {:.1?}", self.gaps.total),
-            count => write!(f, "; {count} gaps of {:.1?} together", self.gaps.total),
-        }
+            1 => write!(f, "; 1 gap of {}", Lasted(self.gaps.total)),
+            count => write!(f, "; {count} gaps of {} together", Lasted(self.gaps.total)),
+        }?;
+        if self.gaps.open.is_some() { f.write_str(", not over yet") } else { Ok(()) }
     }
 }
 
@@ -153,6 +161,7 @@ pub(crate) struct Counts {
     skipped: AtomicU64,
     rejected: AtomicU64,
     dropped: AtomicU64,
+    retried: AtomicU64,
     fenced: AtomicU64,
     spilled: AtomicU64,
     drained: AtomicU64,
@@ -164,7 +173,7 @@ pub(crate) struct Counts {
     group_lost: AtomicU64,
     repeated: AtomicU64,
     lost: AtomicU64,
-    gaps: Mutex<Gaps>,
+    gaps: Mutex<gaps::Log>,
 }
 
 impl Counts {
@@ -249,10 +258,29 @@ impl Counts {
         self.dropped.fetch_add(messages, Ordering::AcqRel);
     }
 
+    pub(crate) fn retry(&self) {
+        self.retried.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A gap that is not over. Followed by [`gap`](Self::gap).
+    pub(crate) fn gap_begins(&self, since: Instant) {
+        self.gaps().begin(since);
+    }
+
+    /// How long the gap lasts that is not over, if there is one.
+    pub(crate) fn open_gap(&self) -> Option<Duration> {
+        self.gaps().read().open
+    }
+
     /// A gap that is over now.
-    pub(crate) fn gap(&self, cause: String, duration: Duration) {
+    pub(crate) fn gap(&self, cause: String, duration: Duration) -> Gap {
         let gap = Gap { cause, duration, ended: SystemTime::now() };
-        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).add(gap);
+        self.gaps().end(gap.clone());
+        gap
+    }
+
+    fn gaps(&self) -> MutexGuard<'_, gaps::Log> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ledger at this moment.
@@ -273,6 +301,7 @@ impl Counts {
             skipped,
             rejected,
             dropped,
+            retried: self.retried.load(Ordering::Acquire),
             abandoned: 0,
             fenced,
             spilled,
@@ -285,7 +314,7 @@ impl Counts {
             group_lost: self.group_lost.load(Ordering::Acquire),
             repeated: self.repeated.load(Ordering::Acquire),
             lost: self.lost.load(Ordering::Acquire),
-            gaps: self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            gaps: self.gaps().read(),
         }
     }
 

@@ -69,7 +69,9 @@ mod credentials;
 mod entry_id;
 mod epoch;
 mod error;
+mod events;
 mod group;
+mod hooks;
 pub mod ids;
 mod intake;
 mod ledger;
@@ -84,6 +86,8 @@ mod sink;
 mod slot;
 mod source;
 mod spill;
+mod status;
+mod text;
 mod throttle;
 
 #[cfg(fuzzing)]
@@ -105,12 +109,13 @@ pub use consumer::Consumer;
 pub use credentials::{Credentials, CredentialsProvider, PasswordFile};
 pub use entry_id::EntryId;
 pub use error::Error;
-pub use group::{Builder, ConsumerGroup, Shard};
+pub use group::{BufferUse, Builder, ConsumerGroup, Handle, Shard};
 pub use ledger::{Gap, Gaps, Ledger};
 pub use message::Message;
 pub use processor::{Failure, JsonProcessor, Outcome, Processor};
 pub use record::Record;
 pub use shards::{ShardSet, ShardSetError, Shards};
+pub use status::State;
 
 /// The examples of the README and of the library guide are compiled with the documentation's tests.
 #[cfg(doctest)]

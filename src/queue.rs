@@ -20,7 +20,12 @@ pub(crate) struct Queue {
     low: Notify,
     /// Whether one does.
     watched: AtomicBool,
+    /// Messages that wait for their next attempt.
+    retries: Arc<AtomicUsize>,
 }
+
+/// Counts a message that waits for its next attempt, for as long as it lives.
+pub(crate) struct WaitsToRetry(Arc<AtomicUsize>);
 
 /// How much the consumers could begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,12 +109,19 @@ impl Queue {
 
     /// Says that a message is being set aside: the queue is not drained before it came back.
     pub(crate) fn set_aside(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
         self.lock().out += 1;
     }
 
     /// Adds a message that was set aside before. It goes first: it has waited longest.
     pub(crate) fn push_again(&self, batch: Arc<Batch>) {
+        self.retries.fetch_sub(1, Ordering::Relaxed);
         self.put_back(Portion::of(batch), 0);
+    }
+
+    /// How many messages wait for their next attempt.
+    pub(crate) fn retries_waiting(&self) -> usize {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// Says that the source has ended. Consumers end when everything was handed out.
@@ -175,6 +187,12 @@ impl Receiver {
         }
     }
 
+    /// Says that this consumer keeps a message until its next attempt.
+    pub(crate) fn waits_to_retry(&self) -> WaitsToRetry {
+        self.queue.retries.fetch_add(1, Ordering::Relaxed);
+        WaitsToRetry(self.queue.retries.clone())
+    }
+
     /// Whether there are claimed messages that were not taken yet.
     pub(crate) fn has_claimed(&self) -> bool {
         self.claimed.is_some()
@@ -229,6 +247,12 @@ impl Receiver {
             self.queue.wake_one();
         }
         message
+    }
+}
+
+impl Drop for WaitsToRetry {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

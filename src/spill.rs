@@ -82,6 +82,6 @@ impl Spill {
     }
 }
 
-const SPILL_IS_FULL: &str = ", and so is the spill; raise --spill-max or --buffer";
+const SPILL_IS_FULL: &str = ", and so is the spill; raise the limit of one of them";
 const STUCK: &str =
-    ", and Redis takes nothing into the spill; see to its memory and its connections, raise --buffer";
+    ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit";

@@ -5,23 +5,56 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Adds up what happens, and lets it be told now and then.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<(Option<Instant>, u64)>);
+/// Adds up what happens, and lets it be told now and then, with the latest example. Nothing stays untold: whoever adds
+/// also sees to it that [`rest`](Self::rest) is asked for after [`EVERY`](Self::EVERY), and at the end.
+#[derive(Debug)]
+pub(crate) struct Throttle<T>(Mutex<State<T>>);
 
-impl Throttle {
-    const EVERY: Duration = Duration::from_secs(3);
+#[derive(Debug)]
+struct State<T> {
+    told: Option<Instant>,
+    untold: Option<(u64, T)>,
+}
 
-    /// Adds what happened. How much there is to tell, if it is time to.
-    pub(crate) fn add(&self, count: u64) -> Option<u64> {
+/// What is to be done about what happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tell<T> {
+    /// Tell this much of it, and this example.
+    Now(u64, T),
+    /// It is the first that is not told at once: ask for the rest later.
+    Later,
+    /// Somebody was told `Later` already.
+    Nothing,
+}
+
+impl<T> Default for Throttle<T> {
+    fn default() -> Self {
+        Self(Mutex::new(State { told: None, untold: None }))
+    }
+}
+
+impl<T> Throttle<T> {
+    pub(crate) const EVERY: Duration = Duration::from_secs(3);
+
+    /// Adds what happened.
+    pub(crate) fn add(&self, count: u64, example: T) -> Tell<T> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (told, untold) = &mut *state;
-        *untold += count;
-        if told.is_some_and(|told| told.elapsed() < Self::EVERY) {
-            return None;
+        let before = state.untold.take().map(|(count, _)| count);
+        let sum = before.unwrap_or(0) + count;
+        if state.told.is_some_and(|told| told.elapsed() < Self::EVERY) {
+            state.untold = Some((sum, example));
+            return if before.is_none() { Tell::Later } else { Tell::Nothing };
         }
-        *told = Some(Instant::now());
-        Some(std::mem::take(untold))
+        state.told = Some(Instant::now());
+        Tell::Now(sum, example)
+    }
+
+    /// What is not told yet.
+    pub(crate) fn rest(&self) -> Option<(u64, T)> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = state.untold.take()?;
+        state.told = Some(Instant::now());
+        Some(rest)
     }
 }
 
@@ -32,10 +65,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_at_once_and_the_others_together() {
         let throttle = Throttle::default();
-        assert_eq!(throttle.add(1), Some(1));
-        assert_eq!(throttle.add(2), None);
-        assert_eq!(throttle.add(3), None);
-        tokio::time::sleep(Throttle::EVERY).await;
-        assert_eq!(throttle.add(4), Some(9));
+        assert_eq!(throttle.add(1, 'a'), Tell::Now(1, 'a'));
+        assert_eq!(throttle.add(2, 'b'), Tell::Later);
+        assert_eq!(throttle.add(3, 'c'), Tell::Nothing);
+        tokio::time::sleep(Throttle::<char>::EVERY).await;
+        assert_eq!(throttle.add(4, 'd'), Tell::Now(9, 'd'));
+        assert_eq!(throttle.rest(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_is_told_when_somebody_asks_for_it_and_counts_as_told() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.add(1, 'a'), Tell::Now(1, 'a'));
+        assert_eq!(throttle.add(2, 'b'), Tell::Later);
+        assert_eq!(throttle.rest(), Some((2, 'b')));
+        assert_eq!(throttle.add(3, 'c'), Tell::Later);
     }
 }

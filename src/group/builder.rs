@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::ConsumerGroup;
 use super::start::start;
 use crate::address::{Address, AddressError};
-use crate::appended::{Appended, Observer};
+use crate::appended::Appended;
 use crate::config::{Begin, Commit, Config, Overflow, SourceKind, Tls, Trim};
 use crate::consumer::Consumer;
 use crate::credentials::CredentialsProvider;
 use crate::error::Error;
+use crate::hooks::Hooks;
+use crate::ledger::Gap;
 use crate::message::Message;
 use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
 use crate::shards::Shards;
@@ -22,17 +24,22 @@ use crate::shards::Shards;
 pub struct Builder<P> {
     config: Result<Config, AddressError>,
     processor: P,
-    observer: Option<Observer>,
+    hooks: Hooks,
+    name: Option<String>,
 }
 
 impl Builder<JsonProcessor> {
     pub(super) fn new(address: Result<Address, AddressError>) -> Self {
         let config = address.map(|address| Config { address, ..Config::default() });
-        Self { config, processor: JsonProcessor::new(), observer: None }
+        Self::of(config)
     }
 
     pub(super) fn from_config(config: Config) -> Self {
-        Self { config: Ok(config), processor: JsonProcessor::new(), observer: None }
+        Self::of(Ok(config))
+    }
+
+    fn of(config: Result<Config, AddressError>) -> Self {
+        Self { config, processor: JsonProcessor::new(), hooks: Hooks::default(), name: None }
     }
 }
 
@@ -50,7 +57,7 @@ impl<P: Processor> Builder<P> {
 
     /// Processes messages with a processor of a type of its own.
     pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
-        Builder { config: self.config, processor, observer: self.observer }
+        Builder { config: self.config, processor, hooks: self.hooks, name: self.name }
     }
 
     /// How many consumers work at the same time.
@@ -209,13 +216,41 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.lease = lease)
     }
 
-    /// Tells this function of each commit to the output, as soon as the server has confirmed it: for
-    /// measurements and tests. Of what was rejected it hears nothing.
+    /// Names the group in the log: all its events are in a [`tracing`] span `group{name}`, so that several groups of a
+    /// process can be told apart. The name means nothing to Redis.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Calls this function after each commit to the output, as soon as the server has confirmed it.
     ///
-    /// It is called on the group's own thread, between reading and committing, so it must be quick, and must not
-    /// panic: that would be the end of the group.
-    pub fn on_append(mut self, observer: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
+    /// All hooks are called on the group's own thread, between reading and committing, so they must be quick (a counter,
+    /// a bounded channel), and must not panic: that would be the end of the group. They are called when the log and the
+    /// [`Ledger`](crate::Ledger) hear of it, so the sums are the same.
+    pub fn on_append(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.append = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls this function after each commit to the stream of rejected messages, as soon as the server has confirmed it.
+    /// Each record has the fields `error`, `consumer_id` and `source`. It is called like [`on_append`](Self::on_append).
+    pub fn on_reject(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks.reject = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls this function whenever messages are dropped because the buffer is full, with their number. It is called like
+    /// [`on_append`](Self::on_append), and often while messages are dropped.
+    pub fn on_drop(mut self, hook: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.hooks.drop = Some(Arc::new(move |dropped: &u64| hook(*dropped)));
+        self
+    }
+
+    /// Calls this function after each gap. That one begins, [`Handle::watch`](crate::Handle::watch) tells. It is called
+    /// like [`on_append`](Self::on_append).
+    pub fn on_gap(mut self, hook: impl Fn(&Gap) + Send + Sync + 'static) -> Self {
+        self.hooks.gap = Some(Arc::new(hook));
         self
     }
 
@@ -233,7 +268,7 @@ impl<P: Processor> Builder<P> {
     pub async fn start(self) -> Result<ConsumerGroup, Error> {
         let config = self.config?;
         config.validate()?;
-        start(config, self.processor, self.observer).await
+        start(config, self.processor, self.hooks, self.name).await
     }
 
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {

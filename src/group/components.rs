@@ -22,10 +22,12 @@ use crate::redis::startup::{answered, retry_at_start};
 use crate::sink::{Acknowledges, Keep, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::{AnySource, Membership, PubSub, Stream};
+use crate::status::Status;
 
 /// What a group is made of, before its source is open.
 pub(super) struct Components {
     server: Arc<Server>,
+    status: Status,
     /// For the ids.
     pub(super) control: Control,
     pub(super) registration: Registration<Control>,
@@ -76,6 +78,7 @@ impl Components {
                 size,
                 keep: keep.clone(),
                 counts: shared.counts.clone(),
+                status: shared.status.clone(),
                 acknowledges,
             };
             StreamLane::new(target, config.commit, key(stream, 0))
@@ -110,8 +113,14 @@ impl Components {
         };
         let control = Control(server.of(&config.ids_key));
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        let registration =
-            Registration::new(control.clone(), Names::new(&config.ids_key), process, ids, about);
+        let registration = Registration::new(
+            control.clone(),
+            Names::new(&config.ids_key),
+            process,
+            ids,
+            about,
+            shared.status.clone(),
+        );
         let membership = names.map(|names| {
             let control = Control(server.of(&names.input));
             let registry = Registry::new(control, names, RESPONSE_TIMEOUT.min(config.lease / 4));
@@ -121,10 +130,12 @@ impl Components {
                 config.lease,
                 shared.backlog.clone(),
                 shared.level.clone(),
+                shared.status.clone(),
             )
         });
         Self {
             server: server.clone(),
+            status: shared.status.clone(),
             control,
             registration,
             count,
@@ -167,7 +178,8 @@ impl Components {
                 let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
                 let channel = Channel::new(&config.input, kind);
                 let source =
-                    PubSub::open(self.server.of_channel(&channel), channel, config.max_payload).await?;
+                    PubSub::open(self.server.of_channel(&channel), channel, config.max_payload, &self.status)
+                        .await?;
                 Ok(Sources { input: AnySource::PubSub(Box::new(source)), drain })
             }
         }

@@ -2,23 +2,26 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::outbox::Outbox;
 use super::retries::{Delays, Retries};
 use super::worker::{Context, Worker};
-use crate::appended::{Appended, Observer};
+use crate::appended::Appended;
 use crate::appender::{Appender, Turn};
 use crate::backlog::Backlog;
 use crate::buffer::Buffer;
 use crate::config::{Config, Overflow, SourceKind};
 use crate::consumer::Consumer;
 use crate::error::Error;
+use crate::events::Events;
+use crate::hooks::Hooks;
 use crate::intake::{Intake, Limit};
 use crate::ledger::{Counts, Ledger};
 use crate::processor::Processor;
@@ -27,11 +30,17 @@ use crate::rate::Rate;
 use crate::sink::{Lane, Records, Settled};
 use crate::source::Source;
 use crate::spill::{Level, Spill};
-use crate::throttle::Throttle;
+use crate::status::Status;
+use crate::text::{Lasted, seconds};
 
 /// What the engine shares with the handle in its user's hands.
 pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) status: Status,
+    pub(crate) buffer: Arc<Buffer>,
+    /// For a look at it, while the engine runs.
+    queue: OnceLock<Weak<Queue>>,
     pub(crate) rate: Rate,
     pub(crate) began: Instant,
     /// Cancelled to stop: unsubscribe, finish and commit what was received. Shared by all shards, so where one stops, all
@@ -73,17 +82,25 @@ pub(crate) struct Engine<P, S, L> {
     /// blocks its thread holds up neither reading nor committing.
     pub(crate) workers: Handle,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) observer: Option<Observer>,
 }
 
 impl Shared {
+    /// For a group with a buffer of so many bytes.
     pub(crate) fn new(
+        buffer: usize,
         stop: CancellationToken,
         abort: CancellationToken,
         limit: Option<Arc<Limit>>,
+        hooks: Hooks,
+        status: Status,
     ) -> Arc<Self> {
+        let events = Events::new(hooks);
         Arc::new(Self {
-            counts: Arc::default(),
+            counts: events.counts.clone(),
+            events,
+            status,
+            buffer: Buffer::new(buffer),
+            queue: OnceLock::new(),
             rate: Rate::new(),
             began: Instant::now(),
             stop,
@@ -98,6 +115,11 @@ impl Shared {
     /// What became of the messages so far.
     pub(crate) fn ledger(&self) -> Ledger {
         if self.ended.load(Ordering::Acquire) { self.counts.close() } else { self.counts.read() }
+    }
+
+    /// Messages that wait for their next attempt.
+    pub(crate) fn retries_waiting(&self) -> usize {
+        self.queue.get().and_then(Weak::upgrade).map_or(0, |queue| queue.retries_waiting())
     }
 
     /// Milliseconds since the beginning: the counter's clock.
@@ -125,10 +147,11 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             spill,
             workers,
             shared,
-            observer,
         } = self;
         let queue = Queue::new();
-        let buffer = Buffer::new(config.buffer);
+        // It runs once, so nothing is set yet.
+        let _ = shared.queue.set(Arc::downgrade(&queue));
+        let buffer = shared.buffer.clone();
         let delays = Delays { first: config.retry_delay, longest: config.retry_max_delay };
         let (retries, retry_task) = Retries::new(queue.clone(), delays, shared.stop.clone());
         let retries = Arc::new(retries);
@@ -136,13 +159,16 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let output = Arc::new(Appender::new(first_lane.form()));
         let rejections = Arc::new(Appender::new(rejected.form()));
 
-        let mut retry_tasks = JoinSet::new();
-        retry_tasks.spawn(retry_task.run());
+        let mut helpers = JoinSet::new();
+        helpers.spawn(retry_task.run());
+        let events = shared.events.clone();
+        helpers.spawn(async move { events.tell_the_rest().await });
 
         let mut lane_tasks = JoinSet::new();
         let lanes = [(Turn::First, Some(first_lane)), (Turn::Second, second_lane)];
         for (turn, lane) in lanes.into_iter().filter_map(|(turn, lane)| Some((turn, lane?))) {
-            let (output, shared, observer) = (output.clone(), shared.clone(), observer.clone());
+            let (output, shared) = (output.clone(), shared.clone());
+            let hook = shared.events.hooks.append.clone();
             lane_tasks.spawn(async move {
                 let settle = |records: &Records, settled| {
                     if settled == Settled::Fenced {
@@ -150,18 +176,18 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                     }
                     shared.counts.process(records.messages(), records.skipped());
                     shared.rate.add(records.messages(), shared.now());
-                    if let Some(observer) = observer.as_ref().filter(|_| records.has_entries()) {
-                        observer(&Appended::new(records));
+                    if let Some(hook) = hook.as_ref().filter(|_| records.has_entries()) {
+                        hook(&Appended::new(records));
                     }
                 };
                 output.run(lane, turn, settle).await
             });
         }
-        let (appender, counts) = (rejections.clone(), shared.counts.clone());
+        let (appender, events, stream) = (rejections.clone(), shared.events.clone(), config.rejected.clone());
         lane_tasks.spawn(async move {
             let settle = |records: &Records, settled| match settled {
-                Settled::Committed => counts.reject(records.messages()),
-                Settled::Fenced => counts.fence(records.messages()),
+                Settled::Committed => events.rejected(records, &stream),
+                Settled::Fenced => events.counts.fence(records.messages()),
             };
             appender.run(rejected, Turn::First, settle).await
         });
@@ -170,15 +196,16 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let mut into_spill = None;
         if let Some(SpillWay { lane, source }) = spill {
             let appender = Arc::new(Appender::new(lane.form()));
-            let (spilling, counts) = (appender.clone(), shared.counts.clone());
+            let (spilling, events) = (appender.clone(), shared.events.clone());
+            let stream: Arc<str> = config.spill().unwrap_or_default().into();
             lane_tasks.spawn(async move {
-                let settle = |records: &Records, _| counts.spill(records.messages());
+                let settle = |records: &Records, _| events.spilled(records.messages(), &stream);
                 spilling.run(lane, Turn::First, settle).await
             });
             let draining = Intake::new(
                 queue.clone(),
                 buffer.clone(),
-                shared.counts.clone(),
+                shared.events.clone(),
                 Overflow::Wait,
                 None,
                 None,
@@ -188,29 +215,27 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             into_spill = Some(appender);
         }
 
-        let throttle = Arc::new(Throttle::default());
         let mut worker_tasks = JoinSet::new();
         for consumer in consumers {
             let context = Context {
                 receiver: queue.receiver(),
                 output: Outbox::new(&output),
                 rejected: Outbox::new(&rejections),
-                rejections: throttle.clone(),
                 retries: retries.clone(),
-                counts: shared.counts.clone(),
+                events: shared.events.clone(),
                 max_payload: config.max_payload,
                 max_attempts: config.max_attempts,
                 timeout: config.processor_timeout,
                 with_source_id: config.stream.with_source_id,
             };
             let worker = Worker { consumer, processor: processor.clone(), context };
-            worker_tasks.spawn_on(worker.run(), &workers);
+            worker_tasks.spawn_on(worker.run().in_current_span(), &workers);
         }
 
         let intake = Intake::new(
             queue.clone(),
             buffer,
-            shared.counts.clone(),
+            shared.events.clone(),
             config.overflow,
             into_spill.clone().map(|appender| Spill::new(appender, shared.level.clone(), config.spill_max)),
             shared.limit.clone(),
@@ -232,6 +257,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             Some(end) = worker_tasks.join_next() => failure.note(end.map(Ok)),
             error = &mut keeper => { keeps = false; failure.note(Ok(Err(error))) }
         }
+        shared.status.drains();
         shared.stop.cancel();
         let stopping = Instant::now();
 
@@ -267,7 +293,14 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         };
         tokio::select! {
             drained = timeout(config.drain_timeout, drain) => if drained.is_err() {
-                tracing::warn!("the drain timeout of {:?} is over; what is left is abandoned", config.drain_timeout);
+                let (limit, left) = (config.drain_timeout, shared.counts.read().in_flight());
+                tracing::warn!(
+                    event = "drain_timeout",
+                    count = left,
+                    seconds = seconds(limit),
+                    "the drain timeout of {} is over; what is left is abandoned",
+                    Lasted(limit)
+                );
             },
             () = keep => {}
             () = shared.abort.cancelled() => {}
@@ -277,7 +310,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         }
         if !source_tasks.is_empty() && config.source != SourceKind::Stream {
             let cause = "the group was ended before the server had confirmed that it left".to_owned();
-            shared.counts.gap(cause, stopping.elapsed());
+            let open = shared.counts.open_gap().unwrap_or_default();
+            shared.events.gap(&config.input, cause, open.max(stopping.elapsed()));
         }
         source_tasks.shutdown().await;
         drain_tasks.shutdown().await;
@@ -285,7 +319,13 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         // Not waited for: a processor that blocks its thread cannot be ended from here.
         worker_tasks.abort_all();
         worker_tasks.detach_all();
+        shared.events.tell_now();
         shared.ended.store(true, Ordering::Release);
+        let abandoned = shared.counts.close().abandoned;
+        if abandoned > 0 {
+            let were = if abandoned == 1 { "message was" } else { "messages were" };
+            tracing::warn!(event = "abandoned", count = abandoned, "{abandoned} received {were} abandoned");
+        }
         failure.0.map_or(Ok(()), Err)
     }
 }

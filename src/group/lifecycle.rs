@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::components::{Components, Sources};
 use super::engine::{Engine, Shared, SpillWay};
-use crate::appended::Observer;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -38,7 +37,6 @@ pub(super) struct Lifecycle<P> {
     pub(super) processor: Arc<P>,
     pub(super) workers: Handle,
     pub(super) shared: Arc<Shared>,
-    pub(super) observer: Option<Observer>,
 }
 
 /// One that is about to run.
@@ -75,7 +73,7 @@ impl<P: Processor> Ready<P> {
     /// Runs to the end.
     pub(super) async fn run(self) -> Result<(), Error> {
         let Self { lifecycle, components, sources } = self;
-        let Lifecycle { config, consumers, processor, workers, shared, observer, .. } = lifecycle;
+        let Lifecycle { config, consumers, processor, workers, shared, .. } = lifecycle;
         let Components {
             control,
             mut registration,
@@ -87,6 +85,7 @@ impl<P: Processor> Ready<P> {
             mut membership,
             ..
         } = components;
+        let status = shared.status.clone();
         let spill = spill.zip(sources.drain).map(|(lane, source)| SpillWay { lane, source });
         let engine = Engine {
             config,
@@ -99,7 +98,6 @@ impl<P: Processor> Ready<P> {
             spill,
             workers,
             shared,
-            observer,
         };
         let keeper = async {
             tokio::select! {
@@ -111,6 +109,7 @@ impl<P: Processor> Ready<P> {
         // The last commit is made: what is still pending is for others.
         dismiss(&mut membership).await;
         release(&mut registration, count).await;
+        status.ends();
         end
     }
 

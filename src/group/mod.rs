@@ -1,9 +1,10 @@
-//! The group: consumers that share one source, and the handle to them.
+//! The group: consumers that share one source.
 
 mod attempt;
 mod builder;
 mod components;
 pub(crate) mod engine;
+mod handle;
 mod lifecycle;
 pub(crate) mod outbox;
 mod pace;
@@ -15,9 +16,9 @@ mod tests;
 mod worker;
 
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 pub use self::builder::Builder;
+pub use self::handle::{BufferUse, Handle};
 pub use self::shard::Shard;
 use crate::backlog::Backlog;
 use crate::config::Config;
@@ -31,12 +32,7 @@ use crate::processor::JsonProcessor;
 /// It ends by [`shutdown`](Self::shutdown), or by itself: see [`join`](Self::join). When it is dropped before
 /// that, it ends at once, and what it had received and not committed is lost.
 pub struct ConsumerGroup {
-    consumers: Vec<Consumer>,
-    /// One without a number, or one for each shard.
-    shards: Vec<Shard>,
-    /// Of all of them: see [`Shared`](self::engine::Shared).
-    stop: CancellationToken,
-    abort: CancellationToken,
+    handle: Handle,
     ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
@@ -51,46 +47,51 @@ impl ConsumerGroup {
         Builder::from_config(config)
     }
 
-    /// The consumers, in the order of their ids in the list; with shards, one shard after the other.
+    /// A handle to the group: its state, its figures, and a way to stop it. It can be cloned, and given to other tasks.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// See [`Handle::consumers`].
     #[must_use]
     pub fn consumers(&self) -> &[Consumer] {
-        &self.consumers
+        self.handle.consumers()
     }
 
-    /// The shards that run here, each with figures of its own; without shards it is one, which has no number.
+    /// See [`Handle::shards`].
     #[must_use]
     pub fn shards(&self) -> &[Shard] {
-        &self.shards
+        self.handle.shards()
     }
 
-    /// What became of the messages so far.
+    /// See [`Handle::ledger`].
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        self.shards.iter().map(Shard::ledger).sum()
+        self.handle.ledger()
     }
 
-    /// How far behind the group of the stream is, and with [`Overflow::Spill`](crate::Overflow::Spill) what is in the
-    /// spill: looked at once a second. `None` without a stream, and before the first look.
+    /// See [`Handle::backlog`].
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
-        self.shards.iter().map(Shard::backlog).sum()
+        self.handle.backlog()
     }
 
-    /// Messages whose commit was confirmed in the last second.
+    /// See [`Handle::processed_last_second`].
     #[must_use]
     pub fn processed_last_second(&self) -> u64 {
-        self.shards.iter().map(Shard::processed_last_second).sum()
+        self.handle.processed_last_second()
     }
 
     /// Begins to stop: unsubscribes, then finishes and commits what was received. [`join`](Self::join) tells
     /// when that is done.
     pub fn stop(&self) {
-        self.stop.cancel();
+        self.handle.stop();
     }
 
     /// Ends at once. What was received and not committed is abandoned.
     pub fn abort(&self) {
-        self.abort.cancel();
+        self.handle.abort();
     }
 
     /// Waits for the end, and returns the final ledger. May be dropped and called again.
@@ -109,6 +110,19 @@ impl ConsumerGroup {
         Ok(self.ledger())
     }
 
+    /// Runs until the future completes, then [stops](Self::shutdown); or until the group ends by itself, if that is
+    /// earlier.
+    ///
+    /// # Errors
+    /// What made the group end by itself, if it did.
+    pub async fn run_until(mut self, until: impl Future) -> Result<Ledger, Error> {
+        tokio::select! {
+            ended = self.join() => return ended,
+            _ = until => {}
+        }
+        self.shutdown().await
+    }
+
     /// Stops, and waits for the end: unsubscribes, finishes and commits what was received, takes the ids out of
     /// their list. After [`Config::drain_timeout`] what is left is abandoned, which the ledger tells.
     ///
@@ -122,7 +136,7 @@ impl ConsumerGroup {
 
 impl Drop for ConsumerGroup {
     fn drop(&mut self) {
-        self.abort.cancel();
+        self.handle.abort();
     }
 }
 

@@ -1,11 +1,14 @@
 //! The figures of one shard of a group.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use super::BufferUse;
 use super::engine::Shared;
 use crate::backlog::Backlog;
 use crate::consumer::Consumer;
 use crate::ledger::Ledger;
+use crate::status::{State, Status};
 
 /// One shard of a running group, or all of a group that has none. A clone shows the same figures.
 #[derive(Clone)]
@@ -43,6 +46,34 @@ impl Shard {
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
         *self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How full its buffer is.
+    #[must_use]
+    pub fn buffer(&self) -> BufferUse {
+        BufferUse { used: self.shared.buffer.used(), limit: self.shared.buffer.limit() }
+    }
+
+    /// Messages that wait for their next attempt.
+    #[must_use]
+    pub fn retries_waiting(&self) -> usize {
+        self.shared.retries_waiting()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.status.state()
+    }
+
+    /// How long it was [`Disconnected`](State::Disconnected), all in all.
+    #[must_use]
+    pub fn disconnected(&self) -> Duration {
+        self.shared.status.disconnected()
+    }
+
+    pub(super) fn status(&self) -> &Status {
+        &self.shared.status
     }
 
     /// Messages whose commit was confirmed in the last second.

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
+use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::engine::{Failure, Shared};
 use super::lifecycle::{Lifecycle, Ready};
-use super::{ConsumerGroup, Shard};
-use crate::appended::Observer;
+use super::{ConsumerGroup, Handle, Shard};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
+use crate::hooks::Hooks;
 use crate::intake::Limit;
 use crate::processor::Processor;
 use crate::redis::cluster::Cluster;
@@ -23,12 +24,14 @@ use crate::redis::connection::{listen, refresh};
 use crate::redis::preflight;
 use crate::redis::server::Server;
 use crate::sink::Keep;
+use crate::status::Status;
 
 /// Starts a group, or one for each shard, on a thread of its own, with the consumers on the runtime of the caller.
 pub(super) async fn start<P: Processor>(
     config: Config,
     processor: P,
-    observer: Option<Observer>,
+    hooks: Hooks,
+    name: Option<String>,
 ) -> Result<ConsumerGroup, Error> {
     let server = Server::new(config.address.clone(), &config.tls)?;
     let processor = Arc::new(processor);
@@ -36,11 +39,14 @@ pub(super) async fn start<P: Processor>(
     let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
     let keep = Keep { time: config.keep, memory: Buffer::new(config.buffer) };
     let (mut shards, mut groups) = (Vec::new(), Vec::new());
-    for (number, config) in config.by_shard() {
+    let by_shard = config.by_shard();
+    let statuses = Status::of_shards(by_shard.len());
+    for ((number, config), status) in by_shard.into_iter().zip(statuses) {
         let ids: Vec<_> = (0..config.consumers).map(|_| Uuid::new_v4()).collect();
         let consumers: Vec<_> =
             ids.iter().enumerate().map(|(at, id)| Consumer::new(number, at, *id)).collect();
-        let shared = Shared::new(stop.clone(), abort.clone(), limit.clone());
+        let shared =
+            Shared::new(config.buffer, stop.clone(), abort.clone(), limit.clone(), hooks.clone(), status);
         shards.push(Shard::new(number, consumers.clone(), shared.clone()));
         groups.push(Lifecycle {
             config,
@@ -49,24 +55,31 @@ pub(super) async fn start<P: Processor>(
             ids,
             consumers,
             processor: processor.clone(),
-            workers: Handle::current(),
+            workers: runtime::Handle::current(),
             shared,
-            observer: observer.clone(),
         });
     }
     let (tell_started, started) = oneshot::channel();
     let (tell_ended, ended) = oneshot::channel();
 
     let system = |what| move |source| Error::System { what, source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime of the group's connections"))?;
-    let living = live(groups, server, stop.clone(), abort.clone(), tell_started);
+    let handle = Handle::new(shards, stop, abort);
+    let living = live(groups, server, handle.clone(), tell_started);
+    let of_thread = handle.clone();
+    let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", name));
+    let named = span.clone();
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())
         .spawn(move || {
-            if let Some(end) = LocalSet::new().block_on(&runtime, living) {
+            let _named = span.enter();
+            let ended = Ended(of_thread);
+            let end = LocalSet::new().block_on(&runtime, living);
+            drop(ended);
+            if let Some(end) = end {
                 // Nobody may be listening any more.
                 drop(tell_ended.send(end));
             }
@@ -74,11 +87,19 @@ pub(super) async fn start<P: Processor>(
         .map_err(system("cannot start the thread of the group's connections"))?;
 
     // From here on the group ends with its handle, also when nobody waits for the start any more.
-    let consumers = shards.iter().flat_map(Shard::consumers).cloned().collect();
-    let group = ConsumerGroup { consumers, shards, stop, abort, ended: Some(ended) };
+    let group = ConsumerGroup { handle, ended: Some(ended) };
     started.await.unwrap_or_else(|_| Err(super::defect()))?;
-    preflight::say(&config);
+    named.in_scope(|| preflight::say(&config));
     Ok(group)
+}
+
+/// Says that all shards have ended, whatever has ended the thread.
+struct Ended(Handle);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.shards().iter().for_each(|shard| shard.status().ends());
+    }
 }
 
 /// Starts all of them, runs them to their end, and leaves nothing behind. `None` when they did not come to run.
@@ -87,13 +108,12 @@ pub(super) async fn start<P: Processor>(
 async fn live<P: Processor>(
     groups: Vec<Lifecycle<P>>,
     server: Arc<Server>,
-    stop: CancellationToken,
-    abort: CancellationToken,
+    handle: Handle,
     started: oneshot::Sender<Result<(), Error>>,
 ) -> Option<Result<(), Error>> {
     let mut watch = JoinSet::new();
     watch.spawn(keep_in_sight(server));
-    let ready = match connect(groups, &abort).await {
+    let ready = match connect(groups, handle.aborting()).await {
         Ok(ready) => ready?,
         Err(error) => {
             drop(started.send(Err(error)));
@@ -109,7 +129,7 @@ async fn live<P: Processor>(
     let mut failure = Failure::default();
     while let Some(end) = running.join_next().await {
         failure.note(end);
-        stop.cancel();
+        handle.stop();
     }
     Some(failure.0.map_or(Ok(()), Err))
 }

@@ -12,12 +12,11 @@ use super::pace::Pace;
 use super::retries::Retries;
 use crate::appender::Urgency;
 use crate::consumer::Consumer;
-use crate::ledger::Counts;
+use crate::events::Events;
 use crate::message::Message;
 use crate::processor::{Failure, Outcome, Processor};
 use crate::queue::Receiver;
 use crate::record::Record;
-use crate::throttle::Throttle;
 
 /// A consumer at work. Its task ends when the queue is drained.
 pub(crate) struct Worker<P> {
@@ -31,10 +30,8 @@ pub(crate) struct Context {
     pub(crate) receiver: Receiver,
     pub(crate) output: Outbox,
     pub(crate) rejected: Outbox,
-    /// Shared by all workers.
-    pub(crate) rejections: Arc<Throttle>,
     pub(crate) retries: Arc<Retries>,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) events: Arc<Events>,
     pub(crate) max_payload: usize,
     pub(crate) max_attempts: u32,
     pub(crate) timeout: Option<Duration>,
@@ -50,7 +47,7 @@ impl<P: Processor> Worker<P> {
         while let Some(mut message) = self.context.next(pace.claim()).await {
             pace.takes();
             if message.is_fenced() {
-                self.context.counts.fence(1);
+                self.context.events.counts.fence(1);
                 continue;
             }
             if pace.copies() {
@@ -122,7 +119,7 @@ impl<P: Processor> Worker<P> {
                 context.reject(consumer, &message, &reason).await;
                 return waited;
             }
-            tracing::debug!(consumer = consumer.id(), attempt = message.attempt(), "set aside: {reason:?}");
+            context.events.retries(reason, consumer);
             if context.retries.set_aside(&message, told) {
                 return waited;
             }
@@ -130,7 +127,9 @@ impl<P: Processor> Worker<P> {
             // meanwhile, and would only fill the buffer further.
             message = message.again();
             context.make_way().await;
+            let waiting = context.receiver.waits_to_retry();
             context.retries.wait(message.attempt(), told).await;
+            drop(waiting);
             message.begins_again();
         }
     }
@@ -163,7 +162,7 @@ impl Context {
     /// Nothing is appended for it; if it has a receipt, that is acknowledged like any.
     async fn skip(&mut self, message: &Message) {
         match message.receipt() {
-            None => self.counts.skip(),
+            None => self.events.counts.skip(),
             receipt => {
                 if !self.output.try_put(&[], receipt) {
                     self.output.put(&[], receipt).await;
@@ -216,10 +215,6 @@ impl Context {
         record.push("source", message.channel());
         if let Some(id) = message.entry_id() {
             record.push(SOURCE_ID, id.to_string());
-        }
-        if let Some(rejected) = self.rejections.add(1) {
-            // Quoted: the reason may repeat what somebody has published.
-            tracing::warn!("rejected {rejected} messages, the last one because {reason:?}; see --rejected");
         }
         if !self.rejected.try_put(std::slice::from_ref(&record), message.receipt()) {
             self.output.hand_on(Urgency::Soon).await;

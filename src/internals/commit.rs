@@ -14,6 +14,7 @@ use crate::record::Record;
 use crate::redis::server::Server;
 use crate::sink::{Form, Keep, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
+use crate::status::Status;
 
 /// Makes commits as a lane of the output does, but sends them nowhere.
 pub struct Encoder {
@@ -38,6 +39,7 @@ impl Encoder {
             size: Size::default(),
             keep: Keep::nothing(),
             counts: Arc::default(),
+            status: Status::alone(),
             acknowledges: None,
         };
         let lane = StreamLane::new(target, Commit::Atomic, key);

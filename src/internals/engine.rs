@@ -15,10 +15,12 @@ use super::{CHANNEL, Encoder, Run, consumer, payload, runs};
 use crate::config::{Config, Overflow};
 use crate::error::Error;
 use crate::group::engine::{Engine, Shared};
+use crate::hooks::Hooks;
 use crate::intake::Intake;
 use crate::processor::JsonProcessor;
 use crate::sink::{Form, Lane, Records, Settled};
 use crate::source::Source;
+use crate::status::Status;
 
 /// Messages that are made beforehand, and delivered again and again: 7 MiB of frames.
 const PREPARED: u64 = 64 << 10;
@@ -35,10 +37,12 @@ const PREPARED: u64 = 64 << 10;
 /// When not every message was processed.
 pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
     let stopwatch = Arc::new(Stopwatch::default());
-    let shared = Shared::new(CancellationToken::new(), CancellationToken::new(), None);
+    let confirmed = stopwatch.clone();
+    let hooks = Hooks { append: Some(Arc::new(move |_| confirmed.lap())), ..Hooks::default() };
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let shared = Shared::new(Config::default().buffer, stop, abort, None, hooks, Status::alone());
     // Whoever does not wait any more ends it.
     let _abort = shared.abort.clone().drop_guard();
-    let confirmed = stopwatch.clone();
     let engine = Engine {
         config: Config {
             overflow: Overflow::Wait,
@@ -59,7 +63,6 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
         spill: None,
         workers: Handle::current(),
         shared: shared.clone(),
-        observer: Some(Arc::new(move |_| confirmed.lap())),
     };
 
     let (tell_ended, ended) = oneshot::channel();

@@ -9,8 +9,8 @@ use super::{CHANNEL, Run};
 use crate::buffer::Buffer;
 use crate::config::{Config, Overflow};
 use crate::consumer::Consumer;
+use crate::events::Events;
 use crate::intake::Intake;
-use crate::ledger::Counts;
 use crate::message::{Batch, Message, Portion, Span};
 use crate::queue;
 
@@ -29,10 +29,10 @@ impl Queue {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "nobody asks for a default")]
     pub fn new() -> Self {
-        let (queue, counts) = (queue::Queue::new(), Arc::new(Counts::default()));
+        let (queue, events) = (queue::Queue::new(), Arc::new(Events::default()));
         let buffer = Buffer::new(Config::default().buffer);
         let intake =
-            Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, CancellationToken::new());
+            Intake::new(queue.clone(), buffer, events, Overflow::Wait, None, None, CancellationToken::new());
         Self { channel: CHANNEL.into(), intake, queue }
     }
 

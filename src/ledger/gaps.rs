@@ -3,15 +3,19 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 /// The gaps of a group's life.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gaps {
-    /// How many there were.
+    /// How many there were, with those that are not over.
     pub count: u64,
-    /// How long they were together.
+    /// How long they were together, with those that are not over up to now.
     pub total: Duration,
-    /// The latest ones, oldest first, 100 at most.
+    /// How long the one has lasted that is not over; with shards, the longest. `None` when there is none.
+    pub open: Option<Duration>,
+    /// The latest ones that are over, oldest first, 100 at most.
     pub latest: VecDeque<Gap>,
 }
 
@@ -28,6 +32,36 @@ pub struct Gap {
     pub ended: SystemTime,
 }
 
+/// The gaps up to now, and the one that is not over.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    over: Gaps,
+    open: Option<Instant>,
+}
+
+impl Log {
+    pub(super) fn begin(&mut self, since: Instant) {
+        self.open.get_or_insert(since);
+    }
+
+    /// A gap is over, which is the open one if there is one.
+    pub(super) fn end(&mut self, gap: Gap) {
+        self.open = None;
+        self.over.add(gap);
+    }
+
+    pub(super) fn read(&self) -> Gaps {
+        let mut gaps = self.over.clone();
+        if let Some(since) = self.open {
+            let lasts = since.elapsed();
+            gaps.count += 1;
+            gaps.total += lasts;
+            gaps.open = Some(lasts);
+        }
+        gaps
+    }
+}
+
 impl Gaps {
     const MOST_LATEST: usize = 100;
 
@@ -42,6 +76,7 @@ impl Gaps {
     pub(super) fn and(mut self, other: Self) -> Self {
         self.count += other.count;
         self.total += other.total;
+        self.open = self.open.max(other.open);
         self.latest.extend(other.latest);
         self.latest.make_contiguous().sort_by_key(|gap| gap.ended);
         self.forget();
@@ -74,6 +109,21 @@ mod tests {
         let gaps = gaps(0..150);
         assert_eq!((gaps.count, gaps.total), (150, Duration::from_millis(1500)));
         assert!(gaps.latest.into_iter().eq((50..150).map(gap)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_over_counts_up_to_now() {
+        let mut log = Log::default();
+        log.end(gap(1));
+        log.begin(Instant::now());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let open = Some(Duration::from_secs(2));
+        assert_eq!(
+            log.read(),
+            Gaps { count: 2, total: Duration::from_millis(2010), open, latest: [gap(1)].into() }
+        );
+        log.end(gap(3));
+        assert_eq!((log.read().count, log.read().open), (2, None));
     }
 
     #[test]

@@ -1,22 +1,44 @@
 //! Telling of an outage: when it begins, when its cause changes, and now and then while it lasts.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The attempts at one thing that fail, one after another. Lives as long as the thing is wanted; those who want the same
-/// share it.
+use crate::status::{Need, Status};
+use crate::text::{Lasted, seconds};
+
+/// The attempts at one task that fail, one after another: told in the log and, unless it is the start, in the status of
+/// the group. Lives as long as the task; those who share the task share it.
 #[derive(Debug)]
 pub(crate) struct Outage {
-    /// What cannot be done, as the beginning of a sentence: "cannot append to messages:processed".
-    what: String,
+    task: Task,
+    need: Option<Need>,
     state: Mutex<State>,
+}
+
+/// What is attempted, with the name of the channel, stream or key.
+#[derive(Debug, Clone)]
+pub(crate) enum Task {
+    /// At this address.
+    Start(String),
+    Subscribe(String),
+    Read(String),
+    Append(String),
+    /// In this key.
+    RenewLease(String),
+    /// Leases, takeovers and figures of the stream's group.
+    MaintainGroup(String),
+    /// After an epoch is over.
+    JoinGroup(String),
 }
 
 #[derive(Debug, Default)]
 struct State {
     now: Option<Failing>,
+    /// Whether the status says that it fails.
+    is_reported: bool,
     /// The cause that was told last, and when. It outlives the outage: one that comes and goes is told no more often.
     told: Option<(String, Instant)>,
 }
@@ -28,27 +50,65 @@ struct Failing {
     is_told: bool,
 }
 
+/// What to tell of a failure.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    event: &'static str,
+    lasts: Duration,
+}
+
 impl Outage {
     /// A cause that stays the same is told this often.
     const REMINDER: Duration = Duration::from_secs(30);
     /// Causes that alternate are told no more often than this.
     const SHORTEST: Duration = Duration::from_secs(3);
 
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), state: Mutex::default() }
+    /// Of a task of a group, which is disconnected while it fails.
+    pub(crate) fn new(task: Task, status: &Status) -> Self {
+        Self { task, need: Some(status.need()), state: Mutex::default() }
+    }
+
+    /// Of a task that no group waits for yet.
+    pub(crate) fn at_the_start(address: impl fmt::Display) -> Self {
+        Self { task: Task::Start(address.to_string()), need: None, state: Mutex::default() }
+    }
+
+    /// What the task stands for has been gone since then, and is about to be attempted again.
+    pub(crate) fn begins(&self, since: Instant, cause: &str) {
+        self.report(&mut self.lock(), since, cause.to_owned());
     }
 
     /// An attempt failed, and another one follows.
     pub(crate) fn failed(&self, cause: &str) {
-        if let Some(line) = self.line(cause) {
-            tracing::warn!("{line}");
-        }
+        self.warn(cause);
+        let mut state = self.lock();
+        let since = state.now.as_ref().map_or_else(Instant::now, |now| now.since);
+        self.report(&mut state, since, format!("{}: {cause}", self.task.cannot()));
+    }
+
+    /// An attempt failed that nobody waits for: only the log tells of it.
+    pub(crate) fn warn(&self, cause: &str) {
+        let Some(Line { event, lasts }) = self.line(cause) else { return };
+        let how_long = if lasts.is_zero() { String::new() } else { format!(" for {}", Lasted(lasts)) };
+        let text = match &self.task {
+            Task::Append(_) => format!("{} ({cause}); retrying{how_long}", self.task.cannot()),
+            _ => format!("{}: {cause}; retrying{how_long}", self.task.cannot()),
+        };
+        tracing::warn!(
+            event,
+            task = self.task.name(),
+            channel = self.task.channel(),
+            stream = self.task.stream(),
+            cause,
+            seconds = seconds(lasts),
+            "{text}"
+        );
     }
 
     /// What to tell of this failure, if it is time to.
-    fn line(&self, cause: &str) -> Option<String> {
+    fn line(&self, cause: &str) -> Option<Line> {
         let (at, mut state) = (Instant::now(), self.lock());
-        let State { now, told } = &mut *state;
+        let State { now, told, .. } = &mut *state;
         let now = now.get_or_insert_with(|| Failing { since: at, cause: String::new(), is_told: false });
         cause.clone_into(&mut now.cause);
         if let Some((told, last)) = told {
@@ -58,17 +118,47 @@ impl Outage {
             }
         }
         *told = Some((cause.to_owned(), at));
+        let event = if now.is_told { "outage_lasts" } else { "outage_began" };
         now.is_told = true;
-        Some(match at - now.since {
-            Duration::ZERO => format!("{}: {cause}; retrying", self.what),
-            lasts => format!("{}: {cause}; retrying for {lasts:.0?} now", self.what),
-        })
+        Some(Line { event, lasts: at - now.since })
     }
 
-    /// An attempt succeeded.
-    pub(crate) fn over(&self) -> Option<Over> {
-        let now = self.lock().now.take()?;
-        Some(Over { lasted: now.since.elapsed(), cause: now.cause, is_told: now.is_told })
+    /// Why the latest attempt failed, if it did.
+    pub(crate) fn cause(&self) -> Option<String> {
+        self.lock().now.as_ref().map(|now| now.cause.clone())
+    }
+
+    /// An attempt succeeded. Tells of it if the outage was told. How long the outage was, if there was one.
+    pub(crate) fn is_over(&self) -> Option<Duration> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.is_reported)
+            && let Some(need) = &self.need
+        {
+            need.is_met();
+        }
+        let now = state.now.take()?;
+        let lasted = now.since.elapsed();
+        if now.is_told {
+            tracing::info!(
+                event = "outage_over",
+                task = self.task.name(),
+                channel = self.task.channel(),
+                stream = self.task.stream(),
+                cause = now.cause,
+                seconds = seconds(lasted),
+                "{} again after {}",
+                self.task.works(),
+                Lasted(lasted)
+            );
+        }
+        Some(lasted)
+    }
+
+    fn report(&self, state: &mut State, since: Instant, cause: String) {
+        if let Some(need) = &self.need {
+            state.is_reported = true;
+            need.fails(since, cause);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,14 +166,62 @@ impl Outage {
     }
 }
 
-/// An outage that has ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Over {
-    pub(crate) lasted: Duration,
-    /// Why the last attempt failed.
-    pub(crate) cause: String,
-    /// Whether the log tells of it, and should tell of its end.
-    pub(crate) is_told: bool,
+impl Task {
+    /// As a field of an event.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Subscribe(_) => "subscribe",
+            Self::Read(_) => "read",
+            Self::Append(_) => "append",
+            Self::RenewLease(_) => "renew_lease",
+            Self::MaintainGroup(_) => "maintain_group",
+            Self::JoinGroup(_) => "join_group",
+        }
+    }
+
+    fn channel(&self) -> Option<&str> {
+        match self {
+            Self::Subscribe(channel) => Some(channel),
+            _ => None,
+        }
+    }
+
+    fn stream(&self) -> Option<&str> {
+        match self {
+            Self::Read(stream)
+            | Self::Append(stream)
+            | Self::MaintainGroup(stream)
+            | Self::JoinGroup(stream) => Some(stream),
+            Self::Start(_) | Self::Subscribe(_) | Self::RenewLease(_) => None,
+        }
+    }
+
+    /// What cannot be done, as the beginning of a sentence.
+    fn cannot(&self) -> String {
+        match self {
+            Self::Start(address) => format!("cannot start yet at {address}"),
+            Self::Subscribe(channel) => format!("cannot subscribe to {channel}"),
+            Self::Read(stream) => format!("cannot read {stream}"),
+            Self::Append(stream) => format!("cannot append to {stream}"),
+            Self::RenewLease(key) => format!("could not renew the lease of the consumer ids in {key}"),
+            Self::MaintainGroup(stream) => format!("cannot maintain the group of {stream}"),
+            Self::JoinGroup(stream) => format!("cannot join the group of {stream} again"),
+        }
+    }
+
+    /// What can be done again, as the beginning of a sentence.
+    fn works(&self) -> String {
+        match self {
+            Self::Start(address) => format!("starting at {address}"),
+            Self::Subscribe(channel) => format!("receiving messages of {channel}"),
+            Self::Read(stream) => format!("reading {stream}"),
+            Self::Append(stream) => format!("appending to {stream}"),
+            Self::RenewLease(key) => format!("renewed the lease of the consumer ids in {key}"),
+            Self::MaintainGroup(stream) => format!("maintaining the group of {stream}"),
+            Self::JoinGroup(stream) => format!("joined the group of {stream}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,49 +231,69 @@ mod tests {
     const REFUSED: &str = "Connection refused (os error 111)";
     const OOM: &str = "OOM command not allowed";
 
-    /// So many failures, one each second; what is told of them.
-    async fn failures(outage: &Outage, cause: &str, count: usize) -> Vec<String> {
+    /// So many failures, one each second; what is told of them, and after how many seconds.
+    async fn failures(outage: &Outage, cause: &str, count: usize) -> Vec<(&'static str, u64)> {
         let mut lines = Vec::new();
         for _ in 0..count {
-            lines.extend(outage.line(cause));
+            lines.extend(outage.line(cause).map(|line| (line.event, line.lasts.as_secs())));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         lines
     }
 
+    fn outage() -> Outage {
+        Outage::new(Task::Subscribe("c".into()), &Status::alone())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_told_at_once_with_each_new_cause_and_every_half_minute() {
-        let outage = Outage::new("cannot subscribe to c");
+        let outage = outage();
         let lines = failures(&outage, REFUSED, 50).await;
-        let first = format!("cannot subscribe to c: {REFUSED}; retrying");
-        assert_eq!(lines, [first.clone(), format!("{first} for 30s now")]);
-        let lines = failures(&outage, OOM, 10).await;
-        assert_eq!(lines, [format!("cannot subscribe to c: {OOM}; retrying for 50s now")]);
-        let lasted = Duration::from_secs(60);
-        assert_eq!(outage.over(), Some(Over { lasted, cause: OOM.to_owned(), is_told: true }));
-        assert_eq!(outage.over(), None);
-        assert_eq!(failures(&outage, REFUSED, 1).await, [first]);
+        assert_eq!(lines, [("outage_began", 0), ("outage_lasts", 30)]);
+        assert_eq!(failures(&outage, OOM, 10).await, [("outage_lasts", 50)]);
+        assert_eq!(outage.cause().as_deref(), Some(OOM));
+        assert_eq!(outage.is_over(), Some(Duration::from_secs(60)));
+        assert_eq!(outage.is_over(), None);
+        assert_eq!(failures(&outage, REFUSED, 1).await, [("outage_began", 0)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_that_comes_and_goes_is_told_every_half_minute() {
-        let outage = Outage::new("cannot read s");
-        let (mut lines, mut ends) = (0, 0);
+        let outage = outage();
+        let mut lines = 0;
         for _ in 0..60 {
             lines += failures(&outage, REFUSED, 1).await.len();
-            ends += usize::from(outage.over().is_some_and(|over| over.is_told));
+            outage.is_over();
         }
-        assert_eq!((lines, ends), (2, 2));
+        assert_eq!(lines, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn causes_that_alternate_do_not_flood_the_log() {
-        let outage = Outage::new("cannot append to s");
+        let outage = outage();
         let mut lines = Vec::new();
         for _ in 0..6 {
             lines.extend(failures(&outage, REFUSED, 1).await);
             lines.extend(failures(&outage, OOM, 1).await);
         }
         assert_eq!(lines.len(), 4, "{lines:#?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_group_is_disconnected_until_an_attempt_succeeds() {
+        use crate::status::State;
+
+        let status = Status::alone();
+        let outage = Outage::new(Task::Append("s".into()), &status);
+        outage.warn(OOM);
+        assert_eq!(status.state(), State::Connected);
+        let since = Instant::now();
+        outage.failed(OOM);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        outage.failed(REFUSED);
+        let cause = format!("cannot append to s: {REFUSED}");
+        assert_eq!(status.state(), State::Disconnected { since, cause });
+        outage.is_over();
+        assert_eq!(status.state(), State::Connected);
     }
 }

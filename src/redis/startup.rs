@@ -34,7 +34,7 @@ pub(crate) async fn retry_at_start<T>(
 async fn retry<T>(server: &Server, mut attempt: impl AsyncFnMut() -> Result<T, Fault>) -> Result<T, Error> {
     let started = Instant::now();
     let mut backoff = Backoff::at_the_start();
-    let outage = Outage::new(format!("cannot start yet at {}", server.address()));
+    let outage = Outage::at_the_start(server.address());
     loop {
         let cause = match attempt().await {
             Ok(done) => return Ok(done),

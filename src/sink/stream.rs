@@ -15,7 +15,7 @@ use crate::redis::backoff::Backoff;
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, answers_no_more};
 use crate::redis::fault::Fault;
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 
 /// A lane on a connection of its own.
 pub(crate) struct StreamLane {
@@ -51,7 +51,7 @@ impl StreamLane {
     /// A lane that keeps what it must know of its commits at `key`. It connects at its first commit, or when it
     /// is rehearsed.
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
-        let outage = Arc::new(Outage::new(format!("cannot append to {}", target.stream)));
+        let outage = Arc::new(Outage::new(Task::Append(target.stream.clone()), &target.status));
         Self { target, way: Way::new(commit, key), outage }
     }
 
@@ -84,7 +84,7 @@ impl StreamLane {
 
     /// Says that nothing can be appended for now; the lane tries again with each commit.
     pub(crate) fn cannot_append(&self, cause: &str) {
-        self.outage.failed(cause);
+        self.outage.warn(cause);
     }
 
     /// Takes up the next commit: makes of it what goes over the wire.
@@ -197,12 +197,13 @@ impl Lane for StreamLane {
         loop {
             let why = match self.attempt(records, next).await {
                 Ok(Made::Yes) => {
-                    if let Some(over) = self.outage.over().filter(|over| over.is_told) {
-                        tracing::info!("appending to {} again after {:.1?}", self.stream(), over.lasted);
-                    }
+                    self.outage.is_over();
                     return Ok(Settled::Committed);
                 }
-                Ok(Made::Never) => return Ok(Settled::Fenced),
+                Ok(Made::Never) => {
+                    self.outage.is_over();
+                    return Ok(Settled::Fenced);
+                }
                 Ok(Made::No(why)) | Err(Fault::Transient(why)) => why,
                 Err(Fault::Permanent(error)) => return Err(error),
             };

@@ -14,6 +14,7 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
 use crate::slot::{self, beside};
+use crate::status::Status;
 
 /// A stream of a server.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub(crate) struct Target {
     pub(crate) keep: Keep,
     /// Where it is told what became of them later.
     pub(crate) counts: Arc<Counts>,
+    /// Where it is told that nothing can be appended.
+    pub(crate) status: Status,
     /// Where the messages that have receipts are acknowledged.
     pub(crate) acknowledges: Option<Acknowledges>,
 }

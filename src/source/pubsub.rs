@@ -16,10 +16,11 @@ use crate::redis::backoff::Backoff;
 use crate::redis::channel::Channel;
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::frames::Event;
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 use crate::redis::resp::FrameError;
 use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::subscription::Subscription;
+use crate::status::Status;
 
 /// After this long without a byte a PING is sent.
 const QUIET: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ pub(crate) struct PubSub {
     channel: Channel,
     max_payload: usize,
     subscription: Subscription,
+    outage: Arc<Outage>,
 }
 
 impl PubSub {
@@ -46,17 +48,18 @@ impl PubSub {
         server: Arc<Server>,
         channel: Channel,
         max_payload: usize,
+        status: &Status,
     ) -> Result<Self, Fault> {
         let subscription = Subscription::open(&server, &channel, max_payload).await?;
-        Ok(Self { server, channel, max_payload, subscription })
+        let outage = Arc::new(Outage::new(Task::Subscribe(channel.name.to_string()), status));
+        Ok(Self { server, channel, max_payload, subscription, outage })
     }
 }
 
 impl Source for PubSub {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { server, channel, max_payload, subscription } = self;
+        let Self { server, channel, max_payload, subscription, outage } = self;
         let now = Instant::now();
-        let outage = subscribing(&channel);
         let mut reader = Reader {
             server,
             channel,
@@ -95,7 +98,7 @@ struct Reader {
     max_payload: usize,
     subscription: Subscription,
     /// Attempts to subscribe again that fail.
-    outage: Outage,
+    outage: Arc<Outage>,
     intake: Intake,
     stop: CancellationToken,
     /// When the last byte was heard. Silence counts from here.
@@ -176,10 +179,15 @@ impl Reader {
 
     /// Subscribes again, and reports the gap since then. `false` when the group stops before that.
     async fn reconnect(&mut self, cause: String, since: Instant) -> Result<bool, Error> {
+        let name = &self.channel.name;
         tracing::warn!(
-            "{}: {cause}; reconnecting: messages published until then are lost",
-            self.channel.name
+            event = "disconnected",
+            channel = &**name,
+            cause,
+            "{name}: {cause}; reconnecting: messages published until then are lost"
         );
+        self.outage.begins(since, &cause);
+        self.intake.events().gap_begins(since);
         let connected = tokio::select! {
             subscription = connect(&self.server, &self.channel, self.max_payload, &self.outage) => Some(subscription),
             () = self.stop.cancelled() => None,
@@ -189,12 +197,13 @@ impl Reader {
             Some(Ok(next)) if cause != self.server.why_left() => self.explained(cause, next),
             _ => cause,
         };
-        let cause = match self.outage.over() {
-            Some(over) => format!("{cause}; reconnecting failed: {}", over.cause),
+        let cause = match self.outage.cause() {
+            Some(failure) => format!("{cause}; reconnecting failed: {failure}"),
             None => cause,
         };
-        self.intake.gap(&self.channel.name, cause, lasted);
+        self.intake.events().gap(&self.channel.name, cause, lasted);
         let Some(subscription) = connected.transpose()? else { return Ok(false) };
+        self.outage.is_over();
         self.subscription = subscription;
         self.heard = Instant::now();
         Ok(true)
@@ -228,7 +237,7 @@ impl Reader {
                 () = sleep_until(self.heard.max(asked) + SILENT + LAST_CHANCE) => break "the server fell silent".to_owned(),
             }
         };
-        self.intake.gap(
+        self.intake.events().gap(
             &self.channel.name,
             format!("{end} while the group stopped"),
             self.subscription.current().elapsed(),
@@ -339,11 +348,6 @@ fn messages_in(event: &Event) -> u64 {
 
 fn nonsense(error: &FrameError) -> String {
     format!("the connection made no sense any more ({error})")
-}
-
-/// The attempts to subscribe.
-fn subscribing(channel: &Channel) -> Outage {
-    Outage::new(format!("cannot subscribe to {}", channel.name))
 }
 
 /// Connects and subscribes, for as long as it takes.

@@ -34,7 +34,7 @@ use crate::intake::Intake;
 use crate::message::{self, Origin};
 use crate::redis::backoff::Backoff;
 use crate::redis::fault::Fault;
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{Entries, Former, Reader, Registry, Unread};
 
 /// One read takes no more entries than this: they hold the server for a quarter of a millisecond.
@@ -56,6 +56,8 @@ pub(crate) struct Stream {
     channel: Arc<str>,
     /// Whether the stream is trimmed by us.
     trims: bool,
+    /// Attempts to read that fail.
+    outage: Outage,
 }
 
 impl Stream {
@@ -71,15 +73,15 @@ impl Stream {
         let registry = membership.another_registry();
         let stream = registry.names.input.as_str().into();
         let (takeovers, trims) = (membership.takeovers(), membership.trims());
-        Self { reader, registry, takeovers, begin, origin, stream, channel: channel.into(), trims }
+        let outage = Outage::new(Task::Read(registry.names.input.clone()), membership.status());
+        Self { reader, registry, takeovers, begin, origin, stream, channel: channel.into(), trims, outage }
     }
 }
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims } = self;
+        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims, outage } = self;
         let epoch = takeovers.epoch();
-        let outage = Outage::new(format!("cannot read {stream}"));
         let mut reading = Reading {
             reader,
             registry,
@@ -291,9 +293,7 @@ impl Reading {
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
         self.trouble = None;
-        if let Some(over) = self.outage.over().filter(|over| over.is_told) {
-            tracing::info!("reading {} again after {:.1?}", self.stream, over.lasted);
-        }
+        self.outage.is_over();
         if figures.last_delivered < self.progress.last {
             // What was handed to us since is handed out once more: here it has to be dropped.
             self.progress.epoch.end(WENT_BACK);

@@ -19,6 +19,7 @@ use super::engine::{Engine, Shared};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
+use crate::hooks::Hooks;
 use crate::intake::Limit;
 use crate::ledger::Ledger;
 use crate::message::Message;
@@ -26,6 +27,7 @@ use crate::processor::{Failure, FromFn, Outcome, Processor};
 use crate::record::Record;
 use crate::sink::memory::Memory as Lane;
 use crate::source::memory::{Memory as Source, Publisher};
+use crate::status::Status;
 
 /// A group that runs, without a server.
 struct Group {
@@ -64,7 +66,9 @@ impl Setup {
     fn start(&self, processor: impl Processor) -> Group {
         let (publisher, source) = Source::new(self.farewell);
         let limit = self.config.max_messages.map(|most| Arc::new(Limit::new(most)));
-        let shared = Shared::new(CancellationToken::new(), CancellationToken::new(), limit);
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let (buffer, status) = (self.config.buffer, Status::alone());
+        let shared = Shared::new(buffer, stop, abort, limit, Hooks::default(), status);
         let engine = Engine {
             config: self.config.clone(),
             consumers: (0..self.config.consumers).map(|at| Consumer::new(None, at, Uuid::new_v4())).collect(),
@@ -76,7 +80,6 @@ impl Setup {
             spill: None,
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),
-            observer: None,
         };
         let keeper_fails_after = self.keeper_fails_after;
         let keeper = async move {

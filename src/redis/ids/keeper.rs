@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::scripts::{CHUNK, Verdict};
 use super::{Connect, IdsError, Registration, SameWork};
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 
 /// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
 const MET_AT_MOST: usize = 10_000;
@@ -21,8 +21,7 @@ impl<C: Connect> Registration<C> {
 
     async fn keep_on(&mut self) -> Result<(), IdsError> {
         let mut next = self.timing.first_renewal(Instant::now());
-        let outage =
-            Outage::new(format!("could not renew the lease of the consumer ids in {}", self.names.ids));
+        let outage = Outage::new(Task::RenewLease(self.names.ids.clone()), &self.status);
         let mut has_moved = false;
         loop {
             sleep_until(next).await;
@@ -30,13 +29,7 @@ impl<C: Connect> Registration<C> {
             match self.renew().await {
                 Ok(()) => {
                     has_moved = false;
-                    if let Some(over) = outage.over().filter(|over| over.is_told) {
-                        tracing::info!(
-                            "renewed the lease of the consumer ids in {} again after {:.1?}",
-                            self.names.ids,
-                            over.lasted
-                        );
-                    }
+                    outage.is_over();
                     next = started + self.timing.interval();
                 }
                 Err(error) if error.is_fatal() => return Err(error),

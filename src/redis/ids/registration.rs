@@ -12,6 +12,7 @@ use super::text::Text;
 use super::{Connect, IdsError, Names, Purpose};
 use crate::redis::link::Link;
 use crate::redis::timing::Timing;
+use crate::status::Status;
 
 /// The ids of this process's consumers, and the lease that holds them.
 ///
@@ -39,11 +40,20 @@ pub(crate) struct Registration<C> {
     pub(super) same_work: Vec<SameWork>,
     /// Dead processes whose lanes are not ours to delete. Whoever may do so finds their leases.
     pub(super) left_alone: HashSet<Uuid>,
+    /// Where it is told that the lease cannot be renewed.
+    pub(super) status: Status,
 }
 
 impl<C: Connect> Registration<C> {
     /// `process` and `ids` are chosen by the caller, all different and never used before.
-    pub(crate) fn new(connector: C, names: Names, process: Uuid, ids: Vec<Uuid>, about: About) -> Self {
+    pub(crate) fn new(
+        connector: C,
+        names: Names,
+        process: Uuid,
+        ids: Vec<Uuid>,
+        about: About,
+        status: Status,
+    ) -> Self {
         Self {
             connector,
             connection: None,
@@ -58,6 +68,7 @@ impl<C: Connect> Registration<C> {
             met: HashSet::from([process]),
             same_work: Vec::new(),
             left_alone: HashSet::new(),
+            status,
         }
     }
 

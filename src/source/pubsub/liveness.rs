@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Reader, SILENT, connect, subscribing};
+use super::{Reader, SILENT, connect};
 use crate::error::Error;
 use crate::redis::frames::Event;
 use crate::redis::subscription::Subscription;
+use crate::text::Lasted;
 
 /// How much longer a suspected connection has, once a second one is subscribed.
 pub(super) const LAST_CHANCE: Duration = Duration::from_secs(1);
@@ -28,11 +29,22 @@ pub(super) enum Verdict {
 impl Reader {
     /// Decides about a connection that is silent: opens a second one beside it, and gives it a last chance
     /// once that is subscribed. Only one of them is ever listened to, so no message is received twice.
+    ///
+    /// Until the verdict the group is disconnected: nobody knows better. If the connection is lost, it stays so.
     pub(super) async fn check_liveness(&mut self) -> Result<Verdict, Error> {
-        tracing::debug!("nothing heard for {SILENT:?}; opening a second connection beside this one");
+        self.outage.begins(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
+        let verdict = self.verdict().await?;
+        if matches!(verdict, Verdict::Alive | Verdict::Replaced) {
+            self.outage.is_over();
+        }
+        Ok(verdict)
+    }
+
+    async fn verdict(&mut self) -> Result<Verdict, Error> {
+        tracing::debug!("no answer for {}; opening a second connection beside this one", Lasted(SILENT));
         self.server.suspect(self.subscription.node());
         let (server, channel, max_payload) = (self.server.clone(), self.channel.clone(), self.max_payload);
-        let outage = subscribing(&channel);
+        let outage = self.outage.clone();
         let mut second = pin!(connect(&server, &channel, max_payload, &outage));
         let mut candidate: Option<Candidate> = None;
         loop {
@@ -54,7 +66,7 @@ impl Reader {
                 subscription = &mut second, if candidate.is_none() => match subscription {
                     Ok(subscription) => candidate = Some(Candidate::new(subscription)),
                     Err(error) => {
-                        self.intake.gap(&self.channel.name, self.silence(), self.subscription.current().elapsed());
+                        self.intake.events().gap(&self.channel.name, self.silence(), self.subscription.current().elapsed());
                         return Err(error);
                     }
                 },
@@ -69,7 +81,7 @@ impl Reader {
 
     async fn replace(&mut self, candidate: Candidate, cause: &str) -> Verdict {
         let cause = self.explained(cause.to_owned(), &candidate.subscription);
-        self.intake.gap(&self.channel.name, cause, candidate.since - self.subscription.current());
+        self.intake.events().gap(&self.channel.name, cause, candidate.since - self.subscription.current());
         self.subscription = candidate.subscription;
         self.receive(candidate.held).await;
         self.heard = Instant::now();
@@ -77,7 +89,7 @@ impl Reader {
     }
 
     fn silence(&self) -> String {
-        format!("the connection was silent for {:.1?}", self.heard.elapsed())
+        format!("the connection was silent for {}", Lasted(self.heard.elapsed()))
     }
 }
 

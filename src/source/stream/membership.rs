@@ -18,10 +18,11 @@ use crate::entry_id::EntryId;
 use crate::epoch::{Attempt, Epoch};
 use crate::error::Error;
 use crate::redis::fault::Fault;
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{FencedOff, Held, Names, Registry, Renewal, Standing, Why};
 use crate::redis::timing::Timing;
 use crate::spill::Level;
+use crate::status::Status;
 
 /// Runs beside the engine, and ends after it: the epoch lasts until the last commit is made.
 pub(crate) struct Membership {
@@ -41,6 +42,7 @@ pub(crate) struct Membership {
     backlog: Arc<Mutex<Option<Backlog>>>,
     /// Of a spill: how full it is.
     level: Arc<Level>,
+    status: Status,
     /// Whether something of it may be in Redis.
     joining: bool,
 }
@@ -62,6 +64,7 @@ impl Membership {
         lease: Duration,
         backlog: Arc<Mutex<Option<Backlog>>>,
         level: Arc<Level>,
+        status: Status,
     ) -> Self {
         let (epoch, attempts) = epoch(&registry.names);
         let lease = lease.mul_f64(LAPSES);
@@ -78,6 +81,7 @@ impl Membership {
             cursor: EntryId::default(),
             backlog,
             level,
+            status,
             joining: false,
         }
     }
@@ -99,6 +103,10 @@ impl Membership {
         self.registry.names.option == "spill-key"
     }
 
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
     pub(crate) fn another_registry(&self) -> Registry {
         self.registry.another()
     }
@@ -116,7 +124,7 @@ impl Membership {
     pub(crate) async fn run(&mut self) -> Error {
         let (mut look, mut sweep) = (Instant::now(), Instant::now());
         let mut renewal = Instant::now() + self.timing.interval();
-        let outage = Outage::new(format!("cannot maintain the group of {}", self.registry.names.input));
+        let outage = Outage::new(Task::MaintainGroup(self.registry.names.input.clone()), &self.status);
         loop {
             let next = look.min(sweep).min(renewal);
             let done = tokio::select! {
@@ -141,7 +149,7 @@ impl Membership {
                 () = self.epoch.many_acknowledged(), if self.trims() => self.trim().await,
             };
             match done {
-                Ok(()) => drop(outage.over()),
+                Ok(()) => drop(outage.is_over()),
                 Err(Fault::Permanent(error)) => return error,
                 Err(Fault::Transient(cause)) => outage.failed(&cause),
             }
@@ -199,7 +207,7 @@ impl Membership {
     async fn begin_anew(&mut self) -> Result<(), Fault> {
         let former = self.epoch.process;
         let mut backoff = self.registry.backoff();
-        let outage = Outage::new(format!("cannot join the group of {} again", self.registry.names.input));
+        let outage = Outage::new(Task::JoinGroup(self.registry.names.input.clone()), &self.status);
         loop {
             let begun = match self.begin().await {
                 // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
@@ -207,7 +215,10 @@ impl Membership {
                 Err(fault) => Err(fault),
             };
             match begun {
-                Ok(()) => break,
+                Ok(()) => {
+                    outage.is_over();
+                    break;
+                }
                 Err(Fault::Permanent(error)) => return Err(Fault::Permanent(error)),
                 Err(Fault::Transient(cause)) => outage.failed(&cause),
             }

@@ -108,7 +108,7 @@ impl Reading {
         }
         self.intake.deleted(taken_over.deleted);
         if matches!(self.origin, Origin::Input(_)) {
-            self.intake.taken_over(taken_over.entries.len() as u64, &takeover.holder);
+            self.intake.taken_over(taken_over.entries.len() as u64, &takeover.holder, &self.stream);
         }
         for entry in taken_over.entries {
             if entry.id > self.progress.last {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::process::{LEASE, Process, about, registration, wait_for_ids, wait_for_leases, watch_ids_stay};
 use super::server::Server;
 use crate::redis::ids::{About, Names, Registration};
+use crate::status::Status;
 
 #[tokio::test]
 async fn the_ids_of_a_killed_process_disappear_while_another_one_runs() {
@@ -63,8 +64,14 @@ async fn the_lane_keys_of_a_dead_process_are_gone_with_its_lease() {
     let lanes = about(process).lanes;
     let others = about(Uuid::new_v4()).lanes;
     let about = About { lanes: [&lanes[..], &["messages:processed".into()]].concat(), ..about(process) };
-    let mut dead =
-        Registration::new(server.client(), Names::new("consumer:ids"), process, vec![Uuid::new_v4()], about);
+    let mut dead = Registration::new(
+        server.client(),
+        Names::new("consumer:ids"),
+        process,
+        vec![Uuid::new_v4()],
+        about,
+        Status::alone(),
+    );
     dead.register().await.unwrap();
     for key in [&lanes[0], &lanes[1], &others[0], "messages:processed"] {
         server.run::<()>(&format!("HSET {key} number 7")).await;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::server::{Connector, Server};
 use crate::redis::ids::{About, IdsError, Names, Registration};
 use crate::slot::beside;
+use crate::status::Status;
 
 /// Short for tests, and long enough for a machine that is busy.
 pub(super) const LEASE: Duration = Duration::from_millis(900);
@@ -68,7 +69,7 @@ impl Process {
 /// A process that has not registered yet, on a channel and an output of its own, with two lanes.
 pub(super) fn registration(client: Connector, consumers: usize, process: Uuid) -> Registration<Connector> {
     let ids = (0..consumers).map(|_| Uuid::new_v4()).collect();
-    Registration::new(client, Names::new("consumer:ids"), process, ids, about(process))
+    Registration::new(client, Names::new("consumer:ids"), process, ids, about(process), Status::alone())
 }
 
 pub(super) fn about(process: Uuid) -> About {

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::process::{LEASE, Process, about, registration, texts, watch_ids_stay};
 use super::server::Server;
 use crate::redis::ids::{About, Names, Registration, SameWork};
+use crate::status::Status;
 
 #[tokio::test]
 async fn ids_are_pushed_in_order_before_anything_else() {
@@ -86,7 +87,7 @@ async fn two_processes_on_the_same_input_and_output_see_each_other() {
             ..about(process)
         };
         let ids = vec![Uuid::new_v4()];
-        Registration::new(server.client(), Names::new("consumer:ids"), process, ids, about)
+        Registration::new(server.client(), Names::new("consumer:ids"), process, ids, about, Status::alone())
     };
     let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
     let mut older = on_the_same(one, "pubsub");
@@ -115,7 +116,14 @@ async fn all_keys_are_in_one_slot_of_a_cluster() {
     for key in ["consumer:ids", "{app}:ids"] {
         let process = Uuid::new_v4();
         let ids = vec![Uuid::new_v4()];
-        let mut member = Registration::new(server.client(), Names::new(key), process, ids, about(process));
+        let mut member = Registration::new(
+            server.client(),
+            Names::new(key),
+            process,
+            ids,
+            about(process),
+            Status::alone(),
+        );
         while let Err(error) = member.register().await {
             assert!(error.to_string().contains("The cluster is down"), "{error}");
             sleep(LEASE / 50).await;

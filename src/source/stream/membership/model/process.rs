@@ -16,14 +16,14 @@ use crate::buffer::Buffer;
 use crate::config::{Begin, Commit, Overflow, StreamInput, Tls};
 use crate::epoch::Epoch;
 use crate::error::Error;
+use crate::events::Events;
 use crate::intake::Intake;
-use crate::ledger::Counts;
 use crate::message::{Message, Origin};
 use crate::queue::{Queue, Receiver};
 use crate::record::Record;
 use crate::redis::control::Control;
 use crate::redis::fault::Fault;
-use crate::redis::outage::Outage;
+use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::timing::Timing;
@@ -34,6 +34,7 @@ use crate::source::stream::membership::Membership;
 use crate::source::stream::trimmed::Trimmed;
 use crate::source::stream::{Progress, Reading};
 use crate::spill::Level;
+use crate::status::Status;
 
 /// Never over while a test runs: it lapses when the test says so.
 const LEASE: Duration = Duration::from_secs(3600);
@@ -75,13 +76,14 @@ impl Process {
         let names = group.names.clone();
         let registry = Registry::new(Control(server.clone()), names.clone(), Duration::from_secs(5));
         let input = StreamInput::default();
-        let mut membership = Membership::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default());
+        let mut membership =
+            Membership::new(registry, input, LEASE, Arc::default(), Arc::<Level>::default(), Status::alone());
         membership.join(Begin::Beginning).await.unwrap();
 
         let origin = Origin::Input("payload".into());
         let (queue, stop) = (Queue::new(), CancellationToken::new());
-        let (buffer, counts) = (Buffer::new(1 << 20), Arc::new(Counts::default()));
-        let intake = Intake::new(queue.clone(), buffer, counts, Overflow::Wait, None, None, stop.clone());
+        let (buffer, events) = (Buffer::new(1 << 20), Arc::new(Events::default()));
+        let intake = Intake::new(queue.clone(), buffer, events, Overflow::Wait, None, None, stop.clone());
         let reading = Reading {
             reader: Reader::new(server.clone(), names.clone(), origin.clone()),
             registry: membership.another_registry(),
@@ -94,7 +96,7 @@ impl Process {
             stop,
             flow: Flow::new(),
             trouble: None,
-            outage: Outage::new("cannot read the input"),
+            outage: Outage::new(Task::Read("the input".into()), &Status::alone()),
             trimmed: Trimmed::new(false),
             progress: Progress::new(membership.epoch.clone()),
         };
@@ -107,6 +109,7 @@ impl Process {
             size: Size::default(),
             keep: Keep::nothing(),
             counts: Arc::default(),
+            status: Status::alone(),
             acknowledges: Some(acknowledges),
         };
         let lanes = [0, 1].map(|at| {

@@ -1,0 +1,263 @@
+//! What happens to messages on the way, told in three ways at once: counted, logged, and handed to the user's hooks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::appended::Appended;
+use crate::consumer::Consumer;
+use crate::hooks::Hooks;
+use crate::ledger::Counts;
+use crate::sink::Records;
+use crate::text::{Lasted, entries, messages, seconds};
+use crate::throttle::{Tell, Throttle};
+
+/// Where gaps, drops, rejects and retries of one group or shard are told.
+#[derive(Default)]
+pub(crate) struct Events {
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) hooks: Hooks,
+    drops: Throttle<Dropped>,
+    rejects: Throttle<Rejected>,
+    retries: Throttle<Retried>,
+    spilled: Throttle<Arc<str>>,
+    takeovers: Throttle<TakenOver>,
+    /// Something is not told yet.
+    untold: Notify,
+}
+
+/// Why messages were dropped.
+struct Dropped {
+    channel: Arc<str>,
+    buffer: usize,
+    /// What is full beside the buffer, and what to do about it.
+    full: &'static str,
+}
+
+/// The last one of some rejected messages.
+struct Rejected {
+    reason: String,
+    consumer: String,
+    stream: String,
+}
+
+/// The last one of some attempts that failed.
+struct Retried {
+    reason: String,
+    consumer: Consumer,
+}
+
+/// From whom the last entries were taken over.
+struct TakenOver {
+    holder: String,
+    stream: String,
+}
+
+impl Events {
+    pub(crate) fn new(hooks: Hooks) -> Arc<Self> {
+        Arc::new(Self { hooks, ..Self::default() })
+    }
+
+    /// Nothing is received since then. The gap counts as an open one until [`gap`](Self::gap) tells what it was.
+    pub(crate) fn gap_begins(&self, since: Instant) {
+        self.counts.gap_begins(since);
+    }
+
+    /// A span of time in which messages may have been published without reaching us is over.
+    pub(crate) fn gap(&self, channel: &str, cause: String, duration: Duration) {
+        tracing::warn!(
+            event = "gap",
+            channel,
+            cause,
+            seconds = seconds(duration),
+            "gap of {} in {channel}: {cause}; messages published in the meantime were lost",
+            Lasted(duration)
+        );
+        let gap = self.counts.gap(cause, duration);
+        if let Some(hook) = &self.hooks.gap {
+            hook(&gap);
+        }
+    }
+
+    /// Messages were dropped: they found a buffer of so many bytes full.
+    pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, full: &'static str) {
+        self.counts.discard(count);
+        if let Some(hook) = &self.hooks.drop {
+            hook(&count);
+        }
+        let dropped = Dropped { channel: channel.clone(), buffer, full };
+        self.tell(self.drops.add(count, dropped), Dropped::log);
+    }
+
+    /// Messages are confirmed to be in the stream of rejected ones.
+    pub(crate) fn rejected(&self, records: &Records, stream: &str) {
+        let count = records.messages();
+        self.counts.reject(count);
+        if !records.has_entries() {
+            return;
+        }
+        let appended = Appended::new(records);
+        if let Some(hook) = &self.hooks.reject {
+            hook(&appended);
+        }
+        self.tell(self.rejects.add(count, Rejected::last(&appended, stream)), Rejected::log);
+    }
+
+    /// An attempt at a message failed, and another one follows.
+    pub(crate) fn retries(&self, reason: String, consumer: &Consumer) {
+        self.counts.retry();
+        let retried = Retried { reason, consumer: consumer.clone() };
+        self.tell(self.retries.add(1, retried), Retried::log);
+    }
+
+    /// Messages are confirmed to be in the spill.
+    pub(crate) fn spilled(&self, count: u64, spill: &Arc<str>) {
+        self.counts.spill(count);
+        self.tell(self.spilled.add(count, spill.clone()), log_spilled);
+    }
+
+    /// Entries were taken over from another consumer of the stream's group.
+    pub(crate) fn taken_over(&self, count: u64, holder: &str, stream: &str) {
+        self.counts.take_over(count);
+        let taken_over = TakenOver { holder: holder.to_owned(), stream: stream.to_owned() };
+        self.tell(self.takeovers.add(count, taken_over), TakenOver::log);
+    }
+
+    /// Logs what is not told at once, within a few seconds. Never comes back.
+    pub(crate) async fn tell_the_rest(&self) {
+        loop {
+            self.untold.notified().await;
+            sleep(Throttle::<()>::EVERY).await;
+            self.tell_now();
+        }
+    }
+
+    /// Logs what is not told yet.
+    pub(crate) fn tell_now(&self) {
+        rest(&self.drops, Dropped::log);
+        rest(&self.rejects, Rejected::log);
+        rest(&self.retries, Retried::log);
+        rest(&self.spilled, log_spilled);
+        rest(&self.takeovers, TakenOver::log);
+    }
+
+    fn tell<T>(&self, tell: Tell<T>, log: impl FnOnce(T, u64)) {
+        match tell {
+            Tell::Now(count, last) => log(last, count),
+            Tell::Later => self.untold.notify_one(),
+            Tell::Nothing => {}
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+fn rest<T>(throttle: &Throttle<T>, log: impl FnOnce(T, u64)) {
+    if let Some((count, last)) = throttle.rest() {
+        log(last, count);
+    }
+}
+
+impl Dropped {
+    fn log(self, count: u64) {
+        let Self { channel, buffer, full } = self;
+        tracing::warn!(
+            event = "drop",
+            channel = &*channel,
+            count,
+            "dropped {} of {channel}: the buffer of {buffer} bytes is full{full}, or add consumers",
+            messages(count)
+        );
+    }
+}
+
+impl Rejected {
+    fn last(appended: &Appended<'_>, stream: &str) -> Self {
+        let mut rejected = Self { reason: String::new(), consumer: String::new(), stream: stream.to_owned() };
+        // Ours come last; the fields of an entry that was rejected may have the same names.
+        for (name, value) in appended.records().last().into_iter().flatten() {
+            match name {
+                b"error" => rejected.reason = String::from_utf8_lossy(value).into_owned(),
+                b"consumer_id" => rejected.consumer = String::from_utf8_lossy(value).into_owned(),
+                _ => {}
+            }
+        }
+        rejected
+    }
+
+    fn log(self, count: u64) {
+        let Self { reason, consumer, stream } = self;
+        // Quoted: the reason may repeat what somebody has published.
+        tracing::warn!(
+            event = "reject",
+            stream,
+            count,
+            cause = reason,
+            consumer,
+            "rejected {}, the last one because {reason:?}; see the stream {stream}",
+            messages(count)
+        );
+    }
+}
+
+impl Retried {
+    fn log(self, count: u64) {
+        let Self { reason, consumer } = self;
+        tracing::warn!(
+            event = "retry",
+            count,
+            cause = reason,
+            consumer = consumer.id(),
+            "retrying {}, the last one because {reason:?}",
+            messages(count)
+        );
+    }
+}
+
+fn log_spilled(spill: Arc<str>, count: u64) {
+    tracing::info!(
+        event = "spill",
+        stream = &*spill,
+        count,
+        "spilled {} to {spill}: the buffer is full",
+        messages(count)
+    );
+}
+
+impl TakenOver {
+    fn log(self, count: u64) {
+        let Self { holder, stream } = self;
+        tracing::info!(
+            event = "takeover",
+            stream,
+            count,
+            holder,
+            "took over {} of {stream}, the last ones from {holder}",
+            entries(count)
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_told_at_once_is_told_within_five_seconds() {
+        let events = Events::default();
+        let channel = "c".into();
+        events.dropped(1, &channel, 1, "");
+        events.dropped(2, &channel, 1, "");
+        let telling = tokio::time::timeout(Duration::from_secs(5), events.tell_the_rest()).await;
+        telling.unwrap_err();
+        assert!(events.drops.rest().is_none());
+        assert_eq!(events.counts.read().dropped, 3);
+    }
+}
