@@ -170,7 +170,7 @@ impl Config {
             if let Some((other, _)) = keys[..at].iter().find(|(_, earlier)| earlier == name) {
                 return Err(Error::Config {
                     option,
-                    problem: format!("{name:?} is the name of --{other} already; give each its own"),
+                    problem: format!("{name:?} is the name of {other} already; give each its own"),
                 });
             }
         }
@@ -186,11 +186,11 @@ impl Config {
             let (payload, buffer) = (self.max_payload, self.buffer_of_shard());
             match self.shards_here() {
                 1 => format!(
-                    "a payload of {payload} bytes would never find room in the buffer of {buffer}; raise --buffer"
+                    "a payload of {payload} bytes would never find room in the buffer of {buffer}; raise the buffer"
                 ),
                 shards => format!(
                     "a payload of {payload} bytes would never find room in the {buffer} bytes that each of {shards} shards \
-                     has of the buffer; raise --buffer, or lower --max-payload"
+                     has of the buffer; raise the buffer, or lower max-payload"
                 ),
             }
         })?;
@@ -228,7 +228,7 @@ impl Config {
             "a lease above a day keeps the ids of the dead for as long; take 10s".into()
         })?;
         check("tls-cert", self.tls.cert.is_some() == self.tls.key.is_some(), || {
-            "a certificate and its key go together; give --tls-cert and --tls-key".into()
+            "a certificate and its key go together; give tls-cert and tls-key".into()
         })?;
         let certificates = self.tls != Tls::default();
         check("tls-ca", !certificates || self.address.is_tls(), || {
@@ -311,6 +311,6 @@ mod tests {
     #[test]
     fn two_keys_cannot_have_one_name() {
         let problem = refused(|c| c.rejected.clone_from(&c.output));
-        assert!(problem.contains("--output already"), "{problem}");
+        assert!(problem.contains("output already"), "{problem}");
     }
 }

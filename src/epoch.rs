@@ -36,10 +36,10 @@ pub(crate) struct Epoch {
 }
 
 /// Why an epoch ends when its server was replaced by one that knows less, or by an earlier state of itself.
-pub(crate) const WENT_BACK: &str = "Redis has gone back to what it knew earlier";
+pub(crate) const WENT_BACK: &str = "Redis went back to an earlier state";
 
 /// Why an epoch ends when its stream is served by another node.
-const MOVED: &str = "the stream has moved to another node, which may know less";
+const MOVED: &str = "the stream moved to another node, which may know less";
 
 /// An attempt at an entry that begins again, for the entry's count in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,10 @@ impl Epoch {
     pub(crate) fn end(&self, why: &str) {
         if !self.over.swap(true, Ordering::AcqRel) {
             tracing::warn!(
-                "{why}; what {} held is dropped here and processed again by whoever takes it over",
+                event = "epoch_over",
+                cause = why,
+                holder = self.consumer,
+                "{why}; dropping the entries that {} held, which are processed after their takeover",
                 self.consumer
             );
             self.ended.notify_one();

@@ -80,7 +80,7 @@ pub enum Error {
 
     /// A key holds something else than it must.
     #[error(
-        "the key {key} holds a {found}, but the group needs a {needed} there; rename the key, or give another name with --{option}"
+        "the key {key} holds a {found}, but the group needs a {needed} there; rename the key, or choose another name ({option})"
     )]
     WrongType {
         /// The key.

@@ -45,6 +45,14 @@ impl Shards {
         if self.tags { format!("{name}:{{{shard}}}") } else { format!("{name}:{shard}") }
     }
 
+    /// What a name becomes for the shards that run here, as a text: the first one, and the last one if there are several.
+    #[must_use]
+    pub fn names(&self, name: &str) -> String {
+        let (first, last) = (self.here().next(), self.here().last());
+        let names = [first, last.filter(|_| first != last)].into_iter().flatten();
+        names.map(|shard| self.name(name, shard)).collect::<Vec<_>>().join(" … ")
+    }
+
     /// The shard for a value, so that equal ones come to the same: the slot that `CLUSTER KEYSLOT` tells for it, modulo
     /// [`count`](Self::count).
     #[must_use]
@@ -73,13 +81,13 @@ impl Shards {
             check("only-shards", !only.is_empty(), || "no shard is left to run here; name one".into())?;
             check("only-shards", only.iter().all(|shard| *shard < self.count), || {
                 let last = self.count - 1;
-                format!("there are --shards {}, numbered 0 to {last}; leave out the others", self.count)
+                format!("there are {} shards, numbered 0 to {last}; leave out the others", self.count)
             })?;
         }
         names.into_iter().try_for_each(|(option, name)| {
             check(option, !(self.tags && name.contains(['{', '}'])), || {
                 format!(
-                    "{name:?} has braces of its own, which keep --shard-tags from placing the shards; name it without"
+                    "{name:?} has braces of its own, which keep shard tags from placing the shards; name it without"
                 )
             })
         })

@@ -1,12 +1,15 @@
 //! The log on stderr.
 
 use std::env;
+use std::fmt::Debug;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use tracing::field::Field;
 use tracing::{error, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
@@ -29,7 +32,7 @@ pub(crate) fn start(log: &Log, warnings: &[String]) -> WorkerGuard {
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
     let lines = fmt::layer().with_writer(writer).with_ansi(colours()).log_internal_errors(false);
     let lines = match log.format {
-        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Text => lines.with_target(false).fmt_fields(format::debug_fn(message_only)).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
@@ -37,6 +40,11 @@ pub(crate) fn start(log: &Log, warnings: &[String]) -> WorkerGuard {
         warn!("{warning}");
     }
     guard
+}
+
+/// The message says everything; its facts as fields are for the format JSON.
+fn message_only(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
 }
 
 /// Says what went wrong, after what was logged; in the form of the log where a program reads it.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Ledger, ShardSet, Shards};
+use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Ledger};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -122,18 +122,6 @@ fn announce(group: &ConsumerGroup, config: &Config) {
     /// More ids than this are not worth a line each, but for those who want to know everything.
     const ALL: usize = 20;
     const SOME: usize = 3;
-    match config.sharding() {
-        None => info!("reading {} at {}, appending to {}", config.input, config.address, config.output),
-        Some(shards) => info!(
-            "reading {} of {} shards ({}): {} at {}, appending to {}",
-            shards.here().count(),
-            shards.count,
-            shards.here().collect::<ShardSet>(),
-            of_each(&shards, &config.input),
-            config.address,
-            of_each(&shards, &config.output)
-        ),
-    }
     let consumers = group.consumers();
     let shown = if consumers.len() > ALL { SOME } else { consumers.len() };
     for consumer in &consumers[..shown] {
@@ -144,21 +132,12 @@ fn announce(group: &ConsumerGroup, config: &Config) {
             "and {} more consumers, {} in all; their ids are in {}",
             consumers.len() - shown,
             consumers.len(),
-            config
-                .sharding()
-                .map_or_else(|| config.ids_key.clone(), |shards| of_each(&shards, &config.ids_key))
+            config.sharding().map_or_else(|| config.ids_key.clone(), |shards| shards.names(&config.ids_key))
         );
     }
     for consumer in &consumers[shown..] {
         debug!("consumer {} started", Who(consumer));
     }
-}
-
-/// What a name becomes for the shards: the first one, and the last one if there are several.
-fn of_each(shards: &Shards, name: &str) -> String {
-    let (first, last) = (shards.here().next(), shards.here().last());
-    let names = [first, last.filter(|_| first != last)].into_iter().flatten();
-    names.map(|shard| shards.name(name, shard)).collect::<Vec<_>>().join(" … ")
 }
 
 /// A consumer, and its shard if there are shards.

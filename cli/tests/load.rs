@@ -318,7 +318,7 @@ async fn a_key_that_is_no_stream_is_a_matter_of_configuration() {
     assert_eq!(refused.status.code(), Some(78), "{stderr}");
     assert_eq!(number(&stdout), 0);
     assert!(stderr.contains("the key messages:published holds a value of another type"), "{stderr}");
-    assert!(stderr.contains("rename the key, or give another name with --channel"), "{stderr}");
+    assert!(stderr.contains("rename the key, or choose another name (channel)"), "{stderr}");
 
     let allowed = Program::start(&publish).end().await;
     assert_eq!(number(&texts(&allowed).0), 10, "a channel is no key");

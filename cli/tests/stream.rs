@@ -240,14 +240,14 @@ async fn an_input_of_another_type_is_a_configuration_error_that_names_it() {
     redis.ask::<()>(&["SET", INPUT, "a string"]);
     let end = redis.group(&[]).end().await;
     assert_eq!(end.code, 78, "{}", end.stderr);
-    let said = "the key messages:published holds a string, but the group needs a stream there; rename the key, or give \
-                another name with --input";
+    let said = "the key messages:published holds a string, but the group needs a stream there; rename the key, or choose \
+                another name (input)";
     assert!(end.stderr.contains(said), "{}", end.stderr);
 }
 
 #[test]
 fn a_stream_needs_no_spill() {
-    let said = "a stream needs no spill: what is not read yet waits in it; leave --overflow out";
+    let said = "a stream needs no spill: what is not read yet waits in it; leave the overflow out";
     let flags = run(&mut program(&["--source", "stream", "--overflow", "spill"]));
     assert_eq!((flags.code, flags.stderr.contains(said)), (2, true), "{}", flags.stderr);
     let variable = run(program(&["--source", "stream"]).env("RCG_OVERFLOW", "spill"));

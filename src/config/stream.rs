@@ -68,16 +68,16 @@ impl Config {
     pub(super) fn validate_stream(&self) -> Result<(), Error> {
         let is_stream = self.source == SourceKind::Stream;
         check("overflow", !(is_stream && self.overflow == Overflow::Spill), || {
-            "a stream needs no spill: what is not read yet waits in it; leave --overflow out".into()
+            "a stream needs no spill: what is not read yet waits in it; leave the overflow out".into()
         })?;
         check("spill-key", self.spill_key.as_ref().is_none_or(|name| !name.is_empty()), || {
             "the name is empty; give one".into()
         })?;
         check("spill-max", self.spill_max >= 1, || {
-            "a spill of 0 messages takes none; take 1 or more, or --overflow drop".into()
+            "a spill of 0 messages takes none; take 1 or more, or choose the overflow drop".into()
         })?;
         check("overflow", self.spill().is_none() || self.commit == Commit::Atomic, || {
-            "what was spilled is moved by atomic commits; leave --commit at atomic, or take --overflow drop"
+            "what was spilled is moved by atomic commits; leave the commit at atomic, or choose the overflow drop"
                 .into()
         })?;
         check("group", !self.stream.group.is_empty(), || "the name is empty; give one".into())?;
@@ -87,7 +87,7 @@ impl Config {
         let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.from != Begin::Beginning;
         check("trim", !trims_unread, || {
             "a group that does not begin with the oldest entry never acknowledges those before, and they would be \
-             removed unread; leave --from at beginning"
+             removed unread; leave from at beginning"
                 .into()
         })?;
         let foreign = self.stream.claim_foreign_after;

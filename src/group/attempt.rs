@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::processor::{Failure, Outcome};
+use crate::text::Lasted;
 
 type Result = std::result::Result<Outcome, Failure>;
 
@@ -42,7 +43,7 @@ impl<'a, F: Future<Output = Result>> Attempt<'a, F> {
             None => outcome.await,
             Some(limit) => timeout(limit, outcome)
                 .await
-                .unwrap_or_else(|_| Err(Failure::TryAgain(format!("no result within {limit:?}")))),
+                .unwrap_or_else(|_| Err(Failure::TryAgain(format!("no result within {}", Lasted(limit))))),
         }
     }
 

@@ -348,7 +348,7 @@ impl Failure {
                 source: std::io::Error::other(panic),
             },
         };
-        tracing::debug!("the group ends: {error}");
+        tracing::debug!("a task of the group failed: {error}");
         if self.0.as_ref().is_none_or(|first| !asks_for_action(first) && asks_for_action(&error)) {
             self.0 = Some(error);
         }

@@ -130,6 +130,11 @@ impl Handle {
         self.group.shards[0].status().group_disconnected()
     }
 
+    /// Cancelled where the group is to stop.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.group.stop
+    }
+
     /// Cancelled where the group is to end at once.
     pub(super) fn aborting(&self) -> &CancellationToken {
         &self.group.abort

@@ -143,7 +143,11 @@ async fn dismiss(membership: &mut Option<Membership>) {
         Ok(Err(Fault::Permanent(error))) => error.to_string(),
         Err(_) => "Redis does not answer".to_owned(),
     };
-    tracing::warn!("what is still pending for this process stays so until its lease is over: {cause}");
+    tracing::warn!(
+        event = "not_left",
+        cause,
+        "cannot leave the group of the stream: {cause}; what is pending for this process stays so until its lease lapses"
+    );
 }
 
 /// Holds the ids by their lease, for as long as it is asked to. Comes back only when that is refused for good.
@@ -162,9 +166,14 @@ async fn hold_the_ids(control: &Control, registration: &mut Registration<Control
 }
 
 async fn release(registration: &mut Registration<Control>, count: u32) {
-    match timeout(RELEASE_TIMEOUT + RELEASE_PER_ID * count, registration.release()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("the ids stay in their list until the lease is over: {error}"),
-        Err(_) => tracing::warn!("the ids stay in their list until the lease is over: Redis does not answer"),
-    }
+    let cause = match timeout(RELEASE_TIMEOUT + RELEASE_PER_ID * count, registration.release()).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "Redis does not answer".to_owned(),
+    };
+    tracing::warn!(
+        event = "ids_left",
+        cause,
+        "cannot remove the consumer ids: {cause}; they stay in their list until the lease lapses"
+    );
 }

@@ -25,6 +25,7 @@ use crate::redis::preflight;
 use crate::redis::server::Server;
 use crate::sink::Keep;
 use crate::status::Status;
+use crate::text::messages;
 
 /// Starts a group, or one for each shard, on a thread of its own, with the consumers on the runtime of the caller.
 pub(super) async fn start<P: Processor>(
@@ -126,11 +127,28 @@ async fn live<P: Processor>(
     for ready in ready {
         running.spawn_local(ready.run());
     }
+    let stopping = handle.clone();
+    let mut telling = JoinSet::new();
+    telling.spawn(async move {
+        stopping.stopping().cancelled().await;
+        let left = stopping.ledger().in_flight();
+        tracing::info!(event = "stop", count = left, "stopping: {} left to finish", messages(left));
+    });
     let mut failure = Failure::default();
     while let Some(end) = running.join_next().await {
         failure.note(end);
         handle.stop();
     }
+    let ledger = handle.ledger();
+    tracing::info!(
+        event = "end",
+        received = ledger.received,
+        processed = ledger.processed,
+        rejected = ledger.rejected,
+        dropped = ledger.dropped,
+        abandoned = ledger.abandoned,
+        "ended: {ledger}"
+    );
     Some(failure.0.map_or(Ok(()), Err))
 }
 

@@ -22,6 +22,7 @@ use super::reply::{self, Reply};
 use super::resp::{self, FrameError};
 use super::server::{RESPONSE_TIMEOUT, Server, Socket};
 use crate::error::Error;
+use crate::text::Lasted;
 
 /// The last part of the response timeout.
 const LAST_LOOK: Duration = Duration::from_millis(500);
@@ -230,5 +231,5 @@ async fn retry_at_start<T>(exchange: impl Future<Output = io::Result<T>>) -> io:
             return done;
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {RESPONSE_TIMEOUT:?}")))
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {}", Lasted(RESPONSE_TIMEOUT))))
 }

@@ -218,7 +218,7 @@ impl Server {
     pub(super) fn check_the_login(&self) -> String {
         match self.address().has_password() {
             true => format!("check the user {:?} and its password", self.user()),
-            false => "give a password, in the URL or with --password-file".to_owned(),
+            false => "give a password, in the URL or in a file (password-file)".to_owned(),
         }
     }
 

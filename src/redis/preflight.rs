@@ -11,6 +11,7 @@ use super::nodes::Nodes;
 use super::registry;
 use crate::config::{Commit, Config, SourceKind, Trim};
 use crate::error::Error;
+use crate::shards::ShardSet;
 use crate::slot::{self, beside};
 
 /// Looks at the keys and the server.
@@ -87,8 +88,8 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
         return Ok(());
     }
     let way_out = match spill {
-        Some(_) => "--overflow drop",
-        None => "--commit at-least-once",
+        Some(_) => "the overflow drop",
+        None => "the commit at-least-once",
     };
     let others = [("output", &config.output), ("rejected", &config.rejected)];
     match others.into_iter().find(|(_, key)| slot::of(key) != slot::of(moved_from.1)) {
@@ -98,7 +99,7 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
             format!(
                 "{key} and {} are in different slots of the cluster, so no commit can acknowledge in one and append to \
                  the other; give them names with one tag, as {{messages}}:published, {{messages}}:processed and \
-                 {{messages}}:rejected have, or --shard-tags where there are shards, or take {way_out}",
+                 {{messages}}:rejected have, or shard tags where there are shards, or take {way_out}",
                 moved_from.1
             ),
         )),
@@ -190,17 +191,19 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
             let limit: u64 = info.get("maxmemory").unwrap_or_default();
             if limit > 0 && policy.starts_with("allkeys") {
                 tracing::warn!(
-                    "the server evicts any key when its memory is full (maxmemory-policy {policy}): the output, \
-                     the ids and the lanes among them; set it to noeviction or to a volatile- policy"
+                    event = "eviction_policy",
+                    "the server may evict the output, the consumer ids and the lanes when its memory is full \
+                     (maxmemory-policy {policy}); set the policy to noeviction or to a volatile- one"
                 );
             }
         }
         Err(error) => {
-            tracing::debug!("INFO is not allowed, so the server's eviction policy is not known: {error}");
+            tracing::debug!("cannot check the server's eviction policy: INFO is not allowed ({error})");
             if nodes.server().has_successors() && !config.keep.is_zero() {
                 tracing::warn!(
-                    "INFO is not allowed, so commits that a promoted node lacks are not made again; grant +info, or \
-                     say --keep 0s"
+                    event = "no_info",
+                    "INFO is not allowed, so commits that a promoted node lacks will not be repeated; grant +info, or \
+                     set keep to 0"
                 );
             }
         }
@@ -210,17 +213,46 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
 
 /// The same of what needs no server, once for all shards.
 pub(crate) fn say(config: &Config) {
+    let (channel, stream) = match config.source {
+        SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),
+        SourceKind::Stream => (None, Some(config.input.as_str())),
+    };
+    let shards = config.sharding();
+    let what = match &shards {
+        None => format!("reading {} at {}, appending to {}", config.input, config.address, config.output),
+        Some(shards) => format!(
+            "reading {} of {} shards ({}): {} at {}, appending to {}",
+            shards.here().count(),
+            shards.count,
+            shards.here().collect::<ShardSet>(),
+            shards.names(&config.input),
+            config.address,
+            shards.names(&config.output)
+        ),
+    };
+    tracing::info!(
+        event = "start",
+        channel,
+        stream,
+        output = config.output,
+        consumers = config.consumers,
+        shards = shards.map(|shards| shards.here().count()),
+        "{what}"
+    );
     let shards = if config.sharding().is_some() { " (each shard's)" } else { "" };
     if config.maxlen.is_none() {
         tracing::info!(
-            "{}{shards} only grows: nothing trims it; --maxlen N keeps about the last N entries",
+            event = "no_maxlen",
+            stream = config.output,
+            "nothing trims {}{shards}, so it only grows; set maxlen to keep about the latest entries only",
             config.output
         );
     }
     if config.commit == Commit::AtLeastOnce {
         tracing::warn!(
-            "--commit at-least-once: where a connection breaks in the middle of a commit, its records may be in {}{shards} \
-             twice",
+            event = "at_least_once",
+            stream = config.output,
+            "with at-least-once commits, records may be in {}{shards} twice after a connection broke",
             config.output
         );
     }

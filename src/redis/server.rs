@@ -22,6 +22,7 @@ use crate::address::{Address, Endpoint};
 use crate::config::Tls;
 use crate::error::Error;
 use crate::slot;
+use crate::text::Lasted;
 
 /// How long opening a socket may take, and how long a command may stay without an answer.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -206,7 +207,10 @@ impl Server {
     /// Opens a socket to the address, or to a node beside it, encrypted if the address says so.
     pub(crate) async fn socket(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
         let socket = timeout(RESPONSE_TIMEOUT, self.open(node)).await.unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {RESPONSE_TIMEOUT:?}")))
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection within {}", Lasted(RESPONSE_TIMEOUT)),
+            ))
         });
         match node {
             // The address, which everything else names, is that of another one.

@@ -9,6 +9,7 @@ use super::fault::{Fault, passes_soon};
 use super::outage::Outage;
 use super::server::{self, Server};
 use crate::error::Error;
+use crate::text::Lasted;
 
 /// How long a server may be away when something starts.
 const AWAY: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ async fn retry<T>(server: &Server, mut attempt: impl AsyncFnMut() -> Result<T, F
 /// Waits for what the client crate is asked for. By itself it waits for ever, and so would a start at a server
 /// that stands still.
 pub(crate) async fn answered<T>(asking: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    timeout(server::RESPONSE_TIMEOUT, asking)
-        .await
-        .unwrap_or_else(|_| Err(Fault::Transient(format!("no answer for {:?}", server::RESPONSE_TIMEOUT))))
+    timeout(server::RESPONSE_TIMEOUT, asking).await.unwrap_or_else(|_| {
+        Err(Fault::Transient(format!("no answer for {}", Lasted(server::RESPONSE_TIMEOUT))))
+    })
 }

@@ -18,6 +18,7 @@ use super::resp::{self, FrameError};
 use super::server::{RESPONSE_TIMEOUT, Server, Socket};
 use super::server_info::ServerInfo;
 use crate::error::Error;
+use crate::text::Lasted;
 
 /// A connection whose subscription the server has confirmed.
 pub(crate) struct Subscription {
@@ -125,7 +126,10 @@ impl Subscription {
                     Ok(Ok(0)) => return Err(Fault::Transient("the server closed the connection".to_owned())),
                     Ok(read) => drop(read?),
                     Err(_) => {
-                        return Err(Fault::Transient(format!("no confirmation for {RESPONSE_TIMEOUT:?}")));
+                        return Err(Fault::Transient(format!(
+                            "no confirmation for {}",
+                            Lasted(RESPONSE_TIMEOUT)
+                        )));
                     }
                 },
             }

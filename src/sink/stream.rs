@@ -16,6 +16,7 @@ use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, answers_no_more};
 use crate::redis::fault::Fault;
 use crate::redis::outage::{Outage, Task};
+use crate::text::messages;
 
 /// A lane on a connection of its own.
 pub(crate) struct StreamLane {
@@ -148,10 +149,13 @@ impl StreamLane {
     }
 
     fn tell_of_what_is_open(&self) {
+        let open = self.kept().map_or(0, Kept::open);
         tracing::warn!(
-            "{} messages that were appended to {} last are not known to be at a replica: if one takes the place of the server \
-             now, they may be missing",
-            self.kept().map_or(0, Kept::open),
+            event = "not_replicated",
+            stream = self.stream(),
+            count = open,
+            "no replica has confirmed the last {} appended to {}: a failover now may lose them",
+            messages(open),
             self.stream()
         );
     }
@@ -246,7 +250,10 @@ impl Lane for StreamLane {
         };
         if let Err(fault) = tended {
             // It is tried again soon, and what is refused for good shows with the next commit.
-            tracing::debug!("{} cannot be looked after: {fault:?}", self.target.stream);
+            tracing::debug!(
+                "cannot ask what the replicas of {} have: {fault:?}; reconnecting",
+                self.target.stream
+            );
             self.disconnect();
         }
     }
@@ -278,7 +285,7 @@ impl Lane for StreamLane {
             is_old = false;
             if !goes_on {
                 tracing::debug!(
-                    "what a lane of {} keeps in Redis stays until the lease is over: {why}",
+                    "cannot delete the hash of a lane of {}: {why}; it stays until the lease lapses",
                     self.stream()
                 );
                 if may_lack && !is_told {

@@ -15,6 +15,7 @@ use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
 use crate::slot::{self, beside};
 use crate::status::Status;
+use crate::text;
 
 /// A stream of a server.
 #[derive(Clone)]
@@ -183,8 +184,12 @@ impl Target {
     pub(super) fn tell_of_missing(&self, entries: u64) {
         let stream = self.input();
         tracing::warn!(
-            "{entries} entries of {stream} were no longer pending when they were committed: somebody else has \
-             acknowledged them, or deleted the stream, the group or our consumer in it; they are in {} as well",
+            event = "not_pending",
+            stream,
+            count = entries,
+            "{} of {stream} were no longer pending when they were committed to {}: somebody else acknowledged them, or deleted the \
+             stream, the group or our consumer in it; they may be processed twice",
+            text::entries(entries),
             self.stream
         );
     }
@@ -207,18 +212,21 @@ impl Target {
 
     /// Says that the server lacked what was confirmed.
     pub(super) fn tell_of_going_back(&self, repeated: u64, lost: u64) {
-        let lost = match (lost, &self.acknowledges) {
+        let told = match (lost, &self.acknowledges) {
             (0, _) => String::new(),
             (lost, Some(input)) => format!(
                 "; records of {lost} are gone, and what {} still has of their entries is processed again",
                 input.stream
             ),
-            (lost, None) => format!("; {lost} are lost: they were kept no more (--keep, --buffer)"),
+            (lost, None) => format!("; {lost} are lost: they were no longer kept (keep, buffer)"),
         };
         tracing::warn!(
-            "{} is served by a node that lacks commits that were confirmed: {repeated} messages of them are appended \
-             again{lost}",
-            self.stream
+            event = "failover",
+            stream = self.stream,
+            count = repeated,
+            "the node that now serves {} lacks confirmed commits: appended {} again{told}",
+            self.stream,
+            text::messages(repeated)
         );
     }
 

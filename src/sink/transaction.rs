@@ -23,6 +23,7 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 use crate::slot::beside;
+use crate::text::entries;
 
 /// Commits that are transactions.
 ///
@@ -467,7 +468,15 @@ async fn take_back(connection: &mut Connection, target: &Target, records: &Recor
     };
     let lost = records.acknowledged().saturating_sub(again);
     if lost > 0 {
-        tracing::error!("{lost} entries were acknowledged and not appended to {}: {cause}", target.stream);
+        tracing::error!(
+            event = "entries_lost",
+            stream = target.stream,
+            count = lost,
+            cause,
+            "acknowledged {} and did not append them to {}: {cause}",
+            entries(lost as u64),
+            target.stream
+        );
     }
 }
 

@@ -302,10 +302,11 @@ impl Reader {
                         // It stays subscribed as it was. A reconnect finds out more.
                         let channel = &self.channel.name;
                         tracing::warn!(
+                            %channel,
                             "{channel}: the server refused new credentials on the open subscription: {text}"
                         );
                     } else {
-                        tracing::debug!("the server answered {text:?} on the subscription");
+                        tracing::debug!("unexpected answer on the subscription: {text:?}");
                     }
                     if !matches!(answer, Answer::Unsubscribed) {
                         answer = Answer::Error(text);
@@ -347,7 +348,7 @@ fn messages_in(event: &Event) -> u64 {
 }
 
 fn nonsense(error: &FrameError) -> String {
-    format!("the connection made no sense any more ({error})")
+    format!("the server sent a reply that cannot be read ({error})")
 }
 
 /// Connects and subscribes, for as long as it takes.

@@ -241,7 +241,7 @@ impl Reading {
     async fn put_up_with(&mut self, cause: &str) {
         let Some(backoff) = &mut self.trouble else {
             // At once the first time: a server closes connections that were idle, and that is no trouble.
-            tracing::debug!("the connection that reads {} has ended: {cause}", self.stream);
+            tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.stream);
             self.trouble = Some(Backoff::at(self.reader.server()));
             return;
         };
@@ -279,7 +279,10 @@ impl Reading {
             Ok(count) => self.intake.deleted(count),
             Err(Fault::Permanent(error)) => return Err(error),
             Err(Fault::Transient(cause)) => {
-                tracing::debug!("{} entries that were deleted stay pending: {cause}", deleted.len())
+                tracing::debug!(
+                    "cannot acknowledge {} deleted entries: {cause}; they stay pending",
+                    deleted.len()
+                )
             }
         }
         Ok(())
@@ -353,7 +356,7 @@ impl Reading {
                     Ok(false) => {}
                     Err(Fault::Permanent(error)) => return Err(error),
                     Err(Fault::Transient(cause)) => {
-                        tracing::debug!("cannot create the group yet: {cause}");
+                        self.outage.failed(&cause);
                         let _ = self.stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
                     }
                 }

@@ -16,7 +16,7 @@ async fn a_service_that_no_sentinel_knows_is_an_error_that_names_it() {
     let error = ConsumerGroup::builder(url).start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "url", .. }), "{error}");
     assert!(error.to_string().contains("\"another\""), "{error}");
-    assert!(error.to_string().contains("--url"), "{error}");
+    assert!(error.to_string().contains("the URL"), "{error}");
 }
 
 #[tokio::test]

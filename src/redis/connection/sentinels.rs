@@ -12,6 +12,7 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
 use crate::redis::sentinel::{Service, Told, primary_in, switched};
 use crate::redis::server::Server;
+use crate::text::Lasted;
 
 /// What `CLIENT LIST` of a sentinel shows of us.
 const NAME: &str = "redis-consumer-group:explorer";
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What a sentinel publishes when a service has another primary.
 const SWITCHED: &[u8] = b"+switch-master";
 /// Where to look when a sentinel does not let us in.
-const LOGIN: &str = "check sentinel_user and sentinel_password in --url; user and password before the @ are those of \
+const LOGIN: &str = "check sentinel_user and sentinel_password in the URL; user and password before the @ are those of \
                      the server";
 
 /// The primary of the service, as one of the sentinels names it.
@@ -34,7 +35,7 @@ async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> 
     let sentinels = service.sentinels();
     let (mut refusals, mut strangers, mut causes) = (Vec::new(), 0, Vec::new());
     for sentinel in &sentinels {
-        let silence = || Err(Fault::Transient(format!("no answer for {TIMEOUT:?} at {sentinel}")));
+        let silence = || Err(Fault::Transient(format!("no answer for {} at {sentinel}", Lasted(TIMEOUT))));
         match timeout(TIMEOUT, ask(server, service, sentinel)).await.unwrap_or_else(|_| silence()) {
             Ok(Some(primary)) => return Ok(Told { primary, sentinel: sentinel.clone() }),
             Ok(None) => {
@@ -63,7 +64,7 @@ async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> 
 fn unknown(server: &Server, service: &Service) -> String {
     format!(
         "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists those that one knows: put the right name behind \
-         the hosts in --url",
+         the hosts in the URL",
         server.address(),
         service.name()
     )
@@ -151,7 +152,7 @@ pub(crate) async fn listen(server: &Server) {
     loop {
         for sentinel in service.sentinels() {
             if let Err(fault) = listen_at(server, service, &sentinel).await {
-                tracing::debug!("cannot hear from the sentinel {sentinel}: {fault:?}");
+                tracing::debug!("cannot listen to the sentinel {sentinel}: {fault:?}; trying the next one");
             }
             sleep(PAUSE).await;
         }
@@ -175,7 +176,13 @@ async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Resul
             match answer? {
                 (Some(refusal), _) => return Err(Fault::Transient(refusal)),
                 (None, Some(primary)) => {
-                    tracing::info!("{} has another primary now: {primary}", service.name());
+                    tracing::info!(
+                        event = "new_primary",
+                        service = service.name(),
+                        primary = %primary,
+                        "{} has a new primary: {primary}",
+                        service.name()
+                    );
                     service.learn(Told { primary, sentinel: sentinel.clone() });
                 }
                 (None, None) => {}

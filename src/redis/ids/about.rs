@@ -96,7 +96,7 @@ impl fmt::Display for SameWork {
         write!(
             f,
             ") works on the same channel `{}` and output `{}`: each message is appended by both, unless that one was killed a moment ago; stop one of \
-             them, give it another channel or output, or other shards (--only-shards)",
+             them, give it another channel or output, or other shards",
             about.input.escape_debug(),
             about.output.escape_debug()
         )
@@ -180,7 +180,7 @@ mod tests {
             same.to_string(),
             "process 00000000-0000-0000-0000-000000000000 (pid 7 on host blue) works on the same channel \
              `messages:published` and output `messages:processed`: each message is appended by both, unless that one was killed a moment ago; stop one \
-             of them, give it another channel or output, or other shards (--only-shards)"
+             of them, give it another channel or output, or other shards"
         );
     }
 }

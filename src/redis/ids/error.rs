@@ -10,6 +10,7 @@ use super::{list, scripts};
 use crate::error::Error;
 use crate::redis::fault::{Fault, Kind};
 use crate::slot::beside;
+use crate::text::Lasted;
 
 /// An error of the ids. Texts name the list of ids by its key.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +47,7 @@ pub(crate) enum IdsError {
     Away { key: String, source: RedisError },
 
     /// The server did not answer in time: worth another try.
-    #[error("the consumer ids in `{key}`: no answer within {waited:.1?}")]
+    #[error("the consumer ids in `{key}`: no answer within {}", Lasted(*waited))]
     Silent { key: String, waited: Duration },
 }
 
@@ -135,7 +136,7 @@ impl IdsError {
             | Self::WrongType { source, .. }
             | Self::Away { source, .. } => source.to_string(),
             Self::Unconnected(error) => error.to_string(),
-            Self::Silent { waited, .. } => format!("no answer within {waited:.1?}"),
+            Self::Silent { waited, .. } => format!("no answer within {}", Lasted(*waited)),
         }
     }
 

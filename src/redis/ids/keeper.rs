@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::scripts::{CHUNK, Verdict};
 use super::{Connect, IdsError, Registration, SameWork};
 use crate::redis::outage::{Outage, Task};
+use crate::text::Count;
 
 /// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
 const MET_AT_MOST: usize = 10_000;
@@ -57,12 +58,19 @@ impl<C: Connect> Registration<C> {
 
         if kept.lapsed {
             tracing::warn!(
+                event = "lease_lapsed",
                 key = self.names.ids,
-                "the lease of this process had lapsed: Redis or this process stood still; it is renewed"
+                "the lease of the consumer ids in {} had lapsed (Redis or this process stood still) and was renewed",
+                self.names.ids
             );
         }
         if kept.put_back > 0 {
-            tracing::warn!(key = self.names.ids, "ids of this process were removed; they are put back");
+            tracing::warn!(
+                event = "ids_removed",
+                key = self.names.ids,
+                "somebody removed ids of this process from {}; adding them again",
+                self.names.ids
+            );
         }
         self.incomplete |= kept.lapsed || kept.put_back > 0 || kept.held_anew > 0;
         if self.incomplete {
@@ -97,7 +105,7 @@ impl<C: Connect> Registration<C> {
             let Some(about) = about else { continue };
             if self.about.does_the_work_of(&about) {
                 let same = SameWork { process, about };
-                tracing::warn!("{same}");
+                tracing::warn!(event = "same_work", process = %same.process, "{same}");
                 self.same_work.push(same);
             }
         }
@@ -126,7 +134,15 @@ impl<C: Connect> Registration<C> {
         }
         let verdict = self.forget(process).await?;
         if self.may_go_on(verdict) {
-            tracing::info!(key = self.names.ids, %process, removed, "a process had died; its ids are removed");
+            tracing::info!(
+                event = "ids_cleared",
+                key = self.names.ids,
+                %process,
+                count = removed,
+                "process {process} has died; removed its {} from {}",
+                Count(removed as u64, "id", "ids"),
+                self.names.ids
+            );
         }
         Ok(())
     }
@@ -149,7 +165,11 @@ impl<C: Connect> Registration<C> {
         if !error.is_fatal() && !error.is_elsewhere() {
             return Err(error);
         }
-        tracing::warn!(%process, "what a dead process left behind stays for another one to delete: {error}");
+        tracing::warn!(
+            event = "lanes_left",
+            %process,
+            "cannot delete the lanes of the dead process {process}: {error}; leaving them to another process"
+        );
         self.left_alone.insert(process);
         Ok(())
     }

@@ -91,7 +91,7 @@ impl<C: Connect> Registration<C> {
         loop {
             match self.leave().await {
                 Err(error) if !error.is_fatal() && Instant::now() < lapses => {
-                    tracing::debug!(%error, "own ids could not be removed yet");
+                    tracing::debug!("cannot remove the ids of this process yet: {error}; retrying");
                     sleep(self.timing.retry()).await;
                 }
                 end => return end,

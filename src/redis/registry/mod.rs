@@ -40,6 +40,7 @@ use crate::redis::control::{Control, connected};
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::link::Link;
 use crate::slot::beside;
+use crate::text::Lasted;
 
 /// The registry as one process uses it: one connection, one call at a time.
 pub(crate) struct Registry {
@@ -314,7 +315,7 @@ impl Registry {
                 self.wrong_type(&answer).await
             }
             Ok(Err(fault)) => fault,
-            Err(_) => Fault::Transient(format!("no answer for {:?}", self.response_timeout)),
+            Err(_) => Fault::Transient(format!("no answer for {}", Lasted(self.response_timeout))),
         };
         self.connection = None;
         Err(fault)

@@ -24,7 +24,7 @@ impl Server {
             _ => Err(Error::Config {
                 option: "source",
                 problem: format!(
-                    "{} is no node of a cluster, and sharded channels are for clusters; take --source pubsub there",
+                    "{} is no node of a cluster, and sharded channels are for clusters; choose the source pubsub there",
                     self.address()
                 ),
             }),
@@ -40,10 +40,10 @@ impl Server {
             _ => cause,
         };
         let try_next = if cause.contains("CertificateRequired") {
-            "the server wants to see a certificate: name one with --tls-cert FILE and --tls-key FILE"
+            "the server asks for a certificate: give a client certificate and its key (tls-cert, tls-key)"
                 .to_owned()
         } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
-            "name the server's certificate authority with --tls-ca FILE".to_owned()
+            "give the certificate of the server's authority (tls-ca)".to_owned()
         } else if cause.starts_with(NO_CREDENTIALS) {
             "see why, then start again".to_owned()
         } else if cause.starts_with(LOGIN_REFUSED) {
@@ -58,11 +58,13 @@ impl Server {
             match self.address().endpoint() {
                 Endpoint::Unix(path) => format!("check that the server listens on {}", path.display()),
                 Endpoint::Tcp { host, port } => {
-                    format!("check that it runs (redis-cli -h {host} -p {port} ping) and that --url is right")
+                    format!(
+                        "check that it runs (redis-cli -h {host} -p {port} ping) and that the address is right"
+                    )
                 }
                 Endpoint::Tls { host, port } => {
                     format!(
-                        "check that it runs (redis-cli --tls -h {host} -p {port} ping) and that --url is right"
+                        "check that it runs (redis-cli --tls -h {host} -p {port} ping) and that the address is right"
                     )
                 }
                 Endpoint::Sentinels(sentinels) => {
@@ -70,7 +72,7 @@ impl Server {
                     let (host, port) = sentinels.hosts.first().map_or(("", 0), |(host, port)| (host, *port));
                     format!(
                         "check what the sentinels say (redis-cli {tls}-h {host} -p {port} sentinel \
-                         get-master-addr-by-name {service}), that the server runs, and that --url is right"
+                         get-master-addr-by-name {service}), that the server runs, and that the address is right"
                     )
                 }
             }

@@ -198,8 +198,10 @@ impl Transaction {
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| input.option == "input");
         if found == Found::NoHash && !all_have_receipts {
             tracing::warn!(
-                "the lane {} is gone from Redis (deleted, flushed or evicted): if the connection broke in the \
-                 middle of a commit, its records may be in {} twice",
+                event = "lane_lost",
+                stream = target.stream,
+                "the hash of the lane {} is gone (deleted, flushed or evicted): if the connection broke in the middle of a \
+                 commit, its records may be in {} twice",
                 self.key,
                 target.stream
             );

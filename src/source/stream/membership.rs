@@ -184,11 +184,13 @@ impl Membership {
         match self.keep(false).await? {
             Renewal::Renewed => {}
             Renewal::Lapsed => tracing::warn!(
-                "the lease of this process in {} had lapsed: Redis or this process stood still; it is renewed",
+                event = "lease_lapsed",
+                stream = self.registry.names.input,
+                "the lease of this process in {} had lapsed (Redis or this process stood still) and was renewed",
                 self.registry.names.input
             ),
             Renewal::FencedOff => {
-                self.epoch.end("this process was taken for dead, or Redis has lost its data")
+                self.epoch.end("another process took over from this one, or Redis lost its data")
             }
         }
         Ok(())
@@ -263,7 +265,10 @@ impl Membership {
             match self.registry.fence_off(self.epoch.process, process, why).await? {
                 FencedOff::Done => {
                     tracing::info!(
-                        "process {process} has died; what it held of {} is taken over",
+                        event = "member_died",
+                        stream = self.registry.names.input,
+                        %process,
+                        "process {process} has died; taking over its entries of {}",
                         self.registry.names.input
                     );
                     self.takeovers.add(Takeover::by(process));

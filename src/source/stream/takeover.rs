@@ -1,4 +1,4 @@
-//! Taking over what the dead have takeover.
+//! Taking over what dead members hold.
 
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ impl Reading {
                     break;
                 }
                 Err(Fault::Transient(cause)) => {
-                    tracing::debug!("cannot take over from {} yet: {cause}", takeover.holder);
+                    tracing::debug!("cannot take over from {} yet: {cause}; retrying", takeover.holder);
+                    self.outage.failed(&cause);
                     most = (next.len() / 2).max(1);
                 }
             }
@@ -97,7 +98,7 @@ impl Reading {
     async fn hand_over_all(&mut self, takeover: &Takeover, taken_over: TakenOver) -> bool {
         match taken_over.refusal {
             Some(Refusal::FencedOff) => {
-                self.progress.epoch.end("this process was taken for dead");
+                self.progress.epoch.end("another process took over from this one");
                 return false;
             }
             Some(Refusal::Lives) => {
@@ -124,7 +125,7 @@ impl Reading {
         match fault {
             Fault::Permanent(error) => Err(error),
             Fault::Transient(cause) => {
-                tracing::debug!("cannot take over from {} yet: {cause}", takeover.holder);
+                tracing::debug!("cannot take over from {} yet: {cause}; retrying", takeover.holder);
                 // The membership finds it again.
                 self.takeovers.settled(&takeover);
                 Ok(Step::Done)

@@ -60,7 +60,7 @@ impl Reading {
             Ok(reliable) => self.trimmed.reliable = reliable,
             Err(Fault::Permanent(error)) => return Err(error),
             Err(Fault::Transient(cause)) => {
-                tracing::debug!("the count of what was read is not known: {cause}")
+                tracing::debug!("cannot read how many entries the group has read: {cause}")
             }
         }
         Ok(())
@@ -96,7 +96,9 @@ impl Reading {
                 let position = figures.removed() + read.list.len() as u64;
                 // Refused, it costs no more than that.
                 if let Err(fault) = self.registry.repair(last.id, position).await {
-                    tracing::debug!("what is trimmed next may be counted with what was: {fault:?}");
+                    tracing::debug!(
+                        "cannot set how many entries the group has read: {fault:?}; the next trimmed entries may be counted twice"
+                    );
                 }
             }
         }
