@@ -63,7 +63,7 @@ async fn a_server_without_memory_is_waited_for_at_the_start_and_each_stream_name
     let end = group.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(end.stdout.contains("received 1 = processed 1 "), "{}", end.stdout);
-    for line in ["cannot append to messages:processed: OOM", "cannot append to messages:rejected: OOM"] {
+    for line in ["cannot append to messages:processed (OOM", "cannot append to messages:rejected (OOM"] {
         assert_eq!(lines(&end.stderr, line), 1, "{line}: {}", end.stderr);
     }
     assert_eq!(lines(&end.stderr, "not reachable"), 0, "{}", end.stderr);
@@ -99,6 +99,30 @@ async fn why_a_subscription_cannot_be_had_again_is_told_at_once_and_is_the_cause
     }
     group.signal(Signal::TERM);
     assert_eq!(group.end().await.code, 0);
+}
+
+#[tokio::test]
+async fn facts_are_fields_in_the_json_log_and_only_in_the_message_of_the_text_log() {
+    let mut redis = Redis::start().await;
+    for format in ["json", "text"] {
+        let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--log-format", format]));
+        group.wait_for_consumers(3);
+        redis.order("CLIENT KILL TYPE pubsub");
+        group.wait_for("gap of ");
+        group.signal(Signal::TERM);
+        let end = group.end().await;
+        assert_eq!(end.code, 0, "{}", end.stderr);
+        if format == "text" {
+            assert_eq!(lines(&end.stderr, "event="), 0, "{}", end.stderr);
+            assert_eq!(lines(&end.stderr, "in messages:published: the server closed the connection; "), 1);
+            continue;
+        }
+        let log = end.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let gap = log.into_iter().find(|line| line["event"] == "gap").unwrap();
+        assert_eq!((&gap["channel"], &gap["level"]), (&"messages:published".into(), &"WARN".into()));
+        assert!(gap["seconds"].is_number() && gap["cause"].is_string(), "{gap}");
+        assert!(gap["message"].as_str().unwrap().starts_with("gap of "), "{gap}");
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(crate) struct Keep {
 
 impl Keep {
     /// Nothing is kept.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn nothing() -> Self {
         Self { time: Duration::ZERO, memory: Buffer::new(0) }
     }
