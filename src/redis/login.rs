@@ -224,7 +224,7 @@ impl Server {
 
     /// Obtains new credentials in time before those that are in use expire. Connections hear of them.
     pub(crate) async fn renew_credentials(&self) {
-        let outage = Outage::new("cannot get new credentials before the current ones expire");
+        let outage = Outage::of_credentials();
         let mut current = self.logins().current.subscribe();
         loop {
             let renew_at = current.borrow_and_update().renew_at;
@@ -243,11 +243,7 @@ impl Server {
                 continue;
             }
             match self.login().await {
-                Ok(_) => {
-                    if let Some(over) = outage.over().filter(|over| over.is_told) {
-                        tracing::info!("got new credentials again after {:.1?}", over.lasted);
-                    }
-                }
+                Ok(_) => drop(outage.is_over()),
                 Err(cause) => {
                     outage.failed(&cause);
                     sleep(Logins::SHORTEST).await;

@@ -32,6 +32,8 @@ pub(crate) enum Task {
     MaintainGroup(String),
     /// After an epoch is over.
     JoinGroup(String),
+    /// Before the current ones expire.
+    RenewCredentials,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,11 @@ impl Outage {
     /// Of a task that no group waits for yet.
     pub(crate) fn at_the_start(address: impl fmt::Display) -> Self {
         Self { task: Task::Start(address.to_string()), need: None, state: Mutex::default() }
+    }
+
+    /// Of new credentials: the current ones still work.
+    pub(crate) fn of_credentials() -> Self {
+        Self { task: Task::RenewCredentials, need: None, state: Mutex::default() }
     }
 
     /// What the task stands for has been gone since then, and is about to be attempted again.
@@ -177,6 +184,7 @@ impl Task {
             Self::RenewLease(_) => "renew_lease",
             Self::MaintainGroup(_) => "maintain_group",
             Self::JoinGroup(_) => "join_group",
+            Self::RenewCredentials => "renew_credentials",
         }
     }
 
@@ -193,7 +201,7 @@ impl Task {
             | Self::Append(stream)
             | Self::MaintainGroup(stream)
             | Self::JoinGroup(stream) => Some(stream),
-            Self::Start(_) | Self::Subscribe(_) | Self::RenewLease(_) => None,
+            Self::Start(_) | Self::Subscribe(_) | Self::RenewLease(_) | Self::RenewCredentials => None,
         }
     }
 
@@ -207,6 +215,7 @@ impl Task {
             Self::RenewLease(key) => format!("could not renew the lease of the consumer ids in {key}"),
             Self::MaintainGroup(stream) => format!("cannot maintain the group of {stream}"),
             Self::JoinGroup(stream) => format!("cannot join the group of {stream} again"),
+            Self::RenewCredentials => "cannot get new credentials before the current ones expire".to_owned(),
         }
     }
 
@@ -220,6 +229,7 @@ impl Task {
             Self::RenewLease(key) => format!("renewed the lease of the consumer ids in {key}"),
             Self::MaintainGroup(stream) => format!("maintaining the group of {stream}"),
             Self::JoinGroup(stream) => format!("joined the group of {stream}"),
+            Self::RenewCredentials => "got new credentials".to_owned(),
         }
     }
 }
