@@ -71,6 +71,8 @@ pub struct Config {
     pub processor_timeout: Option<Duration>,
     /// Trims the output to about this many entries. Default: no trimming.
     pub maxlen: Option<u64>,
+    /// Trims the stream of rejected messages to about this many entries. Default: no trimming.
+    pub rejected_maxlen: Option<u64>,
     /// Stops the group, as `shutdown` would, once this many messages were received. Default: never.
     pub max_messages: Option<u64>,
     /// How long a stop may take to finish what was received. Default: 10 s.
@@ -209,12 +211,11 @@ impl Config {
         check("retry-max-delay", self.retry_max_delay <= Duration::from_secs(86_400), || {
             "a delay above a day is too long; take 24h or less".into()
         })?;
-        check("maxlen", self.maxlen.is_none_or(|entries| (1..=i64::MAX as u64).contains(&entries)), || {
-            format!(
-                "Redis cannot trim to {} entries; take 1 to 9223372036854775807",
-                self.maxlen.unwrap_or(0)
-            )
-        })?;
+        for (option, maxlen) in [("maxlen", self.maxlen), ("rejected-maxlen", self.rejected_maxlen)] {
+            check(option, maxlen.is_none_or(|entries| (1..=i64::MAX as u64).contains(&entries)), || {
+                format!("Redis cannot trim to {} entries; take 1 to 9223372036854775807", maxlen.unwrap_or(0))
+            })?;
+        }
         check("max-messages", self.max_messages != Some(0), || {
             "0 would end before the start; take 1 or more".into()
         })?;
@@ -268,6 +269,7 @@ impl Default for Config {
             retry_max_delay: Duration::from_secs(30),
             processor_timeout: None,
             maxlen: None,
+            rejected_maxlen: None,
             max_messages: None,
             drain_timeout: Duration::from_secs(10),
             keep: Duration::from_secs(5),
@@ -302,6 +304,7 @@ mod tests {
         assert!(refused(|c| c.retry_max_delay = Duration::from_millis(99)).starts_with("retry-max-delay: "));
         assert!(refused(|c| c.retry_max_delay = Duration::MAX).starts_with("retry-max-delay: "));
         assert!(refused(|c| c.maxlen = Some(0)).starts_with("maxlen: "));
+        assert!(refused(|c| c.rejected_maxlen = Some(0)).starts_with("rejected-maxlen: "));
         assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
         assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));
         let trims_unread = |c: &mut Config| (c.stream.trim, c.stream.from) = (Trim::Acknowledged, Begin::New);

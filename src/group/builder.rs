@@ -196,6 +196,11 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.maxlen = Some(entries))
     }
 
+    /// Trims the stream of rejected messages to about this many entries.
+    pub fn rejected_maxlen(self, entries: u64) -> Self {
+        self.set(|config| config.rejected_maxlen = Some(entries))
+    }
+
     /// Stops the group once this many messages were received.
     pub fn max_messages(self, messages: u64) -> Self {
         self.set(|config| config.max_messages = Some(messages))

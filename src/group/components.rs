@@ -88,7 +88,7 @@ impl Components {
         let first_lane = lane(&config.output, "output", config.maxlen);
         let second_lane =
             (config.consumers > 1).then(|| first_lane.another(config.commit, key(&config.output, 1)));
-        let rejected = lane(&config.rejected, "rejected", None);
+        let rejected = lane(&config.rejected, "rejected", config.rejected_maxlen);
         let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
         let about = About {
             source: match config.source {

@@ -240,12 +240,15 @@ pub(crate) fn say(config: &Config) {
         "{what}"
     );
     let shards = if config.sharding().is_some() { " (each shard's)" } else { "" };
-    if config.maxlen.is_none() {
+    let untrimmed = [
+        ("maxlen", &config.output, config.maxlen),
+        ("rejected-maxlen", &config.rejected, config.rejected_maxlen),
+    ];
+    for (option, stream, _) in untrimmed.into_iter().filter(|(.., maxlen)| maxlen.is_none()) {
         tracing::info!(
             event = "no_maxlen",
-            stream = config.output,
-            "nothing trims {}{shards}, so it only grows; set maxlen to keep about the latest entries only",
-            config.output
+            stream,
+            "nothing trims {stream}{shards}, so it only grows; set {option} to keep about the latest entries only"
         );
     }
     if config.commit == Commit::AtLeastOnce {

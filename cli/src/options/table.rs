@@ -193,6 +193,13 @@ const KEYS: &[Opt] = &[
         "Trim the output to about this many entries; without it, the output only grows",
         |s, text| put(&mut s.config.maxlen, optional(text, number)),
     ),
+    Opt::new(
+        "rejected-maxlen",
+        Kind::Value("N"),
+        "none",
+        "Trim the stream of rejected messages to about so many entries; without it that stream only grows",
+        |s, text| put(&mut s.config.rejected_maxlen, optional(text, number)),
+    ),
 ];
 
 const IDS_KEY: Opt = Opt::new(
@@ -414,6 +421,7 @@ mod tests {
             "retry-delay",
             "retry-max-delay",
             "maxlen",
+            "rejected-maxlen",
             "max-messages",
             "processor-timeout",
             "tls-cert",
