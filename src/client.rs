@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use redis::RedisError;
 use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
@@ -15,10 +15,12 @@ use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::cluster::Node;
 use crate::redis::connection::{Connection, explore, locate};
 use crate::redis::control::{Control, answer, connected};
-use crate::redis::fault::Fault;
+use crate::redis::fault::{Fault, Kind};
 use crate::redis::login::NO_CREDENTIALS;
+use crate::redis::nodes::Nodes;
 use crate::redis::server::Server;
 use crate::redis::startup::{answered, retry_at_start};
+pub use crate::rejected::Rejected;
 
 pub use crate::redis::link::Link;
 
@@ -117,6 +119,76 @@ impl Router {
             cluster.learn(&answer(refusal));
         }
     }
+}
+
+/// Streams that questions are put to, each at whoever serves it, over one connection to each node.
+pub struct Streams {
+    server: Arc<Server>,
+    open: Nodes,
+    /// The option that names them.
+    option: &'static str,
+}
+
+impl Streams {
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub fn new(address: &Address, tls: &Tls, option: &'static str) -> Result<Self, Error> {
+        let server = Server::new(address.clone(), tls)?;
+        Ok(Self { open: Nodes::new(server.clone()), server, option })
+    }
+
+    /// Runs a command, of which the first argument is the stream. It is repeated when its answer was lost.
+    ///
+    /// # Errors
+    /// As [`connect`]; what the server refuses; a key of another type.
+    pub async fn ask<T: FromRedisValue>(
+        &mut self,
+        command: &str,
+        stream: &str,
+        arguments: &[&str],
+    ) -> Result<T, Error> {
+        let (server, option, open) = (self.server.clone(), self.option, &mut self.open);
+        let mut call = redis::cmd(command);
+        call.arg(stream).arg(arguments);
+        let asking = retry_at_start(&server, async || {
+            // After a fault the connections may be broken: only those of a success are kept.
+            let mut nodes = std::mem::replace(open, Nodes::new(server.clone()));
+            let asking = async {
+                explore(&server).await?;
+                let (control, connection) = nodes.at(stream).await?;
+                call.query_async(connection)
+                    .await
+                    .map_err(|error| refused(&control, command, stream, option, &error))
+            };
+            let answer = answered(asking).await?;
+            *open = nodes;
+            Ok(answer)
+        });
+        asking.await
+    }
+}
+
+/// What it means that a command on a stream was refused.
+fn refused(
+    control: &Control,
+    command: &str,
+    stream: &str,
+    option: &'static str,
+    error: &RedisError,
+) -> Fault {
+    let answer = answer(error);
+    if Kind::of(&answer) == Kind::WrongType {
+        return Fault::Permanent(Error::WrongType {
+            key: stream.to_owned(),
+            found: format!("key of another type ({answer})"),
+            needed: "stream",
+            option,
+        });
+    }
+    let needs = format!("+{} ~{stream}", command.to_lowercase());
+    control.fault(&format!("{command} {stream}"), &needs, error)
 }
 
 /// These two own what they work on: with a borrow in an attempt that is made again and again, the compiler does not see

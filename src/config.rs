@@ -1,5 +1,6 @@
 //! What a group is told: plain data with defaults, checked in one place for the library and the program.
 
+mod replay;
 mod shards;
 mod stream;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::replay::Replay;
 pub use self::stream::{Begin, StreamInput, Trim};
 use crate::address::Address;
 use crate::error::{Error, check};
@@ -29,6 +31,8 @@ pub struct Config {
     pub input: String,
     /// What only concerns the source `stream`.
     pub stream: StreamInput,
+    /// What only concerns the source `rejected`: which messages are processed again. Default: all.
+    pub replay: Replay,
     /// Several inputs, each with an output and a group of its own. Default: none; with [`SourceKind::Sharded`], 16.
     pub shards: Option<Shards>,
     /// The stream that records are appended to. Default: `messages:processed`.
@@ -112,6 +116,19 @@ pub enum SourceKind {
     /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output
     /// once, whatever process dies when; nothing is lost as long as Redis itself keeps its data.
     Stream,
+    /// The stream of rejected messages: those of its entries that are there at the start, and that [`Config::replay`]
+    /// selects, go through the processor again. Each entry leaves the stream in the transaction that appends what it
+    /// became. One that is rejected again comes back as a new entry, which waits for the next replay. The group ends by
+    /// itself. One process at a time replays a stream; whatever process dies when, no message is lost or processed
+    /// into the output twice.
+    Rejected,
+}
+
+impl SourceKind {
+    /// Whether messages are published to a channel, and gone when nobody is there.
+    pub(crate) fn is_channel(self) -> bool {
+        matches!(self, Self::PubSub | Self::Sharded)
+    }
 }
 
 /// What becomes of a message that finds the buffer full.
@@ -183,6 +200,7 @@ impl Config {
             format!("{} bytes cannot be a limit; take 1 to 512MiB", self.max_payload)
         })?;
         self.validate_stream()?;
+        self.validate_replay()?;
         self.validate_shards()?;
         check("max-payload", self.max_payload <= self.buffer_of_shard(), || {
             let (payload, buffer) = (self.max_payload, self.buffer_of_shard());
@@ -239,7 +257,7 @@ impl Config {
 
     /// The stream that is spilled into, if the configuration spills.
     pub(crate) fn spill(&self) -> Option<String> {
-        let spills = self.source != SourceKind::Stream && self.overflow == Overflow::Spill;
+        let spills = self.source.is_channel() && self.overflow == Overflow::Spill;
         spills.then(|| self.spill_key.clone().unwrap_or_else(|| slot::beside(&self.output, "spill")))
     }
 }
@@ -255,6 +273,7 @@ impl Default for Config {
             consumers: 3,
             input: "messages:published".to_owned(),
             stream: StreamInput::default(),
+            replay: Replay::default(),
             output: "messages:processed".to_owned(),
             rejected: "messages:rejected".to_owned(),
             ids_key: "consumer:ids".to_owned(),

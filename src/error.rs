@@ -69,6 +69,13 @@ pub enum Error {
         try_next: String,
     },
 
+    /// Another process replays these rejected messages.
+    #[error("another process replays {key}; wait for its end")]
+    Replaying {
+        /// The stream of rejected messages.
+        key: String,
+    },
+
     /// Redis refused what the ids of the consumers need.
     #[error("at {address}: {source}")]
     Ids {

@@ -105,6 +105,11 @@ impl Intake {
         self.queue.runs_low(few).await
     }
 
+    /// Messages that were received, and of which it is not known yet what becomes of them.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.events.counts.read().in_flight()
+    }
+
     /// How many messages may still be received.
     pub(crate) fn left(&self) -> usize {
         self.limit.as_ref().map_or(usize::MAX, |limit| usize::try_from(limit.left()).unwrap_or(usize::MAX))
@@ -121,7 +126,7 @@ impl Intake {
     ) {
         let messages = spans.len() as u64;
         match entries.origin {
-            Origin::Input(_) => self.receive(messages),
+            Origin::Input(_) | Origin::Rejected(_) => self.receive(messages),
             Origin::Spill => self.events.counts.drain(messages),
         }
         let cost = Batch::cost(bytes.len(), spans.capacity()) + Batch::cost_of_entries(entries.list.len());

@@ -58,6 +58,30 @@ pub(crate) enum Origin {
     Input(Arc<str>),
     /// They came from the channel, found the buffer full and were spilled: they are what was published.
     Spill,
+    /// It is the stream of rejected messages: they are processed again.
+    Rejected(Earlier),
+}
+
+/// What is known of a rejected message from before.
+#[derive(Clone)]
+pub(crate) struct Earlier {
+    /// The name of the field that may hold the whole payload, where it was an entry of a stream.
+    pub(crate) payload_field: Arc<str>,
+    /// Its id there.
+    pub(crate) source_id: Option<EntryId>,
+    pub(crate) attempts: u32,
+}
+
+impl Origin {
+    /// The field that holds the whole payload of an entry, where it is the only one; `None`: any field does.
+    pub(crate) fn payload_field(&self) -> Option<&[u8]> {
+        match self {
+            Self::Input(name) => Some(name.as_bytes()),
+            Self::Spill => None,
+            // Never alone: behind the message stands why it was rejected.
+            Self::Rejected(_) => Some(b""),
+        }
+    }
 }
 
 /// One entry of a stream.
@@ -87,8 +111,8 @@ impl Message {
     /// [`StreamInput::payload_field`](crate::StreamInput::payload_field), and empty if there is no such field.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        match (self.entry(), self.origin()) {
-            (Some(Entry { fields: 1.., .. }), Some(Origin::Input(name))) => {
+        match (self.entry(), self.payload_field()) {
+            (Some(Entry { fields: 1.., .. }), Some(name)) => {
                 let payload = self.fields().find(|(field, _)| *field == name.as_bytes());
                 payload.map_or(&[], |(_, value)| value)
             }
@@ -99,18 +123,21 @@ impl Message {
     /// The fields and values of the entry, in order. None of a message that was published to a channel.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let count = self.entry().map_or(0, |entry| entry.fields as usize);
-        let payload = match self.origin() {
-            Some(Origin::Input(name)) if count == 0 => Some((name.as_bytes(), self.content())),
-            _ => None,
-        };
+        let name = self.payload_field().filter(|_| count == 0);
+        let payload = name.map(|name| (name.as_bytes(), self.content()));
         let encoded = if count == 0 { &[] } else { self.content() };
         record::fields(encoded, count).chain(payload)
     }
 
-    /// The id of the entry. `None` for a message that was published to a channel.
+    /// The id of the entry. `None` for a message that was published to a channel. A rejected message that is replayed
+    /// has the id that it had in its own stream.
     #[must_use]
     pub fn entry_id(&self) -> Option<EntryId> {
-        matches!(self.origin(), Some(Origin::Input(_))).then(|| self.entry().map(|entry| entry.id)).flatten()
+        match self.origin()? {
+            Origin::Input(_) => self.entry().map(|entry| entry.id),
+            Origin::Rejected(earlier) => earlier.source_id,
+            Origin::Spill => None,
+        }
     }
 
     /// The channel that it was published to, or the stream that it was read from.
@@ -123,6 +150,14 @@ impl Message {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// How often it was tried before it was rejected, if it is replayed.
+    pub(crate) fn earlier_attempts(&self) -> u32 {
+        match self.origin() {
+            Some(Origin::Rejected(earlier)) => earlier.attempts,
+            _ => 0,
+        }
     }
 
     /// The fields of an entry as they stand in a record, and how many they are; `None` where the payload is all.
@@ -149,6 +184,15 @@ impl Message {
 
     fn entry(&self) -> Option<Entry> {
         Some(self.batch.entries.as_ref()?.list[self.index])
+    }
+
+    /// The field that may hold the whole payload of an entry; `None` for what was published to a channel.
+    fn payload_field(&self) -> Option<&str> {
+        match self.origin()? {
+            Origin::Input(name) => Some(name),
+            Origin::Rejected(Earlier { payload_field, source_id: Some(_), .. }) => Some(payload_field),
+            Origin::Rejected(_) | Origin::Spill => None,
+        }
     }
 
     fn origin(&self) -> Option<&Origin> {

@@ -111,7 +111,7 @@ async fn a_rejected_message_is_kept_byte_for_byte_with_the_reason() {
     assert_eq!((ledger.processed, ledger.rejected), (0, 1));
     let [entry] = &server.rejected().await[..] else { panic!("one entry") };
     let names: Vec<_> = entry.fields.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["payload", "error", "consumer_id", "source"]);
+    assert_eq!(names, ["payload", "error", "consumer_id", "source", "attempts"]);
     assert_eq!(entry.bytes("payload").unwrap(), payload);
     assert_eq!(entry.text("error"), Some("no such customer"));
     assert!(ids.iter().any(|id| entry.text("consumer_id") == Some(id)));

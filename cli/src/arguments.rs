@@ -11,6 +11,7 @@ use crate::generate::{self, CompletionsArgs, ManArgs};
 use crate::ids::{self, IdsArgs};
 use crate::load::{self, LoadArgs};
 use crate::publish::{self, PublishArgs};
+use crate::rejected::{self, RejectedArgs};
 use crate::run::{self, RunArgs};
 use crate::secret::without_credentials;
 
@@ -69,6 +70,8 @@ enum Command {
     Demo(DemoArgs),
     /// List the ids of living consumers, or remove them
     Ids(IdsArgs),
+    /// List rejected messages, process them again, or remove them
+    Rejected(Box<RejectedArgs>),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them to a directory
@@ -100,6 +103,7 @@ impl Arguments {
             Command::Bench(args) => bench::run(*args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Ids(args) => ids::run(args).await,
+            Command::Rejected(args) => rejected::run(*args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
             Command::BenchPart => bench::run_part().await,

@@ -13,6 +13,7 @@ mod options;
 mod printable;
 mod publish;
 mod publisher;
+mod rejected;
 mod reports;
 mod run;
 mod secret;

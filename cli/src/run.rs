@@ -29,7 +29,12 @@ pub(crate) struct RunArgs {
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
     let settings = Settings::read(&layers, RUN)?;
-    let written = log::start(&settings.log, &[layers.warnings(), settings.warnings.clone()].concat());
+    group(settings, &layers.warnings()).await
+}
+
+/// The same with these settings.
+pub(crate) async fn group(settings: Settings, warnings: &[String]) -> anyhow::Result<ExitCode> {
+    let written = log::start(&settings.log, &[warnings, &settings.warnings].concat());
     let mut signals = Signals::new()?;
     let stdout = Stdout::new();
     let form = if settings.json { Form::Json } else { Form::Text };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Commit, Config, Overflow, SourceKind};
+use super::{Commit, Config, Overflow};
 use crate::entry_id::EntryId;
 use crate::error::{Error, check};
 
@@ -66,7 +66,7 @@ impl Default for StreamInput {
 
 impl Config {
     pub(super) fn validate_stream(&self) -> Result<(), Error> {
-        let is_stream = self.source == SourceKind::Stream;
+        let is_stream = !self.source.is_channel();
         check("overflow", !(is_stream && self.overflow == Overflow::Spill), || {
             "a stream needs no spill: what is not read yet waits in it; leave the overflow out".into()
         })?;

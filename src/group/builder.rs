@@ -7,7 +7,7 @@ use super::ConsumerGroup;
 use super::start::start;
 use crate::address::{Address, AddressError};
 use crate::appended::Appended;
-use crate::config::{Begin, Commit, Config, Overflow, SourceKind, Tls, Trim};
+use crate::config::{Begin, Commit, Config, Overflow, Replay, SourceKind, Tls, Trim};
 use crate::consumer::Consumer;
 use crate::credentials::CredentialsProvider;
 use crate::error::Error;
@@ -103,6 +103,12 @@ impl<P: Processor> Builder<P> {
     /// What becomes of entries of the input that are done.
     pub fn trim(self, trim: Trim) -> Self {
         self.set(|config| config.stream.trim = trim)
+    }
+
+    /// Processes rejected messages again: those of the stream of rejected ones that this selects. See
+    /// [`SourceKind::Rejected`].
+    pub fn replay(self, replay: Replay) -> Self {
+        self.set(|config| (config.source, config.replay) = (SourceKind::Rejected, replay))
     }
 
     /// The stream that is spilled into.

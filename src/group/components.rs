@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::engine::Shared;
 use crate::config::{Begin, Config, SourceKind};
 use crate::error::Error;
-use crate::message::Origin;
+use crate::message::{Earlier, Origin};
 use crate::redis::channel::{Channel, ChannelKind};
 use crate::redis::connection::explore;
 use crate::redis::control::Control;
@@ -21,7 +21,7 @@ use crate::redis::server::{RESPONSE_TIMEOUT, Server};
 use crate::redis::startup::{answered, retry_at_start};
 use crate::sink::{Acknowledges, Keep, Size, StreamLane, Target};
 use crate::slot::beside;
-use crate::source::{AnySource, Membership, PubSub, Stream};
+use crate::source::{AnySource, Membership, PubSub, Replaying, SharedReplay, Stream};
 use crate::status::Status;
 
 /// What a group is made of, before its source is open.
@@ -43,6 +43,8 @@ pub(super) struct Components {
     pub(super) spill: Option<StreamLane>,
     /// Of the stream that is the input, or of the spill.
     pub(super) membership: Option<Membership>,
+    /// What the shards of a replay share.
+    replays: Option<Arc<SharedReplay>>,
 }
 
 /// Where messages come from.
@@ -59,6 +61,7 @@ impl Components {
         keep: &Keep,
         ids: Vec<Uuid>,
         shared: &Shared,
+        shared_replay: &Arc<SharedReplay>,
     ) -> Self {
         let process = Uuid::new_v4();
         let spill_key = config.spill();
@@ -67,6 +70,7 @@ impl Components {
             stream: names.input.clone(),
             group: names.group.clone(),
             option: names.option,
+            deletes: names.is_of_replay(),
         });
         let key = |stream: &str, at: usize| beside(stream, &format!("lane:{process}:{at}"));
         let lane_to = |stream: &String, option, maxlen, size, acknowledges| {
@@ -88,15 +92,19 @@ impl Components {
         let first_lane = lane(&config.output, "output", config.maxlen);
         let second_lane =
             (config.consumers > 1).then(|| first_lane.another(config.commit, key(&config.output, 1)));
-        let rejected = lane(&config.rejected, "rejected", config.rejected_maxlen);
+        // Trimming for what is rejected again would remove what is still to be replayed.
+        let rejected_maxlen = config.rejected_maxlen.filter(|_| config.source != SourceKind::Rejected);
+        let rejected = lane(&config.rejected, "rejected", rejected_maxlen);
         let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
         let about = About {
             source: match config.source {
                 SourceKind::PubSub => "pubsub".to_owned(),
                 SourceKind::Sharded => "sharded".to_owned(),
                 SourceKind::Stream => "stream".to_owned(),
+                SourceKind::Rejected => "rejected".to_owned(),
             },
-            input: config.input.clone(),
+            input: if config.source == SourceKind::Rejected { &config.rejected } else { &config.input }
+                .clone(),
             output: config.output.clone(),
             host: std::fs::read_to_string("/proc/sys/kernel/hostname")
                 .ok()
@@ -121,6 +129,8 @@ impl Components {
             about,
             shared.status.clone(),
         );
+        let replays =
+            names.as_ref().is_some_and(registry::Names::is_of_replay).then(|| shared_replay.clone());
         let membership = names.map(|names| {
             let control = Control(server.of(&names.input));
             let registry = Registry::new(control, names, RESPONSE_TIMEOUT.min(config.lease / 4));
@@ -145,6 +155,7 @@ impl Components {
             rejected,
             spill,
             membership,
+            replays,
         }
     }
 
@@ -168,7 +179,12 @@ impl Components {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());
                 let stream = self.join(config.stream.from, origin, &config.input).await?;
                 let input = stream.ok_or_else(|| Fault::Permanent(super::defect()))?;
-                Ok(Sources { input, drain: None })
+                Ok(Sources { input: AnySource::Stream(Box::new(input)), drain: None })
+            }
+            SourceKind::Rejected => {
+                let input = self.join_replay(config).await?;
+                let input = input.ok_or_else(|| Fault::Permanent(super::defect()))?;
+                Ok(Sources { input: AnySource::Stream(Box::new(input)), drain: None })
             }
             SourceKind::PubSub | SourceKind::Sharded => {
                 let kind = match config.source {
@@ -176,6 +192,7 @@ impl Components {
                     _ => ChannelKind::Plain,
                 };
                 let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
+                let drain = drain.map(|drain| AnySource::Stream(Box::new(drain)));
                 let channel = Channel::new(&config.input, kind);
                 let source =
                     PubSub::open(self.server.of_channel(&channel), channel, config.max_payload, &self.status)
@@ -206,12 +223,7 @@ impl Components {
     }
 
     /// Joins the group of the stream that there is a membership for.
-    async fn join(
-        &mut self,
-        begin: Begin,
-        origin: Origin,
-        channel: &str,
-    ) -> Result<Option<AnySource>, Fault> {
+    async fn join(&mut self, begin: Begin, origin: Origin, channel: &str) -> Result<Option<Stream>, Fault> {
         let Some(membership) = &mut self.membership else { return Ok(None) };
         membership.join(begin).await?;
         let mut reader = Reader::new(
@@ -220,6 +232,23 @@ impl Components {
             origin.clone(),
         );
         reader.connect().await?;
-        Ok(Some(AnySource::Stream(Box::new(Stream::new(reader, membership, begin, origin, channel)))))
+        Ok(Some(Stream::new(reader, membership, begin, origin, channel)))
+    }
+
+    /// The same of the group that replays rejected messages.
+    async fn join_replay(&mut self, config: &Config) -> Result<Option<Stream>, Fault> {
+        let payload_field: Arc<str> = config.stream.payload_field.as_str().into();
+        let origin =
+            Origin::Rejected(Earlier { payload_field: payload_field.clone(), source_id: None, attempts: 0 });
+        let selection = config.replay.clone();
+        let Some(stream) = self.join(selection.begin(), origin, &config.rejected).await? else {
+            return Ok(None);
+        };
+        let (Some(membership), Some(shared)) = (&mut self.membership, self.replays.clone()) else {
+            return Ok(None);
+        };
+        let last = membership.last_entry().await?;
+        let until = selection.ids.iter().max().map_or(last, |id| last.min(*id));
+        Ok(Some(stream.replays(Replaying { selection, until, payload_field, shared })))
     }
 }

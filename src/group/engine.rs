@@ -17,7 +17,7 @@ use crate::appended::Appended;
 use crate::appender::{Appender, Turn};
 use crate::backlog::Backlog;
 use crate::buffer::Buffer;
-use crate::config::{Config, Overflow, SourceKind};
+use crate::config::{Config, Overflow};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::events::Events;
@@ -308,7 +308,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         if let Some(error) = lapse {
             failure.note(Ok(Err(error)));
         }
-        if !source_tasks.is_empty() && config.source != SourceKind::Stream {
+        if !source_tasks.is_empty() && config.source.is_channel() {
             let cause = "the group was ended before the server had confirmed that it left".to_owned();
             let open = shared.counts.open_gap().unwrap_or_default();
             shared.events.gap(&config.input, cause, open.max(stopping.elapsed()));

@@ -20,7 +20,7 @@ use crate::redis::fault::Fault;
 use crate::redis::ids::Registration;
 use crate::redis::server::Server;
 use crate::sink::Keep;
-use crate::source::Membership;
+use crate::source::{Membership, SharedReplay};
 
 /// How long taking back the ids may hold up an end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,6 +37,8 @@ pub(super) struct Lifecycle<P> {
     pub(super) processor: Arc<P>,
     pub(super) workers: Handle,
     pub(super) shared: Arc<Shared>,
+    /// What the shards of a replay share.
+    pub(super) replay: Arc<SharedReplay>,
 }
 
 /// One that is about to run.
@@ -50,7 +52,8 @@ impl<P: Processor> Lifecycle<P> {
     /// Connects. `None` when the start was given up meanwhile; then, and after an error, nothing is left behind.
     pub(super) async fn connect(mut self) -> Result<Option<Ready<P>>, Error> {
         let ids = std::mem::take(&mut self.ids);
-        let mut components = Components::new(&self.config, &self.server, &self.keep, ids, &self.shared);
+        let mut components =
+            Components::new(&self.config, &self.server, &self.keep, ids, &self.shared, &self.replay);
         let connected = tokio::select! {
             connected = components.connect(&self.config) => Some(connected),
             () = self.shared.abort.cancelled() => None,

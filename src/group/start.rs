@@ -24,6 +24,7 @@ use crate::redis::connection::{listen, refresh};
 use crate::redis::preflight;
 use crate::redis::server::Server;
 use crate::sink::Keep;
+use crate::source::SharedReplay;
 use crate::status::Status;
 use crate::text::messages;
 
@@ -39,6 +40,7 @@ pub(super) async fn start<P: Processor>(
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
     let keep = Keep { time: config.keep, memory: Buffer::new(config.buffer) };
+    let replay = SharedReplay::new(config.by_shard().len());
     let (mut shards, mut groups) = (Vec::new(), Vec::new());
     let by_shard = config.by_shard();
     let statuses = Status::of_shards(by_shard.len());
@@ -58,6 +60,7 @@ pub(super) async fn start<P: Processor>(
             processor: processor.clone(),
             workers: runtime::Handle::current(),
             shared,
+            replay: replay.clone(),
         });
     }
     let (tell_started, started) = oneshot::channel();

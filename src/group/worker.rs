@@ -17,6 +17,7 @@ use crate::message::Message;
 use crate::processor::{Failure, Outcome, Processor};
 use crate::queue::Receiver;
 use crate::record::Record;
+use crate::rejected::{ATTEMPTS, CONSUMER_ID, ERROR, PAYLOAD, PAYLOAD_BYTES, SOURCE, SOURCE_ID};
 
 /// A consumer at work. Its task ends when the queue is drained.
 pub(crate) struct Worker<P> {
@@ -37,9 +38,6 @@ pub(crate) struct Context {
     pub(crate) timeout: Option<Duration>,
     pub(crate) with_source_id: bool,
 }
-
-/// The field that names the entry which a record was made of.
-const SOURCE_ID: &str = "source_id";
 
 impl<P: Processor> Worker<P> {
     pub(crate) async fn run(mut self) {
@@ -205,17 +203,19 @@ impl Context {
         match message.encoded_fields() {
             // As they are: so it can be appended to the input again.
             Some(_) => record.extend(message.fields()),
-            None => record.push("payload", message.payload()),
+            None => record.push(PAYLOAD, message.payload()),
         }
         if let Some(length) = message.full_length() {
-            record.push("payload_bytes", length.to_string());
+            record.push(PAYLOAD_BYTES, length.to_string());
         }
-        record.push("error", reason);
-        record.push("consumer_id", consumer.id());
-        record.push("source", message.channel());
+        record.push(ERROR, reason);
+        record.push(CONSUMER_ID, consumer.id());
+        record.push(SOURCE, message.channel());
         if let Some(id) = message.entry_id() {
             record.push(SOURCE_ID, id.to_string());
         }
+        let attempts = message.attempt().min(self.max_attempts);
+        record.push(ATTEMPTS, message.earlier_attempts().saturating_add(attempts).to_string());
         if !self.rejected.try_put(std::slice::from_ref(&record), message.receipt()) {
             self.output.hand_on(Urgency::Soon).await;
             self.rejected.put(&[record], message.receipt()).await;

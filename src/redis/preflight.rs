@@ -51,7 +51,11 @@ pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Faul
     }
     if let Some(names) = &registry {
         let (control, connection) = nodes.at(&names.input).await?;
-        let trims = config.stream.trim == Trim::Acknowledged || config.source != SourceKind::Stream;
+        let trims = match config.source {
+            SourceKind::Stream => config.stream.trim == Trim::Acknowledged,
+            SourceKind::Rejected => false,
+            SourceKind::PubSub | SourceKind::Sharded => true,
+        };
         rehearse_reading(&control, connection, names, trims).await?;
     }
     let (control, connection) = nodes.at(&config.ids_key).await?;
@@ -81,15 +85,17 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
     let spill = config.spill();
     let moved_from = match (config.source, &spill) {
         (SourceKind::Stream, _) => ("input", &config.input),
+        (SourceKind::Rejected, _) => ("rejected", &config.rejected),
         (SourceKind::PubSub | SourceKind::Sharded, Some(spill)) => ("spill-key", spill),
         (SourceKind::PubSub | SourceKind::Sharded, None) => return Ok(()),
     };
     if config.commit == Commit::AtLeastOnce {
         return Ok(());
     }
-    let way_out = match spill {
-        Some(_) => "the overflow drop",
-        None => "the commit at-least-once",
+    let way_out = match (config.source, &spill) {
+        (SourceKind::Rejected, _) => "",
+        (_, Some(_)) => ", or take the overflow drop",
+        (_, None) => ", or take the commit at-least-once",
     };
     let others = [("output", &config.output), ("rejected", &config.rejected)];
     match others.into_iter().find(|(_, key)| slot::of(key) != slot::of(moved_from.1)) {
@@ -99,7 +105,7 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
             format!(
                 "{key} and {} are in different slots of the cluster, so no commit can acknowledge in one and append to \
                  the other; give them names with one tag, as {{messages}}:published, {{messages}}:processed and \
-                 {{messages}}:rejected have, or shard tags where there are shards, or take {way_out}",
+                 {{messages}}:rejected have, or shard tags where there are shards{way_out}",
                 moved_from.1
             ),
         )),
@@ -149,7 +155,11 @@ async fn rehearse_reading(
         vec!["EXISTS", &token],
         vec!["UNLINK", &token],
     ];
-    if names.option == "input" {
+    if names.is_of_replay() {
+        commands.push(vec!["XDEL", input, "0-1"]);
+        commands.push(vec!["XGROUP", "DESTROY", input, group]);
+    }
+    if names.option == "input" || names.is_of_replay() {
         commands.push(vec!["XRANGE", input, "-", "+", "COUNT", "1"]);
     }
     if trims {
@@ -215,7 +225,7 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
 pub(crate) fn say(config: &Config) {
     let (channel, stream) = match config.source {
         SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),
-        SourceKind::Stream => (None, Some(config.input.as_str())),
+        SourceKind::Stream | SourceKind::Rejected => (None, Some(config.input.as_str())),
     };
     let shards = config.sharding();
     let what = match &shards {
@@ -244,7 +254,8 @@ pub(crate) fn say(config: &Config) {
         ("maxlen", &config.output, config.maxlen),
         ("rejected-maxlen", &config.rejected, config.rejected_maxlen),
     ];
-    for (option, stream, _) in untrimmed.into_iter().filter(|(.., maxlen)| maxlen.is_none()) {
+    let hints = config.source != SourceKind::Rejected;
+    for (option, stream, _) in untrimmed.into_iter().filter(|(.., maxlen)| hints && maxlen.is_none()) {
         tracing::info!(
             event = "no_maxlen",
             stream,

@@ -63,7 +63,13 @@ pub(crate) struct Acknowledges {
     pub(crate) group: String,
     /// The option that names the stream.
     pub(crate) option: &'static str,
+    /// Whether they are deleted as well.
+    pub(crate) deletes: bool,
 }
+
+/// Acknowledges and deletes, in one step that does nothing where nothing could be appended. `XDEL` alone would delete
+/// an entry whose record was refused: a transaction does not go back.
+const MOVE: &str = include_str!("move.lua");
 
 /// What became of an attempt at a commit.
 pub(super) enum Made {
@@ -149,6 +155,14 @@ impl Target {
     /// Writes the commands that acknowledge the messages of the records.
     pub(super) fn acknowledge(&self, out: &mut Vec<u8>, records: &Records) {
         let Some(input) = self.acknowledged_at(records) else { return };
+        if input.deletes {
+            array(out, 6 + records.acknowledged());
+            for word in ["EVAL", MOVE, "2", &input.stream, &self.stream, &input.group] {
+                push_bulk(out, word.as_bytes());
+            }
+            out.extend_from_slice(records.acks());
+            return;
+        }
         array(out, 3 + records.acknowledged());
         push_bulk(out, b"XACK");
         push_bulk(out, input.stream.as_bytes());
@@ -159,9 +173,9 @@ impl Target {
     /// Writes the command that makes the messages of the records pending again that were acknowledged; whether there
     /// are any.
     pub(super) fn take_back(&self, out: &mut Vec<u8>, records: &Records) -> bool {
-        let (Some(input), Some(epoch)) = (self.acknowledged_at(records), records.held()) else {
-            return false;
-        };
+        // What would be deleted as well is pending still.
+        let acknowledged_at = self.acknowledged_at(records).filter(|input| !input.deletes);
+        let (Some(input), Some(epoch)) = (acknowledged_at, records.held()) else { return false };
         array(out, 7 + records.acknowledged());
         for word in ["XCLAIM", &input.stream, &input.group, &epoch.consumer, "0"] {
             push_bulk(out, word.as_bytes());
@@ -244,7 +258,12 @@ impl Target {
     pub(super) fn acknowledge_for_show(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
         let Some(input) = &self.acknowledges else { return Vec::new() };
         command(out, &[b"XACK", input.stream.as_bytes(), input.group.as_bytes(), b"0-1"]);
-        vec!["XACK"]
+        if !input.deletes {
+            return vec!["XACK"];
+        }
+        command(out, &[b"XDEL", input.stream.as_bytes(), b"0-1"]);
+        command(out, &[b"TYPE", self.stream.as_bytes()]);
+        vec!["XACK", "XDEL", "TYPE"]
     }
 
     /// The key of the stream that is acknowledged in.

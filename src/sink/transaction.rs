@@ -483,7 +483,8 @@ async fn take_back(connection: &mut Connection, target: &Target, records: &Recor
 /// What an ACL rule must have for the commits.
 fn needs(target: &Target) -> String {
     let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
-        format!(" +xack +xclaim +exists ~{} ~{}", input.stream, beside(&input.stream, "*"))
+        let deletes = if input.deletes { " +xdel +eval +type" } else { "" };
+        format!(" +xack +xclaim +exists{deletes} ~{} ~{}", input.stream, beside(&input.stream, "*"))
     });
     format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}{more}", target.stream, target.lanes())
 }

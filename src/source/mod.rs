@@ -8,7 +8,7 @@ mod stream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::pubsub::PubSub;
-pub(crate) use self::stream::{Membership, Stream};
+pub(crate) use self::stream::{Membership, Replaying, SharedReplay, Stream};
 use crate::error::Error;
 use crate::intake::Intake;
 

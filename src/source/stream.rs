@@ -5,11 +5,13 @@
 //!      │ takeovers: which ones are due                          (source/stream/takeovers.rs)
 //!   reader       reads, hands to the intake                     (here)
 //!      ├ takeover: claims what a dead member held               (source/stream/takeover.rs)
+//!      ├ replay: which rejected messages are processed again    (source/stream/replay.rs)
 //!      └ flow: how much the consumers can begin with soon       (source/stream/flow.rs)
 //! ```
 
 mod flow;
 mod membership;
+mod replay;
 mod takeover;
 mod takeovers;
 mod trimmed;
@@ -23,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::flow::Flow;
 pub(crate) use self::membership::Membership;
+use self::replay::Replayed;
+pub(crate) use self::replay::{Replaying, Shared as SharedReplay};
 use self::takeovers::Takeovers;
 use self::trimmed::Trimmed;
 use super::Source;
@@ -58,6 +62,8 @@ pub(crate) struct Stream {
     trims: bool,
     /// Attempts to read that fail.
     outage: Outage,
+    /// What is replayed of it, if it is that of rejected messages.
+    replaying: Option<Arc<Replaying>>,
 }
 
 impl Stream {
@@ -74,13 +80,30 @@ impl Stream {
         let stream = registry.names.input.as_str().into();
         let (takeovers, trims) = (membership.takeovers(), membership.trims());
         let outage = Outage::new(Task::Read(registry.names.input.clone()), membership.status());
-        Self { reader, registry, takeovers, begin, origin, stream, channel: channel.into(), trims, outage }
+        Self {
+            reader,
+            registry,
+            takeovers,
+            begin,
+            origin,
+            stream,
+            channel: channel.into(),
+            trims,
+            outage,
+            replaying: None,
+        }
+    }
+
+    /// Replays this, and ends by itself.
+    pub(crate) fn replays(self, replaying: Replaying) -> Self {
+        Self { replaying: Some(Arc::new(replaying)), ..self }
     }
 }
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims, outage } = self;
+        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims, outage, replaying } =
+            self;
         let epoch = takeovers.epoch();
         let mut reading = Reading {
             reader,
@@ -96,6 +119,7 @@ impl Source for Stream {
             trouble: None,
             outage,
             trimmed: Trimmed::new(trims),
+            replaying,
             progress: Progress::new(epoch),
         };
         while !stop.is_cancelled() {
@@ -123,6 +147,7 @@ struct Reading {
     /// Attempts to read that fail.
     outage: Outage,
     trimmed: Trimmed,
+    replaying: Option<Arc<Replaying>>,
     progress: Progress,
 }
 
@@ -137,6 +162,8 @@ struct Progress {
     uncertain: bool,
     /// An entry that was taken over and may be what killed others, and since when it is ours.
     suspect: Option<(EntryId, Instant)>,
+    /// How far a replay has come.
+    replayed: Replayed,
 }
 
 enum Step {
@@ -147,7 +174,14 @@ enum Step {
 
 impl Progress {
     fn new(epoch: Arc<Epoch>) -> Self {
-        Self { epoch, last: EntryId::default(), ahead: BTreeSet::new(), uncertain: false, suspect: None }
+        Self {
+            epoch,
+            last: EntryId::default(),
+            ahead: BTreeSet::new(),
+            uncertain: false,
+            suspect: None,
+            replayed: Replayed::default(),
+        }
     }
 }
 
@@ -155,6 +189,12 @@ impl Reading {
     async fn step(&mut self) -> Result<Step, Error> {
         if let Some(step) = self.prepare().await? {
             return Ok(step);
+        }
+        if let Some(replaying) = self.replaying.clone()
+            && self.progress.replayed.is_read
+            && self.takeovers.next().is_none()
+        {
+            return Ok(self.conclude(&replaying).await);
         }
         let demand = tokio::select! {
             demand = self.intake.demand(self.flow.low()) => demand,
@@ -310,6 +350,10 @@ impl Reading {
         if self.stop.is_cancelled() {
             return Ok(Step::Over);
         }
+        if self.replaying.is_some() {
+            self.progress.replayed.is_read = true;
+            return Ok(Step::Done);
+        }
         let asked = self.reader.wait(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
@@ -341,6 +385,11 @@ impl Reading {
             Err(Unread::Permanent(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
                 self.put_up_with(&cause).await;
+                Ok(None)
+            }
+            Err(Unread::NoGroup(answer)) if self.replaying.is_some() => {
+                // What we hold would be handed out once more by another group.
+                self.progress.epoch.end(&format!("the group of the replay was gone ({answer})"));
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) => {
@@ -379,16 +428,16 @@ impl Reading {
             // They are pending for a name that is ours no more, and taken over with the others.
             return;
         }
+        if let Some(replaying) = self.replaying.clone() {
+            return self.replay(&replaying, entries, attempt).await;
+        }
         let Entries { bytes, spans, list, .. } = entries;
         let held = message::Entries { epoch: self.progress.epoch.clone(), origin: self.origin.clone(), list };
         self.intake.keep_entries(&self.channel, bytes, spans, held, attempt).await;
     }
 
     fn payload_field(&self) -> Option<&[u8]> {
-        match &self.origin {
-            Origin::Input(name) => Some(name.as_bytes()),
-            Origin::Spill => None,
-        }
+        self.origin.payload_field()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::settings::Settings;
 
 /// One option: `--name`, the variable `RCG_NAME` and the key `name` of the file.
+#[derive(Clone, Copy)]
 pub(crate) struct Opt {
     pub(crate) name: &'static str,
     pub(crate) short: Option<char>,
@@ -27,6 +28,7 @@ pub(crate) struct Opt {
 pub(crate) type Set = fn(&mut Settings, &str) -> Result<(), String>;
 
 /// The kind of value after the flag.
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// A text, with its name in the help.
     Value(&'static str),

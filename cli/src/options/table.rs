@@ -15,6 +15,58 @@ pub(crate) const CONNECTION: &[Group] = &[CONNECT];
 pub(crate) const IDS: &[Group] =
     &[CONNECT, Group { heading: NAMES, options: &[IDS_KEY] }, Group { heading: "Shards", options: SHARDS }];
 
+/// The options of `rejected list` and `rejected clear`.
+pub(crate) const REJECTED: &[Group] = &[
+    CONNECT,
+    Group { heading: NAMES, options: &[named(KEYS, "rejected")] },
+    Group { heading: "Shards", options: SHARDS },
+];
+
+/// The options of `rejected replay`: those of `run` that do not concern an input.
+pub(crate) const REPLAY: &[Group] = &[
+    CONNECT,
+    Group {
+        heading: "Group",
+        options: &[
+            named(GROUP, "consumers"),
+            named(GROUP, "max-attempts"),
+            named(GROUP, "processor-timeout"),
+            named(GROUP, "drain-timeout"),
+            named(GROUP, "keep"),
+            named(GROUP, "lease"),
+        ],
+    },
+    Group {
+        heading: NAMES,
+        options: &[named(KEYS, "output"), named(KEYS, "rejected"), IDS_KEY, named(KEYS, "maxlen")],
+    },
+    Group { heading: "Shards", options: SHARDS },
+    Group {
+        heading: "Messages of a stream",
+        options: &[named(STREAM, "payload-field"), named(STREAM, "with-source-id")],
+    },
+    Group { heading: "Buffer", options: &[named(BUFFER, "buffer")] },
+    Group { heading: "Reports and log", options: REPORTS },
+];
+
+/// The option of this name. A name that no option has does not compile.
+const fn named(options: &[Opt], name: &str) -> Opt {
+    let mut at = 0;
+    while !same(options[at].name.as_bytes(), name.as_bytes()) {
+        at += 1;
+    }
+    options[at]
+}
+
+/// Texts cannot be compared at compile time.
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([a, one @ ..], [b, other @ ..]) => *a == *b && same(one, other),
+        _ => false,
+    }
+}
+
 /// The options of `run`.
 pub(crate) const RUN: &[Group] = &[
     CONNECT,

@@ -84,6 +84,36 @@ impl Registry {
         }
     }
 
+    /// Creates the group again, so that it begins anew and nothing is pending in it.
+    pub(crate) async fn recreate_group(&mut self, begin: Begin) -> Result<(), Fault> {
+        let mut destroy = redis::cmd("XGROUP");
+        destroy.arg("DESTROY").arg(&self.names.input).arg(&self.names.group);
+        self.call::<()>(&destroy).await?;
+        self.create_group(begin).await.map(drop)
+    }
+
+    /// Leaves the group of a replay, and destroys it unless another process is in it.
+    pub(crate) async fn end_replay(&mut self, process: Uuid) -> Result<(), Fault> {
+        self.call(&scripts::end_replay(&self.names, process)).await
+    }
+
+    /// The last entry that was ever added to the stream.
+    pub(crate) async fn last_entry(&mut self) -> Result<EntryId, Fault> {
+        let mut ask = redis::cmd("XINFO");
+        ask.arg("STREAM").arg(&self.names.input);
+        let mut info: HashMap<String, redis::Value> = self.call(&ask).await?;
+        let id = info.remove("last-generated-id").and_then(|id| String::from_redis_value(id).ok());
+        id.and_then(|id| id.parse().ok())
+            .ok_or_else(|| Fault::Transient("the server does not tell the last entry's id".to_owned()))
+    }
+
+    /// When the lease of a process expires, as the server counts.
+    pub(crate) async fn expiry(&mut self, process: Uuid) -> Result<Option<f64>, Fault> {
+        let mut score = redis::cmd("ZSCORE");
+        score.arg(&self.names.leases).arg(process.to_string());
+        self.call(&score).await
+    }
+
     /// Begins the epoch, or renews its lease.
     pub(crate) async fn keep(
         &mut self,
@@ -205,9 +235,7 @@ impl Registry {
 
     /// What the keys say about a process.
     pub(crate) async fn standing(&mut self, process: Uuid) -> Result<Standing, Fault> {
-        let mut score = redis::cmd("ZSCORE");
-        score.arg(&self.names.leases).arg(process.to_string());
-        let expiry: Option<f64> = self.call(&score).await?;
+        let expiry = self.expiry(process).await?;
         let mut exists = redis::cmd("EXISTS");
         exists.arg(self.names.token(process));
         let token: bool = self.call(&exists).await?;

@@ -21,6 +21,12 @@ pub(crate) struct Names {
 /// The name of the group that drains a spill.
 const DRAINERS: &str = "processors";
 
+/// The name of the group that replays a stream of rejected messages. It is there for as long as that takes.
+const REPLAY: &str = "redis-consumer-group:replay";
+
+/// The option that names that stream.
+const REJECTED: &str = "rejected";
+
 /// What the names of our consumers in a group begin with.
 const OURS: &str = "redis-consumer-group:";
 
@@ -29,6 +35,7 @@ impl Names {
     pub(crate) fn of(config: &Config) -> Option<Self> {
         match config.source {
             SourceKind::Stream => Some(Self::new(&config.input, &config.stream.group, "input")),
+            SourceKind::Rejected => Some(Self::new(&config.rejected, REPLAY, REJECTED)),
             SourceKind::PubSub | SourceKind::Sharded => {
                 Some(Self::new(&config.spill()?, DRAINERS, "spill-key"))
             }
@@ -47,6 +54,11 @@ impl Names {
     /// The option that the name of the leases' key depends on.
     pub(crate) fn option_of_leases(&self) -> &'static str {
         if self.option == "input" { "group" } else { self.option }
+    }
+
+    /// Whether the stream is that of rejected messages, and they are replayed.
+    pub(crate) fn is_of_replay(&self) -> bool {
+        self.option == REJECTED
     }
 
     /// String: there for as long as the process may commit what it holds.

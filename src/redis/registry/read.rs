@@ -185,10 +185,7 @@ impl Reader {
                 }
             }
         }
-        let payload_field = match &self.origin {
-            Origin::Input(name) => Some(name.as_bytes()),
-            Origin::Spill => None,
-        };
+        let payload_field = self.origin.payload_field();
         let (parsed, bytes) = connection
             .receive_whole(|input| Parsed::of(input, &form, payload_field))
             .await
@@ -219,7 +216,7 @@ impl Reader {
                 key: input.clone(),
                 found: format!("key of another type ({answer})"),
                 needed: "stream",
-                option: if matches!(self.origin, Origin::Spill) { "spill-key" } else { "input" },
+                option: self.names.option,
             });
         }
         let needs = format!("+multi +exec +xinfo +xreadgroup ~{input} ~{}", beside(input, "*"));

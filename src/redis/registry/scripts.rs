@@ -17,6 +17,7 @@ const TAKE_OVER: &str = include_str!("lua/take_over.lua");
 const FORGET: &str = include_str!("lua/forget.lua");
 const COUNT: &str = include_str!("lua/count.lua");
 const CREATE: &str = include_str!("lua/create.lua");
+const END_REPLAY: &str = include_str!("lua/end_replay.lua");
 const SKIP: &str = include_str!("lua/skip.lua");
 const REPAIR: &str = include_str!("lua/repair.lua");
 const VERIFY: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/verify.lua"));
@@ -116,6 +117,12 @@ pub(super) fn take_over(names: &Names, epoch: &Epoch, holder: &str, idle: Durati
 
 pub(super) fn forget(names: &Names, process: Uuid) -> Cmd {
     let mut call = call(FORGET, &[&names.input, &names.leases, &names.token(process)]);
+    call.arg(&names.group).arg(Names::consumer(process)).arg(process.to_string());
+    call
+}
+
+pub(super) fn end_replay(names: &Names, process: Uuid) -> Cmd {
+    let mut call = call(END_REPLAY, &[&names.input, &names.leases]);
     call.arg(&names.group).arg(Names::consumer(process)).arg(process.to_string());
     call
 }

@@ -43,6 +43,8 @@ pub(crate) struct Membership {
     /// Of a spill: how full it is.
     level: Arc<Level>,
     status: Status,
+    /// Where the group begins that is created.
+    begin: Begin,
     /// Whether something of it may be in Redis.
     joining: bool,
 }
@@ -82,6 +84,7 @@ impl Membership {
             backlog,
             level,
             status,
+            begin: Begin::default(),
             joining: false,
         }
     }
@@ -96,7 +99,7 @@ impl Membership {
 
     /// Whether the stream is trimmed by us. A spill always is: it is ours alone.
     pub(crate) fn trims(&self) -> bool {
-        self.input.trim == Trim::Acknowledged || self.is_of_spill()
+        (self.input.trim == Trim::Acknowledged && !self.names().is_of_replay()) || self.is_of_spill()
     }
 
     fn is_of_spill(&self) -> bool {
@@ -113,7 +116,7 @@ impl Membership {
 
     /// Creates the group if it is missing, and begins the epoch. After an error it can be called again.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Fault> {
-        self.joining = true;
+        (self.joining, self.begin) = (true, begin);
         self.registry.create_group(begin).await?;
         self.begin().await?;
         self.takeovers.begin(self.epoch.clone());
@@ -167,11 +170,19 @@ impl Membership {
         }
         let process = self.epoch.process;
         self.registry.fence_off(process, process, Why::Own).await?;
+        if self.names().is_of_replay() {
+            return self.registry.end_replay(process).await;
+        }
         self.registry.forget(process).await?;
         match self.trims() {
             true => self.trim().await,
             false => Ok(()),
         }
+    }
+
+    /// The last entry of the stream.
+    pub(crate) async fn last_entry(&mut self) -> Result<EntryId, Fault> {
+        self.registry.last_entry().await
     }
 
     async fn keep(&mut self, join: bool) -> Result<Renewal, Fault> {
@@ -199,10 +210,56 @@ impl Membership {
     /// Begins an epoch. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
     /// epoch is over, and bring its token back.
     async fn begin(&mut self) -> Result<(), Fault> {
+        let former = self.epoch.process;
         let (epoch, attempts) = epoch(&self.registry.names);
         (self.epoch, self.attempts, self.timing) = (epoch, attempts, Timing::new(self.lease));
         self.unstored.clear();
-        self.keep(true).await.map(drop)
+        self.keep(true).await?;
+        match self.names().is_of_replay() {
+            true => self.begin_replay(former).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Begins a replay: as the only process, with nobody left who could commit an entry that it reads, and with the
+    /// first entry that is there.
+    async fn begin_replay(&mut self, former: Uuid) -> Result<(), Fault> {
+        self.registry.fence_off(self.epoch.process, former, Why::Own).await?;
+        let mut expiries = HashMap::new();
+        let mut renewal = Instant::now() + self.timing.interval();
+        let mut is_told = false;
+        loop {
+            self.sweep().await?;
+            let mut waits = false;
+            for process in self.registry.processes().await? {
+                if process == self.epoch.process
+                    || self.registry.standing(process).await? == Standing::FencedOff
+                {
+                    continue;
+                }
+                let expiry = self.registry.expiry(process).await?;
+                if expiries.insert(process, expiry).is_some_and(|earlier| earlier < expiry) {
+                    return Err(Fault::Permanent(Error::Replaying { key: self.names().input.clone() }));
+                }
+                waits = true;
+            }
+            if !waits {
+                return self.registry.recreate_group(self.begin).await;
+            }
+            if !is_told {
+                is_told = true;
+                tracing::info!(
+                    "an earlier replay of {} did not come to its end, or is at work: waiting for its lease, for {:.1?} at most",
+                    self.names().input,
+                    self.lease
+                );
+            }
+            sleep_until(Instant::now() + self.timing.retry()).await;
+            if Instant::now() >= renewal {
+                renewal = Instant::now() + self.timing.interval();
+                self.keep(false).await?;
+            }
+        }
     }
 
     /// Begins another epoch after one that is over, and takes over from that one like from any.

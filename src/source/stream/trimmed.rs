@@ -51,8 +51,8 @@ impl Trimmed {
 impl Reading {
     /// Makes sure of the server's count before something is read that may lie behind what was trimmed.
     pub(super) async fn look_at_the_count(&mut self) -> Result<(), Error> {
-        // In a spill entries are deleted by nobody but us.
-        if matches!(self.origin, Origin::Spill) || !self.trimmed.is_due() {
+        // A spill is trimmed by nobody but us. Rejected messages may be removed by whoever looks after them.
+        if !matches!(self.origin, Origin::Input(_)) || !self.trimmed.is_due() {
             return Ok(());
         }
         self.trimmed.asked = Some(Instant::now());
@@ -69,7 +69,7 @@ impl Reading {
     /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
     pub(super) async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
         let earlier = self.trimmed.figures.replace(figures);
-        if matches!(self.origin, Origin::Spill) {
+        if !matches!(self.origin, Origin::Input(_)) {
             return Ok(());
         }
         let reliable = self.trimmed.reliable || self.counted_all_along(&figures).await?;

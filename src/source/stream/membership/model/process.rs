@@ -98,9 +98,11 @@ impl Process {
             trouble: None,
             outage: Outage::new(Task::Read("the input".into()), &Status::alone()),
             trimmed: Trimmed::new(false),
+            replaying: None,
             progress: Progress::new(membership.epoch.clone()),
         };
-        let acknowledges = Acknowledges { stream: names.input, group: names.group, option: "input" };
+        let acknowledges =
+            Acknowledges { stream: names.input, group: names.group, option: "input", deletes: false };
         let target = Target {
             server,
             stream: group.output.clone(),

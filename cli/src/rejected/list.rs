@@ -1,0 +1,145 @@
+//! `rejected list`.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use redis_consumer_group::EntryId;
+
+use super::entry::Entry;
+use super::reasons::Reasons;
+use super::streams::{PAGE, Rejected, RejectedStreams, after};
+use crate::options::Flags;
+use crate::printable::printable;
+use crate::talk;
+
+/// Show rejected messages: when, why, by which consumer and from where, the newest last
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Show no more than N messages of each stream: the newest, or with --from the first ones
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+    /// Begin with the entry of this id, or the one that follows it
+    #[arg(long, value_name = "ID")]
+    from: Option<EntryId>,
+    /// Count the messages of each reason instead
+    #[arg(long, conflicts_with_all = ["count", "from"])]
+    by_reason: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: Flags<Rejected>,
+}
+
+pub(super) async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let mut streams = RejectedStreams::of(&args.flags)?;
+    let shown = if args.by_reason {
+        by_reason(&mut streams, args.json).await
+    } else {
+        list(&mut streams, &args).await
+    };
+    match shown {
+        Err(error) if is_reader_gone(&error) => Ok(ExitCode::SUCCESS),
+        shown => shown.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn list(streams: &mut RejectedStreams, args: &ListArgs) -> anyhow::Result<()> {
+    for key in streams.keys.clone() {
+        let most = usize::try_from(args.count).unwrap_or(usize::MAX);
+        let shown = match args.from {
+            Some(from) => show_from(streams, &key, from, most, args.json).await?,
+            None => show_newest(streams, &key, most, args.json).await?,
+        };
+        let all = streams.length(&key).await?;
+        if all == 0 {
+            talk::say(format_args!("No rejected messages in {}.", printable(&key)));
+        } else {
+            let hint = if shown < all { "; --count N shows more, --by-reason counts all" } else { "" };
+            talk::say(format_args!("{shown} of {} in {}{hint}.", messages(all), printable(&key)));
+        }
+    }
+    Ok(())
+}
+
+async fn show_from(
+    streams: &mut RejectedStreams,
+    key: &str,
+    mut from: EntryId,
+    most: usize,
+    json: bool,
+) -> anyhow::Result<u64> {
+    let mut shown = 0;
+    while shown < most {
+        let page = streams.from(key, from, PAGE.min(most - shown)).await?;
+        let Some(last) = page.last() else { break };
+        from = after(last.id);
+        shown += page.len();
+        page.iter().try_for_each(|entry| show(entry, streams.sharded, key, json))?;
+    }
+    Ok(shown as u64)
+}
+
+/// Back from the end to the first that is shown, and from there on.
+async fn show_newest(
+    streams: &mut RejectedStreams,
+    key: &str,
+    most: usize,
+    json: bool,
+) -> anyhow::Result<u64> {
+    let (mut found, mut first, mut to) = (0, None, "+".to_owned());
+    while found < most {
+        let page = streams.up_to(key, &to, PAGE.min(most - found)).await?;
+        let Some(oldest) = page.last() else { break };
+        found += page.len();
+        (first, to) = (Some(oldest.id), format!("({}", oldest.id));
+    }
+    match first {
+        Some(first) => show_from(streams, key, first, found, json).await,
+        None => Ok(0),
+    }
+}
+
+async fn by_reason(streams: &mut RejectedStreams, json: bool) -> anyhow::Result<()> {
+    let (mut reasons, mut all) = (Reasons::default(), 0);
+    for key in streams.keys.clone() {
+        let mut from = EntryId::default();
+        loop {
+            let page = streams.from(&key, from, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            from = after(last.id);
+            all += page.len() as u64;
+            page.iter().for_each(|entry| reasons.add(entry));
+        }
+    }
+    write(&reasons.lines(json))?;
+    let keys = printable(&streams.keys.join(", "));
+    match all {
+        0 => talk::say(format_args!("No rejected messages in {keys}.")),
+        all => talk::say(format_args!("{} in {keys}.", messages(all))),
+    }
+    Ok(())
+}
+
+fn show(entry: &Entry, sharded: bool, key: &str, json: bool) -> anyhow::Result<()> {
+    match json {
+        true => write(&(entry.json(key) + "\n")),
+        false => write(&entry.lines(sharded.then_some(key))),
+    }
+}
+
+/// A number of messages, in words.
+pub(super) fn messages(count: u64) -> String {
+    format!("{count} rejected message{}", if count == 1 { "" } else { "s" })
+}
+
+pub(super) fn write(text: &str) -> anyhow::Result<()> {
+    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
+}
+
+/// As `head` is once it has its lines.
+fn is_reader_gone(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,47 @@
+//! `rejected replay`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use redis_consumer_group::{EntryId, SourceKind};
+
+use crate::options::{Flags, Group, Layers, REPLAY, Selection, Settings, Variables};
+use crate::run;
+
+/// Process rejected messages again: those that are there now, each with the processor of `run`. A message leaves the
+/// stream of rejected ones in the transaction that appends what it became. One that is rejected again comes back as a
+/// new entry
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// Replay only the entry of this id. May be given several times
+    #[arg(long, value_name = "ID")]
+    id: Vec<EntryId>,
+    /// Replay only messages whose reason contains this text
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Replay no more than N messages, the oldest first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    flags: Flags<Replay>,
+}
+
+#[derive(Debug, Clone)]
+struct Replay;
+
+impl Selection for Replay {
+    const GROUPS: &'static [Group] = REPLAY;
+}
+
+pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
+    let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
+    let mut settings = Settings::read(&layers, REPLAY)?;
+    let config = &mut settings.config;
+    config.source = SourceKind::Rejected;
+    config.input.clone_from(&config.rejected);
+    config.replay.ids = args.id;
+    config.replay.reason = args.reason;
+    config.replay.count = args.count;
+    config.validate()?;
+    run::group(settings, &layers.warnings()).await
+}

@@ -1,0 +1,73 @@
+//! Which rejected messages are processed again.
+
+use super::{Begin, Commit, Config, SourceKind};
+use crate::entry_id::EntryId;
+use crate::error::{Error, check};
+
+/// Which entries are processed again, with [`SourceKind::Rejected`]: those that all of these conditions hold for. The
+/// others stay in the stream as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replay {
+    /// Entries with these ids. Default: any id.
+    pub ids: Vec<EntryId>,
+    /// Entries whose field `error` contains this text. Default: any reason.
+    pub reason: Option<String>,
+    /// No more than so many entries, the oldest first, of all shards together. Default: no limit.
+    pub count: Option<u64>,
+}
+
+impl Replay {
+    /// Whether the entry is to be processed again.
+    pub(crate) fn takes(&self, id: EntryId, error: &[u8]) -> bool {
+        let reason = self.reason.as_deref().map(str::as_bytes);
+        (self.ids.is_empty() || self.ids.contains(&id))
+            && reason.is_none_or(|reason| memchr::memmem::find(error, reason).is_some())
+    }
+
+    /// Where reading begins.
+    pub(crate) fn begin(&self) -> Begin {
+        match self.ids.iter().min() {
+            Some(EntryId { ms, seq: seq @ 1.. }) => Begin::After(EntryId { ms: *ms, seq: seq - 1 }),
+            Some(EntryId { ms: ms @ 1.., .. }) => Begin::After(EntryId { ms: ms - 1, seq: u64::MAX }),
+            _ => Begin::Beginning,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn validate_replay(&self) -> Result<(), Error> {
+        let atomic = self.source != SourceKind::Rejected || self.commit == Commit::Atomic;
+        check("commit", atomic, || {
+            "rejected messages are moved by atomic commits; leave the commit at atomic".into()
+        })?;
+        check("count", self.replay.count != Some(0), || "0 replays nothing; take 1 or more".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_taken_when_its_id_and_its_reason_are_asked_for() {
+        let id = |ms| EntryId { ms, seq: 0 };
+        assert!(Replay::default().takes(id(1), b"any"));
+        let replay = Replay { ids: vec![id(1), id(3)], reason: Some("no such".into()), count: None };
+        assert!(replay.takes(id(3), b"\xffno such customer"));
+        assert!(!replay.takes(id(2), b"no such customer"));
+        assert!(!replay.takes(id(1), b"no"));
+    }
+
+    #[test]
+    fn reading_begins_with_the_first_id_that_is_asked_for() {
+        let of = |ms, seq| Replay {
+            ids: vec![EntryId { ms: 9, seq: 9 }, EntryId { ms, seq }],
+            ..Replay::default()
+        };
+        assert_eq!(of(5, 2).begin(), Begin::After(EntryId { ms: 5, seq: 1 }));
+        assert_eq!(of(5, 0).begin(), Begin::After(EntryId { ms: 4, seq: u64::MAX }));
+        assert_eq!(of(0, 0).begin(), Begin::Beginning);
+        assert_eq!(Replay::default().begin(), Begin::Beginning);
+    }
+}
