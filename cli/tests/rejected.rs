@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use redis::{Connection, FromRedisValue};
 use redis_private_server::PrivateServer;
+use rustix::process::Signal;
 use serde_json::Value;
 use support::cluster::Cluster;
 use support::{Running, Said, program, run};
@@ -263,7 +264,7 @@ async fn what_is_not_a_whole_message_stays_and_is_told() {
 
 #[tokio::test]
 async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() {
-    const MESSAGES: usize = 60_000;
+    const MESSAGES: usize = 40_000;
     const OF: [&str; 4] = ["--lease", "1s", "--consumers", "4"];
     let mut redis = Redis::start().await;
     redis.reject_many(MESSAGES);
@@ -303,7 +304,7 @@ fn each_is_there_once(redis: &mut Redis, messages: usize) -> (usize, usize) {
 #[tokio::test]
 async fn a_second_replay_is_refused_while_the_first_one_is_at_work() {
     let mut redis = Redis::start().await;
-    redis.reject_many(200_000);
+    redis.reject_many(60_000);
     let first = redis.replay(&["--lease", "2s"]);
     while redis.length(OUTPUT) == 0 {}
     // It stands still for a moment, but not for a lease: so it is at work when the second one looks.
@@ -313,12 +314,33 @@ async fn a_second_replay_is_refused_while_the_first_one_is_at_work() {
     assert!(second.stderr.contains(said), "{}", second.stderr);
     let end = first.end_within(std::time::Duration::from_secs(60)).await;
     assert_eq!(end.code, 0, "{}", end.stderr);
-    each_is_there_once(&mut redis, 200_000);
+    each_is_there_once(&mut redis, 60_000);
+}
+
+#[tokio::test]
+async fn a_replay_that_stood_still_for_longer_than_its_lease_commits_nothing_of_what_it_held() {
+    const MESSAGES: usize = 30_000;
+    let mut redis = Redis::start().await;
+    redis.reject_many(MESSAGES);
+    let first = redis.replay(&["--lease", "1s"]);
+    while redis.length(OUTPUT) == 0 {}
+    first.signal(Signal::STOP);
+    let second = redis.replay(&["--lease", "1s"]);
+    let end = second.end_within(std::time::Duration::from_secs(60)).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    each_is_there_once(&mut redis, MESSAGES);
+    first.signal(Signal::CONT);
+    let end = first.end_within(std::time::Duration::from_secs(60)).await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let (processed, _) = each_is_there_once(&mut redis, MESSAGES);
+    assert_eq!(processed, MESSAGES - MESSAGES.div_ceil(7));
+    assert_eq!(redis.ask::<Vec<redis::Value>>(&["XINFO", "GROUPS", REJECTED]).len(), 0);
+    assert_eq!(redis.keys(), HashSet::from([OUTPUT.to_owned(), REJECTED.to_owned()]));
 }
 
 #[tokio::test]
 async fn an_output_that_becomes_another_type_costs_no_rejected_message() {
-    const MESSAGES: usize = 100_000;
+    const MESSAGES: usize = 50_000;
     let mut redis = Redis::start().await;
     redis.reject_many(MESSAGES);
     let replay = redis.replay(&[]);
@@ -350,9 +372,9 @@ async fn rejected_maxlen_keeps_about_the_last_ones() {
     );
     group.wait_for_consumers(3);
     let mut pipeline = redis::pipe();
-    (0..3000).for_each(|n| {
-        drop(pipeline.cmd("PUBLISH").arg("messages:published").arg(format!("bad {n}")).ignore())
-    });
+    for n in 0..3000 {
+        pipeline.cmd("PUBLISH").arg("messages:published").arg(format!("bad {n}")).ignore();
+    }
     pipeline.exec(&mut redis.connection).unwrap();
     let end = group.end().await;
     assert_eq!(ledger(&end), "received 3000 = processed 0 + rejected 3000 + dropped 0; no gaps");

@@ -225,6 +225,8 @@ impl Membership {
     /// first entry that is there.
     async fn begin_replay(&mut self, former: Uuid) -> Result<(), Fault> {
         self.registry.fence_off(self.epoch.process, former, Why::Own).await?;
+        // Whoever took over may have destroyed it at its end.
+        self.registry.create_group(self.begin).await?;
         let mut expiries = HashMap::new();
         let mut renewal = Instant::now() + self.timing.interval();
         let mut is_told = false;
