@@ -67,8 +67,7 @@ pub(crate) struct Acknowledges {
     pub(crate) deletes: bool,
 }
 
-/// Acknowledges and deletes, in one step that does nothing where nothing could be appended. `XDEL` alone would delete
-/// an entry whose record was refused: a transaction does not go back.
+/// Acknowledges and deletes, in one step that does nothing where nothing could be appended.
 const MOVE: &str = include_str!("move.lua");
 
 /// What became of an attempt at a commit.

@@ -52,7 +52,9 @@ impl Settings {
         if let Err(error) = check(&settings.config, groups) {
             return Err(blame(&given, groups, error));
         }
-        settings.warnings.extend(without_effect(&given, &settings));
+        if has_source(groups) {
+            settings.warnings.extend(without_effect(&given, &settings));
+        }
         if let Some(path) = &settings.password_file {
             let file = PasswordFile::new(path);
             // Read at every connect from then on; what is wrong with it now is said now.
@@ -97,9 +99,8 @@ impl Default for Settings {
 
 /// Checks the values together. Without the option `source`, shards may be those of any source, and divide no buffer.
 fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
-    let has_source = groups.iter().flat_map(|group| group.options).any(|option| option.name == "source");
     match &config.shards {
-        Some(shards) if !has_source => {
+        Some(shards) if !has_source(groups) => {
             shards.validate([("ids-key", config.ids_key.as_str())])?;
             let mut config = config.clone();
             config.shards = None;
@@ -107,6 +108,11 @@ fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
         }
         _ => config.validate(),
     }
+}
+
+/// Whether there is a source to choose: what has an effect depends on it.
+fn has_source(groups: &[Group]) -> bool {
+    groups.iter().flat_map(|group| group.options).any(|option| option.name == "source")
 }
 
 /// The origin of an error of the library: the option that it names or, if that one has its default, the option
