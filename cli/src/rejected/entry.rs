@@ -13,12 +13,15 @@ use crate::printable::printable;
 /// An entry of the stream.
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    fields: Vec<(Vec<u8>, Vec<u8>)>,
+    fields: Fields,
 }
+
+/// Names and values, in order.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl FromRedisValue for Entry {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (id, fields): (String, Vec<(Vec<u8>, Vec<u8>)>) = FromRedisValue::from_redis_value(value)?;
+        let (id, fields): (String, Fields) = FromRedisValue::from_redis_value(value)?;
         Ok(Self { id: id.parse().map_err(ParsingError::from)?, fields })
     }
 }
