@@ -275,7 +275,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
         while redis.length(OUTPUT) == before {
             assert!(redis.length(OUTPUT) < MESSAGES * 6 / 7, "it was too quick");
         }
-        std::thread::sleep(std::time::Duration::from_millis(30));
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
         // Killed with SIGKILL.
         drop(replay);
         kills += 1;
