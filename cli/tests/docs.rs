@@ -41,6 +41,7 @@ pages! {
     the_commands_of_the_page_on_operations_run: "docs/operations.md",
     the_commands_of_the_page_on_options_run: "docs/options.md",
     the_commands_of_the_page_on_permissions_run: "docs/permissions.md",
+    the_commands_of_the_page_on_rejected_messages_run: "docs/rejected.md",
     the_commands_of_the_page_on_scaling_run: "docs/scaling.md",
     the_commands_of_the_page_on_sentinels_run: "docs/sentinel.md",
     the_commands_of_the_page_on_sources_run: "docs/sources.md",

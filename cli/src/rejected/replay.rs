@@ -31,6 +31,19 @@ struct Replay;
 
 impl Selection for Replay {
     const GROUPS: &'static [Group] = REPLAY;
+    const COMMON: &'static [&'static str] = &[
+        "redis-addr",
+        "url",
+        "password-file",
+        "config",
+        "consumers",
+        "output",
+        "rejected",
+        "max-attempts",
+        "shards",
+        "shard-tags",
+    ];
+    const HEADING: Option<&'static str> = None;
 }
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {

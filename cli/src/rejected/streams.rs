@@ -13,6 +13,9 @@ pub(super) struct Rejected;
 
 impl Selection for Rejected {
     const GROUPS: &'static [Group] = REJECTED;
+    const COMMON: &'static [&'static str] =
+        &["redis-addr", "url", "password-file", "config", "rejected", "shards", "shard-tags"];
+    const HEADING: Option<&'static str> = None;
 }
 
 /// The streams that the options name, and a way to ask about them.
