@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
-use redis_consumer_group::{ConsumerGroup, Failure, Record};
+use redis_consumer_group::{ConsumerGroup, Record};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -13,8 +13,9 @@ async fn main() -> anyhow::Result<()> {
     let group = ConsumerGroup::builder(url)
         .consumers(4)
         .processor(|consumer, message| async move {
-            let text = std::str::from_utf8(message.payload()).map_err(Failure::reject)?;
-            Ok::<_, Failure>(Record::new().field("text", text.to_uppercase()).field("by", consumer.id()))
+            // A payload that is not text is rejected.
+            let text = message.text()?.to_uppercase();
+            Ok(Record::new().field("text", text).field("by", consumer.id()))
         })
         .start()
         .await?;

@@ -5,17 +5,16 @@
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use redis_consumer_group::{Config, ConsumerGroup, Failure, Record};
+use redis_consumer_group::{ConsumerGroup, Record};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Something of the program's own that the processor needs, and that fails now and then.
 struct Shop;
 
 impl Shop {
-    async fn price_of(&self, article: &[u8]) -> Result<u64, std::io::Error> {
+    async fn price_of(&self, article: &str) -> Result<u64, std::io::Error> {
         sleep(Duration::from_millis(2)).await;
         match article.len() {
             0 => Err(std::io::Error::other("the shop does not answer")),
@@ -26,28 +25,21 @@ impl Shop {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let shop = Arc::new(Shop);
-
-    let mut config = Config::default();
-    config.consumers = 8;
-    config.max_attempts = 3;
-    config.processor_timeout = Some(Duration::from_secs(1));
-    if let Ok(url) = std::env::var("REDIS_URL") {
-        config.address = url.parse()?;
-    }
-    let mut group = ConsumerGroup::from_config(config)
-        .processor(move |consumer, message| {
-            let shop = shop.clone();
-            async move {
-                // An error of any kind: try again later, three times in all.
-                let price = shop.price_of(message.payload()).await?;
-                Ok::<_, Failure>(
-                    Record::new()
-                        .field("article", message.payload())
-                        .field("price", price.to_string())
-                        .field("consumer_id", consumer.id()),
-                )
-            }
+    let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://localhost:6379".to_owned());
+    let mut group = ConsumerGroup::builder(url)
+        .configure(|config| {
+            config.consumers = 8;
+            config.max_attempts = 3;
+            config.processor_timeout = Some(Duration::from_secs(1));
+        })
+        .processor_with(Shop, |shop, consumer, message| async move {
+            let article = message.text()?;
+            // An error of the network: try again later, three times in all.
+            let price = shop.price_of(article).await?;
+            Ok(Record::new()
+                .field("article", article)
+                .field("price", price)
+                .field("consumer_id", consumer.id()))
         })
         .start()
         .await?;

@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use redis_consumer_group::{Consumer, ConsumerGroup, Failure, Message, Outcome, Processor, Record};
 use serde::Deserialize;
@@ -24,9 +24,13 @@ struct Order {
 }
 
 impl Processor for Deduplicate {
+    type Error = Failure;
+
     async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
-        let order: Order = serde_json::from_slice(message.payload()).map_err(Failure::reject)?;
-        let is_new = self.seen.lock().map_err(Failure::reject)?.insert(order.message_id.clone());
+        // What is not such an object is rejected.
+        let order: Order = message.json()?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = seen.insert(order.message_id.clone());
         if !is_new {
             return Ok(Outcome::Skip);
         }

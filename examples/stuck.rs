@@ -9,7 +9,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
-use redis_consumer_group::{ConsumerGroup, Failure, Record};
+use redis_consumer_group::ConsumerGroup;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
         .buffer(buffer)
         .processor(|_, _| async {
             std::future::pending::<()>().await;
-            Ok::<_, Failure>(Record::new())
+            Ok(())
         })
         .start()
         .await?;

@@ -11,14 +11,14 @@
 //! ```
 //!
 //! ```no_run
-//! use redis_consumer_group::{ConsumerGroup, Failure, Record};
+//! use redis_consumer_group::{ConsumerGroup, Record};
 //!
 //! # async fn example() -> Result<(), redis_consumer_group::Error> {
 //! let group = ConsumerGroup::builder("redis://localhost:6379")
 //!     .consumers(4)
 //!     .processor(|consumer, message| async move {
-//!         let text = std::str::from_utf8(message.payload()).map_err(Failure::reject)?;
-//!         Ok::<_, Failure>(Record::new().field("text", text).field("consumer_id", consumer.id()))
+//!         // A payload that is not text is rejected.
+//!         Ok(Record::new().field("text", message.text()?).field("consumer_id", consumer.id()))
 //!     })
 //!     .start()
 //!     .await?;
@@ -92,6 +92,9 @@ mod status;
 mod text;
 mod throttle;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -113,8 +116,8 @@ pub use entry_id::EntryId;
 pub use error::Error;
 pub use group::{BufferUse, Builder, ConsumerGroup, Handle, Shard};
 pub use ledger::{Gap, Gaps, Ledger};
-pub use message::Message;
-pub use processor::{Failure, JsonProcessor, Outcome, Processor};
+pub use message::{Message, PayloadError};
+pub use processor::{Failure, JsonProcessor, Outcome, Processor, RecordError};
 pub use record::Record;
 pub use shards::{ShardSet, ShardSetError, Shards};
 pub use status::State;

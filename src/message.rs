@@ -1,11 +1,14 @@
 //! A message: a slice of the buffer that the socket was read into.
 
+mod payload;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use self::payload::PayloadError;
 use crate::buffer::Reservation;
 use crate::entry_id::EntryId;
 use crate::epoch::{Epoch, Receipt};
@@ -285,6 +288,12 @@ impl Batch {
     ) -> Self {
         debug_assert_eq!(spans.len(), entries.list.len());
         Self { entries: Some(entries), attempt, ..Self::new(stream, bytes, spans, reservation) }
+    }
+
+    /// The same, as if it had been tried before.
+    #[cfg(feature = "testing")]
+    pub(crate) fn at_attempt(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
     }
 
     /// One message of which only the first bytes were kept.

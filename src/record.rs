@@ -1,14 +1,16 @@
 //! A record: the fields and values that become one entry of the output.
 
-use std::fmt;
+use std::fmt::{self, Display};
+use std::io::Write;
 
 /// Fields and values, in order. Bytes of any kind are allowed in both.
 ///
 /// ```
 /// use redis_consumer_group::Record;
 ///
-/// let record = Record::new().field("message_id", "67e55044").field("size", 3.to_string());
-/// assert_eq!(record.get("size"), Some(&b"3"[..]));
+/// let record = Record::new().field("message_id", "67e55044").field("size", 3).bytes("image", [0, 255]);
+/// assert_eq!(record.text("size"), Some("3"));
+/// assert_eq!(record.get("image"), Some(&[0, 255][..]));
 /// ```
 // Kept in the form in which it goes over the wire, so that a commit only copies it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -36,14 +38,24 @@ impl Record {
         record
     }
 
-    /// Adds a field. A field that is there already is not replaced: an entry may hold a field twice.
+    /// Adds a field with the text of a value: a string, a number, an id, whatever can be displayed. A field that is there
+    /// already is not replaced: an entry may hold a field twice.
     #[must_use]
-    pub fn field(mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+    pub fn field(mut self, field: impl AsRef<[u8]>, value: impl Display) -> Self {
+        push_bulk(&mut self.encoded, field.as_ref());
+        push_text(&mut self.encoded, value);
+        self.fields += 1;
+        self
+    }
+
+    /// Adds a field with these bytes, which need not be text.
+    #[must_use]
+    pub fn bytes(mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.push(field, value);
         self
     }
 
-    /// Adds a field, like [`Record::field`].
+    /// Adds a field with these bytes, like [`Record::bytes`], to a record that stays where it is.
     pub fn push(&mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         push_bulk(&mut self.encoded, field.as_ref());
         push_bulk(&mut self.encoded, value.as_ref());
@@ -78,6 +90,12 @@ impl Record {
     #[must_use]
     pub fn get(&self, field: impl AsRef<[u8]>) -> Option<&[u8]> {
         self.iter().find(|(name, _)| *name == field.as_ref()).map(|(_, value)| value)
+    }
+
+    /// The value of the first field of this name, if it is text.
+    #[must_use]
+    pub fn text(&self, field: impl AsRef<[u8]>) -> Option<&str> {
+        std::str::from_utf8(self.get(field)?).ok()
     }
 
     /// Fields and values, in order.
@@ -137,6 +155,24 @@ pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the text of a value as one argument, like [`push_bulk`], without a copy of its own.
+fn push_text(out: &mut Vec<u8>, value: impl Display) {
+    // The length comes first and is known last: this is room for two digits, which most lengths have.
+    let digits = out.len() + 1;
+    out.extend_from_slice(b"$00\r\n");
+    let start = out.len();
+    // A vector takes everything.
+    let _ = write!(out, "{value}");
+    let len = out.len() - start;
+    out.extend_from_slice(b"\r\n");
+    if (10..100).contains(&len) {
+        out[digits] = b'0' + (len / 10) as u8;
+        out[digits + 1] = b'0' + (len % 10) as u8;
+    } else {
+        out.splice(digits..digits + 2, itoa::Buffer::new().format(len).bytes());
+    }
+}
+
 /// Fields and values of a record in its encoded form, in order.
 pub(crate) fn fields(encoded: &[u8], count: usize) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut rest = encoded;
@@ -160,12 +196,32 @@ mod tests {
     #[test]
     fn what_was_put_in_comes_out_in_order() {
         let record =
-            Record::new().field("a", "1").field("", "").field(b"\r\n$3\r\n", [0, 255]).field("a", "2");
+            Record::new().field("a", "1").field("", "").bytes(b"\r\n$3\r\n", [0, 255]).field("a", "2");
         let fields: Vec<_> = record.iter().collect();
         assert_eq!(fields, [(&b"a"[..], &b"1"[..]), (b"", b""), (b"\r\n$3\r\n", &[0, 255]), (b"a", b"2")]);
         assert_eq!(record.len(), 4);
         assert_eq!(record.get("a"), Some(&b"1"[..]));
         assert_eq!(record.get("b"), None);
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_encoded_like_its_bytes() {
+        for len in [0, 1, 9, 10, 11, 99, 100, 101, 12_345] {
+            let text = "é".repeat(len / 2) + &"x".repeat(len % 2);
+            let (shown, bytes) = (Record::new().field("f", &text), Record::new().bytes("f", &text));
+            assert_eq!(shown.field("n", 1), bytes.bytes("n", "1"), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_field_takes_whatever_can_be_displayed() {
+        let id = uuid::Uuid::nil();
+        let record = Record::new().field("n", -1.5).field("b", true).field("id", id).field("c", 'é');
+        assert_eq!(
+            (record.text("n"), record.text("b"), record.text("c")),
+            (Some("-1.5"), Some("true"), Some("é"))
+        );
+        assert_eq!(record.text("id"), Some("00000000-0000-0000-0000-000000000000"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Spill {
         let mut taken = 0;
         for span in &spans[..fitting] {
             let payload = &bytes[span.start as usize..][..span.len as usize];
-            let record = [Record::new().field(Self::FIELD, payload)];
+            let record = [Record::new().bytes(Self::FIELD, payload)];
             if !records.has_room_for(&record, None) && !self.put(&mut records, &mut taken).await {
                 return (taken, STUCK);
             }

@@ -107,7 +107,7 @@ fn with_a_processor<P: Processor>(group: Builder<P>) -> Builder<impl Processor +
             (payload, _) => {
                 // So that others find the buffer full.
                 sleep(Duration::from_millis(1)).await;
-                Ok(Record::new().field("payload", payload))
+                Ok(Record::new().bytes("payload", payload))
             }
         }
     })

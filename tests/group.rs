@@ -172,7 +172,7 @@ async fn a_consumer_goes_on_before_its_last_commit_is_confirmed() {
                 async move {
                     calls.fetch_add(1, Ordering::Relaxed);
                     gate.acquire().await?.forget();
-                    Ok::<_, Failure>(Record::new().field("message_id", &message.payload()[15..51]))
+                    Ok::<_, Failure>(Record::new().bytes("message_id", &message.payload()[15..51]))
                 }
             }
         })

@@ -24,7 +24,7 @@ async fn a_record_becomes_one_entry_with_its_fields_in_order() {
         .processor(|consumer, message| async move {
             assert_eq!((message.channel(), message.attempt()), (INPUT, 1));
             Ok::<_, Failure>(
-                Record::new().field("z", message.payload()).field("a", consumer.id()).field("z", [0, 255]),
+                Record::new().bytes("z", message.payload()).field("a", consumer.id()).bytes("z", [0, 255]),
             )
         })
         .start()
@@ -49,7 +49,7 @@ async fn several_records_are_appended_together_and_count_as_one_message() {
         .group()
         .consumers(4)
         .processor(|_, message| async move {
-            let part = |n: usize| Record::new().field("of", message.payload()).field("part", n.to_string());
+            let part = |n: usize| Record::new().bytes("of", message.payload()).field("part", n.to_string());
             Ok::<_, Failure>((0..3).map(part).collect::<Vec<_>>())
         })
         .start()
@@ -76,7 +76,7 @@ async fn a_skipped_message_is_processed_without_an_entry() {
             Ok::<_, Failure>(match message.payload() {
                 b"skip" => Outcome::Skip,
                 b"none" => Vec::new().into(),
-                payload => Record::new().field("p", payload).into(),
+                payload => Record::new().bytes("p", payload).into(),
             })
         })
         .start()
@@ -134,7 +134,7 @@ async fn a_message_is_tried_again_while_its_consumer_goes_on_and_rejected_in_the
                 async move {
                     match (message.payload(), message.attempt()) {
                         (b"never", _) | (b"second", 1) => Err(Failure::try_again("the shop is closed")),
-                        (payload, _) => Ok(Record::new().field("p", payload)),
+                        (payload, _) => Ok(Record::new().bytes("p", payload)),
                     }
                 }
             }
@@ -201,7 +201,7 @@ async fn an_attempt_that_takes_too_long_counts_as_failed() {
             if message.payload() == b"stuck" {
                 std::future::pending::<()>().await;
             }
-            Ok::<_, Failure>(Record::new().field("p", message.payload()))
+            Ok::<_, Failure>(Record::new().bytes("p", message.payload()))
         })
         .start()
         .await
@@ -232,7 +232,7 @@ async fn a_panic_rejects_its_message_and_the_consumer_goes_on() {
                 if message.payload() == b"other" {
                     std::panic::panic_any(7);
                 }
-                Ok::<_, Failure>(Record::new().field("p", message.payload()))
+                Ok::<_, Failure>(Record::new().bytes("p", message.payload()))
             }
         })
         .start()
@@ -293,7 +293,7 @@ async fn a_processor_that_blocks_its_thread_holds_up_neither_reading_nor_committ
                         blocked.add_permits(1);
                         release.wait();
                     }
-                    Ok::<_, Failure>(Record::new().field("message_id", message.payload()))
+                    Ok::<_, Failure>(Record::new().bytes("message_id", message.payload()))
                 }
             }
         })

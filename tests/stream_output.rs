@@ -70,7 +70,7 @@ fn stuck(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
         let gate = gate.clone();
         async move {
             gate.acquire().await?.forget();
-            Ok::<_, Failure>(Record::new().field("message_id", &message.payload()[15..51]))
+            Ok::<_, Failure>(Record::new().bytes("message_id", &message.payload()[15..51]))
         }
     })
 }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::ledger::Gap;
 use crate::message::Message;
-use crate::processor::{Failure, FromFn, JsonProcessor, Outcome, Processor};
+use crate::processor::{Failure, JsonProcessor, Outcome, Processor};
 use crate::shards::Shards;
 
 /// Sets up a group. [`start`](Self::start) starts it.
@@ -34,7 +34,7 @@ impl Builder<JsonProcessor> {
         Self::of(config)
     }
 
-    pub(super) fn from_config(config: Config) -> Self {
+    pub(crate) fn from_config(config: Config) -> Self {
         Self::of(Ok(config))
     }
 
@@ -44,20 +44,61 @@ impl Builder<JsonProcessor> {
 }
 
 impl<P: Processor> Builder<P> {
-    /// Processes messages with this function.
-    pub fn processor<F, Fut, O, E>(self, function: F) -> Builder<impl Processor>
+    /// Processes messages with this closure.
+    ///
+    /// `?` converts errors into [`Failure`]. A function with another error type is given to
+    /// [`processor_type`](Self::processor_type), or called: `Ok(function(consumer, message).await?)`.
+    pub fn processor<F, Fut, O>(self, closure: F) -> Builder<impl Processor>
     where
         F: Fn(Consumer, Message) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<O, E>> + Send + 'static,
+        // Not any error that converts into `Failure`: the compiler could not tell which one `?` is meant for.
+        Fut: Future<Output = Result<O, Failure>> + Send + 'static,
         O: Into<Outcome> + 'static,
-        E: Into<Failure> + 'static,
     {
-        self.processor_type(FromFn(function))
+        self.processor_type(closure)
     }
 
-    /// Processes messages with a processor of a type of its own.
+    /// Processes messages with this closure and a state that all of its calls share.
+    ///
+    /// ```
+    /// # use redis_consumer_group::{ConsumerGroup, Record};
+    /// struct Shop { currency: &'static str }
+    ///
+    /// let builder = ConsumerGroup::builder("redis://localhost:6379").processor_with(
+    ///     Shop { currency: "EUR" },
+    ///     |shop, _consumer, message| async move {
+    ///         Ok(Record::new().field("article", message.text()?).field("currency", shop.currency))
+    ///     },
+    /// );
+    /// ```
+    pub fn processor_with<S, F, Fut, O>(self, state: S, closure: F) -> Builder<impl Processor>
+    where
+        S: Send + Sync + 'static,
+        F: Fn(Arc<S>, Consumer, Message) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, Failure>> + Send + 'static,
+        O: Into<Outcome> + 'static,
+    {
+        let state = Arc::new(state);
+        self.processor(move |consumer, message| closure(state.clone(), consumer, message))
+    }
+
+    /// Processes messages with a [`Processor`]: a type of your own, or a function with any error type that converts into
+    /// [`Failure`], such as your application's.
     pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
         Builder { config: self.config, processor, hooks: self.hooks, name: self.name }
+    }
+
+    /// Changes any setting, also those that have no method here.
+    ///
+    /// ```
+    /// # use redis_consumer_group::ConsumerGroup;
+    /// let builder = ConsumerGroup::builder("redis://localhost:6379").configure(|config| {
+    ///     config.consumers = 8;
+    ///     config.stream.with_source_id = true;
+    /// });
+    /// ```
+    pub fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
+        self.set(change)
     }
 
     /// How many consumers work at the same time.
@@ -280,6 +321,14 @@ impl<P: Processor> Builder<P> {
         let config = self.config?;
         config.validate()?;
         start(config, self.processor, self.hooks, self.name).await
+    }
+
+    /// What it was given, checked.
+    #[cfg(feature = "testing")]
+    pub(crate) fn into_parts(self) -> Result<(Config, P, Hooks), Error> {
+        let config = self.config?;
+        config.validate()?;
+        Ok((config, self.processor, self.hooks))
     }
 
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {

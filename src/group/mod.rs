@@ -1,6 +1,6 @@
 //! The group: consumers that share one source.
 
-mod attempt;
+pub(crate) mod attempt;
 mod builder;
 mod components;
 pub(crate) mod engine;

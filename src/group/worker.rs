@@ -89,7 +89,8 @@ impl<P: Processor> Worker<P> {
         let mut waited = false;
         loop {
             let given = message.clone();
-            let process = pin!(Some(async move { processor.process(consumer, given).await }));
+            let process =
+                pin!(Some(async move { processor.process(consumer, given).await.map_err(Into::into) }));
             let mut attempt = Attempt::new(process);
             let outcome = match poll_fn(|context| Poll::Ready(attempt.poll(context))).await {
                 Poll::Ready(outcome) => outcome,

@@ -1,6 +1,7 @@
 //! The default processor: each member of a JSON object becomes a field, and each field of an entry stays one.
 
 mod plain;
+mod serialize;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,6 +9,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
+pub use self::serialize::RecordError;
 use super::{Failure, Outcome, Processor};
 use crate::consumer::Consumer;
 use crate::message::Message;
@@ -34,6 +36,8 @@ impl JsonProcessor {
 }
 
 impl Processor for JsonProcessor {
+    type Error = Failure;
+
     async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
         match message.encoded_fields() {
             Some((encoded, count)) => Ok(Outcome::Record(copied(encoded, count, consumer.id()))),
@@ -48,7 +52,7 @@ fn copied(encoded: &[u8], count: usize, consumer_id: &str) -> Record {
         return written(fields(encoded, count), consumer_id);
     }
     Record::of_encoded(encoded, count, bulk_bytes(CONSUMER_ID.len()) + bulk_bytes(consumer_id.len()))
-        .field(CONSUMER_ID, consumer_id)
+        .bytes(CONSUMER_ID, consumer_id)
 }
 
 fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
@@ -58,18 +62,24 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
     let text = std::str::from_utf8(payload).map_err(|error| {
         format!("the payload is not UTF-8: the byte at {} is out of place", error.valid_up_to())
     })?;
-    let Members(mut members) = serde_json::from_str(text).map_err(|error| {
+    let members = members(text).map_err(|error| {
         if error.is_data() {
             "the payload is JSON, but no object".to_owned()
         } else {
             format!("the payload is not JSON: {error}")
         }
     })?;
-    keep_the_last(&mut members);
     let values: Result<Vec<_>, _> = members.iter().map(|(_, value)| field_value(value)).collect();
-    let values = values?;
+    let values = values.map_err(|error| format!("the payload has a string that is no text: {error}"))?;
     let names = members.iter().map(|(name, _)| name.as_bytes());
     Ok(written(names.zip(values.iter().map(|value| value.as_bytes())), consumer_id))
+}
+
+/// The members of an object; of those with the same name the last.
+fn members(text: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
+    let Members(mut members) = serde_json::from_str(text)?;
+    keep_the_last(&mut members);
+    Ok(members)
 }
 
 /// The record of these members, and of the consumer.
@@ -87,14 +97,12 @@ fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, cons
 }
 
 /// A string's content, anything else's text.
-fn field_value(value: &RawValue) -> Result<Cow<'_, str>, String> {
+fn field_value(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     let text = value.get();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         None => Ok(Cow::Borrowed(text)),
         Some(content) if !content.contains('\\') => Ok(Cow::Borrowed(content)),
-        Some(_) => serde_json::from_str(text)
-            .map(Cow::Owned)
-            .map_err(|error| format!("the payload has a string that is no text: {error}")),
+        Some(_) => serde_json::from_str(text).map(Cow::Owned),
     }
 }
 
@@ -200,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_fields_of_an_entry_are_copied_and_a_consumer_id_among_them_is_replaced() {
-        let entry = Record::new().field("a", [0, 255]).field("b", "").field("a", "2");
+        let entry = Record::new().bytes("a", [0, 255]).field("b", "").field("a", "2");
         let copied = |entry: &Record| copied(entry.encoded(), entry.len(), "me");
         assert_eq!(copied(&entry), entry.clone().field("consumer_id", "me"));
         assert_eq!(copied(&entry.clone().field("consumer_id", "other")), entry.field("consumer_id", "me"));

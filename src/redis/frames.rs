@@ -19,7 +19,7 @@ use crate::message::Span;
 use crate::record::push_bulk;
 
 /// How much of a message that is too long is kept: enough to recognize it by.
-const OVERSIZE_HEAD: usize = 4096;
+pub(crate) const OVERSIZE_HEAD: usize = 4096;
 /// A run is handed on whole and keeps its memory until its last message is done, so it stays about the size of
 /// one read. A longer message is a run of its own.
 const MAX_RUN_BYTES: usize = 256 * 1024;

@@ -2,6 +2,10 @@
 
 mod advice;
 mod probe;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "server/no_tls.rs"]
 mod tls;
 
 use std::io;
@@ -11,9 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
+use self::tls::Encryption;
 use super::channel::{Channel, ChannelKind};
 use super::cluster::{Cluster, Node};
 use super::login::Logins;
@@ -53,7 +56,7 @@ pub(crate) enum Serves {
 /// How to get at the address, and what was found there. One for everything that a group opens.
 struct Access {
     address: Address,
-    tls: Option<TlsConnector>,
+    encryption: Option<Encryption>,
     /// Once somebody has looked: the cluster that the server is a node of, or what it answered instead.
     cluster: OnceLock<Result<Cluster, String>>,
     /// What the sentinels of the address say.
@@ -70,9 +73,9 @@ impl Server {
     /// Reads the certificates, if there are any.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds no certificate or key.
+    /// A file that cannot be read, or holds no certificate or key; TLS, where the feature is off.
     pub(crate) fn new(address: Address, tls: &Tls) -> Result<Arc<Self>, Error> {
-        let tls = if address.is_tls() { Some(tls::connector(tls)?) } else { None };
+        let encryption = if address.is_tls() { Some(Encryption::new(tls)?) } else { None };
         let (cluster, service) = match address.endpoint() {
             Endpoint::Sentinels(sentinels) => {
                 (OnceLock::from(Err("sentinels watch no cluster".to_owned())), Some(Service::new(sentinels)))
@@ -80,7 +83,7 @@ impl Server {
             Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Unix(_) => (OnceLock::new(), None),
         };
         Ok(Arc::new(Self {
-            access: Arc::new(Access { address, tls, cluster, service, logins: Logins::new() }),
+            access: Arc::new(Access { address, encryption, cluster, service, logins: Logins::new() }),
             serves: Serves::Anything,
         }))
     }
@@ -236,9 +239,9 @@ impl Server {
     }
 
     async fn encrypted(&self, host: &str, port: u16) -> io::Result<Box<dyn Socket>> {
-        let connector = self.access.tls.as_ref().ok_or_else(|| io::Error::other("TLS was not set up"))?;
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Box::new(connector.connect(name, tcp(host, port).await?).await?))
+        let encryption =
+            self.access.encryption.as_ref().ok_or_else(|| io::Error::other("TLS was not set up"))?;
+        encryption.encrypt(host, tcp(host, port).await?).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! A lane for tests: it keeps what is appended, takes its time, and fails when it is told to.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -28,6 +28,19 @@ impl Memory {
         Self { state: Arc::default(), gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)) }
     }
 
+    /// What was appended, in order.
+    #[cfg(feature = "testing")]
+    pub(crate) fn entries(&self) -> Vec<Record> {
+        self.state().entries.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Memory {
     /// A lane that confirms a commit for each call of [`Memory::confirm`].
     pub(crate) fn stuck() -> Self {
         Self { gate: Arc::new(Semaphore::new(0)), ..Self::new() }
@@ -35,7 +48,7 @@ impl Memory {
 
     /// Fails for good at its next commit.
     pub(crate) fn break_down(&self) {
-        self.state.lock().unwrap().broken = true;
+        self.state().broken = true;
     }
 
     /// Lets a stuck lane confirm the commit under way, or the next one.
@@ -45,13 +58,13 @@ impl Memory {
 
     /// The values of this field in all entries, in order.
     pub(crate) fn values(&self, field: &str) -> Vec<String> {
-        let state = self.state.lock().unwrap();
+        let state = self.state();
         let values = state.entries.iter().filter_map(|entry| entry.get(field));
         values.map(|value| String::from_utf8(value.to_vec()).unwrap()).collect()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().unwrap().closed
+        self.state().closed
     }
 }
 
@@ -61,16 +74,19 @@ impl Lane for Memory {
     }
 
     async fn commit(&mut self, records: &Records, _: Option<&Records>) -> Result<Settled, Error> {
-        if self.state.lock().unwrap().broken {
+        if self.state().broken {
             return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
         }
-        self.gate.acquire().await.unwrap().forget();
-        let mut state = self.state.lock().unwrap();
+        // Nobody closes it.
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
+        let mut state = self.state();
         state.entries.extend(records.iter().map(|entry| Record::of_encoded(entry.encoded, entry.fields, 0)));
         Ok(Settled::Committed)
     }
 
     async fn close(&mut self) {
-        self.state.lock().unwrap().closed = true;
+        self.state().closed = true;
     }
 }

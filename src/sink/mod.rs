@@ -1,6 +1,6 @@
 //! Where records go: lanes that append batches of them.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
 mod pipeline;
 mod records;

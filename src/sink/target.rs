@@ -47,6 +47,7 @@ pub(crate) struct Keep {
     pub(crate) memory: Arc<Buffer>,
 }
 
+#[cfg(any(test, feature = "internals"))]
 impl Keep {
     /// Nothing is kept.
     #[cfg(any(test, feature = "internals"))]

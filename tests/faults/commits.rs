@@ -181,7 +181,7 @@ async fn one_consumer_keeps_the_order_while_commits_are_refused_and_their_connec
     let group = ConsumerGroup::builder(server.url())
         .consumers(1)
         .processor(|_, message: Message| async move {
-            Ok::<_, Failure>(Record::new().field("message_id", message.payload()))
+            Ok::<_, Failure>(Record::new().bytes("message_id", message.payload()))
         })
         .start()
         .await
@@ -236,7 +236,7 @@ async fn a_commit_as_a_pipeline_may_be_made_twice_but_nothing_is_missing() {
         .consumers(1)
         .commit(redis_consumer_group::Commit::AtLeastOnce)
         .processor(|_, message: Message| async move {
-            Ok::<_, Failure>(Record::new().field("message_id", message.payload()))
+            Ok::<_, Failure>(Record::new().bytes("message_id", message.payload()))
         })
         .start()
         .await

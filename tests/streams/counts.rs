@@ -67,7 +67,7 @@ async fn entries_are_processed_although_every_connection_is_closed_again_and_aga
         .processor(async |_: Consumer, message: Message| {
             sleep(Duration::from_millis(2)).await;
             let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
-            Ok::<_, Failure>(Record::new().field("message_id", id))
+            Ok::<_, Failure>(Record::new().bytes("message_id", id))
         })
         .start()
         .await

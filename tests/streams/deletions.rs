@@ -29,7 +29,7 @@ fn gated<P: Processor>(builder: Builder<P>, gate: &Arc<Semaphore>) -> Builder<im
 
 fn record_of(message: &Message) -> Record {
     let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
-    Record::new().field("message_id", id)
+    Record::new().bytes("message_id", id)
 }
 
 fn gate() -> Arc<Semaphore> {

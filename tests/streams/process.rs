@@ -37,7 +37,7 @@ async fn one_of_the_processes() {
                 if deadly.is_some_and(|deadly| deadly.as_bytes() == id) {
                     std::process::abort();
                 }
-                let record = Record::new().field("message_id", id).field("consumer_id", consumer.id());
+                let record = Record::new().bytes("message_id", id).field("consumer_id", consumer.id());
                 Ok::<_, Failure>(record.field("attempt", message.attempt().to_string()))
             }
         })

@@ -25,7 +25,7 @@ fn slowly<P: Processor>(builder: Builder<P>, work: Duration) -> Builder<impl Pro
 
 fn record_of(consumer: &Consumer, message: &Message) -> Record {
     let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
-    let record = Record::new().field("message_id", id).field("consumer_id", consumer.id());
+    let record = Record::new().bytes("message_id", id).field("consumer_id", consumer.id());
     record.field("attempt", message.attempt().to_string())
 }
 

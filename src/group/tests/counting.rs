@@ -8,10 +8,10 @@ async fn the_time_between_attempts_grows_and_the_last_one_rejects() {
     let attempts: Arc<Mutex<Vec<(u32, Instant)>>> = Arc::default();
     let setup = Setup::default();
     let noted = attempts.clone();
-    let group = setup.start(FromFn(move |_, message: Message| {
+    let group = setup.start(move |_, message: Message| {
         noted.lock().unwrap().push((message.attempt(), Instant::now()));
         async { Err::<Record, _>(Failure::try_again("not yet")) }
-    }));
+    });
     group.publisher.publish(["a"]);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(group.counts(), (1, 0, 1, 0, 0));
@@ -75,13 +75,13 @@ async fn the_ledger_adds_up_at_every_step() {
     };
     let gate = Arc::new(Semaphore::new(0));
     let (held, obedient) = (gate.clone(), Arc::new(obedient()));
-    let group = setup.start(FromFn(move |consumer: Consumer, message: Message| {
+    let group = setup.start(move |consumer: Consumer, message: Message| {
         let (held, obedient) = (held.clone(), obedient.clone());
         async move {
             held.acquire().await.unwrap().forget();
             obedient.process(&consumer, message).await
         }
-    }));
+    });
     // received, processed, rejected, dropped, in flight
     group.publisher.publish(["keep", "skip", "again", "reject"]);
     settle().await;
@@ -150,13 +150,13 @@ async fn what_waits_for_room_is_received_and_in_flight() {
         let setup = Setup { config, ..Setup::default() };
         let gate = Arc::new(Semaphore::new(0));
         let held = gate.clone();
-        let group = setup.start(FromFn(move |_, message: Message| {
+        let group = setup.start(move |_, message: Message| {
             let held = held.clone();
             async move {
                 held.acquire().await.unwrap().forget();
-                Ok::<_, Failure>(Record::new().field("p", message.payload()))
+                Ok::<_, Failure>(Record::new().bytes("p", message.payload()))
             }
-        }));
+        });
         // Either of them fits, both together do not.
         group.publisher.publish(vec!["x".repeat(1000); 30]);
         group.publisher.publish(vec!["y".repeat(1000); 40]);
@@ -201,7 +201,7 @@ async fn what_finds_no_room_to_be_set_aside_is_tried_again_by_its_consumer_itsel
         Config { buffer: 64 << 10, max_payload: 1 << 10, max_attempts: 3, ..Setup::default().config };
     let setup = Setup { config, ..Setup::default() };
     let fail = |_, _| async { Err::<Record, _>(Failure::try_again("not yet")) };
-    let group = setup.start(FromFn(fail));
+    let group = setup.start(fail);
     // One batch that leaves no room for a copy of any of its messages until the last one is done.
     group.publisher.publish(std::iter::repeat_n("x".repeat(1000), 64));
     sleep(Duration::from_secs(300)).await;
@@ -215,7 +215,7 @@ async fn a_processor_that_waits_goes_on_while_there_is_no_room_for_what_its_cons
     let setup = Setup { lane: Lane::stuck(), ..Setup::default() };
     let (done, is_done) = tokio::sync::oneshot::channel();
     let done = Arc::new(Mutex::new(Some(done)));
-    let group = setup.start(FromFn(move |_, message: Message| {
+    let group = setup.start(move |_, message: Message| {
         let done = done.clone();
         async move {
             if message.payload() == b"waits" {
@@ -224,7 +224,7 @@ async fn a_processor_that_waits_goes_on_while_there_is_no_room_for_what_its_cons
             }
             Ok::<_, Failure>(Record::new().field("f", "v"))
         }
-    }));
+    });
     // Four commits of 256 fill the appender. The next claim has records that find no room, and the one that waits.
     let payloads = (0..1100).map(|at| if at == 1026 { "waits" } else { "quick" });
     group.publisher.publish(payloads);

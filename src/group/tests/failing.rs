@@ -75,13 +75,13 @@ async fn a_processor_that_panics_while_it_is_given_up_costs_its_message_and_no_c
     let limit = Some(Duration::from_secs(1));
     let config = Config { processor_timeout: limit, max_attempts: 1, ..Setup::default().config };
     let setup = Setup { config, ..Setup::default() };
-    let group = setup.start(FromFn(|_, message: Message| async move {
+    let group = setup.start(|_, message: Message| async move {
         if message.payload() == b"stuck" {
             let _guard = Guard;
             pending::<()>().await;
         }
-        Ok::<_, Failure>(Record::new().field("p", message.payload()))
-    }));
+        Ok::<_, Failure>(Record::new().bytes("p", message.payload()))
+    });
     group.publisher.publish(["stuck", "a", "stuck", "b"]);
     sleep(Duration::from_secs(10)).await;
     assert_eq!(group.counts(), (4, 2, 2, 0, 0));

@@ -23,7 +23,7 @@ use crate::hooks::Hooks;
 use crate::intake::Limit;
 use crate::ledger::Ledger;
 use crate::message::Message;
-use crate::processor::{Failure, FromFn, Outcome, Processor};
+use crate::processor::{Failure, Outcome, Processor};
 use crate::record::Record;
 use crate::sink::memory::Memory as Lane;
 use crate::source::memory::{Memory as Source, Publisher};
@@ -127,21 +127,21 @@ async fn settle() {
 
 /// One record a message, after this long.
 fn copy(takes: Duration) -> impl Processor {
-    FromFn(move |consumer: Consumer, message: Message| async move {
+    move |consumer: Consumer, message: Message| async move {
         sleep(takes).await;
-        let record = Record::new().field("p", message.payload()).field("by", consumer.index().to_string());
+        let record = Record::new().bytes("p", message.payload()).field("by", consumer.index().to_string());
         Ok::<Record, Failure>(record)
-    })
+    }
 }
 
 /// What the payload says: `keep`, `skip`, `reject`, or `again`.
 fn obedient() -> impl Processor {
-    FromFn(|_, message: Message| async move {
+    |_, message: Message| async move {
         match message.payload() {
             b"skip" => Ok(Outcome::Skip),
             b"reject" => Err(Failure::reject("told to")),
             b"again" => Err(Failure::try_again("told to")),
-            payload => Ok(Outcome::Record(Record::new().field("p", payload))),
+            payload => Ok(Outcome::Record(Record::new().bytes("p", payload))),
         }
-    })
+    }
 }

@@ -79,13 +79,13 @@ async fn what_is_not_done_within_the_drain_timeout_is_abandoned() {
         (Duration::ZERO, Lane::new(), Lane::stuck(), (2, 0)),
     ] {
         let setup = Setup { config: config.clone(), lane, rejected, ..Setup::default() };
-        let group = setup.start(FromFn(move |_, message: Message| async move {
+        let group = setup.start(move |_, message: Message| async move {
             sleep(processing).await;
             match message.payload() {
                 b"reject" => Err(Failure::reject("told to")),
-                payload => Ok(Record::new().field("p", payload)),
+                payload => Ok(Record::new().bytes("p", payload)),
             }
-        }));
+        });
         group.publisher.publish(["a", "b", "reject"]);
         settle().await;
         let start = Instant::now();

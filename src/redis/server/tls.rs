@@ -4,17 +4,34 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
+use super::Socket;
 use crate::config::Tls;
 use crate::error::Error;
 
-/// # Errors
-/// A file that cannot be read, or holds no certificate or key.
-pub(super) fn connector(tls: &Tls) -> Result<TlsConnector, Error> {
+/// What encrypts connections.
+pub(super) struct Encryption(TlsConnector);
+
+impl Encryption {
+    /// # Errors
+    /// A file that cannot be read, or holds no certificate or key.
+    pub(super) fn new(tls: &Tls) -> Result<Self, Error> {
+        connector(tls).map(Self)
+    }
+
+    /// Encrypts a connection to this host.
+    pub(super) async fn encrypt(&self, host: &str, stream: TcpStream) -> io::Result<Box<dyn Socket>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Box::new(self.0.connect(name, stream).await?))
+    }
+}
+
+fn connector(tls: &Tls) -> Result<TlsConnector, Error> {
     let mut roots = RootCertStore::empty();
     match &tls.ca {
         Some(path) => {

@@ -17,6 +17,8 @@ pub(super) struct Working {
 }
 
 impl Processor for Working {
+    type Error = Failure;
+
     async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
         perform(self.work).await;
         self.then.process(consumer, message).await
@@ -27,6 +29,8 @@ impl Processor for Working {
 pub(super) struct Stuck;
 
 impl Processor for Stuck {
+    type Error = Failure;
+
     async fn process(&self, _: &Consumer, _: Message) -> Result<Outcome, Failure> {
         std::future::pending().await
     }

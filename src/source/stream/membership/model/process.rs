@@ -196,7 +196,7 @@ impl Process {
         let mut records = Records::new(lane.form());
         self.held.retain(|message| {
             let payload = message.payload().to_vec();
-            let record = [Record::new().field("entry", payload).field("commit", number.to_string())];
+            let record = [Record::new().bytes("entry", payload).field("commit", number.to_string())];
             let fits = records.len() < most && records.has_room_for(&record, message.receipt());
             if fits {
                 records.push(&record, true, message.receipt());
