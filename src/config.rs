@@ -16,6 +16,21 @@ use crate::shards::Shards;
 use crate::slot;
 
 /// Everything that can be set. [`Config::default`] has the documented defaults.
+///
+/// A builder changes it by [`configure`](crate::Builder::configure). A whole configuration is made by changing the default:
+///
+/// ```
+/// use redis_consumer_group::{Config, ConsumerGroup};
+///
+/// # fn example() -> Result<(), redis_consumer_group::Error> {
+/// let mut config = Config::default();
+/// config.address = "rediss://redis.example:6380".parse()?;
+/// config.consumers = 8;
+/// let builder = ConsumerGroup::from_config(config);
+/// # drop(builder);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
@@ -90,7 +105,7 @@ pub struct Config {
     pub lease: Duration,
 }
 
-/// Files for a connection with TLS.
+/// Files for a connection with TLS. Needs the feature `tls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {

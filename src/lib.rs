@@ -43,11 +43,19 @@
 //! # A tour
 //!
 //! A [`ConsumerGroup`] is set up with a [`Builder`] (or a whole [`Config`]) and given a [`Processor`]: a
-//! closure, a type of your own, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a
+//! closure, a function, a type of your own, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a
 //! time and turns it into an [`Outcome`]: a [`Record`], several, or none; or a [`Failure`], which sets the
 //! message aside for a later attempt or moves it to the stream of rejected ones. What became of every message
 //! stands in the [`Ledger`], and how far behind the group of a stream is in the [`Backlog`]. A [`Handle`] tells both, and
 //! the [`State`] of the group, from anywhere in the program. [`ids`] looks at the list of living consumers from outside.
+//!
+//! # Features
+//!
+//! | feature | |
+//! |---|---|
+//! | `tls` | connections with TLS (`rediss://`). On by default |
+//! | `anyhow` | `?` on `anyhow::Error` in a processor |
+//! | `testing` | the module `testing`: processors and whole groups without a server |
 //!
 //! # Where it runs
 //!

@@ -1,0 +1,58 @@
+//! `/livez` and `/readyz`, for whatever restarts the service and whatever shows its state.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Answers until it is dropped. `ready` says how the group is, or why it cannot work now.
+pub async fn serve(
+    listener: TcpListener,
+    ready: impl Fn() -> Result<String, String> + Clone + Send + Sync + 'static,
+) {
+    // Its connections end with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                // Out of file descriptors, or gone before it was accepted: the next one may work.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            Some(_) = connections.join_next() => continue,
+        };
+        let ready = ready.clone();
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let (status, text) = answer(request.uri().path(), &ready);
+            let mut response = Response::new(Full::new(Bytes::from(text)));
+            *response.status_mut() = status;
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        connections.spawn(async move {
+            // A client that goes away is its own affair.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+        });
+    }
+}
+
+fn answer(path: &str, ready: &impl Fn() -> Result<String, String>) -> (StatusCode, String) {
+    match path {
+        // Never asks Redis: a restart would not bring it back.
+        "/livez" => (StatusCode::OK, "alive".to_owned()),
+        "/readyz" => match ready() {
+            Ok(text) => (StatusCode::OK, text),
+            Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, cause),
+        },
+        _ => (StatusCode::NOT_FOUND, "there are /livez and /readyz".to_owned()),
+    }
+}

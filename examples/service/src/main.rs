@@ -1,0 +1,29 @@
+//! A service that reads orders from Redis, asks another service for their prices over HTTP, and appends the priced orders
+//! to a stream. It tells on `/livez` and `/readyz` how it is.
+//!
+//! Start a Redis server and something that answers `GET /prices/tea` with a number of cents, then
+//! `REDIS_URL=redis://localhost:6379 PRICES_URL=http://localhost:8000 cargo run`, and publish an order:
+//! `redis-cli PUBLISH messages:published '{"id":"7","article":"tea","quantity":2}'`.
+
+use std::env;
+
+use order_prices::{health, orders, prices::Prices};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    let redis = setting("REDIS_URL", "redis://localhost:6379");
+    let prices = Prices::new(setting("PRICES_URL", "http://localhost:8000"));
+    let health_addr = setting("HEALTH_ADDR", "127.0.0.1:8080");
+
+    let group = orders::group(redis, prices).start().await?;
+    let listener = TcpListener::bind(&health_addr).await?;
+    let health = tokio::spawn(health::serve(listener, || Ok("running".to_owned())));
+    tokio::signal::ctrl_c().await?;
+    let ledger = group.shutdown().await?;
+    health.abort();
+    println!("{ledger}");
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Orders become priced orders.
+
+use redis_consumer_group::{Builder, Consumer, ConsumerGroup, Message, Outcome, Processor, Record};
+use serde::{Deserialize, Serialize};
+
+use crate::error::AppError;
+use crate::prices::Prices;
+
+#[derive(Deserialize)]
+struct Order {
+    id: String,
+    article: String,
+    quantity: u64,
+}
+
+#[derive(Serialize)]
+struct PricedOrder<'a> {
+    id: &'a str,
+    article: &'a str,
+    total: u64,
+    priced_by: &'a str,
+}
+
+/// The processor. All consumers of the group share it, and so the client in it.
+pub struct PriceOrders {
+    pub prices: Prices,
+}
+
+impl Processor for PriceOrders {
+    type Error = AppError;
+
+    async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, AppError> {
+        let order: Order = message.json()?;
+        if order.quantity == 0 {
+            return Ok(Outcome::Skip);
+        }
+        let total = order.quantity * self.prices.price_of(&order.article).await?;
+        let priced = PricedOrder { id: &order.id, article: &order.article, total, priced_by: consumer.id() };
+        Ok(Record::from_serialize(&priced)?.into())
+    }
+}
+
+/// The group as the service starts it, and as the tests run it without Redis.
+pub fn group(redis: impl AsRef<str>, prices: Prices) -> Builder<PriceOrders> {
+    ConsumerGroup::builder(redis)
+        .consumers(8)
+        .configure(|config| config.max_attempts = 3)
+        .processor_type(PriceOrders { prices })
+}
