@@ -87,6 +87,26 @@ mod tests {
         assert_eq!(process(&crate::JsonProcessor::new(), "{}").await.unwrap().records().len(), 1);
     }
 
+    #[cfg(feature = "anyhow")]
+    #[tokio::test]
+    async fn a_processor_may_fail_with_an_error_of_anyhow() {
+        use anyhow::Context;
+
+        async fn parse(_: Consumer, message: Message) -> anyhow::Result<Record> {
+            let number: u8 = message.json().context("cannot read the order")?;
+            std::fs::read("/nonexistent/prices").context("cannot read the prices")?;
+            Ok(Record::new().field("number", number))
+        }
+
+        let Err(Failure::Reject(reason)) = process(&parse, "x").await else { panic!() };
+        assert!(
+            reason.starts_with("cannot read the order: the payload is not JSON: expected value"),
+            "{reason}"
+        );
+        let Err(Failure::TryAgain(reason)) = process(&parse, "1").await else { panic!() };
+        assert!(reason.starts_with("cannot read the prices: No such file"), "{reason}");
+    }
+
     #[test]
     fn a_consumer_can_be_made_at_any_place() {
         let consumer = consumer_at(3, Some(7));
