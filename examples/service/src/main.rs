@@ -6,6 +6,8 @@
 //! `redis-cli PUBLISH messages:published '{"id":"7","article":"tea","quantity":2}'`.
 
 use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use order_prices::{health, orders, prices::Prices};
 use tokio::net::TcpListener;
@@ -18,12 +20,25 @@ async fn main() -> anyhow::Result<()> {
     let prices = Prices::new(setting("PRICES_URL", "http://localhost:8000"));
     let health_addr = setting("HEALTH_ADDR", "127.0.0.1:8080");
 
-    let group = orders::group(redis, prices).start().await?;
+    let mut group = orders::group(redis, prices).start().await?;
     let listener = TcpListener::bind(&health_addr).await?;
-    let health = tokio::spawn(health::serve(listener, || Ok("running".to_owned())));
-    tokio::signal::ctrl_c().await?;
-    let ledger = group.shutdown().await?;
+    let running = Arc::new(AtomicBool::new(true));
+    let looked_at = running.clone();
+    let health = tokio::spawn(health::serve(listener, move || match looked_at.load(Ordering::Relaxed) {
+        true => Ok("running".to_owned()),
+        false => Err("stopping".to_owned()),
+    }));
+
+    let end = tokio::select! {
+        // By itself it ends only when something fails for good.
+        ended = group.join() => ended,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            running.store(false, Ordering::Relaxed);
+            group.shutdown().await
+        }
+    };
     health.abort();
-    println!("{ledger}");
+    println!("{}", end?);
     Ok(())
 }
