@@ -99,7 +99,7 @@ impl Status {
     }
 
     /// The status of what is no shard of anything.
-    #[cfg(any(test, feature = "internals"))]
+    #[cfg(any(test, feature = "internals", feature = "testing"))]
     pub(crate) fn alone() -> Self {
         let board = Board { shards: Mutex::default(), state: watch::Sender::new(State::Connected) };
         board.lock().each.push(Shard::default());

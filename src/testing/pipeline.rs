@@ -20,6 +20,7 @@ use crate::record::Record;
 use crate::redis::frames::OVERSIZE_HEAD;
 use crate::sink::memory::Memory;
 use crate::source::Source;
+use crate::status::Status;
 
 /// A group that takes its messages from a list and appends its records to another one: consumers, retries, rejected messages
 /// and the ledger are those of a group at a server.
@@ -85,12 +86,19 @@ impl<P: Processor> Pipeline<P> {
     /// # Panics
     /// When a setting cannot work, or it is called outside of a Tokio runtime.
     pub async fn run(self, messages: impl IntoIterator<Item = impl Into<MessageBuilder>>) -> Finished {
-        let (config, processor, observer) = match self.builder.into_parts() {
+        let (config, processor, hooks) = match self.builder.into_parts() {
             Ok(parts) => parts,
             Err(error) => panic!("{error}"),
         };
         let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
-        let shared = Shared::new(CancellationToken::new(), CancellationToken::new(), limit);
+        let shared = Shared::new(
+            config.buffer,
+            CancellationToken::new(),
+            CancellationToken::new(),
+            limit,
+            hooks,
+            Status::alone(),
+        );
         let (output, rejected) = (Memory::new(), Memory::new());
         let engine = Engine {
             consumers: (0..config.consumers).map(|index| consumer_at(index, None)).collect(),
@@ -105,7 +113,6 @@ impl<P: Processor> Pipeline<P> {
             spill: None,
             workers: Handle::current(),
             shared: shared.clone(),
-            observer,
             // The stop begins when everything is delivered: what a test waits for is its own affair.
             config: Config { drain_timeout: Duration::from_secs(86_400), ..config },
         };

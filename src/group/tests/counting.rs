@@ -34,12 +34,12 @@ async fn five_attempts_outlast_an_outage_of_minutes() {
     let config = Config { retry_delay: first, retry_max_delay: longest, ..Setup::default().config };
     let setup = Setup { config, ..Setup::default() };
     let back = Instant::now() + Duration::from_secs(285);
-    let group = setup.start(FromFn(move |_, message: Message| async move {
+    let group = setup.start(move |_: Consumer, message: Message| async move {
         if Instant::now() < back {
             return Err(Failure::try_again("the database is away"));
         }
-        Ok(Record::new().field("attempt", message.attempt().to_string()))
-    }));
+        Ok(Record::new().field("attempt", message.attempt()))
+    });
     group.publisher.publish(["a"]);
     sleep(Duration::from_secs(400)).await;
     assert_eq!(group.counts(), (1, 1, 0, 0, 0));
@@ -52,10 +52,10 @@ async fn a_processor_says_when_to_try_again() {
     let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let setup = Setup { config: Config { max_attempts: 3, ..Setup::default().config }, ..Setup::default() };
     let noted = attempts.clone();
-    let group = setup.start(FromFn(move |_, _| {
+    let group = setup.start(move |_: Consumer, _: Message| {
         noted.lock().unwrap().push(Instant::now());
         async { Err::<Record, _>(Failure::try_after("too many requests", Duration::from_secs(90))) }
-    }));
+    });
     group.publisher.publish(["a"]);
     sleep(Duration::from_secs(200)).await;
     let waits: Vec<_> =

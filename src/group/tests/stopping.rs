@@ -56,9 +56,9 @@ async fn a_stop_hurries_what_was_set_aside() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_what_a_processor_asked_for() {
     let setup = Setup::default();
-    let group = setup.start(FromFn(|_, _| async {
+    let group = setup.start(|_: Consumer, _: Message| async {
         Err::<Record, _>(Failure::try_after("come back tomorrow", Duration::from_secs(86_400)))
-    }));
+    });
     group.publisher.publish(["a"]);
     sleep(Duration::from_secs(30)).await;
     let start = Instant::now();
