@@ -8,13 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Ledger};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::exit;
-use crate::ledger::{Figures, Form};
 use crate::log;
 use crate::options::{COMMON, Flags, Group, Layers, RUN, Selection, Settings, Variables};
-use crate::reports::Reports;
+use crate::report::{Due, Figures, Form, Reporter};
 use crate::signals::Signals;
 use crate::stdout::Stdout;
 
@@ -55,10 +54,8 @@ pub(crate) async fn group(settings: Settings, warnings: &[String]) -> anyhow::Re
         Ok(ledger) => (None, ledger),
         Err(error) => (Some(error), group.join().await?),
     };
-    if ledger.abandoned > 0 {
-        let in_vain = failure.is_some() || end.forced;
-        let try_next = if in_vain { "" } else { "; give the stop more time with --drain-timeout" };
-        error!("{} messages were received and are left behind{try_next}", ledger.abandoned);
+    if ledger.abandoned > 0 && failure.is_none() && !end.forced {
+        warn!("the stop took longer than --drain-timeout; a longer one abandons nothing");
     }
     let code = match failure {
         Some(error) => log::fail(&settings.log, written, &error.into()),
@@ -163,7 +160,7 @@ async fn until_the_end(
     form: Form,
     every: Duration,
 ) -> End {
-    let mut reports = Reports::new(every);
+    let (mut due, mut reporter) = (Due::new(every), Reporter::new(form));
     let (mut forced, mut reader_gone) = (false, false);
     loop {
         tokio::select! {
@@ -186,9 +183,7 @@ async fn until_the_end(
                     warn!("stdout was closed; going on without reports");
                 }
             },
-            () = reports.due() => {
-                stdout.line(form.report(&Figures::of(group), &Figures::of_shards(group)));
-            }
+            () = due.next() => stdout.line(reporter.report(group)),
         }
     }
 }

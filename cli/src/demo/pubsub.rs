@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::show::{CONSUMERS, Stage, unless_asked};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
-use crate::ledger::{Figures, Form};
 use crate::publisher::Target;
+use crate::report::{Form, Reporter};
 use crate::talk::say;
 
 /// Shows it. `None` when a stop was asked for before the first message.
@@ -32,7 +32,7 @@ pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>
 
 /// Publishes, and reports what the group does meanwhile. The ids of what was published.
 async fn load(stage: &Stage<'_>, group: &mut ConsumerGroup) -> anyhow::Result<Vec<Uuid>> {
-    let mut reports = stage.reports();
+    let (mut reports, mut reporter) = (stage.reports(), Reporter::new(Form::Text));
     let mut ids = Vec::new();
     let published = {
         let to = Target::channel(&stage.config.input);
@@ -45,7 +45,7 @@ async fn load(stage: &Stage<'_>, group: &mut ConsumerGroup) -> anyhow::Result<Ve
                     bail!("the group ended in the middle of the demo; please report that");
                 }
                 _ = reports.tick() => {
-                    stage.stdout.line(Form::Text.report(&Figures::of(group), &[]));
+                    stage.stdout.line(reporter.report(group));
                 }
             }
         }

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::End;
 use super::show::{CONSUMERS, RATE, plan, reports, unless_asked};
 use super::tally::Tally;
-use crate::ledger::{Figures, Form};
 use crate::load::{Pace, Rate, generate};
 use crate::publisher::{Connections, Progress, Sharding, Summary, Target, explain};
+use crate::report::{Form, Reporter};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::say;
@@ -91,6 +91,7 @@ pub(super) async fn show(
         let mut publishing = pin!(generate(connections, &plan, stop, &progress, |id| ids.push(id)));
         let mut accidents = pin!(accidents(&mut cluster, &config, duration, stop));
         let (mut reports, mut happened) = (reports(duration), false);
+        let mut reporter = Reporter::new(Form::Text);
         loop {
             tokio::select! {
                 published = &mut publishing => break published,
@@ -102,7 +103,7 @@ pub(super) async fn show(
                     ended.context("the group ended in the middle of the demo")?;
                     bail!("the group ended in the middle of the demo; please report that");
                 }
-                _ = reports.tick() => stdout.line(Form::Text.report(&Figures::of(&group), &[])),
+                _ = reports.tick() => stdout.line(reporter.report(&group)),
             }
         }
     };

@@ -6,9 +6,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 /// Reports at even distances from the start: one that is late does not make the next ones late, and those that
 /// were missed are not made up for.
-pub(crate) struct Reports(Interval);
+pub(crate) struct Due(Interval);
 
-impl Reports {
+impl Due {
     /// The first one is due after `every`.
     pub(crate) fn new(every: Duration) -> Self {
         let mut interval = interval_at(Instant::now() + every, every);
@@ -16,8 +16,8 @@ impl Reports {
         Self(interval)
     }
 
-    /// Waits until one is due. May be dropped while it waits.
-    pub(crate) async fn due(&mut self) {
+    /// Waits until a report is due. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) {
         self.0.tick().await;
     }
 }
@@ -33,9 +33,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reports_come_at_even_distances() {
         let start = Instant::now();
-        let mut reports = Reports::new(EVERY);
+        let mut due = Due::new(EVERY);
         for n in 1..=1000 {
-            reports.due().await;
+            due.next().await;
             assert_eq!(start.elapsed(), n * EVERY);
         }
     }
@@ -43,11 +43,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_late_report_is_made_once_and_the_next_one_is_on_time() {
         let start = Instant::now();
-        let mut reports = Reports::new(EVERY);
+        let mut due = Due::new(EVERY);
         advance(Duration::from_secs(10)).await;
-        reports.due().await;
+        due.next().await;
         assert_eq!(start.elapsed(), Duration::from_secs(10));
-        reports.due().await;
+        due.next().await;
         assert_eq!(start.elapsed(), Duration::from_secs(12));
     }
 }

@@ -1,0 +1,76 @@
+//! What there is to report of a group at one moment.
+
+use std::time::Duration;
+
+use redis_consumer_group::{Backlog, BufferUse, ConsumerGroup, Ledger, Shard, State};
+
+/// The figures of a group, or of one of its shards.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    /// The number of the shard.
+    pub(crate) shard: Option<u32>,
+    pub(crate) processed_last_second: u64,
+    pub(crate) ledger: Ledger,
+    pub(crate) backlog: Option<Backlog>,
+    pub(crate) buffer: BufferUse,
+    pub(crate) retries_waiting: usize,
+    pub(crate) state: State,
+    /// How long it was disconnected, all in all.
+    pub(crate) disconnected: Duration,
+}
+
+impl Figures {
+    /// Those of the whole group.
+    pub(crate) fn of(group: &ConsumerGroup) -> Self {
+        let handle = group.handle();
+        Self {
+            shard: None,
+            processed_last_second: handle.processed_last_second(),
+            ledger: handle.ledger(),
+            backlog: handle.backlog(),
+            buffer: handle.buffer(),
+            retries_waiting: handle.retries_waiting(),
+            state: handle.state(),
+            disconnected: handle.disconnected(),
+        }
+    }
+
+    /// Those of each shard; none where there are no shards.
+    pub(crate) fn of_shards(group: &ConsumerGroup) -> Vec<Self> {
+        let of_shard = |shard: &Shard| Self {
+            shard: shard.number(),
+            processed_last_second: shard.processed_last_second(),
+            ledger: shard.ledger(),
+            backlog: shard.backlog(),
+            buffer: shard.buffer(),
+            retries_waiting: shard.retries_waiting(),
+            state: shard.state(),
+            disconnected: shard.disconnected(),
+        };
+        group.shards().iter().map(of_shard).filter(|figures| figures.shard.is_some()).collect()
+    }
+
+    /// How long the present outage lasts, and its cause.
+    pub(crate) fn outage(&self) -> Option<(Duration, &str)> {
+        match &self.state {
+            State::Disconnected { since, cause, .. } => Some((since.elapsed(), cause)),
+            _ => None,
+        }
+    }
+}
+
+/// Those of a group that has not begun.
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            shard: None,
+            processed_last_second: 0,
+            ledger: Ledger::default(),
+            backlog: None,
+            buffer: BufferUse::default(),
+            retries_waiting: 0,
+            state: State::Ended,
+            disconnected: Duration::ZERO,
+        }
+    }
+}

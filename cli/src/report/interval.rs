@@ -1,0 +1,73 @@
+//! What happened between two reports.
+
+use std::time::Duration;
+
+use redis_consumer_group::Ledger;
+use tokio::time::Instant;
+
+/// What happened since the report before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) lasted: Duration,
+    pub(crate) processed: u64,
+    pub(crate) rejected: u64,
+    pub(crate) dropped: u64,
+}
+
+/// The moment of the report before, and what the ledger said.
+pub(crate) struct Before {
+    at: Instant,
+    processed: u64,
+    rejected: u64,
+    dropped: u64,
+}
+
+impl Before {
+    /// The start: nothing has happened yet.
+    pub(crate) fn start() -> Self {
+        Self { at: Instant::now(), processed: 0, rejected: 0, dropped: 0 }
+    }
+
+    /// What happened since then. The next interval begins now.
+    pub(crate) fn until(&mut self, ledger: &Ledger) -> Interval {
+        let now = Self {
+            at: Instant::now(),
+            processed: ledger.processed,
+            rejected: ledger.rejected,
+            dropped: ledger.dropped,
+        };
+        let interval = Interval {
+            lasted: now.at - self.at,
+            processed: now.processed.saturating_sub(self.processed),
+            rejected: now.rejected.saturating_sub(self.rejected),
+            dropped: now.dropped.saturating_sub(self.dropped),
+        };
+        *self = now;
+        interval
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_intervals_add_up_to_the_ledger() {
+        let mut before = Before::start();
+        let mut ledger = Ledger::default();
+        let mut sums = (Duration::ZERO, 0, 0, 0);
+        for step in 1..=5 {
+            tokio::time::advance(Duration::from_secs(step)).await;
+            ledger.processed += 100 * step;
+            ledger.rejected += step;
+            ledger.dropped += 2 * step;
+            let interval = before.until(&ledger);
+            assert_eq!((interval.lasted, interval.processed), (Duration::from_secs(step), 100 * step));
+            sums.0 += interval.lasted;
+            sums.1 += interval.processed;
+            sums.2 += interval.rejected;
+            sums.3 += interval.dropped;
+        }
+        assert_eq!(sums, (Duration::from_secs(15), ledger.processed, ledger.rejected, ledger.dropped));
+    }
+}
