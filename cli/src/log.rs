@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use tracing::field::Field;
 use tracing::{error, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::exit;
 use crate::options::{Log, LogFormat};
@@ -25,8 +25,8 @@ const WAITING: usize = 4096;
 /// A thread of its own writes: a full pipe blocks whoever writes into it, and neither reading messages nor
 /// committing them waits for somebody to read the log.
 #[must_use = "what waits is written when the guard is dropped"]
-pub(crate) fn start(log: &Log, warnings: &[String]) -> WorkerGuard {
-    let filter = if log.quiet { Targets::new().with_default(LevelFilter::ERROR) } else { log.filter.clone() };
+pub(crate) fn start(log: &Log, warnings: &[String]) -> (WorkerGuard, Filter) {
+    let (filter, handle) = reload::Layer::new(log.effective());
     // By default a line that cannot be written is complained about on the same closed stderr, with a panic.
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
@@ -39,7 +39,17 @@ pub(crate) fn start(log: &Log, warnings: &[String]) -> WorkerGuard {
     for warning in warnings {
         warn!("{warning}");
     }
-    guard
+    (guard, Filter(handle))
+}
+
+/// Sets what is logged while the log is written.
+pub(crate) struct Filter(reload::Handle<Targets, Registry>);
+
+impl Filter {
+    pub(crate) fn set(&self, log: &Log) {
+        // Fails only after the log has ended.
+        let _ = self.0.reload(log.effective());
+    }
 }
 
 /// The message says everything; its facts as fields are for the format JSON.

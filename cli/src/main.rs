@@ -13,6 +13,7 @@ mod printable;
 mod publish;
 mod publisher;
 mod rejected;
+mod reload;
 mod report;
 mod run;
 mod secret;

@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use crate::exit;
 use crate::log;
 use crate::options::{COMMON, Flags, Group, Layers, RUN, Selection, Settings, Variables};
+use crate::reload::Reload;
 use crate::report::{Due, Figures, Form, Reporter};
 use crate::signals::Signals;
 use crate::stdout::Stdout;
@@ -26,15 +27,21 @@ pub(crate) struct RunArgs {
 
 /// Runs a group until it ends or is asked to.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
-    let settings = Settings::read(&layers, RUN)?;
-    group(settings, &layers.warnings()).await
+    group(move || {
+        let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
+        Settings::read(&layers, RUN)
+    })
+    .await
 }
 
-/// The same with these settings.
-pub(crate) async fn group(settings: Settings, warnings: &[String]) -> anyhow::Result<ExitCode> {
-    let written = log::start(&settings.log, &[warnings, &settings.warnings].concat());
+/// The same with the settings that this reads, now and at each SIGHUP.
+pub(crate) async fn group(
+    read: impl Fn() -> anyhow::Result<Settings> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    let settings = read()?;
+    let (written, filter) = log::start(&settings.log, &settings.warnings);
     let mut signals = Signals::new()?;
+    let mut reload = Reload::new(read, &settings, filter)?;
     let stdout = Stdout::new();
     let form = if settings.json { Form::Json } else { Form::Text };
 
@@ -48,7 +55,8 @@ pub(crate) async fn group(settings: Settings, warnings: &[String]) -> anyhow::Re
     };
     announce(&group, &settings.config);
 
-    let end = until_the_end(&mut group, &mut signals, &stdout, form, settings.report_every).await;
+    let end =
+        until_the_end(&mut group, &mut signals, &mut reload, &stdout, form, settings.report_every).await;
     // An error is told once; after it there is the ledger.
     let (failure, ledger) = match end.outcome {
         Ok(ledger) => (None, ledger),
@@ -156,6 +164,7 @@ impl fmt::Display for Who<'_> {
 async fn until_the_end(
     group: &mut ConsumerGroup,
     signals: &mut Signals,
+    reload: &mut Reload,
     stdout: &Stdout,
     form: Form,
     every: Duration,
@@ -183,6 +192,7 @@ async fn until_the_end(
                     warn!("stdout was closed; going on without reports");
                 }
             },
+            () = reload.asked() => reload.reload(),
             () = due.next() => stdout.line(reporter.report(group)),
         }
     }

@@ -262,6 +262,26 @@ async fn during_an_outage_each_report_says_since_when_and_why() {
 }
 
 #[tokio::test]
+async fn sighup_reads_the_log_level_again_and_does_not_end_the_group() {
+    let redis = Redis::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = file(folder.path(), "group.toml", "log = 'info'\n");
+    let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--config", &config]));
+    group.wait_for_consumers(3);
+    file(folder.path(), "group.toml", "log = 'warn'\nconsumers = 5\n");
+    group.signal(Signal::HUP);
+    group.wait_for("SIGHUP: the log level is now warn");
+    group.wait_for("SIGHUP: other options have changed; they count from the next start on");
+    file(folder.path(), "group.toml", "log = 'loud'\n");
+    group.signal(Signal::HUP);
+    group.wait_for("SIGHUP: the configuration was not read again: ");
+    group.signal(Signal::TERM);
+    let end = group.end().await;
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    assert!(!end.stderr.contains("SIGTERM"), "{}", end.stderr);
+}
+
+#[tokio::test]
 async fn a_second_signal_leaves_behind_what_cannot_be_committed() {
     let mut redis = Redis::start().await;
     let url = redis.server.url();

@@ -41,6 +41,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl Log {
+    /// What is logged in the end.
+    pub(crate) fn effective(&self) -> Targets {
+        if self.quiet { Targets::new().with_default(LevelFilter::ERROR) } else { self.filter.clone() }
+    }
+}
+
 impl Settings {
     /// Reads and checks the options of these groups. The others keep their defaults.
     ///
@@ -54,6 +61,7 @@ impl Settings {
         }
         if has_source(groups) {
             settings.warnings.extend(without_effect(&given, &settings));
+            settings.warnings.splice(..0, layers.warnings());
         }
         if let Some(path) = &settings.password_file {
             let file = PasswordFile::new(path);

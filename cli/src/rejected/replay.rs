@@ -47,14 +47,17 @@ impl Selection for Replay {
 }
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
-    let mut settings = Settings::read(&layers, REPLAY)?;
-    let config = &mut settings.config;
-    config.source = SourceKind::Rejected;
-    config.input.clone_from(&config.rejected);
-    config.replay.ids = args.id;
-    config.replay.reason = args.reason;
-    config.replay.count = args.count;
-    config.validate()?;
-    run::group(settings, &layers.warnings()).await
+    run::group(move || {
+        let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
+        let mut settings = Settings::read(&layers, REPLAY)?;
+        let config = &mut settings.config;
+        config.source = SourceKind::Rejected;
+        config.input.clone_from(&config.rejected);
+        config.replay.ids.clone_from(&args.id);
+        config.replay.reason.clone_from(&args.reason);
+        config.replay.count = args.count;
+        config.validate()?;
+        Ok(settings)
+    })
+    .await
 }

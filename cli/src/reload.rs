@@ -1,0 +1,65 @@
+//! SIGHUP: reads the configuration again, and uses what can change while the group runs.
+
+use anyhow::Context;
+use redis_consumer_group::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{Level, info, warn};
+
+use crate::log::Filter;
+use crate::options::{Log, Settings};
+
+/// What is read again at each SIGHUP. From its making on, the signal does not end the process.
+pub(crate) struct Reload {
+    hangups: Signal,
+    read: Box<dyn Fn() -> anyhow::Result<Settings> + Send>,
+    filter: Filter,
+    /// What the settings were at the start, but for the log.
+    config: Config,
+    log: Log,
+}
+
+impl Reload {
+    /// # Errors
+    /// When the system refuses to tell us of the signal.
+    pub(crate) fn new(
+        read: impl Fn() -> anyhow::Result<Settings> + Send + 'static,
+        settings: &Settings,
+        filter: Filter,
+    ) -> anyhow::Result<Self> {
+        let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+        Ok(Self {
+            hangups,
+            read: Box::new(read),
+            filter,
+            config: settings.config.clone(),
+            log: settings.log.clone(),
+        })
+    }
+
+    /// Waits for the next SIGHUP. May be dropped while it waits.
+    pub(crate) async fn asked(&mut self) {
+        self.hangups.recv().await;
+    }
+
+    /// Reads the configuration again, and says what that changed. What is wrong with it changes nothing.
+    pub(crate) fn reload(&mut self) {
+        let settings = match (self.read)() {
+            Ok(settings) => settings,
+            Err(error) => return warn!("SIGHUP: the configuration was not read again: {error}"),
+        };
+        let (before, now) = (self.log.effective(), settings.log.effective());
+        if now != before {
+            let tell = || info!("SIGHUP: the log level is now {now}");
+            // Where one of the two shows this line, it is shown.
+            let is_shown = before.would_enable(module_path!(), &Level::INFO);
+            is_shown.then(tell);
+            self.filter.set(&settings.log);
+            (!is_shown).then(tell);
+            self.log = settings.log;
+        }
+        info!("SIGHUP: the password file and certificates are read at every connect");
+        if settings.config != self.config {
+            warn!("SIGHUP: other options have changed; they count from the next start on");
+        }
+    }
+}
