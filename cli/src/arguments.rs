@@ -76,8 +76,8 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them to a directory
     Man(ManArgs),
-    /// A part of a bench, started by the bench
-    #[command(name = bench::PART, hide = true)]
+    /// A child process of a bench
+    #[command(name = bench::PROCESS, hide = true)]
     BenchPart,
 }
 
@@ -106,7 +106,7 @@ impl Arguments {
             Command::Rejected(args) => rejected::run(*args).await,
             Command::Completions(args) => generate::completions(&args),
             Command::Man(args) => generate::man(&args),
-            Command::BenchPart => bench::run_part().await,
+            Command::BenchPart => bench::run_role().await,
         }
     }
 }

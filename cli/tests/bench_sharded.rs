@@ -30,22 +30,20 @@ async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_ar
     assert_eq!(report["server_limit"].as_array().unwrap().len(), 1);
     assert!(report["throughput"].as_array().unwrap().is_empty(), "{report}");
     let scaling = report["scaling"].as_array().unwrap();
-    let sizes: Vec<_> = scaling.iter().map(|one| [count(one, "nodes"), count(one, "shards")]).collect();
-    assert_eq!(sizes, [[1, 2], [3, 6]]);
-    for one in scaling {
-        let scaled = &one["runs"][0];
-        let run = &scaled["run"];
+    let size = |run: &Value| [count(&run["cluster"], "nodes"), count(&run["cluster"], "shards")];
+    assert_eq!(scaling.iter().map(size).collect::<Vec<_>>(), [[1, 2], [3, 6]]);
+    for run in scaling {
         let counts = ["received", "processed", "dropped", "gaps", "lost", "duplicated"];
         assert_eq!(counts.map(|name| count(&run["delivery"], name)), [3000, 3000, 0, 0, 0, 0], "{run}");
         for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
             assert!(run[figure].as_f64().unwrap() > 0.0, "{figure}: {run}");
         }
-        let thread = scaled["thread_cpu_us"].as_f64().unwrap();
-        assert!((0.0..run["group_cpu_us"].as_f64().unwrap()).contains(&thread), "{scaled}");
-        assert!((1..=3000).contains(&count(scaled, "commits")), "{scaled}");
-        let busy = scaled["busy"].as_array().unwrap();
-        assert_eq!(busy.len() as u64, count(one, "nodes"));
-        assert!(busy.iter().all(|busy| (0.0..=1.0).contains(&busy.as_f64().unwrap())), "{scaled}");
+        let thread = run["thread_cpu_us"].as_f64().unwrap();
+        assert!((0.0..run["group_cpu_us"].as_f64().unwrap()).contains(&thread), "{run}");
+        assert!((1..=3000).contains(&count(run, "commits")), "{run}");
+        let busy = run["cluster"]["busy"].as_array().unwrap();
+        assert_eq!(busy.len() as u64, count(&run["cluster"], "nodes"));
+        assert!(busy.iter().all(|busy| (0.0..=1.0).contains(&busy.as_f64().unwrap())), "{run}");
         assert_has_memory(run);
     }
     for line in ["scaling 1 nodes, run 1 of 1: ", "scaling 3 nodes, run 1 of 1: "] {
@@ -71,7 +69,7 @@ async fn a_signal_ends_the_nodes_of_a_cluster_too() {
     let folder = bench.folder.path().to_owned();
     let all_at_work = async {
         // The bench, a server, three nodes, a group and three loads.
-        while marked(&folder).iter().filter(|process| process.contains("bench-part")).count() < 4 {
+        while marked(&folder).iter().filter(|process| process.contains("bench-process")).count() < 4 {
             sleep(Duration::from_millis(20)).await;
         }
     };
@@ -94,8 +92,8 @@ async fn a_server_that_is_given_is_refused_because_it_takes_clusters() {
 async fn what_makes_no_sense_of_shards_is_a_wrong_call() {
     for (options, said) in [
         ("--source sharded --overflow spill", "no spill"),
-        ("--source sharded --only burst", "take --source pubsub"),
-        ("--source sharded --consumers 1,2", "take one number"),
+        ("--source sharded --only burst", "use --source pubsub"),
+        ("--source sharded --consumers 1,2", "give one number"),
         ("--source sharded --nodes 0", "from 1 to 100"),
     ] {
         let end = Bench::start(&words(options)).end().await;

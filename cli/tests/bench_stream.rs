@@ -39,7 +39,7 @@ async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() 
     assert_eq!(count(bare, "messages"), 2000);
     let throughput = report["throughput"].as_array().unwrap();
     assert_eq!(throughput.len(), 2);
-    for run in throughput.iter().map(|row| &row["runs"][0]) {
+    for run in throughput {
         let counts = ["received", "processed", "lost", "duplicated", "pending"];
         assert_eq!(counts.map(|name| count(&run["delivery"], name)), [2000, 2000, 0, 0, 0], "{run}");
         for figure in ["seconds", "publish_seconds", "group_cpu_us", "server_cpu_us", "load_cpu_us"] {
@@ -74,7 +74,7 @@ async fn the_padding_of_a_message_is_a_field_of_its_entry() {
     let options = format!("{STREAM} --only throughput --payload-bytes 1024 --json");
     let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(count(&json(&stdout)["throughput"][0]["runs"][0]["delivery"], "processed"), 2000);
+    assert_eq!(count(&json(&stdout)["throughput"][0]["delivery"], "processed"), 2000);
 }
 
 #[tokio::test]
@@ -87,8 +87,8 @@ async fn a_run_of_a_stream_is_compared_with_an_earlier_one_and_not_with_one_of_a
     assert_eq!(code, 0, "{stderr}");
 
     let mut earlier = json(&fs::read_to_string(&file).unwrap());
-    for row in earlier["throughput"].as_array_mut().unwrap() {
-        row["runs"][0]["seconds"] = 1e-6.into();
+    for run in earlier["throughput"].as_array_mut().unwrap() {
+        run["seconds"] = 1e-6.into();
     }
     fs::write(&file, earlier.to_string()).unwrap();
     let against = format!("--baseline {path}");
@@ -119,15 +119,16 @@ async fn a_burst_ends_when_everything_that_was_spilled_is_in_the_output() {
     assert_eq!(code, 0, "{stderr}");
     let report = json(&stdout);
     assert_eq!(report["parameters"]["work_us"], 1000);
+    assert_eq!(report["parameters"]["buffer"], 64 << 10);
     let spill = &report["spill"][0];
-    let (spilled, most) = (count(spill, "spilled"), count(spill, "most"));
-    assert!(spilled > 0 && spilled == count(spill, "drained"), "{spill}");
+    let delivery = &spill["delivery"];
+    let (spilled, most) = (count(delivery, "spilled"), count(delivery, "most_in_spill"));
+    assert!(spilled > 0 && spilled == count(delivery, "drained"), "{spill}");
     assert!((1..=20_000).contains(&most), "{spill}");
-    assert_eq!(count(spill, "buffer"), 64 << 10);
     let counts = ["received", "processed", "dropped", "abandoned", "lost", "duplicated", "pending"];
-    let delivery = counts.map(|name| count(&spill["run"]["delivery"], name));
+    let delivery = counts.map(|name| count(delivery, name));
     assert_eq!(delivery, [20_000, 20_000, 0, 0, 0, 0, 0], "{spill}");
-    assert_has_memory(&spill["run"]);
+    assert_has_memory(spill);
     assert!(stderr.contains("burst with a spill, 16 consumers: "), "{stderr}");
     assert_eq!(keys(&server), [""; 0]);
 }
@@ -161,7 +162,7 @@ async fn a_stream_that_somebody_else_has_is_not_touched() {
         ask::<String>(&server, &format!("XADD {key} * field value"));
         let (code, stdout, stderr) = Bench::on(&server, &words(STREAM)).end().await;
         assert_eq!((code, &*stdout), (78, ""), "{stderr}");
-        assert!(stderr.contains(key) && stderr.contains("a stream of 1 entries"), "{stderr}");
+        assert!(stderr.contains(key) && stderr.contains("(a stream)"), "{stderr}");
         assert_eq!(ask::<u64>(&server, &format!("XLEN {key}")), 1);
     }
 }

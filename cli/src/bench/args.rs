@@ -11,9 +11,9 @@ use clap::Args;
 
 use self::sharded::ShardedArgs;
 use super::overflow::Overflow;
-use super::part::protocol::Work;
 use super::plan::{Plan, Section};
 use super::rate::Rate;
+use super::role::protocol::Work;
 use super::source::Source;
 use crate::connection::ConnectionArgs;
 use crate::exit::{self, Coded};
@@ -23,7 +23,7 @@ use crate::options::{duration, size};
 /// Measure throughput and latency, on a private server or on yours
 ///
 /// Without a server option, bench starts the valkey-server or redis-server on PATH (or the one named by REDIS_SERVER)
-/// as a private process. On your server it asks first, uses keys that begin with bench: or {bench:, and removes them
+/// as a private process. Your server needs --yes; bench uses keys that begin with bench: or {bench: there, and removes them
 /// afterwards. Each run is checked against the messages that were published: exit code 1 if a message was lost,
 /// duplicated or not processed, 99 if throughput fell compared with --baseline. --only measures two more things: the
 /// cost of an idle group, and the memory of a stuck one, whose processor never finishes and whose --buffer is full.
@@ -88,13 +88,13 @@ pub(crate) struct BenchArgs {
     /// Memory for waiting messages in the group [default: 256MiB; with --overflow spill, 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer)]
     buffer: Option<usize>,
-    /// Do not ask before using your server
+    /// Allow writing to your server, and loading it fully
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Print the report as JSON, with all samples, or write it to a file
+    /// Print the report as JSON, with all figures, or write it to a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
-    /// Print the report as CSV, or write it to a file
+    /// Print the report as CSV, one row for each run, or write it to a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) csv: Option<PathBuf>,
     /// Print the report as Markdown, or write it to a file
@@ -109,7 +109,7 @@ pub(crate) struct BenchArgs {
     /// By how much throughput may fall
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
     pub(crate) tolerance: f64,
-    // Last, because the heading of its options holds for what follows.
+    // Last, because its heading applies to all options below it.
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
 }
@@ -118,14 +118,14 @@ impl BenchArgs {
     /// The plan that the options describe.
     ///
     /// # Errors
-    /// Where two of them do not fit together.
+    /// If two options contradict each other.
     pub(crate) fn plan(&self) -> anyhow::Result<Plan> {
         let payload_bytes = self.payload_bytes.unwrap_or(Payload::SHORTEST);
-        let usual = Usual::of(self.source, self.overflow);
-        let buffer = self.buffer.unwrap_or(usual.buffer);
+        let defaults = Defaults::of(self.source, self.overflow);
+        let buffer = self.buffer.unwrap_or(defaults.buffer);
         if payload_bytes > buffer {
             let text = format!(
-                "--payload-bytes: {payload_bytes} bytes never find room in a --buffer of {buffer} bytes"
+                "--payload-bytes: messages of {payload_bytes} bytes do not fit into a --buffer of {buffer} bytes"
             );
             bail!(Coded { code: exit::USAGE, text });
         }
@@ -133,9 +133,9 @@ impl BenchArgs {
             |time: Option<Duration>| time.map(|time| time.as_micros().try_into().unwrap_or(u64::MAX));
         let given = Work { wait_us: micros(self.work), compute_us: micros(self.work_cpu) };
         let sections = self.sections(given)?;
-        let work = if given.is_none() { usual.work } else { given };
+        let work = if given.is_none() { defaults.work } else { given };
         let mut consumers =
-            if self.consumers.is_empty() { usual.consumers.to_vec() } else { self.consumers.clone() };
+            if self.consumers.is_empty() { defaults.consumers.to_vec() } else { self.consumers.clone() };
         consumers.sort_unstable();
         consumers.dedup();
         Ok(Plan {
@@ -159,23 +159,20 @@ impl BenchArgs {
         })
     }
 
-    /// What is measured.
+    /// The kinds of measurement.
     ///
     /// # Errors
-    /// What makes no sense of this source, or with this overflow.
+    /// If one does not apply to the source or the overflow.
     fn sections(&self, work: Work) -> anyhow::Result<Vec<Section>> {
-        let (usual, impossible): (&[Section], &[(Section, &str)]) = match (self.source, self.overflow) {
+        let (default, impossible): (&[Section], &[(Section, &str)]) = match (self.source, self.overflow) {
             (Source::Stream, Overflow::Spill) => refuse(
-                "--overflow spill: a stream needs no spill: what is not read yet waits in it; leave it out",
+                "--overflow spill: a stream needs no spill, because unread entries wait in it; leave it out",
             )?,
             (Source::Stream, Overflow::Drop) => (
                 &[Section::Throughput, Section::Latency],
                 &[
-                    (
-                        Section::Burst,
-                        "a stream is read as fast as it is processed, so that there is no burst",
-                    ),
-                    (Section::Stuck, "a group that is stuck reads nothing more of a stream"),
+                    (Section::Burst, "a stream is only read as fast as it is processed, so it has no burst"),
+                    (Section::Stuck, "a stuck group stops reading a stream"),
                 ],
             ),
             (Source::Sharded, _) => {
@@ -188,13 +185,13 @@ impl BenchArgs {
             }
         };
         if let Some((_, why)) = impossible.iter().find(|(section, _)| self.only.contains(section)) {
-            refuse(&format!("--only: {why}; leave it out, or take --source pubsub"))?;
+            refuse(&format!("--only: {why}; leave it out, or use --source pubsub"))?;
         }
         if self.overflow == Overflow::Spill && self.only.iter().any(|section| *section != Section::Burst) {
-            refuse("--only: with --overflow spill there is a burst only; leave one of them out")?;
+            refuse("--only: --overflow spill measures only a burst; leave one of them out")?;
         }
         Ok(match &self.only[..] {
-            [] if work.is_none() || self.overflow == Overflow::Spill => usual.to_vec(),
+            [] if work.is_none() || self.overflow == Overflow::Spill => default.to_vec(),
             [] => vec![Section::Throughput],
             only => only.to_vec(),
         })
@@ -205,14 +202,14 @@ fn refuse<T>(text: &str) -> anyhow::Result<T> {
     bail!(Coded { code: exit::USAGE, text: text.to_owned() })
 }
 
-/// What holds where nothing is given.
-struct Usual {
+/// Defaults that depend on the source and the overflow.
+struct Defaults {
     consumers: &'static [usize],
     work: Work,
     buffer: usize,
 }
 
-impl Usual {
+impl Defaults {
     const fn of(source: Source, overflow: Overflow) -> Self {
         let nothing = Work { wait_us: None, compute_us: None };
         match overflow {
@@ -220,7 +217,7 @@ impl Usual {
                 Self { consumers: &[1], work: nothing, buffer: 256 << 20 }
             }
             Overflow::Drop => Self { consumers: &[1, 2, 4, 8], work: nothing, buffer: 256 << 20 },
-            // Slower than the load, so that the buffer is full and the spill fills.
+            // Slower than the load, so that the buffer overflows.
             Overflow::Spill => {
                 Self { consumers: &[64], work: Work { wait_us: Some(1000), ..nothing }, buffer: 8 << 20 }
             }
@@ -228,11 +225,11 @@ impl Usual {
     }
 }
 
-/// 4 consumers, or as near to that from below as was measured.
+/// 4 consumers, or the largest smaller number that is measured.
 fn for_latency(consumers: &[usize]) -> usize {
-    const USUAL: usize = 4;
-    let below = consumers.iter().copied().filter(|consumers| *consumers <= USUAL).max();
-    below.or(consumers.first().copied()).unwrap_or(USUAL)
+    const PREFERRED: usize = 4;
+    let below = consumers.iter().copied().filter(|consumers| *consumers <= PREFERRED).max();
+    below.or(consumers.first().copied()).unwrap_or(PREFERRED)
 }
 
 fn consumers(text: &str) -> Result<usize, String> {
@@ -245,20 +242,20 @@ fn runs(text: &str) -> Result<usize, String> {
 
 fn within(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("{text:?} is no number from {} to {}", range.start(), range.end()))
+    number.ok_or_else(|| format!("{text:?} is not a number from {} to {}", range.start(), range.end()))
 }
 
 fn work(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(60);
     match duration(text)? {
         time if (Duration::from_micros(1)..=LONGEST).contains(&time) => Ok(time),
-        _ => Err("the work for a message takes 1us to 1m; write it like 10ms".to_owned()),
+        _ => Err("the work of a message takes from 1us to 1m; write it like 10ms".to_owned()),
     }
 }
 
 fn idle_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("nothing can be seen in no time; take 1s or more".to_owned()),
+        Duration::ZERO => Err("the time must be above 0; take 1s or more".to_owned()),
         time => Ok(time),
     }
 }
@@ -266,14 +263,14 @@ fn idle_time(text: &str) -> Result<Duration, String> {
 fn buffer(text: &str) -> Result<usize, String> {
     match size(text)? {
         bytes if bytes >= 64 << 10 => Ok(bytes),
-        _ => Err("it holds no batch of messages; take 64KiB or more".to_owned()),
+        _ => Err("too small for a batch of messages; take 64KiB or more".to_owned()),
     }
 }
 
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
     let part = number.map(|number| number / 100.0).filter(|part| (0.0..1.0).contains(part));
-    part.ok_or_else(|| format!("{text:?} is no percentage from 0% to below 100%; write it like 10%"))
+    part.ok_or_else(|| format!("{text:?} is not a percentage from 0% to below 100%; write it like 10%"))
 }
 
 #[cfg(test)]
@@ -299,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_what_says_how_fast_it_is_with_a_million_messages() {
+    fn the_default_measures_throughput_latency_and_a_burst_of_a_million_messages() {
         let plan = plan("");
         assert_eq!(plan.sections, [Section::Throughput, Section::Latency, Section::Burst]);
         assert_eq!((plan.consumers, plan.messages, plan.runs), (vec![1, 2, 4, 8], 1_000_000, 3));
@@ -308,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stream_there_is_no_burst_and_a_spill_is_measured_by_nothing_else() {
+    fn a_stream_has_no_burst_and_a_spill_has_only_a_burst() {
         let stream = plan("--source stream");
         assert_eq!(stream.sections, [Section::Throughput, Section::Latency]);
         assert_eq!((stream.source, stream.consumers), (Source::Stream, vec![1, 2, 4, 8]));
@@ -321,8 +318,8 @@ mod tests {
         for (options, hint) in [
             ("--source stream --overflow spill", "needs no spill"),
             ("--source stream --only burst", "--source pubsub"),
-            ("--source stream --only idle,stuck", "reads nothing more"),
-            ("--overflow spill --only throughput", "a burst only"),
+            ("--source stream --only idle,stuck", "stops reading"),
+            ("--overflow spill --only throughput", "only a burst"),
         ] {
             let error = args(options).unwrap().plan().unwrap_err().to_string();
             assert!(error.contains(hint), "{options}: {error}");
@@ -381,6 +378,6 @@ mod tests {
             assert!(error.contains(hint), "{options}: {error}");
         }
         let error = args("--payload-bytes 200000 --buffer 64KiB").unwrap().plan().unwrap_err();
-        assert!(error.to_string().contains("never find room"), "{error}");
+        assert!(error.to_string().contains("do not fit into"), "{error}");
     }
 }

@@ -1,32 +1,31 @@
-//! A bench against an earlier one: whether the group became slower.
+//! Compares a bench with an earlier one: has the group become slower?
 
 use std::fmt;
 
-use super::output::section::{Row, Section};
+use super::output::numbers;
+use super::output::section::Section;
 use super::output::table::text;
-use super::output::{medians, numbers};
-use super::report::{Latency, Outcome, Report};
+use super::report::{Latency, Outcome, Report, Run};
+use super::statistics::grouped;
 use crate::printable::printable;
 
-/// Stands behind a throughput that fell by more than was tolerated.
+/// Marks a throughput that fell by more than the tolerance.
 const FELL: &str = "FELL";
 
-/// What became of the throughput, and for information of latency and burst.
+/// The change of the throughput, and of the latency for information.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Comparison {
     /// 0.10 is 10 %.
     tolerance: f64,
-    /// What both are measured by.
+    /// The name of [`super::statistics::Floor`].
     floor: &'static str,
-    /// What differs, but for the program: such numbers compare badly.
+    /// What differs besides the program, which makes figures hard to compare.
     differences: Vec<String>,
-    /// For each number of consumers that both have measured.
     throughput: Vec<Pair>,
     latency: Section,
-    burst: Section,
 }
 
-/// The throughput of one number of consumers.
+/// The throughput with one number of consumers that both reports have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Pair {
     consumers: usize,
@@ -38,75 +37,67 @@ struct Pair {
 struct Speed {
     /// Messages a second, the median of the runs.
     rate: f64,
-    /// Of the server's limit on the same machine, at the same time. NaN if that is not known.
+    /// Share of the floor on the same machine at the same time. NaN if unknown.
     share: f64,
 }
 
-/// Compares the medians of the throughput. More than `tolerance` slower (0.10: 10 %) has fallen.
+/// Compares the medians of the throughput with a tolerance (0.10: 10 %).
 pub(crate) fn compare(earlier: &Report, now: &Report, tolerance: f64) -> Comparison {
-    let speeds = |report: &Report, consumers: usize| {
-        let throughput = report.throughput.iter().find(|throughput| throughput.consumers == consumers)?;
-        let rate = medians::rates(throughput).median;
-        let share = rate / medians::floor_rate(report);
-        // A change against nothing is none.
-        (rate.is_finite() && rate > 0.0).then_some(Speed { rate, share })
-    };
-    // The throughput of one source says nothing about that of another.
+    // The throughput of different sources cannot be compared.
     let is_alike = earlier.parameters.source == now.parameters.source;
-    let throughput = now.throughput.iter().filter(|_| is_alike).filter_map(|throughput| {
-        let consumers = throughput.consumers;
-        Some(Pair { consumers, earlier: speeds(earlier, consumers)?, now: speeds(now, consumers)? })
+    let before = speeds(earlier);
+    let throughput = speeds(now).into_iter().filter(|_| is_alike).filter_map(|(consumers, now)| {
+        let (_, earlier) = *before.iter().find(|(other, _)| *other == consumers)?;
+        Some(Pair { consumers, earlier, now })
     });
     Comparison {
         tolerance,
-        floor: medians::floor_name(now),
+        floor: now.floor().name,
         differences: differences(earlier, now),
         throughput: throughput.collect(),
         latency: latency(earlier, now),
-        burst: burst(earlier, now),
     }
 }
 
+/// For each number of consumers.
+fn speeds(report: &Report) -> Vec<(usize, Speed)> {
+    let floor = report.floor().rate;
+    let groups = grouped(&report.throughput, |run| run.consumers);
+    let speeds = groups.iter().map(|runs| {
+        let rate = runs.median(Run::rate);
+        (runs.key, Speed { rate, share: rate / floor })
+    });
+    speeds.filter(|(_, speed)| speed.rate.is_finite() && speed.rate > 0.0).collect()
+}
+
 impl Comparison {
-    /// Whether a throughput fell by more than the tolerance. Not if nothing could be compared.
+    /// Whether a throughput fell by more than the tolerance. `false` if nothing could be compared.
     pub(crate) fn fell(&self) -> bool {
         self.throughput.iter().any(|pair| pair.fell(self.tolerance))
     }
 
-    /// Whether there was anything to compare.
+    /// Whether anything could be compared.
     pub(crate) fn compared(&self) -> bool {
         !self.throughput.is_empty()
     }
 
     fn section(&self) -> Section {
-        let columns = [
-            "consumers",
-            "earlier\nmessages/s",
-            "now\nmessages/s",
-            "change",
-            "earlier,\nshare",
-            "now,\nshare",
-        ];
         let title = format!("Throughput against the baseline: medians, and the share of the {}", self.floor);
-        let mut section = Section::new(title, columns);
-        section.rows.extend(self.throughput.iter().map(|pair| {
-            Row::new([
-                pair.consumers.to_string(),
-                numbers::rate(pair.earlier.rate),
-                numbers::rate(pair.now.rate),
-                numbers::change(pair.change()),
-                numbers::percent(pair.earlier.share),
-                numbers::percent(pair.now.share),
-            ])
-            .marked(FELL, pair.fell(self.tolerance))
-        }));
-        section
+        Section::of(title, &self.throughput)
+            .column("consumers", |pair| pair.consumers.to_string())
+            .column("earlier\nmessages/s", |pair| numbers::rate(pair.earlier.rate))
+            .column("now\nmessages/s", |pair| numbers::rate(pair.now.rate))
+            .column("change", |pair| numbers::change(pair.change()))
+            .column("earlier,\nshare", |pair| numbers::percent(pair.earlier.share))
+            .column("now,\nshare", |pair| numbers::percent(pair.now.share))
+            .mark(FELL, |pair| pair.fell(self.tolerance))
+            .finish()
     }
 
     fn verdict(&self) -> String {
         if self.throughput.is_empty() {
-            return "Nothing was compared: no number of consumers has a throughput of this source in both. \
-                    Measure one of the baseline's."
+            return "Nothing was compared: the two reports have no source and number of consumers in common. \
+                    Measure with the --source and --consumers of the baseline."
                 .to_owned();
         }
         let tolerance = numbers::percent(self.tolerance);
@@ -121,19 +112,19 @@ impl Comparison {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
+        let mut texts = Vec::new();
         if !self.differences.is_empty() {
             let differences = self.differences.join("\n  ");
-            parts.push(format!(
-                "These compare badly, because more than the program differs:\n  {differences}\nThe share of the {} says \
-                 more than the rate.",
+            texts.push(format!(
+                "The reports are hard to compare, because not only the program differs:\n  {differences}\nCompare the share \
+                 of the {}, not the rate.",
                 self.floor
             ));
         }
-        let sections = [&self.section(), &self.latency, &self.burst];
-        parts.extend(sections.into_iter().filter(|section| !section.rows.is_empty()).map(text));
-        parts.push(self.verdict());
-        f.write_str(&parts.join("\n\n"))
+        let sections = [&self.section(), &self.latency];
+        texts.extend(sections.into_iter().filter(|section| !section.rows.is_empty()).map(text));
+        texts.push(self.verdict());
+        f.write_str(&texts.join("\n\n"))
     }
 }
 
@@ -147,7 +138,7 @@ impl Pair {
     }
 }
 
-/// Machine, server and parameters, where they are not the same.
+/// Machine, server and parameters that are not the same.
 fn differences(earlier: &Report, now: &Report) -> Vec<String> {
     let both = |name: &str, value: fn(&Report) -> String| {
         let (earlier, now) = (value(earlier), value(now));
@@ -171,18 +162,19 @@ fn work(micros: Option<u64>) -> String {
     micros.map_or_else(|| "none".to_owned(), |micros| numbers::time(micros as f64))
 }
 
-/// For each rate that both reached.
+/// The rates that both reached.
 fn latency(earlier: &Report, now: &Report) -> Section {
-    let columns = ["messages/s", "p50\nearlier", "p50\nnow", "p99\nearlier", "p99\nnow"];
-    let mut section = Section::new("Latency, for information", columns);
-    for latency in &now.latency {
-        let before = earlier.latency.iter().find(|before| before.rate == latency.rate);
-        if let Some((then, now)) = before.and_then(reached).zip(reached(latency)) {
-            let times = [then.0, now.0, then.1, now.1].map(numbers::time);
-            section.rows.push(Row::new([vec![numbers::rate(latency.rate)], times.to_vec()].concat()));
-        }
-    }
-    section
+    let pairs = now.latency.iter().filter_map(|now| {
+        let earlier = earlier.latency.iter().find(|earlier| earlier.rate == now.rate)?;
+        Some((now.rate, reached(earlier)?, reached(now)?))
+    });
+    Section::of("Latency, for information", &pairs.collect::<Vec<_>>())
+        .column("messages/s", |(rate, ..)| numbers::rate(*rate))
+        .column("p50\nearlier", |(_, earlier, _)| numbers::time(earlier.0))
+        .column("p50\nnow", |(.., now)| numbers::time(now.0))
+        .column("p99\nearlier", |(_, earlier, _)| numbers::time(earlier.1))
+        .column("p99\nnow", |(.., now)| numbers::time(now.1))
+        .finish()
 }
 
 /// p50 and p99, in µs.
@@ -193,41 +185,22 @@ fn reached(latency: &Latency) -> Option<(f64, f64)> {
     }
 }
 
-fn burst(earlier: &Report, now: &Report) -> Section {
-    let columns = ["", "time", "peak memory", "lost", "duplicated"];
-    let mut section = Section::new("Burst, for information: medians", columns);
-    if earlier.burst.is_empty() || now.burst.is_empty() {
-        return section;
-    }
-    section.rows.extend([("earlier", &earlier.burst), ("now", &now.burst)].map(|(name, runs)| {
-        let deliveries = || runs.iter().map(|run| &run.delivery);
-        Row::new([
-            name.to_owned(),
-            numbers::seconds(medians::median(runs, |run| run.seconds)),
-            numbers::memory(runs.iter().filter_map(|run| run.peak_memory).max()),
-            numbers::count(deliveries().map(|delivery| delivery.lost).sum()),
-            numbers::count(deliveries().map(|delivery| delivery.duplicated).sum()),
-        ])
-    }));
-    section
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::output::sample;
 
-    /// The sample with throughputs that are `factor` times as high.
+    /// The sample with `factor` times its throughput.
     fn faster(factor: f64) -> Report {
         let mut report = sample::report();
-        for run in report.throughput.iter_mut().flat_map(|throughput| &mut throughput.runs) {
+        for run in &mut report.throughput {
             run.seconds /= factor;
         }
         report
     }
 
     #[test]
-    fn a_throughput_that_falls_by_more_than_tolerated_has_fallen() {
+    fn a_throughput_falls_if_it_is_lower_by_more_than_the_tolerance() {
         let earlier = sample::report();
         for (factor, fell) in [(0.89, true), (0.91, false), (1.0, false), (2.0, false)] {
             let comparison = compare(&earlier, &faster(factor), 0.10);
@@ -239,7 +212,7 @@ mod tests {
     #[test]
     fn the_comparison_is_as_reviewed() {
         let mut now = faster(1.02);
-        for run in &mut now.throughput[3].runs {
+        for run in now.throughput.iter_mut().filter(|run| run.consumers == 8) {
             run.seconds *= 1.3;
         }
         now.machine.cores = 8;
@@ -250,15 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_both_have_measured_is_compared() {
+    fn only_what_both_reports_have_is_compared() {
         let mut now = faster(0.5);
-        now.throughput.retain(|throughput| throughput.consumers == 4);
+        now.throughput.retain(|run| run.consumers == 4);
         let text = compare(&sample::report(), &now, 0.10).to_string();
         assert!(text.contains("1 of 1 fell by more than 10 %"), "{text}");
     }
 
     #[test]
-    fn a_throughput_of_another_source_is_not_compared() {
+    fn throughput_of_different_sources_is_not_compared() {
         let stream = sample::of_a_stream();
         let comparison = compare(&sample::report(), &stream, 0.10);
         assert!(
@@ -269,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_common_is_said_and_has_not_fallen() {
+    fn reports_with_nothing_in_common_have_not_fallen() {
         for (earlier, now) in [
             (sample::empty(), sample::report()),
             (sample::report(), sample::empty()),

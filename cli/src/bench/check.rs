@@ -1,4 +1,4 @@
-//! The check of each run: what is in the stream, compared with what was published.
+//! The check of each run: compares the output with what was published.
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use redis::{FromRedisValue, Value, cmd};
 
 use super::environment::Environment;
 use super::numbering::Numbering;
-use super::part::protocol::{INPUT, SPILL};
+use super::role::protocol::{INPUT, SPILL};
 
-/// What the stream says. Nothing here comes from the group.
+/// What is in the output, independent of the group's ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Published, and not in the stream.
+    /// Published, and not in the output.
     pub(crate) lost: u64,
-    /// Entries beyond the first one of their message.
+    /// Entries after the first one of the same message.
     pub(crate) duplicated: u64,
 }
 
-/// Reads a whole stream, page by page. `is_here` says of a message whether it belongs there.
+/// Reads a whole stream, page by page. `is_here` tells whether a message belongs there.
 ///
 /// # Errors
-/// When there is an entry in it that this run has not made, or the server cannot be read.
+/// If it has an entry of another run, or the server cannot be read.
 pub(crate) async fn stream(
     environment: &mut Environment,
     stream: &str,
@@ -39,8 +39,8 @@ pub(crate) async fn stream(
             let number = fields.get("message_id").and_then(|id| numbering.number(id));
             if !number.is_some_and(|number| is_here(number) && seen.see(number)) {
                 bail!(
-                    "the entry {id} of {stream} is none of this run: somebody else publishes to the bench's \
-                     channel or appends to its stream; run one bench at a time"
+                    "the entry {id} of {stream} is not of this run: another client publishes to the bench's channel or \
+                     appends to its stream; run one bench at a time"
                 );
             }
         }
@@ -51,12 +51,12 @@ pub(crate) async fn stream(
     }
 }
 
-/// How many entries of the input are not acknowledged, or not even read.
+/// How many entries of the input are not acknowledged or not read.
 pub(crate) async fn pending(environment: &mut Environment) -> anyhow::Result<u64> {
     let groups: Vec<HashMap<String, Value>> = environment.ask(cmd("XINFO").arg("GROUPS").arg(INPUT)).await?;
     let number = |group: &HashMap<String, Value>, name: &str| {
         let value = group.get(name).cloned();
-        // Before Redis 7.0 nobody knows the lag.
+        // Redis has no lag before 7.0.
         value.and_then(|value| u64::from_redis_value(value).ok()).unwrap_or(0)
     };
     Ok(groups.iter().map(|group| number(group, "pending") + number(group, "lag")).sum())
@@ -81,7 +81,7 @@ impl Seen {
         Self { bits, published, distinct: 0, duplicated: 0 }
     }
 
-    /// Whether there is such a message.
+    /// Counts a message. `false` if it was not published.
     fn see(&mut self, number: u64) -> bool {
         if number >= self.published {
             return false;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_lost_and_what_is_there_again_is_duplicated() {
+    fn missing_messages_are_lost_and_repeated_ones_are_duplicated() {
         let mut seen = Seen::new(130);
         assert!((0..129).all(|number| seen.see(number)));
         assert!(seen.see(64) && seen.see(64) && seen.see(0));

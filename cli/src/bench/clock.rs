@@ -1,23 +1,23 @@
-//! The clocks of a bench. Tokio's have no meaning in another process.
+//! The clocks of a bench. Tokio's times are not valid in another process.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// ns since a moment that is the same for all processes of this system.
+/// ns since a time that is the same for all processes of this system.
 pub(crate) fn now() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
-/// ns of CPU, user and system, that this process has had.
+/// ns of CPU, user and system, that this process has used.
 pub(crate) fn process_cpu() -> u64 {
     nanoseconds(clock_gettime(ClockId::ProcessCPUTime))
 }
 
-/// ns of CPU that this thread has had.
+/// ns of CPU that this thread has used.
 pub(crate) fn thread_cpu() -> u64 {
     nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
 }
 
-/// From one moment to a later one, in seconds.
+/// From one time to a later one, in seconds.
 pub(crate) fn seconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from) as f64 / 1e9
 }

@@ -1,4 +1,4 @@
-//! Clusters under test: private ones, each gone with what is in it when it is dropped.
+//! Private clusters that are measured. Each ends when it is dropped.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use redis_consumer_group::Tls;
 use redis_private_server::{PrivateCluster, PrivateServer};
 
 use super::environment::{Environment, Usage};
-use super::part::protocol::{INPUT, of_shard};
+use super::role::protocol::{INPUT, of_shard};
 
-/// A cluster of our own, without replicas.
+/// A private cluster without replicas.
 pub(crate) struct Cluster {
     /// A connection to each node, in the order of the cluster's nodes.
     pub(crate) nodes: Vec<Environment>,
@@ -18,12 +18,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster of so many primaries, whose subscribers may be as slow as they are.
+    /// A cluster of this number of primaries, without output buffer limits for subscribers.
     ///
     /// # Errors
-    /// When there is no server on this machine, or the cluster does not come up.
+    /// If no server is installed, or the cluster does not start.
     pub(crate) async fn start(primaries: usize) -> anyhow::Result<Self> {
-        /// Redis' own default: a node that waits for a core has not failed.
+        /// The default of Redis: a node that waits for a core has not failed.
         const NODE_TIMEOUT: Duration = Duration::from_secs(15);
         let node = || PrivateServer::builder().arg("client-output-buffer-limit", "pubsub 0 0 0");
         let servers = PrivateCluster::start(node, primaries, 0, NODE_TIMEOUT).await?;
@@ -34,9 +34,9 @@ impl Cluster {
         Ok(Self { nodes, servers })
     }
 
-    /// For each node so many shards that it serves, the lowest numbers that there are.
+    /// For each node this number of shards that it serves, with the lowest possible numbers.
     pub(crate) async fn shards(&mut self, each: usize) -> anyhow::Result<Vec<Vec<u32>>> {
-        /// As many as a cluster has slots.
+        /// The number of slots of a cluster.
         const MOST: u32 = 16384;
         type Range = (u16, u16, (String, u16, Value, Value));
         let ranges: Vec<Range> = self.nodes[0].ask(cmd("CLUSTER").arg("SLOTS")).await?;
@@ -54,10 +54,13 @@ impl Cluster {
                 of_node.push(shard);
             }
         }
-        bail!("a cluster of {} nodes has no {each} shards for each; take fewer --shards", ports.len())
+        bail!(
+            "a cluster of {} nodes does not have {each} shards for each node; take fewer --shards",
+            ports.len()
+        )
     }
 
-    /// What each node has used of its CPU by now.
+    /// The CPU that each node has used since its start.
     pub(crate) async fn usage(&mut self) -> anyhow::Result<Vec<Usage>> {
         let mut usage = Vec::new();
         for node in &mut self.nodes {

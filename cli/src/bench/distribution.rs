@@ -1,18 +1,18 @@
-//! Times as they are measured, and what is kept of them.
+//! Measured times, and their distribution.
 
 use hdrhistogram::Histogram;
 
 use super::report::Distribution;
 
-/// Times in ns, each kept with an error of at most 1 %.
+/// Times in ns, with an error of at most 1 %.
 pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
-    /// Longer ones count as this.
+    /// Longer times count as this.
     const LONGEST: u64 = 600_000_000_000;
 
     pub(crate) fn new() -> Self {
-        // Takes all of its memory now, so that recording takes none.
+        // Allocates now, so that recording does not.
         Self(Histogram::new_with_bounds(1, Self::LONGEST, 2).unwrap_or_else(|_| unreachable!("constants")))
     }
 
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_the_longest_counts_as_the_longest() {
+    fn times_beyond_the_longest_count_as_the_longest() {
         let mut times = Times::new();
         times.record(u64::MAX);
         times.record(0);

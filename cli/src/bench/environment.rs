@@ -1,4 +1,4 @@
-//! The server under test: what the bench asks of it, and what it leaves there, which is nothing.
+//! The server that is measured: commands to it, its CPU usage, and the removal of all keys afterwards.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use redis_private_server::PrivateServer;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::part::protocol::{IDS, INPUT, OUTPUT, Place, REJECTED, SPILL};
 use super::report;
+use super::role::protocol::{Endpoint, IDS, INPUT, OUTPUT, REJECTED, SPILL};
 
-/// The server, and a connection to it for everything but messages.
+/// The server, with a connection for everything except messages.
 pub(crate) struct Environment {
-    pub(crate) place: Place,
+    pub(crate) endpoint: Endpoint,
     address: Address,
     version: String,
     connection: MultiplexedConnection,
-    /// Whose limit of the buffer for subscribers is as the server has it by itself.
+    /// The default output buffer limit of a private server.
     own_limit: Option<String>,
-    /// The server itself, if it is ours: gone when this is dropped.
+    /// The process of a private server, which ends when this is dropped.
     server: Option<PrivateServer>,
 }
 
-/// What the server has used of its CPU by a moment.
+/// The CPU that the server has used since its start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
-    /// Seconds of all threads.
+    /// Of all threads, in seconds.
     cpu: f64,
-    /// Seconds of the thread that executes commands.
+    /// Of the thread that executes commands, in seconds.
     main: f64,
 }
 
-/// Between two moments.
+/// The CPU that the server used between two times.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Used {
-    /// µs of all threads.
+    /// Of all threads, in µs.
     pub(crate) cpu_us: f64,
-    /// Seconds of the thread that executes commands.
+    /// Of the thread that executes commands, in seconds.
     main: f64,
 }
 
 impl Environment {
-    /// A server that is there already.
+    /// A server that is already running.
     ///
     /// # Errors
-    /// When it cannot be reached, or refuses the login.
+    /// If it cannot be reached, or refuses the login.
     pub(crate) async fn given(address: Address, tls: &Tls) -> anyhow::Result<Self> {
         let connection = connect(&address, tls).await?;
-        let place = Place::new(&address, tls).await?;
+        let endpoint = Endpoint::new(&address, tls).await?;
         let mut environment =
-            Self { place, address, connection, version: String::new(), own_limit: None, server: None };
+            Self { endpoint, address, connection, version: String::new(), own_limit: None, server: None };
         let info = environment.info("server").await?;
         let value = |name: &str| info.get::<String>(name);
         environment.version = match value("valkey_version") {
@@ -64,10 +64,10 @@ impl Environment {
         Ok(environment)
     }
 
-    /// A server of our own.
+    /// A private server.
     ///
     /// # Errors
-    /// When there is none on this machine, or it does not start.
+    /// If none is installed, or it does not start.
     pub(crate) async fn private() -> anyhow::Result<Self> {
         let server = PrivateServer::builder().start().await?;
         let mut environment = Self::given(server.url().parse()?, &Tls::default()).await?;
@@ -94,13 +94,13 @@ impl Environment {
         }
     }
 
-    /// Lets a subscriber of our own server be as slow as it is: what it can do is to be measured, and not when
-    /// it is cut off. Another's server keeps its limits.
+    /// Removes the output buffer limit of a private server, so that slow subscribers stay connected and their speed is
+    /// measured. A given server keeps its limits.
     pub(crate) async fn lift_limit(&mut self) -> anyhow::Result<()> {
         self.set_limit(self.own_limit.as_ref().map(|_| "pubsub 0 0 0".to_owned())).await
     }
 
-    /// Puts the server's own limits back.
+    /// Restores the default limit of a private server.
     pub(crate) async fn restore_limit(&mut self) -> anyhow::Result<()> {
         self.set_limit(self.own_limit.clone()).await
     }
@@ -108,36 +108,35 @@ impl Environment {
     pub(crate) async fn usage(&mut self) -> anyhow::Result<Usage> {
         let info = self.info("cpu").await?;
         let sum = |names: [&str; 2]| names.into_iter().map(|name| info.get::<f64>(name)).sum::<Option<f64>>();
-        let cpu =
-            sum(["used_cpu_user", "used_cpu_sys"]).context("the server does not tell its CPU (INFO cpu)")?;
+        let cpu = sum(["used_cpu_user", "used_cpu_sys"])
+            .context("the server does not report its CPU (INFO cpu)")?;
         let main = sum(["used_cpu_user_main_thread", "used_cpu_sys_main_thread"]).unwrap_or(cpu);
         Ok(Usage { cpu, main })
     }
 
-    /// A part of what the server tells of itself.
+    /// A section of INFO.
     pub(crate) async fn info(&mut self, section: &str) -> anyhow::Result<InfoDict> {
         self.ask(cmd("INFO").arg(section)).await
     }
 
-    /// One command.
+    /// Sends one command.
     ///
     /// # Errors
-    /// What the server answered, in the words of the program.
+    /// The server's error, explained.
     pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> anyhow::Result<T> {
-        /// A server that is freeing or loading much may take a while.
+        /// A server that frees much memory may be slow.
         const TIMEOUT: Duration = Duration::from_secs(30);
         match timeout(TIMEOUT, command.query_async(&mut self.connection)).await {
             Ok(answer) => answer.map_err(|error| self.explained(command, &error).into()),
             Err(_) => bail!(Error::Unreachable {
                 address: self.address.to_string(),
-                cause: format!("no answer for {TIMEOUT:?}"),
-                try_next: "look into the server's log: it seems to stand still".to_owned(),
+                cause: format!("no reply for {TIMEOUT:?}"),
+                try_next: "look into the server's log: it seems to hang".to_owned(),
             }),
         }
     }
 
-    /// Removes what a run has left, and waits until the server's memory is free again, so that the next run does
-    /// not share the machine with that.
+    /// Removes the keys of a run, and waits until the server has freed the memory, which would slow down the next run.
     pub(crate) async fn clear(&mut self) -> anyhow::Result<()> {
         const LIMIT: Duration = Duration::from_secs(20);
         self.ask::<u64>(cmd("UNLINK").arg(KEYS)).await?;
@@ -152,11 +151,11 @@ impl Environment {
         Ok(())
     }
 
-    /// Removes everything, also what is still on its way to the server from a process that was just ended.
+    /// Removes all keys, including those that commands in flight of an ended process still create.
     pub(crate) async fn leave(&mut self) -> anyhow::Result<()> {
         const QUIET: Duration = Duration::from_millis(50);
         const ATTEMPTS: u32 = 20;
-        self.remove_what_died().await?;
+        self.remove_dead_groups().await?;
         for _ in 0..ATTEMPTS {
             self.clear().await?;
             sleep(QUIET).await;
@@ -165,15 +164,15 @@ impl Environment {
             }
         }
         bail!(
-            "somebody else writes to the keys of the bench: {} may be left at {}",
+            "another client writes to the keys of the bench: {} may be left at {}",
             KEYS.join(" or "),
             self.address
         )
     }
 
-    /// Removes the lanes and the lists of ids of groups that could not do it themselves.
-    async fn remove_what_died(&mut self) -> anyhow::Result<()> {
-        // A user who may not look has none of them: it takes the same permissions to make them.
+    /// Removes the keys of lanes and leases that killed groups have left.
+    async fn remove_dead_groups(&mut self) -> anyhow::Result<()> {
+        // A user without the permission cannot have created them either.
         let Ok(processes) = self.ask::<HashMap<String, String>>(cmd("HGETALL").arg(PROCESSES)).await else {
             return Ok(());
         };
@@ -188,7 +187,7 @@ impl Environment {
         self.remove_tokens().await
     }
 
-    /// Removes what such groups have beside the streams that they read.
+    /// Removes the fencing tokens of such groups.
     async fn remove_tokens(&mut self) -> anyhow::Result<()> {
         for (leases, token) in READERS {
             let readers: Vec<String> = self.ask(cmd("ZRANGE").arg(leases).arg(0).arg(-1)).await?;
@@ -236,7 +235,7 @@ impl Environment {
             ErrorKind::Io => Error::Unreachable {
                 address,
                 cause: error.to_string(),
-                try_next: "check that the server still runs; its log says why if not".to_owned(),
+                try_next: "check that the server still runs, or why not in its log".to_owned(),
             },
             _ => Error::Protocol {
                 address,
@@ -248,26 +247,25 @@ impl Environment {
 }
 
 impl Usage {
-    /// From this moment to a later one.
+    /// Up to a later time.
     pub(crate) fn until(&self, later: &Self) -> Used {
         Used { cpu_us: (later.cpu - self.cpu) * 1e6, main: later.main - self.main }
     }
 }
 
 impl Used {
-    /// The part of so many seconds that the main thread was busy: 0 to 1. All that was used must have been in them,
-    /// but for what it takes to look.
+    /// The share of this time in which the main thread was busy: 0 to 1.
     pub(crate) fn busy(&self, seconds: f64) -> f64 {
         (self.main / seconds).clamp(0.0, 1.0)
     }
 
-    /// Both together.
+    /// The sum of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { cpu_us: self.cpu_us + other.cpu_us, main: self.main + other.main }
     }
 }
 
-/// All keys that a run may leave, but for those that [`PROCESSES`] and [`READERS`] name.
+/// All keys that a run may leave, except those that [`PROCESSES`] and [`READERS`] list.
 pub(crate) const KEYS: &[&str] = &[
     INPUT,
     OUTPUT,
@@ -279,12 +277,12 @@ pub(crate) const KEYS: &[&str] = &[
     "{bench:published}:leases:processors",
     "{bench:processed}:spill::leases:processors",
 ];
-/// Who reads a stream, and what each one's token begins with.
+/// The readers of each stream, and the prefix of their tokens.
 const READERS: [(&str, &str); 2] = [
     ("{bench:published}:leases:processors", "{bench:published}:token:"),
     ("{bench:processed}:spill::leases:processors", "{bench:processed}:spill::token:"),
 ];
-/// What the processes of the groups say of themselves, each by its id, while they live or have died badly.
+/// The descriptions of the groups' processes, by their id. Those of killed processes stay.
 const PROCESSES: &str = "{bench:ids}:processes";
 
 const LIMIT: &str = "client-output-buffer-limit";

@@ -1,4 +1,4 @@
-//! What the bench runs on.
+//! The machine on which the bench runs.
 
 use std::process::Stdio;
 use std::{env, fs, thread};
@@ -8,7 +8,7 @@ use tokio::process::Command;
 use super::report::Machine;
 
 impl Machine {
-    /// This machine, as far as the system tells.
+    /// This machine, as far as the system describes it.
     pub(crate) async fn this() -> Self {
         Self {
             cpu: model().await.unwrap_or_else(|| "unknown".to_owned()),
@@ -18,7 +18,7 @@ impl Machine {
     }
 }
 
-/// How many threads can run at the same time.
+/// The number of threads that can run at the same time.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

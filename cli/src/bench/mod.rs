@@ -1,13 +1,13 @@
-//! `bench`: throughput and latency, on a private server or a given one.
+//! `bench`: measures throughput, latency and memory, on a private server or a given one.
 //!
 //! ```text
-//!   args ──► plan          what is measured
+//!   args ──► plan                 what to measure
 //!              │
-//!   safety ──► environment         the server: private, or one that may be used and has nothing of ours
+//!   safety ──► environment        the server: private, or given and checked
 //!              │
-//!            measure ◄──► processes ◄──► part   processes of their own: the group, the load
+//!            measure ◄──► processes ◄──► role    child processes: the group, the load
 //!              │
-//!            report ──► outputs    a table, or files
+//!            report ──► outputs   a table, or files
 //! ```
 
 mod args;
@@ -17,22 +17,22 @@ mod clock;
 mod cluster;
 mod distribution;
 mod environment;
-mod files;
 mod machine;
 mod measure;
 mod numbering;
 mod output;
 mod outputs;
 mod overflow;
-mod part;
 mod plan;
 mod processes;
 mod progress;
 mod rate;
 mod report;
+mod role;
 mod safety;
 mod schedule;
 mod source;
+mod statistics;
 
 use std::env;
 use std::fs;
@@ -48,14 +48,12 @@ pub(crate) use args::BenchArgs;
 use environment::Environment;
 use measure::Bench;
 use outputs::Outputs;
-use overflow::Overflow;
-pub(crate) use part::run as run_part;
-use plan::{Plan, Section};
-pub(crate) use processes::PART;
+use plan::Plan;
+pub(crate) use processes::PROCESS;
 use processes::Processes;
 use progress::Progress;
 use report::{Machine, Parameters, Report};
-use safety::Extent;
+pub(crate) use role::run as run_role;
 use source::Source;
 
 use crate::exit::{self, Coded};
@@ -63,10 +61,10 @@ use crate::secret::without_credentials;
 use crate::stop::Stop;
 use crate::talk::say;
 
-/// Measures, and prints or writes the report. Whatever it started or wrote to the server is gone when this
-/// returns, also with an error and after a signal.
+/// Measures, and prints or writes the report. Also with an error and after a signal, nothing is left of what it started
+/// or wrote to the server.
 ///
-/// Exit code 1 if a message was lost or duplicated or is in no ledger, or nothing could be compared; 99 if
+/// Exit code 1 if a message was lost or duplicated, a ledger does not add up, or nothing could be compared; 99 if the
 /// throughput fell.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let plan = args.plan()?;
@@ -76,23 +74,25 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let processes = Processes::default();
     let measured = tokio::select! {
         measured = measured(&args, &plan, &processes, &stop) => measured?,
-        // Dropping everything kills what is left; a given server may keep keys.
+        // Dropping the rest kills all processes; keys may stay on a given server.
         () = stop.insisted() => {
-            say("Stopped at once. On a server that is not private, keys that begin with bench: or {bench: may be left.");
+            say("Stopped at once. If the server is not private, keys that begin with bench: or {bench: may be left there.");
             return Ok(exit::FAILED.into());
         }
     };
     let Some(report) = measured else { return Ok(exit::FAILED.into()) };
 
     let (text, written) = outputs.write(&report);
-    print(format!("{}\n", text.trim_end()), &stop).await?;
+    print(format!("{}\n", text?.trim_end()), &stop).await?;
     written?;
     let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report, args.tolerance));
     if let Some(comparison) = &comparison {
         say(comparison);
     }
     if !report.is_flawless() {
-        say("Failed: messages were lost or duplicated, or a ledger does not add up, so nothing here counts.");
+        say(
+            "Failed: messages were lost or duplicated, or a ledger does not add up. The figures are not valid.",
+        );
         return Ok(exit::FAILED.into());
     }
     Ok(match comparison {
@@ -102,7 +102,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints the report. A reader that takes nothing is waited for until a stop is insisted on.
+/// Prints the report. Waits for a slow reader until the second signal.
 async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
     let printing = spawn_blocking(move || {
         let mut stdout = io::stdout().lock();
@@ -110,7 +110,7 @@ async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
     });
     tokio::select! {
         printed = printing => match printed? {
-            // Whoever reads only the beginning wanted no more.
+            // Such as `| head`, which needs only the beginning.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(error).context("cannot write the report to stdout; give a file, like --json=FILE")
             }
@@ -120,7 +120,7 @@ async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
     }
 }
 
-/// The report, or `None` after a signal. Leaves nothing behind.
+/// The report, or `None` after a signal. Leaves nothing on the server.
 async fn measured(
     args: &BenchArgs,
     plan: &Plan,
@@ -148,77 +148,39 @@ async fn measured(
         () = stop.asked() => None,
     };
     drop(progress);
-    // The parts that were at work end now, and with them what they would still write.
+    // Ends all child processes before the cleanup, so that they write nothing after it.
     processes.dismiss().await;
     let left = if environment.is_private() { Ok(()) } else { environment.leave().await };
     match outcome {
         Some(outcome) => outcome.and(left).map(|()| Some(report)),
         None => {
             left?;
-            say("Stopped: nothing is left of it.");
+            say("Stopped: nothing is left on the server.");
             Ok(None)
         }
     }
 }
 
-/// The server, if it may be used.
+/// The server: private, or the given one if it may be used.
 async fn environment(args: &BenchArgs, plan: &Plan) -> anyhow::Result<Environment> {
     let Some((address, tls)) = args.connection.resolve_if_given()? else {
         return Environment::private().await;
     };
     if plan.source == Source::Sharded {
-        let text = "--source sharded starts clusters of its own, one for each number of --nodes, and cannot use a server \
-                    that is given: leave out --url, and unset RCG_URL and REDIS_URL";
+        let text = "--source sharded starts clusters of its own, one for each number of --nodes, and cannot use a given \
+                    server: leave out --url, and unset RCG_URL and REDIS_URL";
         bail!(Coded { code: exit::USAGE, text: text.to_owned() });
     }
-    let mut environment = Environment::given(address, &tls).await?;
-    let extent = extent(plan);
-    safety::check(&mut environment, extent).await?;
     if !args.yes {
-        safety::ask(&environment, extent).await?;
+        let text = format!(
+            "the bench would write to the server at {address} and load it fully: allow that with --yes; it uses keys that \
+             begin with bench: or {{bench: and removes them afterwards"
+        );
+        bail!(Coded { code: exit::USAGE, text });
     }
+    let mut environment = Environment::given(address, &tls).await?;
+    safety::check(&mut environment, plan.most_entries(), plan.payload_bytes).await?;
     Ok(environment)
-}
-
-/// How much a plan publishes.
-fn extent(plan: &Plan) -> Extent {
-    /// Nobody knows the throughput yet.
-    const THROUGHPUT: f64 = 500_000.0;
-    let cores = machine::cores();
-    let runs: Vec<_> = plan.consumers.iter().map(|consumers| plan.messages_for(*consumers, cores)).collect();
-    let rates: Vec<_> = plan.rates.iter().map(|rate| plan.messages_at(rate.at(THROUGHPUT))).collect();
-    let burst = plan.messages_for(plan.latency_consumers, cores);
-    let (mut all, mut most) = (0, 0);
-    if plan.has(Section::Throughput) {
-        all += plan.runs as u64 * (plan.messages + runs.iter().sum::<u64>());
-        most = plan.messages;
-    }
-    if plan.has(Section::Latency) {
-        all += rates.iter().sum::<u64>();
-        most = rates.into_iter().fold(most, u64::max);
-        if plan.measures_for_rates() {
-            all += burst;
-            most = most.max(burst);
-        }
-    }
-    if plan.has(Section::Burst) {
-        let (messages, runs) = match plan.overflow {
-            Overflow::Drop => (burst, 1),
-            Overflow::Spill => (plan.messages, plan.consumers.len() as u64),
-        };
-        all += runs * messages;
-        most = most.max(messages);
-    }
-    // Nothing of this is appended.
-    if plan.has(Section::Stuck) {
-        all += plan.messages;
-    }
-    let entries = match (plan.source, plan.overflow) {
-        (Source::Pubsub | Source::Sharded, Overflow::Drop) => most,
-        // A message is there twice: as it was read, or spilled, and as it was appended.
-        (Source::Stream, _) | (_, Overflow::Spill) => 2 * most,
-    };
-    Extent::new(all, entries, plan.payload_bytes)
 }
 
 async fn empty_report(plan: &Plan, environment: &Environment) -> Report {
@@ -245,17 +207,7 @@ async fn empty_report(plan: &Plan, environment: &Environment) -> Report {
             buffer: plan.buffer as u64,
             rate: plan.rate,
         },
-        server_limit: Vec::new(),
-        bare: Vec::new(),
-        engine_limit: Vec::new(),
-        work_limit: Vec::new(),
-        throughput: Vec::new(),
-        latency: Vec::new(),
-        burst: Vec::new(),
-        idle: Vec::new(),
-        stuck: Vec::new(),
-        spill: Vec::new(),
-        scaling: Vec::new(),
+        ..Report::default()
     }
 }
 
@@ -267,7 +219,7 @@ fn read(path: &Path) -> Result<Report, Coded> {
         .map_err(|error| refused(format!("--baseline: cannot read {at}: {error}; check the path")))?;
     serde_json::from_str(&text).map_err(|error| {
         refused(format!(
-            "--baseline: {at} is no report of a bench ({error}); make one with bench --json={at}"
+            "--baseline: {at} is not a report of this version ({error}); make one with bench --json={at}"
         ))
     })
 }

@@ -1,19 +1,18 @@
-//! The ids of the messages of one run: UUIDs that say which message of which run it is.
+//! The ids of the messages of one run: UUIDs that contain the run and the message's number.
 
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-/// Gives each message of a run an id, and tells the message from the id.
+/// Converts the number of a message to its id, and back.
 ///
-/// The last 48 bits are the message's number; all others are the run's, so that what another run has left
-/// behind is not taken for ours.
+/// The last 48 bits are the number. The others identify the run, so that entries of another run are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbering {
     run: [u8; Hyphenated::LENGTH],
 }
 
 impl Numbering {
-    /// How many digits at the end of an id are the number.
+    /// The digits of the number at the end of an id.
     pub(crate) const DIGITS: usize = 12;
 
     /// For a new run.
@@ -21,7 +20,7 @@ impl Numbering {
         Self::of(Uuid::new_v4())
     }
 
-    /// For the run that this id is of.
+    /// For the run of this id.
     pub(crate) fn of(id: Uuid) -> Self {
         let mut run = [0; Hyphenated::LENGTH];
         id.as_hyphenated().encode_lower(&mut run);
@@ -36,7 +35,7 @@ impl Numbering {
         Uuid::try_parse_ascii(&text).unwrap_or_default()
     }
 
-    /// The number of the message with this id, if it is one of this run.
+    /// The number of the message with this id, if it is of this run.
     pub(crate) fn number(&self, id: &[u8]) -> Option<u64> {
         const AT: usize = Hyphenated::LENGTH - Numbering::DIGITS;
         if id.len() != Hyphenated::LENGTH || id[..AT] != self.run[..AT] {
@@ -62,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_a_message_is_read_back_from_its_id() {
+    fn an_id_contains_the_number_of_its_message() {
         let numbering = Numbering::new();
         for number in [0, 1, 15, 16, 999_999, (1 << 48) - 1] {
             let id = numbering.id(number);
             assert_eq!(id.get_version_num(), 4);
             assert_eq!(numbering.number(id.to_string().as_bytes()), Some(number));
-            assert_eq!(Numbering::of(id), numbering, "all ids of a run tell the run");
+            assert_eq!(Numbering::of(id), numbering, "all ids of a run identify it");
         }
     }
 

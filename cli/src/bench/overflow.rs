@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The overflow of the group under test. The first line of each is the help.
+/// The overflow of the measured group. The first line of each is its help.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Overflow {

@@ -1,13 +1,13 @@
-//! What is to be measured: plain data, made from the options.
+//! What to measure: plain data, made from the options.
 
 use std::time::Duration;
 
 use super::overflow::Overflow;
-use super::part::protocol::Work;
 use super::rate::Rate;
+use super::role::protocol::Work;
 use super::source::Source;
 
-/// A part of a bench.
+/// One kind of measurement. The first line of each is its help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Section {
     /// Messages per second, for each number of consumers
@@ -22,18 +22,18 @@ pub(crate) enum Section {
     Stuck,
 }
 
-/// What is to be measured, and how.
+/// What to measure, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) sections: Vec<Section>,
     pub(crate) source: Source,
     pub(crate) overflow: Overflow,
     pub(crate) consumers: Vec<usize>,
-    /// Of a sharded source: clusters of so many primaries.
+    /// With a sharded source: the numbers of primaries of the clusters.
     pub(crate) nodes: Vec<usize>,
-    /// Shards for each of them.
+    /// Shards of each node.
     pub(crate) shards: usize,
-    /// Messages a second for each of them. Without it, as fast as they can be published.
+    /// Messages a second for each node. `None`: as many as possible.
     pub(crate) rate: Option<f64>,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
@@ -52,7 +52,7 @@ impl Plan {
         self.sections.contains(&section)
     }
 
-    /// How many messages a run with so many consumers publishes: with work, as many as can be done in about 5 s.
+    /// How many messages a run with this number of consumers publishes: with work, at most what can be done in 5 s.
     pub(crate) fn messages_for(&self, consumers: usize, cores: usize) -> u64 {
         const SECONDS: f64 = 5.0;
         if self.work.is_none() {
@@ -66,17 +66,30 @@ impl Plan {
         self.messages.min(fitting)
     }
 
-    /// How long after the end of a load a group may do nothing before it counts as done: 5 s, or as long as
-    /// the work of two messages.
+    /// How long a group may be inactive after the end of a load before it counts as done: 5 s, or the time of the work
+    /// for two messages.
     pub(crate) fn limit(&self) -> Duration {
         let work = self.work.wait_us.unwrap_or(0) + self.work.compute_us.unwrap_or(0);
         Duration::from_secs(5).max(2 * Duration::from_micros(work))
     }
 
-    /// Whether there is a run for the rates that are a part of the throughput: where that was not measured anyway.
-    pub(crate) fn measures_for_rates(&self) -> bool {
-        let measured = self.has(Section::Throughput) && self.consumers.contains(&self.latency_consumers);
-        !measured && self.rates.iter().any(|rate| rate.is_relative())
+    /// The most entries that the streams have at the same time.
+    pub(crate) fn most_entries(&self) -> u64 {
+        /// A high estimate: the throughput is not known yet.
+        const THROUGHPUT: f64 = 500_000.0;
+        let rates = self.rates.iter().map(|rate| self.messages_at(rate.at(THROUGHPUT)));
+        let most = |section: &Section| match section {
+            Section::Throughput | Section::Burst => self.messages,
+            Section::Latency => rates.clone().fold(self.messages, u64::max),
+            // Nothing is appended.
+            Section::Idle | Section::Stuck => 0,
+        };
+        let most = self.sections.iter().map(most).max().unwrap_or(0);
+        match (self.source, self.overflow) {
+            (Source::Pubsub | Source::Sharded, Overflow::Drop) => most,
+            // A message is there twice: in the input or the spill, and in the output.
+            (Source::Stream, _) | (_, Overflow::Spill) => 2 * most,
+        }
     }
 
     /// How many messages an open loop at this rate has.
@@ -86,10 +99,10 @@ impl Plan {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn plan() -> Plan {
+    fn plan() -> Plan {
         Plan {
             sections: vec![Section::Throughput],
             source: Source::Pubsub,
@@ -133,12 +146,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_part_of_the_throughput_takes_a_run_where_that_is_not_measured() {
-        let relative = Plan { rates: vec![Rate::Share(2.0)], ..plan() };
-        assert!(!relative.measures_for_rates());
-        assert!(Plan { latency_consumers: 3, ..relative.clone() }.measures_for_rates());
-        assert!(Plan { sections: vec![Section::Latency], ..relative }.measures_for_rates());
-        assert!(!Plan { sections: vec![Section::Latency], ..plan() }.measures_for_rates());
+    fn the_largest_run_decides_how_many_entries_there_are() {
+        assert_eq!(plan().most_entries(), 1_000_000);
+        let fast = Plan { sections: vec![Section::Latency], rates: vec![Rate::Share(2.0)], ..plan() };
+        assert_eq!(fast.most_entries(), 2_500_000);
+        assert_eq!(Plan { source: Source::Stream, ..plan() }.most_entries(), 2_000_000);
+        assert_eq!(Plan { sections: vec![Section::Stuck], ..plan() }.most_entries(), 0);
     }
 
     #[test]

@@ -1,15 +1,14 @@
-//! What is said while a bench runs: one line that changes, or on a stderr that is no terminal one line for each
-//! run that is done.
+//! The progress of a bench on stderr: one line that changes on a terminal, otherwise one line for each finished run.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::talk;
 
-/// The line. Gone when this is dropped.
+/// The line on the terminal. Removed when this is dropped.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
 }
@@ -24,7 +23,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Something begins: with so many messages, or 0 where they are not counted.
+    /// A step begins, with this number of messages, or 0 if they are not counted.
     pub(crate) fn step(&self, name: &str, messages: u64) {
         if let Some(bar) = &self.bar {
             bar.set_style(style(messages > 0));
@@ -34,19 +33,19 @@ impl Progress {
         }
     }
 
-    /// So many messages are done.
+    /// This number of messages is done.
     pub(crate) fn position(&self, messages: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(messages);
         }
     }
 
-    /// The run is over and its stream is looked at.
+    /// The run is over, and its output is checked.
     pub(crate) fn check(&self) {
         if let Some(bar) = &self.bar {
             let name = bar.message();
             bar.set_style(style(false));
-            bar.set_message(format!("{name}: checking the stream"));
+            bar.set_message(format!("{name}: checking the output"));
         }
     }
 
@@ -61,17 +60,12 @@ impl Progress {
         }
     }
 
-    /// Says something that stays.
+    /// Prints lines that stay above the progress line.
     pub(crate) fn aside(&self, say: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(say),
             None => say(),
         }
-    }
-
-    /// `512,000`.
-    pub(crate) fn number(&self, number: f64) -> impl Display {
-        HumanCount(number.round() as u64)
     }
 }
 
@@ -85,7 +79,7 @@ impl Drop for Progress {
 
 fn style(counted: bool) -> ProgressStyle {
     let template = if counted { "{spinner} {msg} {human_pos} of {human_len}" } else { "{spinner} {msg}" };
-    // A template that does not parse shows as the default line; a test looks at both.
+    // An invalid template would show the default line; a test checks both.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
@@ -96,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_shows_what_is_done_at_the_moment() {
+    fn one_line_shows_the_current_step() {
         let terminal = InMemoryTerm::new(3, 120);
         let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
         let progress = Progress { bar: Some(ProgressBar::with_draw_target(None, target)) };
@@ -108,7 +102,7 @@ mod tests {
         progress.position(1000);
         assert!(shown().contains("throughput 4 consumers 1,000 of 2,000"), "{}", terminal.contents());
         progress.check();
-        assert!(shown().contains("throughput 4 consumers: checking the stream"), "{}", terminal.contents());
+        assert!(shown().contains("throughput 4 consumers: checking the output"), "{}", terminal.contents());
         progress.done("throughput 4 consumers: 512,000/s");
         assert!(shown().trim().ends_with("consumers: 512,000/s"), "{}", terminal.contents());
         drop(progress);

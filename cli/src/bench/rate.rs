@@ -1,9 +1,8 @@
 //! The rates of `--rates`.
 
-use std::fmt;
 use std::str::FromStr;
 
-/// Messages a second, as a number or as a part of what was measured.
+/// Messages a second, as a number or as a share of the measured throughput.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rate {
     Number(f64),
@@ -12,7 +11,7 @@ pub(crate) enum Rate {
 }
 
 impl Rate {
-    /// Messages a second, where the throughput is this.
+    /// Messages a second, at this throughput.
     pub(crate) fn at(self, throughput: f64) -> f64 {
         match self {
             Self::Number(rate) => rate,
@@ -20,7 +19,7 @@ impl Rate {
         }
     }
 
-    /// Whether it takes a measured throughput to know it.
+    /// Whether it depends on the throughput.
     pub(crate) fn is_relative(self) -> bool {
         matches!(self, Self::Share(_))
     }
@@ -34,7 +33,7 @@ impl FromStr for Rate {
         const NUMBERS: std::ops::RangeInclusive<f64> = 1.0..=10e6;
         let wrong = || {
             format!(
-                "{text:?} is no rate from 1 to 10000000 messages a second; write it like 1000, max or max/2"
+                "{text:?} is not a rate from 1 to 10000000 messages a second; write it like 1000, max or max/2"
             )
         };
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| NUMBERS.contains(number));
@@ -49,33 +48,22 @@ impl FromStr for Rate {
     }
 }
 
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(rate) => write!(f, "{rate}"),
-            Self::Share(1.0) => f.write_str("max"),
-            Self::Share(divisor) => write!(f, "max/{divisor}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_number_or_a_part_of_the_throughput() {
+    fn a_rate_is_a_number_or_a_share_of_the_throughput() {
         for (text, at) in [("1000", 1000.0), ("max", 600_000.0), ("max/2", 300_000.0), ("max/1.5", 400_000.0)]
         {
             let rate: Rate = text.parse().unwrap();
             assert_eq!(rate.at(600_000.0), at);
-            assert_eq!(rate.to_string(), text);
             assert_eq!(rate.is_relative(), text.starts_with("max"));
         }
     }
 
     #[test]
-    fn what_is_no_rate_is_refused_with_how_to_write_one() {
+    fn an_invalid_rate_is_refused_with_an_example() {
         for text in ["", "0", "-5", "fast", "max/0", "max/", "max2", "1e12", "NaN", "inf"] {
             let error = text.parse::<Rate>().unwrap_err();
             assert!(error.contains("write it like 1000, max or max/2"), "{text}: {error}");

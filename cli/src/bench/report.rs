@@ -1,106 +1,84 @@
-//! What a bench found: plain data, as `--json` prints it and `--baseline` reads it.
+//! The results of a bench: plain data that `--json` prints and `--baseline` reads.
 //!
-//! Times are in seconds or as the name says; CPU is in µs a message; memory is in bytes.
+//! Times are in seconds unless the name has another unit. CPU is in µs per message, memory in bytes. Every list of the
+//! [`Report`] has one element per run; `--csv` makes a row of each.
 
-mod bare;
-mod idle;
-mod scaling;
-mod spill;
-mod stuck;
-
+use redis_consumer_group::Ledger;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::overflow::Overflow;
 use crate::bench::source::Source;
 
-pub(crate) use self::bare::Bare;
-pub(crate) use self::idle::Idle;
-pub(crate) use self::scaling::{Scaled, Scaling};
-pub(crate) use self::spill::Spill;
-pub(crate) use self::stuck::Stuck;
-
-/// Everything that a bench found, with what it takes to make it again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// All results, and what is needed to measure them again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// The program's version.
+    /// The version of the program.
     pub(crate) version: String,
     /// When it began, in seconds since 1970.
     pub(crate) began: u64,
     pub(crate) machine: Machine,
     pub(crate) server: Server,
     pub(crate) parameters: Parameters,
-    /// What the server can do without a group, once for each of the runs.
+    /// The server without a group.
     pub(crate) server_limit: Vec<ServerLimit>,
-    /// What moving a stream takes without a group, once for each of the runs. Not in older reports.
-    #[serde(default)]
+    /// A stream moved without a group.
     pub(crate) bare: Vec<Bare>,
-    /// What the engine can do without a server, for each number of consumers.
+    /// The engine without a server.
     pub(crate) engine_limit: Vec<EngineLimit>,
-    /// What the work allows without a group, for each number of consumers. Empty without `--work`.
+    /// The work of the processor without a group. Empty without `--work`.
     pub(crate) work_limit: Vec<WorkLimit>,
-    /// For each number of consumers.
-    pub(crate) throughput: Vec<Throughput>,
-    /// For each rate.
+    pub(crate) throughput: Vec<Run>,
+    /// One for each rate.
     pub(crate) latency: Vec<Latency>,
-    /// All messages at once, at the server's own limits.
+    /// All messages at once, at the server's default limits.
     pub(crate) burst: Vec<Run>,
-    /// A group with nothing to do. Not in older reports.
-    #[serde(default)]
+    /// The same with a buffer that is too small, and a spill.
+    pub(crate) spill: Vec<Run>,
+    /// Clusters of each size.
+    pub(crate) scaling: Vec<Run>,
     pub(crate) idle: Vec<Idle>,
-    /// A group whose processor never finishes. Not in older reports.
-    #[serde(default)]
     pub(crate) stuck: Vec<Stuck>,
-    /// All messages at once, with a buffer that does not hold them. Not in older reports.
-    #[serde(default)]
-    pub(crate) spill: Vec<Spill>,
-    /// For each number of nodes of a cluster. Not in older reports.
-    #[serde(default)]
-    pub(crate) scaling: Vec<Scaling>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The processor's model, as the system tells it.
+    /// The processor's model, as the system names it.
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     /// The operating system and its architecture: `linux x86_64`.
     pub(crate) system: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Server {
     /// Without a password.
     pub(crate) address: String,
     /// `Redis 7.0.15`, `Valkey 9.1.2`.
     pub(crate) version: String,
-    /// Whether the bench has started it itself.
+    /// Whether the bench started it.
     pub(crate) private: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Parameters {
     /// The arguments of the command, without credentials.
     pub(crate) command: String,
-    /// In older reports it is pubsub.
-    #[serde(default)]
     pub(crate) source: Source,
-    /// In older reports it is drop.
-    #[serde(default)]
     pub(crate) overflow: Overflow,
     pub(crate) messages: u64,
     pub(crate) runs: usize,
     pub(crate) consumers: Vec<usize>,
     pub(crate) payload_bytes: usize,
-    /// Waiting in the processor.
+    /// How long the processor waits for each message.
     pub(crate) work_us: Option<u64>,
-    /// Computing in the processor.
+    /// How long the processor computes for each message.
     pub(crate) work_cpu_us: Option<u64>,
-    /// How long each rate is kept.
+    /// How long messages are published at each rate.
     pub(crate) latency_seconds: f64,
     pub(crate) latency_consumers: usize,
+    /// Limit of the memory for waiting messages.
     pub(crate) buffer: u64,
-    /// Messages a second for each node of a cluster, if not as many as can be. Not in older reports.
-    #[serde(default)]
+    /// Messages a second for each node of a cluster. `None`: as many as possible.
     pub(crate) rate: Option<f64>,
 }
 
@@ -108,79 +86,116 @@ pub(crate) struct Parameters {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerLimit {
     pub(crate) messages: u64,
+    /// PUBLISH and XADD together.
+    pub(crate) seconds: f64,
     pub(crate) publish_seconds: f64,
     pub(crate) publish_cpu_us: f64,
-    pub(crate) xadd_seconds: f64,
     pub(crate) xadd_cpu_us: f64,
-    /// The part of the time that the server's main thread was busy, in both together: 0 to 1.
+    /// The share of the time in which the server's main thread was busy: 0 to 1.
     pub(crate) busy: f64,
 }
 
-/// The engine between memory and memory, without a server.
+/// One run without a group: one connection that repeatedly reads 256 entries, and appends and acknowledges them in one
+/// transaction. Nothing is processed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bare {
+    pub(crate) messages: u64,
+    /// From the first read to the last confirmed append.
+    pub(crate) seconds: f64,
+    pub(crate) server_cpu_us: f64,
+    /// The process that moves the entries.
+    pub(crate) mover_cpu_us: f64,
+    /// The share of the time in which the server's main thread was busy: 0 to 1.
+    pub(crate) busy: f64,
+}
+
+/// One run of the engine from memory to memory, without a server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EngineLimit {
     pub(crate) consumers: usize,
     pub(crate) messages: u64,
-    pub(crate) seconds: Vec<f64>,
+    pub(crate) seconds: f64,
 }
 
-/// The work alone, by as many tasks as there are consumers.
+/// The work alone, done by as many tasks as there are consumers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkLimit {
     pub(crate) consumers: usize,
-    /// How often the work was done in a second, by all together.
+    /// How often all tasks together did the work in a second.
     pub(crate) rate: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Throughput {
-    pub(crate) consumers: usize,
-    pub(crate) runs: Vec<Run>,
-}
-
-/// One run: so many messages published at full speed by a process of its own, or as many entries that are in a stream
-/// before the group starts.
+/// One run of a group. A separate process publishes the messages at full speed, or they are in a stream before the group
+/// starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
+    /// Of each shard, in a cluster.
     pub(crate) consumers: usize,
-    pub(crate) published: u64,
-    /// From the first PUBLISH, or from when the group begins to read, to the confirmed append of the last message.
+    pub(crate) messages: u64,
+    /// From the first PUBLISH, or the group's first read of a stream, to the confirmed append of the last message.
     pub(crate) seconds: f64,
-    /// From the first PUBLISH or XADD to the answer to the last one.
+    /// From the first PUBLISH or XADD to the reply to the last one.
     pub(crate) publish_seconds: f64,
     pub(crate) group_cpu_us: f64,
+    /// The group's thread that reads and commits: a part of `group_cpu_us`. `None` unless everything was appended.
+    pub(crate) thread_cpu_us: Option<f64>,
+    /// Of all nodes together, in a cluster.
     pub(crate) server_cpu_us: f64,
-    /// The process that publishes.
+    /// The processes that publish.
     pub(crate) load_cpu_us: f64,
-    /// The part of the time that the server's main thread was busy: 0 to 1. Where it is 1 nothing can be faster.
+    /// The share of the time in which the server's main thread was busy: 0 to 1. In a cluster, the mean of the nodes.
     pub(crate) busy: f64,
-    /// The group's process, where the system tells it.
+    pub(crate) commits: u64,
+    /// Of the group's process, on systems that report it.
     pub(crate) peak_memory: Option<u64>,
     pub(crate) delivery: Delivery,
+    /// `None` with a single server.
+    pub(crate) cluster: Option<Cluster>,
 }
 
-/// What became of the messages: the ledger of the group, and what the stream says.
+/// The cluster of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cluster {
+    /// Primaries. There are no replicas.
+    pub(crate) nodes: usize,
+    /// In total, the same number on each node.
+    pub(crate) shards: usize,
+    /// [`Run::busy`] of each node.
+    pub(crate) busy: Vec<f64>,
+}
+
+/// The counts of a group's ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Delivery {
+pub(crate) struct Counts {
     pub(crate) received: u64,
     pub(crate) processed: u64,
     pub(crate) rejected: u64,
     pub(crate) dropped: u64,
     pub(crate) abandoned: u64,
     pub(crate) gaps: u64,
-    /// Published, and not in the stream.
+    pub(crate) spilled: u64,
+    pub(crate) drained: u64,
+    /// The most messages that were in the spill at the same time.
+    pub(crate) most_in_spill: u64,
+}
+
+/// The group's ledger, and what the bench itself found in the output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    #[serde(flatten)]
+    pub(crate) ledger: Counts,
+    /// Published, and not in the output.
     pub(crate) lost: u64,
-    /// Entries beyond the first one of their message.
+    /// Entries after the first one of the same message.
     pub(crate) duplicated: u64,
-    /// Entries of the input that nobody has acknowledged, or what is left in the spill. Not in older reports.
-    #[serde(default)]
+    /// Entries of the input stream that are not acknowledged, or messages that are left in the spill.
     pub(crate) pending: u64,
 }
 
-/// An open loop at one rate.
+/// Messages published at one fixed rate (an open loop).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
-    /// Messages a second, as asked for.
+    /// The requested messages a second.
     pub(crate) rate: f64,
     pub(crate) messages: u64,
     pub(crate) consumers: usize,
@@ -188,21 +203,21 @@ pub(crate) struct Latency {
     pub(crate) delivery: Delivery,
 }
 
-/// Whether the rate was reached. A latency at another rate would say nothing.
+/// Whether the rate was reached. The latency at another rate would be meaningless.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Reached {
-        /// From the moment a message should have been published to its entry's append being confirmed.
+        /// From the time at which a message was due to the confirmed append of its entry.
         latency: Distribution,
-        /// How late the load process was: it is part of the latency.
+        /// How late the load process was. Included in the latency.
         late: Distribution,
     },
-    /// It was not: by whose fault, and how far it came.
+    /// The rate that was reached instead, and why.
     Missed { rate: f64, reason: String },
 }
 
-/// How times are distributed, in µs.
+/// A distribution of times, in µs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Distribution {
     pub(crate) p50: f64,
@@ -210,85 +225,143 @@ pub(crate) struct Distribution {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
-    /// All that was recorded: upper bound of a class in µs, and how many are in it.
+    /// The whole histogram: the upper bound of each class in µs, and its count.
     pub(crate) classes: Vec<(f64, u64)>,
 }
 
-impl Run {
-    /// Messages a second.
-    pub(crate) fn rate(&self) -> f64 {
-        self.published as f64 / self.seconds
-    }
+/// A group without messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    pub(crate) consumers: usize,
+    /// How long it was observed, after its start had settled.
+    pub(crate) seconds: f64,
+    /// CPU of the group's process in that time, in seconds.
+    pub(crate) cpu_seconds: f64,
+    /// Of the group's process, on systems that report it.
+    pub(crate) peak_memory: Option<u64>,
+}
+
+/// A group whose processor never finishes. Nothing reaches the output: every message is either dropped, or held until
+/// the end and then abandoned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stuck {
+    pub(crate) consumers: usize,
+    pub(crate) messages: u64,
+    /// From the first PUBLISH to the reply to the last one.
+    pub(crate) publish_seconds: f64,
+    /// Messages that the server delivered to no subscriber.
+    pub(crate) undelivered: u64,
+    #[serde(flatten)]
+    pub(crate) ledger: Counts,
+    /// The cause of the last gap.
+    pub(crate) cause: Option<String>,
+    /// Of the group's process, on systems that report it.
+    pub(crate) peak_memory: Option<u64>,
 }
 
 impl ServerLimit {
-    /// Messages a second that the server can publish and append.
-    pub(crate) fn rate(&self) -> f64 {
-        self.messages as f64 / (self.publish_seconds + self.xadd_seconds)
-    }
-
-    /// CPU of the server for one of them, in µs.
+    /// CPU of the server for PUBLISH and XADD of one message.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.publish_cpu_us + self.xadd_cpu_us
     }
 }
 
+impl Run {
+    /// Messages a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.messages as f64 / self.seconds
+    }
+
+    /// 1 with a single server.
+    pub(crate) fn nodes(&self) -> usize {
+        self.cluster.as_ref().map_or(1, |cluster| cluster.nodes)
+    }
+}
+
+impl Counts {
+    pub(crate) fn of(ledger: &Ledger, most_in_spill: u64) -> Self {
+        Self {
+            received: ledger.received,
+            processed: ledger.processed,
+            rejected: ledger.rejected,
+            dropped: ledger.dropped,
+            abandoned: ledger.abandoned,
+            gaps: ledger.gaps.count,
+            spilled: ledger.spilled,
+            drained: ledger.drained,
+            most_in_spill,
+        }
+    }
+
+    /// Messages whose outcome is known.
+    pub(crate) fn settled(&self) -> u64 {
+        self.processed + self.rejected + self.dropped + self.abandoned
+    }
+}
+
 impl Delivery {
-    /// Whether each message is in the stream, once, and nobody would process it again.
+    /// Whether each message is in the output once, nothing is left to process, and the whole spill was read back.
     pub(crate) fn is_flawless(&self) -> bool {
-        self.lost == 0 && self.duplicated == 0 && self.pending == 0
+        self.lost + self.duplicated + self.pending == 0 && self.ledger.spilled == self.ledger.drained
+    }
+}
+
+impl Idle {
+    /// The share of one core that the group used. Above 1 if it used more than one.
+    pub(crate) fn busy(&self) -> f64 {
+        self.cpu_seconds / self.seconds
+    }
+}
+
+impl Stuck {
+    /// Published, and not received.
+    pub(crate) fn missed(&self) -> u64 {
+        self.messages.saturating_sub(self.ledger.received)
+    }
+
+    /// Whether the ledger has exactly the published messages, and the outcome of each.
+    pub(crate) fn adds_up(&self) -> bool {
+        self.messages == self.ledger.received && self.ledger.received == self.ledger.settled()
     }
 }
 
 impl Report {
-    /// All runs over clusters.
-    pub(crate) fn scaled(&self) -> impl Iterator<Item = &Scaled> {
-        self.scaling.iter().flat_map(|scaling| &scaling.runs)
+    /// The delivery of each run whose output was checked.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        let runs = self.throughput.iter().chain(&self.burst).chain(&self.spill).chain(&self.scaling);
+        runs.map(|run| &run.delivery).chain(self.latency.iter().map(|latency| &latency.delivery))
     }
 
-    /// Whether each message of each run is in the stream, once; of a group that is stuck, in its ledger. A rate that
-    /// was not reached is no flaw of that kind.
+    /// Whether each message of each run is in the output once; with a stuck processor, in the ledger. A rate that was
+    /// not reached does not count.
     pub(crate) fn is_flawless(&self) -> bool {
-        let runs = self.throughput.iter().flat_map(|throughput| &throughput.runs).chain(&self.burst);
-        runs.map(|run| &run.delivery)
-            .chain(self.latency.iter().map(|latency| &latency.delivery))
-            .all(Delivery::is_flawless)
-            && self.stuck.iter().all(Stuck::adds_up)
-            && self.spill.iter().all(Spill::is_flawless)
-            && self.scaled().all(|scaled| scaled.run.delivery.is_flawless())
-    }
-}
-
-/// The median of some measurements, the smallest and the largest. NaN of none.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<_> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (Some(least), Some(most)) = (values.first(), values.last()) else {
-            return Self { median: f64::NAN, least: f64::NAN, most: f64::NAN };
-        };
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Self { median, least: *least, most: *most }
+        self.deliveries().all(Delivery::is_flawless) && self.stuck.iter().all(Stuck::adds_up)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::output::sample;
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_ones() {
-        assert_eq!(Spread::of([4.0, 1.0, 3.0]), Spread { median: 3.0, least: 1.0, most: 4.0 });
-        assert_eq!(Spread::of([4.0, 1.0]).median, 2.5);
-        assert!(Spread::of([]).median.is_nan());
+    fn the_ledger_adds_up_if_it_has_each_message_once() {
+        let stuck = sample::stuck();
+        assert!(stuck.adds_up());
+        let mut few = stuck.clone();
+        few.ledger.abandoned -= 1;
+        assert!(!few.adds_up(), "one message has no outcome");
+        let missed = Stuck { messages: stuck.messages + 1, ..stuck.clone() };
+        assert_eq!((missed.adds_up(), missed.missed()), (false, 1));
+        let foreign = Stuck { messages: stuck.messages - 1, ..stuck };
+        assert_eq!((foreign.adds_up(), foreign.missed()), (false, 0));
+    }
+
+    #[test]
+    fn a_spill_that_was_not_read_back_is_a_flaw() {
+        let drained = Counts { spilled: 7, drained: 7, ..Counts::default() };
+        let delivery = Delivery { ledger: drained.clone(), ..Delivery::default() };
+        assert!(delivery.is_flawless());
+        assert!(!Delivery { ledger: Counts { drained: 6, ..drained }, ..delivery }.is_flawless());
     }
 }

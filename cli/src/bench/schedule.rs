@@ -1,9 +1,9 @@
-//! When each message of an open loop is due: a plan without a clock of its own.
+//! When each message of an open loop is due. Pure arithmetic, without a clock.
 
-/// Message `n` is due `n / rate` seconds after the start, whatever happened to those before it.
+/// Message `n` is due `n / rate` seconds after the start, independent of earlier messages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Schedule {
-    /// In ns of the common clock.
+    /// ns of the common clock.
     start: u64,
     /// ns between two messages.
     interval: f64,
@@ -25,10 +25,10 @@ impl Schedule {
         self.start + (message as f64 * self.interval) as u64
     }
 
-    /// How many messages are due by this moment.
+    /// How many messages are due by this time.
     pub(crate) fn due_by(&self, now: u64) -> u64 {
         let Some(elapsed) = now.checked_sub(self.start) else { return 0 };
-        // Rounding may be off by one at the very deadline of a message.
+        // Rounding may be off by one exactly at a deadline.
         let near = (elapsed as f64 / self.interval) as u64;
         (near.saturating_sub(1)..)
             .take_while(|message| self.due(*message) <= now)
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_halt_everything_that_became_due_is_due_at_once() {
+    fn after_a_pause_all_overdue_messages_are_due() {
         let schedule = Schedule::new(0, 1000.0);
         assert_eq!(schedule.due_by(2_000_000_000), 2001);
         assert_eq!(schedule.due(2000), 2_000_000_000);

@@ -1,8 +1,8 @@
-//! Where the messages of a bench come from.
+//! The source of the messages of a bench.
 
 use serde::{Deserialize, Serialize};
 
-/// The source of the group under test. The first line of each is the help.
+/// The source of the measured group. The first line of each is its help.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -11,14 +11,14 @@ pub(crate) enum Source {
     Pubsub,
     /// A stream: the group moves a backlog that exists before it starts
     ///
-    /// So a run shows what a move takes, whatever the load could do beside it.
+    /// So the load takes no CPU from the measured move.
     Stream,
     /// Sharded channels of a private cluster, for each number in --nodes: the cost of a message as nodes are added
     Sharded,
 }
 
 impl Source {
-    /// As it is written on the command line.
+    /// As on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pubsub => "pubsub",

@@ -1,22 +1,22 @@
 //! `demo`: a group at work, on a private server that is removed afterwards.
 //!
 //! ```text
-//!   show      the private server, and what both kinds of demo have in common
+//!   setup     the private server, and the load
 //!     ├─ pubsub    one group in this process ◄── the publisher
 //!     ├─ sharded   one group in this process, on a private cluster of six nodes ◄── the publisher; a slot moves, and
 //!     │            a primary is killed
 //!     └─ stream    two processes of this program ◄── the publisher; one of them is killed
-//!          │          (processes: those that run; process: one of them)
-//!   tally     what is in the output, compared with what was published
+//!          │          (processes: both of them; process: one)
+//!   tally     compares the output with what was published
 //!     │
-//!   verdict   the table at the end, and what to type next
+//!   verdict   the table at the end, and the next commands to try
 //! ```
 
 mod process;
 mod processes;
 mod pubsub;
+mod setup;
 mod sharded;
-mod show;
 mod stream;
 mod tally;
 mod verdict;
@@ -52,15 +52,15 @@ pub(crate) struct DemoArgs {
     duration: Duration,
 }
 
-/// How a demo ends.
+/// The end of a demo.
 struct End {
-    /// The last thing on stdout.
+    /// The last text on stdout.
     verdict: String,
     next_steps: String,
     is_flawless: bool,
 }
 
-/// What is shown. The first line of each is the help.
+/// The kinds of demo. The first line of each is its help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Source {
     /// A channel, read by one process
@@ -71,7 +71,7 @@ enum Source {
     Stream,
 }
 
-/// Runs the demo. Whatever it started is gone when this returns, also with an error and after a signal.
+/// Runs the demo. When it returns, everything that it started has ended, also with an error and after a signal.
 pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let filter = Targets::new().with_default(LevelFilter::WARN);
     let _written = log::start(&Log { filter, format: LogFormat::Text, quiet: false }, &[]);
@@ -81,10 +81,10 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         Ok::<_, anyhow::Error>(match args.source {
             Source::Sharded => sharded::show(args.duration, &stop, &stdout).await?.map(sharded::Verdict::end),
             source => {
-                let Some(stage) = show::set(args.duration, &stop, &stdout).await? else { return Ok(None) };
+                let Some(setup) = setup::start(args.duration, &stop, &stdout).await? else { return Ok(None) };
                 let verdict = match source {
-                    Source::Stream => stream::show(stage).await?,
-                    _ => pubsub::show(stage).await?,
+                    Source::Stream => stream::show(setup).await?,
+                    _ => pubsub::show(setup).await?,
                 };
                 verdict.map(Verdict::end)
             }
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let shown = tokio::select! {
         shown = showing => shown?,
-        // Dropping the show ends everything in it.
+        // Dropping the future ends everything that it started.
         () = stop.insisted() => {
             say("Stopped at once: nothing was counted.");
             return Ok(exit::FAILED.into());

@@ -15,24 +15,24 @@ use tokio::time::timeout;
 
 use crate::exit::{self, Coded};
 
-/// Killed when it is dropped, and when this process is killed itself.
+/// Killed when it is dropped, and when this process is killed.
 pub(super) struct Process {
     child: Child,
     guard: Arc<Guard>,
-    /// What it is called by: its number in the system.
+    /// Its process id.
     pub(super) pid: u32,
     /// The ids of its consumers.
     pub(super) consumers: Vec<String>,
-    stdout: Listening,
-    stderr: Listening,
+    stdout: Output,
+    stderr: Output,
 }
 
-/// The last lines that were heard so far.
-type Heard = Arc<Mutex<Vec<String>>>;
+/// The latest lines.
+type Kept = Arc<Mutex<Vec<String>>>;
 
-/// Reads a pipe to its end, so that nobody waits for it to be emptied.
-struct Listening {
-    heard: Heard,
+/// Reads a pipe to its end, so that the process is never blocked by a full one.
+struct Output {
+    lines: Kept,
     task: JoinHandle<()>,
 }
 
@@ -40,12 +40,12 @@ impl Process {
     /// Starts it, and waits until it reads.
     ///
     /// # Errors
-    /// When it does not come to that; with all that it said.
+    /// If it fails, with its output.
     pub(super) async fn start(server: &str, lease: Duration, guard: &Arc<Guard>) -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot find this program to start it again")?;
         let mut command = Command::from(Guard::command(&program));
         for (name, _) in env::vars_os() {
-            // What is set there is for servers of the user's own.
+            // The user's settings are for other servers.
             if name.to_string_lossy().starts_with("RCG_") || name == "REDIS_URL" {
                 command.env_remove(name);
             }
@@ -53,7 +53,7 @@ impl Process {
         let mut child = command
             .args(["run", "--source", "stream", "--redis-addr", server, "--log", "info"])
             .args(["--report-every", "1s", "--lease", &humantime::format_duration(lease).to_string()])
-            .args(["--consumers", &super::show::CONSUMERS.to_string()])
+            .args(["--consumers", &super::setup::CONSUMERS.to_string()])
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -62,9 +62,9 @@ impl Process {
             .context("cannot start another process of this program")?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(pid), (Some(stdin), Some(stdout), Some(stderr))) = (child.id(), pipes) else {
-            bail!("a process that was just started has no number or no pipes")
+            bail!("a process that was just started has no id or no pipes")
         };
-        let group = number(pid).context("a process has no number")?;
+        let group = pid_of(pid).context("a process has no id")?;
         guard.release(group, ChildStdin::from(stdin.into_owned_fd()?)).context("cannot guard a process")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut said = Vec::new();
@@ -74,92 +74,92 @@ impl Process {
             guard: guard.clone(),
             pid,
             consumers: Vec::new(),
-            stdout: Listening::to(BufReader::new(stdout).lines(), Vec::new()),
-            stderr: Listening::to(lines, said),
+            stdout: Output::read(BufReader::new(stdout).lines(), Vec::new()),
+            stderr: Output::read(lines, said),
         };
         match started {
             Ok(Some(consumers)) => process.consumers = consumers,
-            Ok(None) => return Err(process.ended().await),
-            Err(_) => return Err(process.failed(exit::FAILED, "does not come to read")),
+            Ok(None) => return Err(process.unexpected_end().await),
+            Err(_) => return Err(process.failed(exit::FAILED, "does not start to read")),
         }
         Ok(process)
     }
 
-    /// Waits for an end that nobody has asked for. May be dropped while it waits.
-    pub(super) async fn ended(&mut self) -> anyhow::Error {
+    /// Waits until it ends by itself, which is an error. Cancel safe.
+    pub(super) async fn unexpected_end(&mut self) -> anyhow::Error {
         let status = self.child.wait().await;
-        self.hear_all().await;
+        self.read_all().await;
         let code = status.ok().and_then(|status: ExitStatus| status.code()).unwrap_or(exit::FAILED.into());
-        self.failed(u8::try_from(code).unwrap_or(exit::FAILED), "ended in the middle of the demo")
+        self.failed(u8::try_from(code).unwrap_or(exit::FAILED), "ended during the demo")
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone. The ids of its consumers.
+    /// Kills it, as `kill -9` does, and waits until it has ended. Returns the ids of its consumers.
     pub(super) async fn kill(&mut self) -> anyhow::Result<Vec<String>> {
         self.child.kill().await.with_context(|| format!("cannot kill process {}", self.pid))?;
         Ok(std::mem::take(&mut self.consumers))
     }
 
-    /// Asks it to finish, as `kill` does.
+    /// Sends SIGTERM.
     pub(super) fn ask_to_stop(&self) -> anyhow::Result<()> {
-        number(self.pid)
+        pid_of(self.pid)
             .map_or(Ok(()), |pid| kill_process(pid, Signal::TERM))
             .with_context(|| format!("cannot signal process {}", self.pid))
     }
 
-    /// Waits for the end that was asked for: its ledger.
+    /// Waits until it ends after SIGTERM, and returns its ledger.
     ///
     /// # Errors
-    /// When it takes too long, or ends with another code than 0; with all that it said.
+    /// If it takes too long, or its exit code is not 0; with its output.
     pub(super) async fn ledger(&mut self) -> anyhow::Result<String> {
         let Ok(status) = timeout(TIMEOUT, self.child.wait()).await else {
             return Err(self.failed(exit::FAILED, "does not end"));
         };
         let status = status.with_context(|| format!("cannot wait for process {}", self.pid))?;
-        self.hear_all().await;
+        self.read_all().await;
         match self.stdout.last() {
             Some(ledger) if status.success() => Ok(ledger),
             _ => Err(self.failed(exit::FAILED, &format!("ended with {status}"))),
         }
     }
 
-    /// An error with all that it said.
+    /// An error with its output.
     fn failed(&self, code: u8, how: &str) -> anyhow::Error {
-        let said = [self.stdout.heard(), self.stderr.heard()].concat().join("\n  ");
-        let text = format!("process {} {how}; please report it. It said:\n  {said}", self.pid);
+        let said = [self.stdout.lines(), self.stderr.lines()].concat().join("\n  ");
+        let text = format!("process {} {how}; please report it. Its output:\n  {said}", self.pid);
         Coded { code: code.max(1), text }.into()
     }
 
-    /// Waits until both pipes have ended, which they do with the process.
-    async fn hear_all(&mut self) {
-        for listening in [&mut self.stdout, &mut self.stderr] {
-            // A process that has taken_over a pipe may keep it open.
-            let _ = timeout(Duration::from_secs(1), &mut listening.task).await;
+    /// Waits until both pipes have been read to their end.
+    async fn read_all(&mut self) {
+        for output in [&mut self.stdout, &mut self.stderr] {
+            // A grandchild process may keep a pipe open.
+            let _ = timeout(Duration::from_secs(1), &mut output.task).await;
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already if this fails.
+        // An error means that it has already ended.
         let _ = self.child.start_kill();
-        if let Some(pid) = number(self.pid) {
+        if let Some(pid) = pid_of(self.pid) {
             self.guard.forget(pid);
         }
     }
 }
 
-/// The number of a process, as signals take it.
-fn number(pid: u32) -> Option<Pid> {
+/// A process id in the form for signals.
+fn pid_of(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-/// Longer than a start and a stop may take.
+/// Longer than a start or a stop may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The ids of the consumers, once all have started. `None` when it ended before.
+/// The ids of the consumers when all have started. `None` if the process ended before.
 async fn started(lines: &mut Lines<BufReader<ChildStderr>>, said: &mut Vec<String>) -> Option<Vec<String>> {
     let mut consumers = Vec::new();
-    while consumers.len() < super::show::CONSUMERS {
+    while consumers.len() < super::setup::CONSUMERS {
         let line = lines.next_line().await.ok()??;
         let id = line.strip_suffix(" started").and_then(|line| line.rsplit(' ').next());
         consumers.extend(id.map(str::to_owned));
@@ -168,14 +168,17 @@ async fn started(lines: &mut Lines<BufReader<ChildStderr>>, said: &mut Vec<Strin
     Some(consumers)
 }
 
-impl Listening {
-    /// More lines than these tell nobody anything.
+impl Output {
+    /// Enough for an error message.
     const MOST: usize = 100;
 
-    fn to(mut lines: Lines<BufReader<impl AsyncRead + Send + Unpin + 'static>>, heard: Vec<String>) -> Self {
-        let heard = Arc::new(Mutex::new(heard));
-        let all = heard.clone();
-        // It ends with the pipe, which is closed when the process is gone.
+    fn read(
+        mut lines: Lines<BufReader<impl AsyncRead + Send + Unpin + 'static>>,
+        first: Vec<String>,
+    ) -> Self {
+        let kept = Arc::new(Mutex::new(first));
+        let all = kept.clone();
+        // Ends with the pipe, which the end of the process closes.
         let task = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,14 +188,14 @@ impl Listening {
                 all.push(line);
             }
         });
-        Self { heard, task }
+        Self { lines: kept, task }
     }
 
-    fn heard(&self) -> Vec<String> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn last(&self) -> Option<String> {
-        self.heard().pop()
+        self.lines().pop()
     }
 }

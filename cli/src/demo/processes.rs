@@ -1,4 +1,4 @@
-//! The processes of the group, and what became of each.
+//! The processes of the group, and the ledger of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use super::process::Process;
 use super::verdict::Account;
 use crate::talk::say;
 
-/// Two processes at work, and those that were killed. Dropped, it kills the two.
+/// Two running processes, and those that have ended. Kills the running ones when it is dropped.
 pub(super) struct Processes {
     server: String,
     guard: Arc<Guard>,
-    at_work: [Process; 2],
-    gone: Vec<Account>,
+    running: [Process; 2],
+    ended: Vec<Account>,
 }
 
 impl Processes {
-    /// What a process has of its lease: short enough for a demo to show what comes after it.
+    /// Short enough to show a takeover in a demo.
     pub(super) const LEASE: Duration = Duration::from_secs(2);
 
     /// Starts both, and waits until they read.
@@ -27,44 +27,44 @@ impl Processes {
             Process::start(&server, Self::LEASE, &guard),
             Process::start(&server, Self::LEASE, &guard)
         )?;
-        Ok(Self { server, guard, at_work: [one, other], gone: Vec::new() })
+        Ok(Self { server, guard, running: [one, other], ended: Vec::new() })
     }
 
     pub(super) fn pids(&self) -> [u32; 2] {
-        self.at_work.each_ref().map(|process| process.pid)
+        self.running.each_ref().map(|process| process.pid)
     }
 
-    /// Waits until one of them ends, which none should. May be dropped while it waits.
-    pub(super) async fn ended(&mut self) -> anyhow::Error {
-        let [one, other] = &mut self.at_work;
+    /// Waits until one of them ends, which is an error. Cancel safe.
+    pub(super) async fn unexpected_end(&mut self) -> anyhow::Error {
+        let [one, other] = &mut self.running;
         tokio::select! {
-            error = one.ended() => error,
-            error = other.ended() => error,
+            error = one.unexpected_end() => error,
+            error = other.unexpected_end() => error,
         }
     }
 
-    /// Kills the first one, and starts another in its place.
+    /// Kills the first one, and starts another one instead.
     pub(super) async fn replace_one(&mut self) -> anyhow::Result<()> {
-        let pid = self.at_work[0].pid;
-        let consumers = self.at_work[0].kill().await?;
-        self.gone.push(Account { pid, consumers, ledger: None });
-        say(format_args!("Killed process {pid}; its entries are taken over within its lease."));
-        self.at_work[0] = Process::start(&self.server, Self::LEASE, &self.guard).await?;
-        say(format_args!("Process {} takes its place.", self.at_work[0].pid));
+        let pid = self.running[0].pid;
+        let consumers = self.running[0].kill().await?;
+        self.ended.push(Account { pid, consumers, ledger: None });
+        say(format_args!("Killed process {pid}; the others take over its entries after its lease."));
+        self.running[0] = Process::start(&self.server, Self::LEASE, &self.guard).await?;
+        say(format_args!("Process {} replaces it.", self.running[0].pid));
         Ok(())
     }
 
-    /// Has them finish. What each says about itself, those that were killed first.
+    /// Stops both. Returns the accounts of all processes, the killed ones first.
     pub(super) async fn finish(mut self) -> anyhow::Result<Vec<Account>> {
-        for process in &self.at_work {
+        for process in &self.running {
             process.ask_to_stop()?;
         }
-        // Those that were there from the start come before the one that was not.
-        for process in self.at_work.iter_mut().rev() {
+        // In the order in which they were started.
+        for process in self.running.iter_mut().rev() {
             let ledger = Some(process.ledger().await?);
             let consumers = std::mem::take(&mut process.consumers);
-            self.gone.push(Account { pid: process.pid, consumers, ledger });
+            self.ended.push(Account { pid: process.pid, consumers, ledger });
         }
-        Ok(self.gone)
+        Ok(self.ended)
     }
 }

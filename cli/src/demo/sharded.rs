@@ -1,4 +1,4 @@
-//! The demo of sharded channels: a private cluster, of which a slot moves and a node dies.
+//! The demo of sharded channels: a private cluster in which a slot moves and a primary is killed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::End;
-use super::show::{CONSUMERS, RATE, plan, reports, unless_asked};
+use super::setup::{CONSUMERS, RATE, plan, reports, unless_stopped};
 use super::tally::Tally;
 use crate::load::{Pace, Rate, generate};
 use crate::publisher::{Connections, Progress, Sharding, Summary, Target, explain};
@@ -25,41 +25,41 @@ use crate::talk::say;
 /// Primaries, each with a replica.
 const NODES: usize = 3;
 const SHARDS: u32 = 6;
-/// After this long a primary that is silent is replaced.
+/// A primary that is silent for this long is replaced.
 const NODE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the group may take for what is left at the end.
+/// How long the group may take for the rest at the end.
 const REST: Duration = Duration::from_secs(20);
 
-/// What came of it.
+/// The result.
 pub(super) struct Verdict {
     /// Messages that the cluster confirmed.
     published: u64,
-    /// Messages that were sent, and of which nobody knows whether they were published: their node died.
+    /// Messages that were sent to a node that died, so that it is unknown whether they were published.
     unknown: u64,
     shards: Vec<Account>,
     server: PathBuf,
 }
 
-/// What became of a shard's messages.
+/// The result of one shard.
 struct Account {
     number: u32,
-    /// What the group says.
+    /// The group's own count.
     ledger: Ledger,
     /// Counted from the output.
     tally: Tally,
 }
 
-/// Shows it. `None` when a stop was asked for before the first message.
+/// Runs it. `None` if a signal came before the first message.
 pub(super) async fn show(
     duration: Duration,
     stop: &Stop,
     stdout: &Stdout,
 ) -> anyhow::Result<Option<Verdict>> {
     say("Starting a private cluster of three nodes, with a replica each …");
-    // The nodes that are left go on while one is away, which is not the default of a cluster.
+    // The other nodes go on while one is down, which is not the default of a cluster.
     let node = || PrivateServer::builder().arg("cluster-require-full-coverage", "no");
     let starting = PrivateCluster::start(node, NODES, 1, NODE_TIMEOUT);
-    let Some(cluster) = unless_asked(stop, starting).await else { return Ok(None) };
+    let Some(cluster) = unless_stopped(stop, starting).await else { return Ok(None) };
     let mut cluster = cluster?;
     let first = &cluster.nodes()[0];
     let server = first.binary().to_owned();
@@ -77,7 +77,7 @@ pub(super) async fn show(
         let connections = Connections::open(&config.address, &Tls::default(), &target).await?;
         anyhow::Ok((group, connections))
     };
-    let Some(started) = unless_asked(stop, starting).await else { return Ok(None) };
+    let Some(started) = unless_stopped(stop, starting).await else { return Ok(None) };
     let (mut group, connections) = started?;
     say(format_args!(
         "A group of {SHARDS} shards with {CONSUMERS} consumers each reads {0}:{{0}} and so on, and appends to {1}:{{0}} …",
@@ -89,19 +89,19 @@ pub(super) async fn show(
     let plan = plan(target.clone(), Pace::Even(Rate::from(RATE)), None, Some(duration));
     let published = {
         let mut publishing = pin!(generate(connections, &plan, stop, &progress, |id| ids.push(id)));
-        let mut accidents = pin!(accidents(&mut cluster, &config, duration, stop));
+        let mut incidents = pin!(incidents(&mut cluster, &config, duration, stop));
         let (mut reports, mut happened) = (reports(duration), false);
         let mut reporter = Reporter::new(Form::Text);
         loop {
             tokio::select! {
                 published = &mut publishing => break published,
-                accident = &mut accidents, if !happened => {
-                    accident?;
+                incident = &mut incidents, if !happened => {
+                    incident?;
                     happened = true;
                 }
                 ended = group.join() => {
-                    ended.context("the group ended in the middle of the demo")?;
-                    bail!("the group ended in the middle of the demo; please report that");
+                    ended.context("the group ended during the demo")?;
+                    bail!("the group ended during the demo; please report it");
                 }
                 _ = reports.tick() => stdout.line(reporter.report(&group)),
             }
@@ -110,7 +110,7 @@ pub(super) async fn show(
     if let Some(failure) = published.failure {
         return Err(explain(&config.address.to_string(), &target, failure));
     }
-    // Who is away now is back in a moment, or has been replaced.
+    // A killed node has been replaced by then.
     let _ = timeout(REST, all_settled(&group)).await;
     group.stop();
     group.join().await.context("the group could not finish")?;
@@ -146,15 +146,15 @@ fn target(config: &Config) -> Target {
     target
 }
 
-/// What happens to a cluster: a slot moves, and a primary dies.
-async fn accidents(
+/// Moves a slot, and later kills a primary.
+async fn incidents(
     cluster: &mut PrivateCluster,
     config: &Config,
     duration: Duration,
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let channel = |shard: u32| format!("{}:{{{shard}}}", config.input);
-    if unless_asked(stop, sleep(duration / 4)).await.is_none() {
+    if unless_stopped(stop, sleep(duration / 4)).await.is_none() {
         return Ok(());
     }
     let slot = cluster.slot_of(&channel(0)).await?;
@@ -166,19 +166,19 @@ async fn accidents(
         cluster.nodes()[from].addr(),
         cluster.nodes()[to].addr()
     ));
-    if unless_asked(stop, sleep(duration / 4)).await.is_none() {
+    if unless_stopped(stop, sleep(duration / 4)).await.is_none() {
         return Ok(());
     }
-    // One that has a shard which did not move.
+    // The primary of a shard that did not move.
     let slot = cluster.slot_of(&channel(1)).await?;
     let doomed = cluster.primary_of(slot).await?;
     let address = cluster.nodes()[doomed].addr();
     cluster.node(doomed).kill()?;
-    say(format_args!("The node {address}, which has shard 1, is killed. Its replica will take its place."));
+    say(format_args!("The primary {address}, which has shard 1, is killed. Its replica will replace it."));
     Ok(())
 }
 
-/// Waits until nothing is in flight, and nothing has come for a moment.
+/// Waits until nothing is in flight and no messages arrive any more.
 async fn all_settled(group: &ConsumerGroup) {
     const QUIET: Duration = Duration::from_millis(300);
     let mut looks = interval(Duration::from_millis(20));
@@ -202,7 +202,7 @@ async fn tally(config: &Config, shard: u32, ids: &[Uuid]) -> anyhow::Result<Tall
 }
 
 impl Account {
-    /// Whether everything that was received is in the output, once, but for what a failover has lost.
+    /// Whether each received message is in the output once, except those that a failover has lost.
     fn is_flawless(&self) -> bool {
         let Self { ledger, tally, .. } = self;
         let kept = ledger.processed - ledger.lost;
@@ -224,7 +224,7 @@ impl Verdict {
         let at = "--url redis://any-node:6379";
         format!(
             "
-Everything that was started is gone. Next, with a cluster of your own, each in a terminal of its own:
+Everything that was started has ended. Next, with your own cluster, run each of these in its own terminal:
 
   {program} {at} --source sharded --shards {SHARDS} --shard-tags
   {program} load {at} --shards {SHARDS} --shard-tags --rate 2000 --duration 10s
@@ -250,23 +250,23 @@ impl fmt::Display for Verdict {
         }
         let received: u64 = self.shards.iter().map(|account| account.ledger.received).sum();
         writeln!(f, "\n  Published   {}", self.published)?;
-        writeln!(f, "  Received    {received}; what was published during a gap of its shard reached nobody")?;
+        writeln!(f, "  Received    {received}; messages published during a gap of their shard are missed")?;
         if self.unknown > 0 {
             writeln!(
                 f,
-                "  Not known   {}: sent to a node that died, or while nobody served the shard",
+                "  Unknown     {}: sent to a node that died, or while no node served the shard",
                 self.unknown
             )?;
         }
         let lost: u64 = self.shards.iter().map(|account| account.ledger.lost).sum();
         if lost > 0 {
-            writeln!(f, "  Lost        {lost} by the failover: too old to be repeated")?;
+            writeln!(f, "  Lost        {lost} in the failover: no longer kept for a repetition")?;
         }
         let flawed = self.shards.iter().filter(|account| !account.is_flawless()).count();
         match flawed {
-            0 => write!(f, "\nEverything that was received is in the outputs, once."),
+            0 => write!(f, "\nEach received message is in the outputs once."),
             flawed => {
-                write!(f, "\nOf {flawed} shards the output is not what was received. Please report that.")
+                write!(f, "\nThe output of {flawed} shards differs from what was received. Please report it.")
             }
         }
     }

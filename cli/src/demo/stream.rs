@@ -11,105 +11,109 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::processes::Processes;
-use super::show::{CONSUMERS, Stage, unless_asked};
+use super::setup::{CONSUMERS, Setup, unless_stopped};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
 use crate::publisher::Target;
 use crate::talk::say;
 
-/// Entries that are there before anybody reads.
+/// Entries that exist before the group reads.
 const BACKLOG: u64 = 5000;
-/// Entries that come at once in the middle, so that both processes have their hands full.
+/// Entries that are added at once in the middle, so that both processes are busy.
 const BURST: u64 = 20_000;
-/// How long the processes may take for what is left at the end: a lease, and the work of a slow machine.
+/// How long the processes may take for the rest at the end: a lease, and the work of a slow machine.
 const REST: Duration = Duration::from_secs(30);
 
-/// Shows it. `None` when a stop was asked for before the first message.
-pub(super) async fn show(mut stage: Stage<'_>) -> anyhow::Result<Option<Verdict>> {
-    let to = Target::stream(&stage.config.input);
+/// Runs it. `None` if a signal came before the first message.
+pub(super) async fn show(mut setup: Setup<'_>) -> anyhow::Result<Option<Verdict>> {
+    let to = Target::stream(&setup.config.input);
     let ids = RefCell::new(Vec::new());
     let sent = |id: Uuid| ids.borrow_mut().push(id);
-    let (input, output) = (stage.config.input.clone(), stage.config.output.clone());
-    stage.publish_at_once(to.clone(), BACKLOG, sent).await?;
+    let (input, output) = (setup.config.input.clone(), setup.config.output.clone());
+    setup.publish_at_once(to.clone(), BACKLOG, sent).await?;
     say(format_args!("{} messages are in the stream {input}, which nobody reads yet.", ids.borrow().len()));
     let Some(processes) =
-        unless_asked(stage.stop, Processes::start(stage.server.addr(), stage.server.guard())).await
+        unless_stopped(setup.stop, Processes::start(setup.server.addr(), setup.server.guard())).await
     else {
         return Ok(None);
     };
     let mut processes = processes?;
     let [one, other] = processes.pids();
     say(format_args!(
-        "Processes {one} and {other}, of {CONSUMERS} consumers each, share it and append to {output}."
+        "Processes {one} and {other} with {CONSUMERS} consumers each share it, and append to {output}."
     ));
-    stage.announce_load();
+    setup.announce_load();
 
-    let over = CancellationToken::new();
+    let done_publishing = CancellationToken::new();
     let publishing = async {
-        let published = stage.publish_evenly(to.clone(), sent).await;
-        over.cancel();
+        let published = setup.publish_evenly(to.clone(), sent).await;
+        done_publishing.cancel();
         published
     };
     let killing = async {
-        watch(&mut processes, &over, stage.duration / 2).await?;
-        if !stage.stop.is_asked() {
+        watch(&mut processes, &done_publishing, setup.duration / 2).await?;
+        if !setup.stop.is_asked() {
             let replacing = async {
-                both_have_their_hands_full(&stage).await?;
+                both_are_busy(&setup).await?;
                 processes.replace_one().await
             };
-            tokio::try_join!(stage.publish_at_once(to.clone(), BURST, sent), replacing)?;
+            tokio::try_join!(setup.publish_at_once(to.clone(), BURST, sent), replacing)?;
         }
-        watch(&mut processes, &over, Duration::MAX).await
+        watch(&mut processes, &done_publishing, Duration::MAX).await
     };
-    tokio::try_join!(publishing, killing, report(&stage, &over))?;
+    tokio::try_join!(publishing, killing, report(&setup, &done_publishing))?;
 
     let ids = ids.into_inner();
     tokio::select! {
-        done = timeout(REST, all_processed(&stage, ids.len() as u64)) => if let Ok(done) = done { done? },
-        error = processes.ended() => return Err(error),
+        done = timeout(REST, all_processed(&setup, ids.len() as u64)) => if let Ok(done) = done { done? },
+        error = processes.unexpected_end() => return Err(error),
     }
     let accounts = processes.finish().await?;
     let consumers: Vec<_> = accounts.iter().flat_map(|account| account.consumers.clone()).collect();
-    let tally = Tally::of_stream(&mut stage.connection, &output, &ids, &consumers).await?;
-    let server = stage.server.binary().to_owned();
+    let tally = Tally::of_stream(&mut setup.connection, &output, &ids, &consumers).await?;
+    let server = setup.server.binary().to_owned();
     Ok(Some(Verdict { tally, accounts: Accounts::OfProcesses(accounts), output, server }))
 }
 
-/// Waits until it is over, or for so long.
+/// Waits until the publisher is done, at most for this time.
 ///
 /// # Errors
-/// When one of the processes ends meanwhile.
-async fn watch(processes: &mut Processes, over: &CancellationToken, limit: Duration) -> anyhow::Result<()> {
+/// If one of the processes ends.
+async fn watch(
+    processes: &mut Processes,
+    done_publishing: &CancellationToken,
+    limit: Duration,
+) -> anyhow::Result<()> {
     tokio::select! {
-        error = processes.ended() => Err(error),
-        _ = timeout(limit, over.cancelled()) => Ok(()),
+        error = processes.unexpected_end() => Err(error),
+        _ = timeout(limit, done_publishing.cancelled()) => Ok(()),
     }
 }
 
-/// Says now and then how far they are.
-async fn report(stage: &Stage<'_>, over: &CancellationToken) -> anyhow::Result<()> {
-    let mut connection = stage.connection.clone();
-    let mut reports = stage.reports();
-    while over.run_until_cancelled(reports.tick()).await.is_some() {
-        let lost = |error| stage.unreachable(&error);
-        let processed = length(&mut connection, &stage.config.output).await.map_err(lost)?;
-        let pending: u64 = pending(&mut connection, &stage.config).await.map_err(lost)?.iter().sum();
-        stage.stdout.line(format!("Processed {processed} messages so far; {pending} are pending."));
+/// Reports the progress.
+async fn report(setup: &Setup<'_>, done_publishing: &CancellationToken) -> anyhow::Result<()> {
+    let mut connection = setup.connection.clone();
+    let mut reports = setup.reports();
+    while done_publishing.run_until_cancelled(reports.tick()).await.is_some() {
+        let lost = |error| setup.unreachable(&error);
+        let processed = length(&mut connection, &setup.config.output).await.map_err(lost)?;
+        let pending: u64 = pending(&mut connection, &setup.config).await.map_err(lost)?.iter().sum();
+        setup.stdout.line(format!("Processed {processed} messages so far; {pending} are pending."));
     }
     Ok(())
 }
 
-/// Waits until both processes hold some entries at once: then each of them is in the middle of something.
-async fn both_have_their_hands_full(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Waits until both processes have pending entries at the same time, so that a kill interrupts work.
+async fn both_are_busy(setup: &Setup<'_>) -> anyhow::Result<()> {
     const SOME: u64 = 50;
-    /// Two that are too quick for that are good for the rest of the demo as well.
+    /// If both are too fast for that, the demo goes on anyway.
     const LIMIT: Duration = Duration::from_secs(1);
-    let mut connection = stage.connection.clone();
+    let mut connection = setup.connection.clone();
     let end = Instant::now() + LIMIT;
     let mut looks = interval(Duration::from_millis(1));
     loop {
         looks.tick().await;
-        let pending = pending(&mut connection, &stage.config).await?;
+        let pending = pending(&mut connection, &setup.config).await?;
         let busy = pending.iter().filter(|pending| **pending >= SOME).count();
         if busy == 2 || Instant::now() >= end {
             return Ok(());
@@ -117,14 +121,14 @@ async fn both_have_their_hands_full(stage: &Stage<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until so many messages are in the output, and nothing is left of the input.
-async fn all_processed(stage: &Stage<'_>, messages: u64) -> anyhow::Result<()> {
-    let mut connection = stage.connection.clone();
+/// Waits until this number of messages is in the output, and nothing is pending.
+async fn all_processed(setup: &Setup<'_>, messages: u64) -> anyhow::Result<()> {
+    let mut connection = setup.connection.clone();
     let mut looks = interval(Duration::from_millis(20));
     loop {
         looks.tick().await;
-        let done = length(&mut connection, &stage.config.output).await? >= messages;
-        if done && pending(&mut connection, &stage.config).await?.is_empty() {
+        let done = length(&mut connection, &setup.config.output).await? >= messages;
+        if done && pending(&mut connection, &setup.config).await?.is_empty() {
             return Ok(());
         }
     }
@@ -134,7 +138,7 @@ async fn length(connection: &mut MultiplexedConnection, stream: &str) -> RedisRe
     redis::cmd("XLEN").arg(stream).query_async(connection).await
 }
 
-/// How many entries are pending, for each process for which there are any.
+/// The number of pending entries of each process that has any.
 async fn pending(connection: &mut MultiplexedConnection, config: &Config) -> RedisResult<Vec<u64>> {
     type Summary = (u64, Value, Value, Option<Vec<(String, u64)>>);
     let mut ask = redis::cmd("XPENDING");

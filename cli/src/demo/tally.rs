@@ -1,4 +1,4 @@
-//! The count: what is in the stream, compared with what was published.
+//! Compares the output with what was published.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
-/// What became of the published messages, as the stream tells it. Nothing here comes from the group.
+/// What is in the output, independent of the group's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// Messages that were published.
+    /// Published messages.
     pub(super) published: u64,
     /// Entries of the stream.
     pub(super) processed: u64,
     /// Messages without an entry.
     pub(super) lost: u64,
-    /// Entries beyond the first one of their message.
+    /// Entries after the first one of the same message.
     pub(super) duplicated: u64,
-    /// Entries of no message that was published.
+    /// Entries of other messages.
     pub(super) foreign: u64,
-    /// Consumers, and how many entries bear their id.
+    /// Consumers, and the number of entries with their id.
     pub(super) consumers: Vec<(String, u64)>,
 }
 
@@ -53,7 +53,7 @@ impl Tally {
         }
     }
 
-    /// Whether each message is there, once.
+    /// Whether each message is in the output once.
     pub(super) fn is_flawless(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.foreign == 0
     }
@@ -62,7 +62,7 @@ impl Tally {
 struct Count {
     entries: u64,
     foreign: u64,
-    /// Entries of each message that was published.
+    /// Entries of each published message.
     messages: HashMap<Uuid, u64>,
     consumers: Vec<(String, u64)>,
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_lost_and_what_is_there_again_is_duplicated() {
+    fn missing_messages_are_lost_and_repeated_ones_are_duplicated() {
         let ids: Vec<_> = (0..4).map(|_| Uuid::new_v4()).collect();
         let mut count = Count::new(&ids, &["a".to_owned(), "b".to_owned(), "idle".to_owned()]);
         for (message, consumer) in [(0, "a"), (1, "b"), (1, "a"), (1, "a")] {

@@ -1,4 +1,4 @@
-//! The end of the demo, as text.
+//! The result of the demo as text.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use redis_consumer_group::Ledger;
 use super::End;
 use super::tally::Tally;
 
-/// What came of the demo.
+/// The result of the demo.
 pub(super) struct Verdict {
     /// Counted from the output.
     pub(super) tally: Tally,
     pub(super) accounts: Accounts,
     /// The stream.
     pub(super) output: String,
-    /// The server that was run.
+    /// The server's program.
     pub(super) server: PathBuf,
 }
 
-/// What those that processed the messages say themselves.
+/// The ledgers of the group or its processes.
 pub(super) enum Accounts {
     /// One group in this process.
     OfGroup(Ledger),
@@ -27,12 +27,12 @@ pub(super) enum Accounts {
     OfProcesses(Vec<Account>),
 }
 
-/// What a process says.
+/// The ledger of one process.
 pub(super) struct Account {
     pub(super) pid: u32,
     /// The ids of its consumers.
     pub(super) consumers: Vec<String>,
-    /// Its last line. `None` where it was killed and could not say it.
+    /// Its last line. `None` if it was killed before it.
     pub(super) ledger: Option<String>,
 }
 
@@ -42,11 +42,11 @@ impl Verdict {
         End { verdict: self.to_string(), next_steps: self.next_steps(), is_flawless }
     }
 
-    /// What to type to do the same with a server of one's own.
+    /// Commands for the same with a server of the user.
     fn next_steps(&self) -> String {
         let server = self.server.file_name().map_or("redis-server".into(), |name| name.to_string_lossy());
         let client = if server.contains("valkey") { "valkey-cli" } else { "redis-cli" };
-        // As it was called, so that it can be called again.
+        // The path by which this program was started.
         let program = std::env::args().next().unwrap_or_else(|| "redis-consumer-group".to_owned());
         let program = Path::new(&program).display();
         let Self { output, .. } = self;
@@ -60,7 +60,7 @@ impl Verdict {
         };
         format!(
             "
-Everything that was started is gone. Next, each in a terminal of its own:
+Everything that was started has ended. Next, run each of these in its own terminal:
 
   {server}
   {run}
@@ -100,7 +100,7 @@ impl fmt::Display for Verdict {
                 write!(f, "\nThe processes' own ledgers:\n")?;
                 accounts.iter().try_for_each(|Account { pid, ledger, .. }| match ledger {
                     Some(ledger) => write!(f, "\n  Process {pid}: {ledger}"),
-                    None => write!(f, "\n  Process {pid}: killed before it could say"),
+                    None => write!(f, "\n  Process {pid}: killed before it could report"),
                 })
             }
         }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_numbers_stand_below_each_other() {
+    fn the_numbers_are_aligned() {
         let consumers = vec![("a".to_owned(), 999), ("b".to_owned(), 1)];
         let tally = Tally { published: 1001, processed: 1000, lost: 1, duplicated: 0, foreign: 0, consumers };
         let (output, server) = ("messages:processed".to_owned(), PathBuf::from("/usr/bin/valkey-server"));
@@ -137,7 +137,7 @@ The group's own ledger: received 0 = processed 0 + rejected 0 + dropped 0; no ga
     }
 
     #[test]
-    fn consumers_stand_below_their_process() {
+    fn consumers_are_listed_below_their_process() {
         let consumers = [("a", 5), ("b", 3), ("c", 2)].map(|(id, n)| (id.to_owned(), n)).to_vec();
         let tally = Tally { published: 10, processed: 10, lost: 0, duplicated: 0, foreign: 0, consumers };
         let account = |pid, ids: &[&str], ledger: Option<&str>| Account {
@@ -168,7 +168,7 @@ The group's own ledger: received 0 = processed 0 + rejected 0 + dropped 0; no ga
 
 The processes' own ledgers:
 
-  Process 17: killed before it could say
+  Process 17: killed before it could report
   Process 23: received 7"
         );
         assert!(verdict.next_steps().contains("load --redis-addr localhost:6379 --to stream --rate"));

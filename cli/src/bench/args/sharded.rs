@@ -7,7 +7,7 @@ use crate::bench::overflow::Overflow;
 use crate::bench::plan::Section;
 use crate::bench::rate::Rate;
 
-/// Clusters, and what is published to each of their nodes.
+/// The clusters, and the load of each node.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ShardedArgs {
     /// With --source sharded: numbers of primaries of the clusters to measure
@@ -22,7 +22,7 @@ pub(crate) struct ShardedArgs {
 }
 
 impl ShardedArgs {
-    /// From the smallest cluster on.
+    /// From the smallest cluster on, without repetitions.
     pub(super) fn nodes(&self) -> Vec<usize> {
         let mut nodes = self.nodes.clone();
         nodes.sort_unstable();
@@ -33,23 +33,24 @@ impl ShardedArgs {
 
 impl BenchArgs {
     /// # Errors
-    /// What makes no sense of shards.
+    /// If an option does not apply to shards.
     pub(super) fn check_sharded(&self) -> anyhow::Result<()> {
         if self.overflow == Overflow::Spill {
             refuse(
-                "--overflow spill: of shards no spill is measured; leave it out, or take --source pubsub",
+                "--overflow spill: the bench measures no spill of shards; leave it out, or use --source pubsub",
             )?;
         }
         if self.only.iter().any(|section| *section != Section::Throughput) {
-            refuse("--only: of shards there is throughput only; leave it out, or take --source pubsub")?;
+            refuse(
+                "--only: --source sharded measures only throughput; leave it out, or use --source pubsub",
+            )?;
         }
         if self.consumers.len() > 1 {
-            refuse("--consumers: take one number, how many each shard has; what varies is --nodes")?;
+            refuse("--consumers: give one number, the consumers of each shard; only --nodes varies")?;
         }
         if self.baseline.is_some() || self.plot.is_some() {
             refuse(
-                "--baseline and --plot go by the number of consumers, and --source sharded by that of nodes; leave \
-                 them out",
+                "--baseline and --plot compare numbers of consumers, but --source sharded numbers of nodes; leave them out",
             )?;
         }
         Ok(())
@@ -67,7 +68,7 @@ fn shards(text: &str) -> Result<usize, String> {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(Rate::Number(rate)) => Ok(rate),
-        _ => Err(format!("{text:?} is no rate from 1 to 10000000 messages a second; write it like 50000")),
+        _ => Err(format!("{text:?} is not a rate from 1 to 10000000 messages a second; write it like 50000")),
     }
 }
 
@@ -77,7 +78,7 @@ mod tests {
     use crate::bench::plan::Section;
 
     #[test]
-    fn of_shards_it_is_measured_what_nodes_cost() {
+    fn clusters_of_one_to_three_nodes_are_the_default() {
         let usual = plan("--source sharded");
         assert_eq!((&usual.sections[..], &usual.consumers[..]), (&[Section::Throughput][..], &[1][..]));
         assert_eq!((&usual.nodes[..], usual.shards, usual.rate), (&[1, 2, 3][..], 4, None));
@@ -99,7 +100,7 @@ mod tests {
         for (options, hint) in [
             ("--source sharded --overflow spill", "no spill"),
             ("--source sharded --only latency", "--source pubsub"),
-            ("--source sharded --consumers 1,2", "take one number"),
+            ("--source sharded --consumers 1,2", "give one number"),
             ("--source sharded --baseline a.json", "leave them out"),
         ] {
             let error = args(options).unwrap().plan().unwrap_err().to_string();

@@ -3,6 +3,7 @@
 use super::Bench;
 use super::scenario::{Scenario, ScenarioResult};
 use crate::bench::clock;
+use crate::bench::output::numbers;
 use crate::bench::report::{Latency, Outcome};
 use crate::bench::schedule::Schedule;
 
@@ -10,7 +11,7 @@ impl Bench<'_> {
     /// The latency at this rate, in messages a second.
     pub(super) async fn latency(&mut self, rate: f64) -> anyhow::Result<Latency> {
         let (consumers, messages) = (self.plan.latency_consumers, self.plan.messages_at(rate));
-        let name = format!("latency at {}/s", self.progress.number(rate));
+        let name = format!("latency at {}/s", numbers::rate(rate));
         let scenario = Scenario { name: &name, consumers, messages, rate: Some(rate) };
         let result = self.scenario(scenario).await?;
         let outcome = outcome(rate, messages, &result);
@@ -21,16 +22,17 @@ impl Bench<'_> {
             }
             Outcome::Missed { rate, reason } => self
                 .progress
-                .done(format_args!("{name}: not reached, {}/s only: {reason}", self.progress.number(*rate))),
+                .done(format_args!("{name}: not reached, {}/s only: {reason}", numbers::rate(*rate))),
         }
         Ok(Latency { rate, messages, consumers, outcome, delivery: result.delivery })
     }
 }
 
-/// Whether the rate was reached, and if so what the latency was.
+/// The latency, if the rate was reached.
 fn outcome(rate: f64, messages: u64, result: &ScenarioResult) -> Outcome {
-    let ScenarioResult { begin, loaded, last, finished, delivery, .. } = result;
-    let end = Schedule::new(*begin, rate).due(messages - 1);
+    let ScenarioResult { measured, last, finished, delivery } = result;
+    let (begin, loaded) = (measured.begin, &measured.loaded);
+    let end = Schedule::new(begin, rate).due(messages - 1);
     let late = Late {
         planned: end - begin,
         written: loaded.written.saturating_sub(end),
@@ -42,7 +44,7 @@ fn outcome(rate: f64, messages: u64, result: &ScenarioResult) -> Outcome {
         (None, Some(latency), Some(late)) => Outcome::Reached { latency, late },
         (reason, ..) => {
             let appended = messages - delivery.lost;
-            let rate = appended as f64 / clock::seconds(*begin, last.at.max(loaded.written));
+            let rate = appended as f64 / clock::seconds(begin, last.at.max(loaded.written));
             Outcome::Missed {
                 rate,
                 reason: reason.unwrap_or("nothing was measured; please report it".to_owned()),
@@ -53,11 +55,11 @@ fn outcome(rate: f64, messages: u64, result: &ScenarioResult) -> Outcome {
 
 /// How late a run was, in ns.
 struct Late {
-    /// How long it should have taken to publish everything.
+    /// How long publishing should have taken.
     planned: u64,
-    /// How long after its moment the last message was written.
+    /// How late the last message was written.
     written: u64,
-    /// How long the server took nothing more, in all.
+    /// How long the server's socket was full, in total.
     stalled: u64,
     /// How long after the last message was due the last append was confirmed.
     appended: u64,
@@ -65,17 +67,17 @@ struct Late {
 }
 
 impl Late {
-    /// Why the rate was not reached, if it was not.
+    /// Why the rate was not reached. `None` if it was.
     fn reason(&self) -> Option<String> {
         const TOLERATED: u64 = 50_000_000;
-        /// 5 % of the time, but as long as a short halt of the machine.
+        /// The minimum for 5 % of the time: a short pause of the machine.
         const BEHIND: u64 = 200_000_000;
         let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
         if self.written > TOLERATED.max(self.planned / 100) {
             let written = seconds(self.written);
             return Some(if self.stalled > self.written / 2 {
                 format!(
-                    "the server took the last message {written:.1} s late, because it is fully busy; take a lower rate"
+                    "the server accepted the last message {written:.1} s late, because it is fully busy; take a lower rate"
                 )
             } else {
                 format!(
@@ -104,18 +106,18 @@ mod tests {
         Late { planned: 10_000_000_000, written: 90_000_000, stalled: 0, appended: 450_000_000, lost: 0 };
 
     #[test]
-    fn a_rate_is_reached_where_nobody_is_late_for_long() {
+    fn a_rate_is_reached_if_every_part_is_nearly_on_time() {
         assert_eq!(ON_TIME.reason(), None);
         let short = Late { planned: 300_000_000, written: 49_000_000, appended: 199_000_000, ..ON_TIME };
         assert_eq!(short.reason(), None, "50 ms are tolerated in any run");
     }
 
     #[test]
-    fn a_missed_rate_names_who_was_late() {
+    fn a_missed_rate_names_the_part_that_was_late() {
         let load = Late { written: 110_000_000, ..ON_TIME };
         assert!(load.reason().unwrap().starts_with("the load process"));
         let server = Late { written: 2_000_000_000, stalled: 1_500_000_000, ..ON_TIME };
-        assert!(server.reason().unwrap().starts_with("the server took"));
+        assert!(server.reason().unwrap().starts_with("the server accepted"));
         let group = Late { appended: 1_100_000_000, ..ON_TIME };
         assert!(group.reason().unwrap().starts_with("group and server were 1.1 s behind"));
         assert!(Late { lost: 7, ..ON_TIME }.reason().unwrap().starts_with("7 messages were lost"));

@@ -1,14 +1,13 @@
-//! The measurements, in an order in which noise hits everything alike.
+//! The measurements, in an order in which noise affects all of them alike.
 //!
 //! ```text
-//!   limits      what could be reached at most
-//!   backlog     a stream that is full before anyone reads it
-//!   throughput  ┐
-//!   latency     ┴─► scenario   a group, a load, the check of the stream
-//!   scaling     the same over clusters, for each number of nodes
-//!   spill       a burst that the buffer does not hold
+//!   limits      server, engine and work, each without the others
+//!   throughput  ┐  runs at full speed, also bursts and spills
+//!   latency     ┴─► scenario   a group, a load, the check of the output
+//!   backlog     a stream that is filled before a group, or one connection, moves it
+//!   scaling     a group on clusters of several sizes
 //!   idle        a group without a load
-//!   stuck       a group and a load, and the group's ledger in place of the stream
+//!   stuck       a group and a load; the group's ledger is checked, not the output
 //! ```
 
 mod backlog;
@@ -17,7 +16,6 @@ mod latency;
 mod limits;
 mod scaling;
 mod scenario;
-mod spill;
 mod stuck;
 mod throughput;
 
@@ -26,10 +24,11 @@ use super::overflow::Overflow;
 use super::plan::{Plan, Section};
 use super::processes::Processes;
 use super::progress::Progress;
-use super::report::{Report, Run, Scaling, Spread, Throughput};
+use super::report::{Report, Run};
 use super::source::Source;
+use super::statistics::Spread;
 
-/// What is measured, where, and by whom.
+/// The plan, and everything that the measurements use.
 pub(crate) struct Bench<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) environment: &'a mut Environment,
@@ -39,10 +38,10 @@ pub(crate) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures everything that the plan has, and puts it into the report.
+    /// Measures everything in the plan, and adds it to the report.
     ///
     /// # Errors
-    /// When a part of the bench fails, or the server does. A run that lost messages is none: it is in the report.
+    /// If a child process or the server fails. Lost messages are not an error: they are in the report.
     pub(crate) async fn measure(mut self, report: &mut Report) -> anyhow::Result<()> {
         if self.plan.has(Section::Throughput) {
             match self.plan.source {
@@ -67,11 +66,7 @@ impl Bench<'_> {
 
     async fn throughput(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let Plan { consumers, runs, .. } = self.plan;
-        report.throughput = consumers
-            .iter()
-            .map(|consumers| Throughput { consumers: *consumers, runs: Vec::new() })
-            .collect();
-        // A machine that is slow for a while is so for all of them.
+        // In turn, so that a machine that is slow for a while affects all alike.
         for run in 1..=*runs {
             match self.plan.source {
                 Source::Stream => {
@@ -82,16 +77,15 @@ impl Bench<'_> {
                     report.server_limit.push(self.server_limit(&name).await?);
                 }
             }
-            for throughput in &mut report.throughput {
-                let consumers = throughput.consumers;
+            for consumers in consumers {
                 let name = format!("throughput {consumers} consumers, run {run} of {runs}");
-                throughput.runs.push(self.run_at_full_speed(&name, consumers).await?);
+                report.throughput.push(self.run_at_full_speed(&name, *consumers).await?);
             }
         }
         for consumers in consumers {
-            // The engine's memory is no stream.
+            // The engine's limit from memory to memory does not apply to streams.
             if self.plan.source == Source::Pubsub {
-                report.engine_limit.push(self.engine_limit(*consumers).await);
+                report.engine_limit.extend(self.engine_limit(*consumers).await);
             }
             if !self.plan.work.is_none() {
                 report.work_limit.push(self.work_limit(*consumers).await?);
@@ -101,17 +95,14 @@ impl Bench<'_> {
     }
 
     async fn scaling(&mut self, report: &mut Report) -> anyhow::Result<()> {
-        let Plan { nodes, shards, runs, .. } = self.plan;
-        let of_size = |nodes: &usize| Scaling { nodes: *nodes, shards: nodes * shards, runs: Vec::new() };
-        report.scaling = nodes.iter().map(of_size).collect();
-        // A machine that is slow for a while is so for all of them.
+        let Plan { nodes, runs, .. } = self.plan;
+        // In turn, as above.
         for run in 1..=*runs {
             let name = format!("the server alone, run {run} of {runs}");
             report.server_limit.push(self.server_limit(&name).await?);
-            for scaling in &mut report.scaling {
-                let nodes = scaling.nodes;
+            for nodes in nodes {
                 let name = format!("scaling {nodes} nodes, run {run} of {runs}");
-                scaling.runs.push(self.scaled(&name, nodes).await?);
+                report.scaling.push(self.scaled(&name, *nodes).await?);
             }
         }
         Ok(())
@@ -119,16 +110,12 @@ impl Bench<'_> {
 
     async fn latencies(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let consumers = self.plan.latency_consumers;
-        let relative = self.plan.rates.iter().any(|rate| rate.is_relative());
-        let measured = report.throughput.iter().find(|throughput| throughput.consumers == consumers);
-        let most = match measured {
-            Some(throughput) => Spread::of(throughput.runs.iter().map(Run::rate)).median,
-            None if relative => {
-                let name = format!("throughput {consumers} consumers, for the rates");
-                self.run_at_full_speed(&name, consumers).await?.rate()
-            }
-            None => f64::NAN,
-        };
+        let measured = report.throughput.iter().filter(|run| run.consumers == consumers).map(Run::rate);
+        let mut most = Spread::of(measured).median;
+        if most.is_nan() && self.plan.rates.iter().any(|rate| rate.is_relative()) {
+            let name = format!("throughput {consumers} consumers, for the rates");
+            most = self.run_at_full_speed(&name, consumers).await?.rate();
+        }
         for rate in &self.plan.rates {
             report.latency.push(self.latency(rate.at(most)).await?);
         }

@@ -1,17 +1,20 @@
-//! Scaling: the same group over clusters of more and more nodes.
+//! Scaling: the same group on clusters of different sizes.
+
+use anyhow::Context;
 
 use super::Bench;
-use super::scenario::{Course, Scenario, ScenarioResult, begun, delivery, finished, last_append, soon};
+use super::scenario::{Measured, Scenario, Until, finish, loaded, soon, started};
 use super::throughput::run;
 use crate::bench::check::{self, Seen};
 use crate::bench::cluster::Cluster;
 use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
-use crate::bench::part::protocol::{Command, Group, Load, OUTPUT, Order, Task, of_shard};
-use crate::bench::processes::Part;
-use crate::bench::report::Scaled;
+use crate::bench::output::numbers;
+use crate::bench::processes::Process;
+use crate::bench::report::{self, Run};
+use crate::bench::role::protocol::{Command, Group, Load, Loaded, OUTPUT, Order, Task, of_shard};
 
-/// The messages of one node: their numbers follow each other, and they go to its shards in turn.
+/// The messages of one node. Their numbers are consecutive, and its shards get them in turn.
 struct Share {
     shards: Vec<u32>,
     first: u64,
@@ -19,8 +22,8 @@ struct Share {
 }
 
 impl Bench<'_> {
-    /// One run over a new cluster of so many nodes.
-    pub(super) async fn scaled(&mut self, name: &str, nodes: usize) -> anyhow::Result<Scaled> {
+    /// One run on a new cluster of this number of nodes.
+    pub(super) async fn scaled(&mut self, name: &str, nodes: usize) -> anyhow::Result<Run> {
         let consumers = self.plan.consumers[0];
         let messages = self.plan.messages_for(consumers * self.plan.shards * nodes, self.cores);
         let scenario = Scenario { name, consumers, messages, rate: None };
@@ -28,104 +31,90 @@ impl Bench<'_> {
         let mut cluster = Cluster::start(nodes).await?;
         let shares = shares(messages, cluster.shards(self.plan.shards).await?);
         let numbering = Numbering::new();
-        let (group, course, used) = self.over_all_nodes(scenario, numbering, &mut cluster, &shares).await?;
-        let result = self.counted(scenario, numbering, &mut cluster, &shares, group, course).await?;
+        let (mut group, measured, used) = self.on_cluster(scenario, numbering, &mut cluster, &shares).await?;
+        let finished = finish(&mut group).await?;
+        self.progress.check();
+        let mut seen = Seen::new(messages);
+        for (node, share) in cluster.nodes.iter_mut().zip(&shares) {
+            for (place, shard) in share.shards.iter().enumerate() {
+                let output = of_shard(OUTPUT, *shard);
+                check::stream(node, &output, numbering, &mut seen, |number| share.has(number, place)).await?;
+            }
+        }
+        let result = self.checked(scenario, measured, finished, seen.found(), 0)?;
 
-        let mut run = run(scenario, &result);
+        let run = run(scenario, &result);
         let busy: Vec<_> = used.iter().map(|used| used.busy(run.seconds)).collect();
-        run.busy = busy.iter().sum::<f64>() / nodes as f64;
-        let per_message = |nanoseconds: u64| nanoseconds as f64 / 1e3 / messages as f64;
-        let scaled = Scaled {
-            thread_cpu_us: result.last.thread.map(per_message),
-            commits: result.last.commits,
-            busy,
-            run,
+        let run = Run {
+            busy: busy.iter().sum::<f64>() / nodes as f64,
+            cluster: Some(report::Cluster { nodes, shards: nodes * self.plan.shards, busy }),
+            ..run
         };
-        self.progress.done(format_args!("{name}: {}/s", self.progress.number(scaled.run.rate())));
-        Ok(scaled)
+        self.progress.done(format_args!("{name}: {}/s", numbers::rate(run.rate())));
+        Ok(run)
     }
 
-    /// Starts the group and a load for each node, and waits until everything is appended. Also tells what each node
-    /// has used; in the course they are as one.
-    async fn over_all_nodes(
+    /// Starts the group and a load for each node, and waits until everything is appended. Also returns the CPU of each
+    /// node, of which the measurement has the sum.
+    async fn on_cluster(
         &mut self,
         scenario: Scenario<'_>,
         numbering: Numbering,
         cluster: &mut Cluster,
         shares: &[Share],
-    ) -> anyhow::Result<(Part, Course, Vec<Used>)> {
+    ) -> anyhow::Result<(Process, Measured, Vec<Used>)> {
         let all = shares.iter().flat_map(|share| share.shards.iter().copied()).collect();
-        let place = cluster.nodes[0].place.clone();
-        let task = Group { place, shards: all, ..self.group(scenario, numbering) };
+        let endpoint = cluster.nodes[0].endpoint.clone();
+        let task = Group { endpoint, shards: all, ..self.group(scenario, numbering) };
         let mut group = self.processes.start("the group", &Task::Group(task)).await?;
-        group.ready().await?;
         let mut loads = Vec::new();
         for (node, share) in cluster.nodes.iter().zip(shares) {
             let task = Load {
-                place: node.place.clone(),
+                endpoint: node.endpoint.clone(),
                 shards: share.shards.clone(),
                 first: share.first,
                 messages: share.messages,
                 rate: self.plan.rate,
                 ..self.load(scenario, numbering, Command::ShardedPublish)
             };
-            let mut load = self.processes.start("the load", &Task::Load(task)).await?;
-            load.ready().await?;
-            loads.push(load);
+            loads.push(self.processes.start("the load", &Task::Load(task)).await?);
         }
 
         let before = cluster.usage().await?;
         let begin = soon();
         group.order(Order::Go { at: begin }).await?;
-        let (_, cpu_before) = begun(&mut group).await?;
+        let (_, cpu_before) = started(&mut group).await?;
         for load in &mut loads {
             load.order(Order::Go { at: begin }).await?;
         }
-        let (loaded, appended) = self.until_done(&mut group, &mut loads).await?;
+        let (loaded, appended) = self.until(Until::Appended, &mut group, all_loaded(&mut loads)).await?;
         let after = cluster.usage().await?;
         let each: Vec<_> = before.iter().zip(&after).map(|(before, after)| before.until(after)).collect();
         let used = each.iter().copied().fold(Used::default(), Used::and);
         let first = loaded.first;
-        Ok((group, Course { begin, first, loaded, appended, cpu_before, used }, each))
-    }
-
-    /// Ends the group, and looks at the output of each shard.
-    async fn counted(
-        &mut self,
-        scenario: Scenario<'_>,
-        numbering: Numbering,
-        cluster: &mut Cluster,
-        shares: &[Share],
-        mut group: Part,
-        course: Course,
-    ) -> anyhow::Result<ScenarioResult> {
-        let Course { begin, first, loaded, appended, cpu_before, used } = course;
-        group.order(Order::Finish).await?;
-        let finished = finished(&mut group).await?;
-        self.progress.check();
-        let mut seen = Seen::new(scenario.messages);
-        for (node, share) in cluster.nodes.iter_mut().zip(shares) {
-            for (place, shard) in share.shards.iter().enumerate() {
-                let output = of_shard(OUTPUT, *shard);
-                check::stream(node, &output, numbering, &mut seen, |number| share.has(number, place)).await?;
-            }
-        }
-        let delivery = delivery(&finished, seen.found(), 0);
-        self.say_what_was_lost(scenario.name, &delivery, &loaded, &finished);
-        let last = last_append(appended, &finished)?;
-        Ok(ScenarioResult { begin, first, loaded, last, cpu_before, used, finished, delivery })
+        Ok((group, Measured { begin, first, loaded, appended, cpu_before, used }, each))
     }
 }
 
+/// Waits until all loads are done, and returns their result as that of one.
+async fn all_loaded(loads: &mut [Process]) -> anyhow::Result<Loaded> {
+    let (first, others) = loads.split_first_mut().context("a cluster without nodes")?;
+    let mut all = loaded(first).await?;
+    for load in others {
+        all = all.and(&loaded(load).await?);
+    }
+    Ok(all)
+}
+
 impl Share {
-    /// Whether the message is one for the shard at this place.
+    /// Whether the message is for the shard at this place.
     fn has(&self, number: u64, place: usize) -> bool {
         let turn = number.checked_sub(self.first).filter(|turn| *turn < self.messages);
         turn.is_some_and(|turn| turn % self.shards.len() as u64 == place as u64)
     }
 }
 
-/// All messages, in as equal shares as can be.
+/// All messages, in shares that are as equal as possible.
 fn shares(messages: u64, nodes: Vec<Vec<u32>>) -> Vec<Share> {
     let count = nodes.len() as u64;
     let first = |node: u64| node * (messages / count) + node.min(messages % count);
@@ -140,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_message_is_of_one_shard_of_one_node() {
+    fn each_message_is_for_one_shard_of_one_node() {
         let shares = shares(20, vec![vec![4, 9], vec![1, 2], vec![0, 3]]);
         assert_eq!(shares.iter().map(|share| share.messages).collect::<Vec<_>>(), [7, 7, 6]);
         for number in 0..25 {

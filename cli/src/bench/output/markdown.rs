@@ -1,17 +1,18 @@
 //! For a README: the tables of the terminal in GitHub's Markdown.
 
+use super::heading::{heading, parameters, verdict};
 use super::section::Section;
-use super::sections::{heading, parameters, sections, verdict};
+use super::sections::sections;
 use crate::bench::report::Report;
 use crate::printable::printable;
 
-/// The report as Markdown, and how to make it again.
+/// The report as Markdown, with the command that made it.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut parts = vec![escaped(&heading(report)), escaped(&parameters(&report.parameters))];
     parts.extend(sections(report).iter().map(text));
     parts.extend(verdict(report).map(|verdict| format!("**{verdict}**")));
     parts.push("Made with:".to_owned());
-    // Indented, nothing in it can end it.
+    // An indented block: no text in it can end it.
     parts.push(format!("    {}", printable(&report.parameters.command)));
     parts.join("\n\n") + "\n"
 }
@@ -43,7 +44,7 @@ fn line(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
 }
 
-/// The text as it stands, whatever Markdown would make of it.
+/// Escapes what Markdown would interpret.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_of_others_stay_in_their_place() {
+    fn texts_from_outside_are_escaped() {
         let mut report = sample::report();
         report.machine.cpu = "a|b <c> `d`\n# e".to_owned();
         report.parameters.command = "bench\n```".to_owned();

@@ -1,23 +1,21 @@
-//! Numbers as people read them. What is no number, such as the median of nothing, is a dash.
+//! Numbers for people to read. A dash stands for a figure that is not a number, such as the median of nothing.
 
 use bytesize::ByteSize;
+use indicatif::HumanCount;
 
-use crate::bench::report::Spread;
+use crate::bench::statistics::Spread;
 
-/// Stands where there is nothing to say.
+/// Stands for a missing figure.
 pub(crate) const NOTHING: &str = "–";
 
 /// `1,234,567`.
 pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(count).to_string()
+}
+
+/// `1 message`, `2 messages`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{} {thing}s", count(number)) }
 }
 
 /// Messages a second: `152,013`.
@@ -27,7 +25,7 @@ pub(crate) fn rate(rate: f64) -> String {
 
 /// The smallest and the largest rate: `148,200–155,300`.
 pub(crate) fn spread(spread: Spread) -> String {
-    // Of a single run there is none.
+    // A single run has no spread.
     if spread.least == spread.most {
         return NOTHING.to_owned();
     }
@@ -68,7 +66,7 @@ pub(crate) fn micros(micros: f64) -> String {
     some(micros, |micros| format!("{micros:.2}"))
 }
 
-/// A time given in µs, in the unit that suits it: `85 µs`, `1.24 ms`, `12.5 s`. Three digits count.
+/// A time given in µs, in a suitable unit: `85 µs`, `1.24 ms`, `12.5 s`. Three significant digits.
 pub(crate) fn time(micros: f64) -> String {
     some(micros, |micros| match micros {
         ..999.5 => format!("{micros:.0} µs"),
@@ -82,7 +80,7 @@ pub(crate) fn seconds(seconds: f64) -> String {
     some(seconds, |seconds| format!("{} s", three_digits(seconds)))
 }
 
-/// `23.4 MiB`; `–` where the system did not tell.
+/// `23.4 MiB`; `–` if the system does not report it.
 pub(crate) fn memory(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| NOTHING.to_owned(), |bytes| ByteSize::b(bytes).display().iec().to_string())
 }
@@ -91,7 +89,7 @@ fn some(number: f64, text: impl FnOnce(f64) -> String) -> String {
     if number.is_finite() { text(number) } else { NOTHING.to_owned() }
 }
 
-/// As many digits as it takes, three after the point at most.
+/// As many digits as needed, at most three after the point.
 fn plain(number: f64) -> String {
     ((number * 1e3).round() / 1e3).to_string()
 }
@@ -109,14 +107,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_separated() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(number), text);
-        }
+    fn a_count_has_separators_and_its_noun_a_plural() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!([1, 2, 1000].map(|number| counted(number, "run")), ["1 run", "2 runs", "1,000 runs"]);
     }
 
     #[test]
-    fn a_time_has_the_unit_that_suits_it() {
+    fn a_time_has_a_suitable_unit() {
         for (micros, text) in [
             (85.4, "85 µs"),
             (999.4, "999 µs"),
@@ -139,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_a_dash() {
+    fn a_figure_that_is_not_a_number_is_a_dash() {
         for number in [f64::NAN, f64::INFINITY] {
             let texts = [rate(number), short(number), percent(number), change(number), times(number)];
             assert!(texts.iter().all(|text| text == NOTHING), "{texts:?}");

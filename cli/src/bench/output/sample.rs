@@ -1,16 +1,15 @@
-//! Reports to try the forms on: with numbers as a machine of four cores gives them.
+//! Reports for tests of the forms, with plausible figures of a machine with four cores.
 
 use crate::bench::overflow::Overflow;
 use crate::bench::report::*;
 use crate::bench::source::Source;
 
-/// Everything without work: one run with 16 consumers failed, the highest rate was missed.
+/// Everything without work. One run with 16 consumers failed, and the highest rate was not reached.
 pub(in crate::bench) fn report() -> Report {
-    let mut throughput: Vec<_> = [(1, 6.58), (2, 4.97), (4, 4.03), (8, 3.81), (16, 3.86)]
-        .map(|(consumers, seconds)| throughput(consumers, seconds))
-        .into();
-    throughput[4].runs[1].delivery =
-        Delivery { lost: 12, duplicated: 3, processed: 999_991, gaps: 1, ..delivery(1_000_000) };
+    let mut throughput = throughput(&[(1, 6.58), (2, 4.97), (4, 4.03), (8, 3.81), (16, 3.86)]);
+    let delivery = &mut throughput[13].delivery;
+    (delivery.lost, delivery.duplicated) = (12, 3);
+    (delivery.ledger.processed, delivery.ledger.gaps) = (999_991, 1);
     Report {
         version: "0.1.0".to_owned(),
         began: 1_790_000_000,
@@ -40,9 +39,7 @@ pub(in crate::bench) fn report() -> Report {
             rate: None,
         },
         server_limit: [1.0, 1.04, 0.98].map(server_limit).into(),
-        bare: Vec::new(),
-        engine_limit: [1, 2, 4, 8, 16].map(engine_limit).into(),
-        work_limit: Vec::new(),
+        engine_limit: [1, 2, 4, 8, 16].map(engine_limit).concat(),
         throughput,
         latency: vec![
             reached(10_000.0, 92.0),
@@ -56,7 +53,7 @@ pub(in crate::bench) fn report() -> Report {
                     rate: 163_000.4,
                     reason: "the load process was too slow".to_owned(),
                 },
-                delivery: delivery(1_630_000),
+                delivery: self::delivery(1_630_000),
             },
         ],
         burst: vec![
@@ -65,35 +62,30 @@ pub(in crate::bench) fn report() -> Report {
         ],
         idle: vec![Idle { consumers: 1000, seconds: 10.0, cpu_seconds: 0.037, peak_memory: Some(14 << 20) }],
         stuck: vec![stuck(), cut_off()],
-        spill: Vec::new(),
-        scaling: Vec::new(),
+        ..Report::default()
     }
 }
 
-/// A buffer that was full, and a ledger that adds up.
+/// A full buffer, and a ledger that adds up.
 pub(in crate::bench) fn stuck() -> Stuck {
+    let ledger = Counts { received: 10_000_000, dropped: 9_701_234, abandoned: 298_766, ..Counts::default() };
     Stuck {
         consumers: 4,
-        published: 10_000_000,
+        messages: 10_000_000,
         publish_seconds: 12.5,
-        unheard: 0,
-        received: 10_000_000,
-        processed: 0,
-        rejected: 0,
-        dropped: 9_701_234,
-        abandoned: 298_766,
-        gaps: 0,
+        undelivered: 0,
+        ledger,
         cause: None,
-        buffer: 64 << 20,
         peak_memory: Some(75 << 20),
     }
 }
 
-/// The same, where the server cut the connection.
+/// The same, but the server closed the connection.
 fn cut_off() -> Stuck {
     let cause = Some("the server closed the connection".to_owned());
-    let (received, dropped) = (9_500_000, 9_201_234);
-    Stuck { unheard: 400_000, received, dropped, gaps: 1, cause, ..stuck() }
+    let Stuck { ledger, .. } = stuck();
+    let ledger = Counts { received: 9_500_000, dropped: 9_201_234, gaps: 1, ..ledger };
+    Stuck { undelivered: 400_000, ledger, cause, ..stuck() }
 }
 
 /// Only throughput, with 50 µs of work for each message.
@@ -104,9 +96,7 @@ pub(in crate::bench) fn with_work() -> Report {
     report.work_limit = [(1, 8_900.0), (2, 17_700.0), (4, 35_300.0), (8, 70_100.0), (16, 139_000.0)]
         .map(|(consumers, rate)| WorkLimit { consumers, rate })
         .into();
-    report.throughput = [(1, 115.0), (2, 57.9), (4, 29.4), (8, 15.1), (16, 7.9)]
-        .map(|(consumers, seconds)| throughput(consumers, seconds))
-        .into();
+    report.throughput = throughput(&[(1, 115.0), (2, 57.9), (4, 29.4), (8, 15.1), (16, 7.9)]);
     report.latency.clear();
     report.burst.clear();
     report.idle.clear();
@@ -114,32 +104,34 @@ pub(in crate::bench) fn with_work() -> Report {
     report
 }
 
-/// A backlog that was moved, with entries that were not acknowledged; and, which no bench measures together, a spill.
+/// A backlog of which entries were left pending, and a spill (which no bench measures together).
 pub(in crate::bench) fn of_a_stream() -> Report {
     let report = report();
-    let mut throughput: Vec<_> =
-        [(1, 4.4), (4, 3.7)].map(|(consumers, seconds)| throughput(consumers, seconds)).into();
-    throughput[1].runs[2].delivery.pending = 256;
+    let mut throughput = throughput(&[(1, 4.4), (4, 3.7)]);
+    throughput[5].delivery.pending = 256;
+    let spill = |consumers, seconds, spilled, drained, most_in_spill| {
+        let mut run = run(consumers, seconds);
+        run.delivery.ledger = Counts { spilled, drained, most_in_spill, ..run.delivery.ledger };
+        run
+    };
     Report {
         parameters: Parameters { source: Source::Stream, consumers: vec![1, 4], ..report.parameters.clone() },
         bare: [1.0, 1.04, 0.98].map(bare).into(),
         throughput,
         latency: vec![reached(10_000.0, 310.0)],
-        spill: vec![
-            Spill { run: run(64, 24.1), buffer: 8 << 20, spilled: 911_234, drained: 911_234, most: 802_500 },
-            Spill { run: run(128, 13.9), buffer: 8 << 20, spilled: 804_001, drained: 804_000, most: 640_000 },
-        ],
+        spill: vec![spill(64, 24.1, 911_234, 911_234, 802_500), spill(128, 13.9, 804_001, 804_000, 640_000)],
         ..empty()
     }
 }
 
-/// Clusters of one to three nodes, one of which was cut off once.
+/// Clusters of one to three nodes, one of which was disconnected once.
 pub(in crate::bench) fn of_a_cluster() -> Report {
     let report = report();
-    let mut scaling: Vec<_> = [1, 2, 3].map(scaling).into();
-    scaling[1].runs[2].run.delivery =
-        Delivery { lost: 7, processed: 999_993, gaps: 1, ..delivery(1_000_000) };
-    scaling[1].runs[2].thread_cpu_us = None;
+    let mut scaling = [1, 2, 3].map(scaling).concat();
+    let failed = &mut scaling[5];
+    failed.delivery.lost = 7;
+    (failed.delivery.ledger.processed, failed.delivery.ledger.gaps) = (999_993, 1);
+    failed.thread_cpu_us = None;
     let parameters = Parameters {
         source: Source::Sharded,
         consumers: vec![1],
@@ -151,23 +143,11 @@ pub(in crate::bench) fn of_a_cluster() -> Report {
 
 /// Nothing measured.
 pub(in crate::bench) fn empty() -> Report {
-    Report {
-        server_limit: Vec::new(),
-        bare: Vec::new(),
-        engine_limit: Vec::new(),
-        work_limit: Vec::new(),
-        throughput: Vec::new(),
-        latency: Vec::new(),
-        burst: Vec::new(),
-        idle: Vec::new(),
-        stuck: Vec::new(),
-        spill: Vec::new(),
-        scaling: Vec::new(),
-        ..report()
-    }
+    let Report { version, began, machine, server, parameters, .. } = report();
+    Report { version, began, machine, server, parameters, ..Report::default() }
 }
 
-/// Lists without content, and what comes of dividing by nothing.
+/// Empty distributions, and the results of divisions by zero.
 pub(in crate::bench) fn broken() -> Report {
     let nothing = Distribution {
         p50: f64::NAN,
@@ -187,13 +167,10 @@ pub(in crate::bench) fn broken() -> Report {
         },
         delivery: Delivery::default(),
     };
-    let run = Run { published: 0, seconds: 0.0, busy: f64::NAN, group_cpu_us: f64::NAN, ..run(1, 1.0) };
+    let run = Run { messages: 0, seconds: 0.0, busy: f64::NAN, group_cpu_us: f64::NAN, ..run(1, 1.0) };
     Report {
-        throughput: vec![
-            Throughput { consumers: 1, runs: Vec::new() },
-            Throughput { consumers: 2, runs: vec![run.clone(), Run { seconds: f64::NAN, ..run.clone() }] },
-        ],
-        engine_limit: vec![EngineLimit { consumers: 1, messages: 0, seconds: Vec::new() }],
+        throughput: vec![run.clone(), Run { seconds: f64::NAN, ..run.clone() }],
+        engine_limit: vec![EngineLimit { consumers: 1, messages: 0, seconds: 0.0 }],
         burst: vec![run],
         idle: vec![Idle { consumers: 0, seconds: 0.0, cpu_seconds: 0.0, peak_memory: None }],
         latency: vec![times(&[]), times(&[(f64::NAN, 3), (0.0, 0), (f64::INFINITY, u64::MAX), (1.0, 1)])],
@@ -201,45 +178,56 @@ pub(in crate::bench) fn broken() -> Report {
     }
 }
 
-fn throughput(consumers: usize, seconds: f64) -> Throughput {
-    Throughput { consumers, runs: [1.0, 1.05, 0.98].map(|factor| run(consumers, seconds * factor)).into() }
+/// In the order of their consumers, unlike those of a bench.
+fn throughput(times: &[(usize, f64)]) -> Vec<Run> {
+    let runs = |(consumers, seconds): &(usize, f64)| {
+        [1.0, 1.05, 0.98].map(|factor| run(*consumers, seconds * factor))
+    };
+    times.iter().flat_map(runs).collect()
 }
 
-fn scaling(nodes: usize) -> Scaling {
-    let scaled = |factor: f64| Scaled {
-        run: run(1, 20.0 * factor / nodes as f64),
-        busy: (0..nodes).map(|node| 0.15 + 0.01 * node as f64).collect(),
+fn scaling(nodes: usize) -> Vec<Run> {
+    let scaled = |factor: f64| Run {
         thread_cpu_us: Some(0.91 * factor),
-        commits: 412_345,
+        cluster: Some(Cluster {
+            nodes,
+            shards: 4 * nodes,
+            busy: (0..nodes).map(|node| 0.15 + 0.01 * node as f64).collect(),
+        }),
+        ..run(1, 20.0 * factor / nodes as f64)
     };
-    Scaling { nodes, shards: 4 * nodes, runs: [1.0, 1.05, 0.98].map(scaled).into() }
+    [1.0, 1.05, 0.98].map(scaled).into()
 }
 
 fn run(consumers: usize, seconds: f64) -> Run {
     Run {
         consumers,
-        published: 1_000_000,
+        messages: 1_000_000,
         seconds,
         publish_seconds: seconds * 0.97,
         group_cpu_us: 1.9 + 0.05 * consumers as f64,
+        thread_cpu_us: Some(0.91),
         server_cpu_us: 2.6 + 1.2 / consumers as f64,
-        busy: (3.1 / seconds).min(1.0),
-        peak_memory: Some((18 << 20) + ((consumers as u64) << 19)),
         load_cpu_us: 0.08,
+        busy: (3.1 / seconds).min(1.0),
+        commits: 412_345,
+        peak_memory: Some((18 << 20) + ((consumers as u64) << 19)),
         delivery: delivery(1_000_000),
+        cluster: None,
     }
 }
 
 fn delivery(messages: u64) -> Delivery {
-    Delivery { received: messages, processed: messages, ..Delivery::default() }
+    let ledger = Counts { received: messages, processed: messages, ..Counts::default() };
+    Delivery { ledger, ..Delivery::default() }
 }
 
 fn server_limit(factor: f64) -> ServerLimit {
     ServerLimit {
         messages: 1_000_000,
+        seconds: (1.31 + 1.72) * factor,
         publish_seconds: 1.31 * factor,
         publish_cpu_us: 1.18 * factor,
-        xadd_seconds: 1.72 * factor,
         xadd_cpu_us: 1.57 * factor,
         busy: 0.97,
     }
@@ -255,9 +243,10 @@ fn bare(factor: f64) -> Bare {
     }
 }
 
-fn engine_limit(consumers: usize) -> EngineLimit {
+fn engine_limit(consumers: usize) -> Vec<EngineLimit> {
     let seconds = 0.82 / (consumers.min(4) as f64).sqrt();
-    EngineLimit { consumers, messages: 1_000_000, seconds: vec![seconds, seconds * 1.1, seconds * 0.97] }
+    let limit = |factor: f64| EngineLimit { consumers, messages: 1_000_000, seconds: seconds * factor };
+    [1.0, 1.1, 0.97].map(limit).into()
 }
 
 fn reached(rate: f64, median: f64) -> Latency {

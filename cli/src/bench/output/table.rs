@@ -2,11 +2,12 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::heading::{heading, parameters, verdict};
 use super::section::Section;
-use super::sections::{heading, parameters, sections, verdict};
+use super::sections::sections;
 use crate::bench::report::Report;
 
-/// The report as text of several lines, the last one without its end.
+/// The report as text, without a final line break.
 pub(crate) fn table(report: &Report) -> String {
     let mut parts = vec![format!("{}\n{}", heading(report), parameters(&report.parameters))];
     parts.extend(sections(report).iter().map(text));
@@ -21,7 +22,7 @@ pub(in crate::bench) fn text(section: &Section) -> String {
     lines.join("\n")
 }
 
-/// Numbers stand at the right, so that their digits are below each other; marks at the left.
+/// Numbers are aligned to the right, so that their digits line up; marks to the left.
 fn grid(section: &Section) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_a_dash() {
+    fn a_figure_that_is_not_a_number_is_a_dash() {
         let table = table(&sample::broken());
         assert!(table.contains('–') && !table.contains("NaN"), "{table}");
     }

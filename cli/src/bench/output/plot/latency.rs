@@ -1,4 +1,4 @@
-//! How late which part of the messages is: a curve for each rate.
+//! Latency by percentile: a curve for each rate.
 
 use kuva::prelude::{LegendPosition, LinePlot, Plot, ReferenceLine};
 
@@ -7,7 +7,7 @@ use crate::bench::output::numbers;
 use crate::bench::output::section::FAILED;
 use crate::bench::report::{Distribution, Latency, Outcome, Report};
 
-/// The axis ends with 99.99 %: 4 nines.
+/// The axis ends at 99.99 %: 4 nines.
 const NINES: f64 = 4.0;
 
 /// Points of a curve for each nine.
@@ -47,7 +47,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
     Some(Chart { plots, layout })
 }
 
-/// The rate, and what is wrong with it.
+/// The rate, and whether it failed or was not reached.
 fn name(latency: &Latency) -> String {
     let rate = numbers::short(latency.rate);
     match latency.outcome {
@@ -57,7 +57,7 @@ fn name(latency: &Latency) -> String {
     }
 }
 
-/// Nines of the percentile, and the time in ms. Nothing without times that a logarithm can take.
+/// Nines of the percentile, and the time in ms. Only positive times, for the logarithmic axis.
 fn curve(latency: &Latency) -> Vec<(f64, f64)> {
     match &latency.outcome {
         Outcome::Reached { latency, .. } => points(latency),
@@ -67,7 +67,7 @@ fn curve(latency: &Latency) -> Vec<(f64, f64)> {
 
 fn points(times: &Distribution) -> Vec<(f64, f64)> {
     let total: u64 = times.classes.iter().fold(0, |total, (_, count)| total.saturating_add(*count));
-    // Of 100 messages, the latest one is the 99th percentile: further nines would repeat it.
+    // The slowest of 100 messages is the 99th percentile: further nines would repeat it.
     let end = (total as f64).log10().min(NINES);
     let steps = (end * f64::from(STEPS)).floor().max(0.0) as u32;
     let mut points = Vec::new();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_shows_how_late_which_part_is() {
+    fn a_curve_shows_the_time_of_each_percentile() {
         let points = points(&distribution(&[(1000.0, 90), (2000.0, 9), (8000.0, 1)]));
         let at = |nines: f64| points.iter().find(|point| point.0 == nines).map(|point| point.1);
         assert_eq!(
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_ends_where_a_tick_is() {
+    fn the_axis_ends_at_a_tick() {
         for (time, below, above) in [(0.13, 0.1, 0.2), (0.7, 0.5, 1.0), (3.0, 2.0, 5.0), (10.0, 10.0, 10.0)] {
             assert!((step_below(time) / below - 1.0).abs() < 1e-9, "{time}");
             assert!((step_above(time) / above - 1.0).abs() < 1e-9, "{time}");

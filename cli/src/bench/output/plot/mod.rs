@@ -1,4 +1,4 @@
-//! Charts as SVG: throughput over the number of consumers, and how latency is distributed.
+//! Charts as SVG: throughput by number of consumers, and the distribution of latency.
 
 mod latency;
 mod throughput;
@@ -8,17 +8,17 @@ use std::sync::Arc;
 use anyhow::bail;
 use kuva::prelude::{Figure, Layout, Plot, SvgBackend, Theme, TickFormat};
 
-use super::sections::machine;
+use super::heading::machine;
 use crate::bench::report::Report;
 use crate::printable::printable;
 
-/// One chart: what is drawn, and on which axes.
+/// One chart: what is drawn, and its axes.
 struct Chart {
     plots: Vec<Plot>,
     layout: Layout,
 }
 
-/// Dark enough for a white background, and apart for those who see no red or no green (Okabe and Ito).
+/// Dark enough for a white background, and distinct for colour-blind readers (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"];
 
 const INK: &str = "#24292f";
@@ -27,7 +27,7 @@ const FAINT: &str = "#6e7781";
 /// Width and height of one chart.
 const SIZE: (f64, f64) = (600.0, 420.0);
 
-/// An SVG document with a chart for each part that was measured.
+/// An SVG document with one or two charts.
 ///
 /// # Errors
 ///
@@ -35,9 +35,7 @@ const SIZE: (f64, f64) = (600.0, 420.0);
 pub(crate) fn plot(report: &Report) -> anyhow::Result<String> {
     let charts: Vec<_> = [throughput::chart(report), latency::chart(report)].into_iter().flatten().collect();
     if charts.is_empty() {
-        bail!(
-            "there is nothing to plot: neither throughput nor latency was measured; leave out what skips them"
-        );
+        bail!("there is nothing to plot: neither throughput nor latency was measured; add them to --only");
     }
     let title = title(report);
     // A character is about 0.6 of its size wide.
@@ -63,7 +61,7 @@ fn title(report: &Report) -> String {
     )
 }
 
-/// What both charts have in common. The background is white, in dark surroundings as well.
+/// The common style of both charts. The background is white on dark pages too.
 fn layout(plots: &[Plot]) -> Layout {
     let theme = Theme {
         axis_color: FAINT.into(),
@@ -84,7 +82,7 @@ fn ticks(text: impl Fn(f64) -> String + Send + Sync + 'static) -> TickFormat {
     TickFormat::Custom(Arc::new(text))
 }
 
-/// A text of others as it stands: between dollars would be mathematics.
+/// Escapes a text for the plot library, which reads text between dollars as mathematics.
 fn label(text: &str) -> String {
     text.replace('$', "\\$")
 }
@@ -132,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_of_others_are_text() {
+    fn texts_from_outside_are_escaped() {
         let mut report = sample::report();
         report.machine.cpu = "<script>&\"$x_1$ \u{1b}".to_owned();
         let texts = texts(&plot(&report).expect("two charts"));

@@ -1,36 +1,38 @@
-//! Messages a second over the number of consumers, below what is possible.
+//! Messages a second by number of consumers, with the limits.
 
 use kuva::plot::scatter::MarkerShape;
 use kuva::prelude::{Layout, LegendPosition, LinePlot, Plot, ReferenceLine, ScatterPlot};
 
 use super::{COLOURS, Chart, layout, ticks};
-use crate::bench::output::{medians, numbers};
-use crate::bench::report::{Report, Spread};
+use crate::bench::output::numbers;
+use crate::bench::report::{Report, Run};
+use crate::bench::statistics::{Spread, grouped};
 
 const GROUP: &str = COLOURS[0];
 const SERVER: &str = COLOURS[1];
 const WORK: &str = COLOURS[2];
 const FAILED: &str = "#cf222e";
 
-/// One number of consumers. Each has a place on the axis as far from the last as the next.
+/// One number of consumers. The places on the axis are evenly spaced.
 struct Point {
     place: f64,
     consumers: usize,
     rates: Spread,
-    /// What the work allows. NaN without work.
+    /// The rate that the work allows. NaN without work.
     work: f64,
     failed: bool,
 }
 
-/// `None` if no run has a rate.
+/// `None` without a rate.
 pub(super) fn chart(report: &Report) -> Option<Chart> {
     let points = points(report);
     if points.is_empty() {
         return None;
     }
     let plots = plots(&points);
-    // Work is far below it.
-    let server = if report.work_limit.is_empty() { medians::floor_rate(report) } else { f64::NAN };
+    let floor = report.floor();
+    // With work, all rates are far below the server's limit.
+    let server = if report.work_limit.is_empty() { floor.rate } else { f64::NAN };
     let highest = points.iter().flat_map(|point| [point.rates.most, point.work]).fold(server, f64::max);
     let end = points.len() as f64 - 0.5;
     let names: Vec<_> = points.iter().map(|point| point.consumers.to_string()).collect();
@@ -48,23 +50,24 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
         .with_y_axis_max(highest.max(1.0) * 1.1)
         .with_y_tick_format(ticks(numbers::short))
         .with_legend_position(LegendPosition::OutsideRightTop);
-    Some(Chart { plots, layout: with_limit(layout, medians::floor_name(report), server) })
+    Some(Chart { plots, layout: with_limit(layout, floor.name, server) })
 }
 
 fn points(report: &Report) -> Vec<Point> {
-    let measured = report.throughput.iter().map(|throughput| (throughput, medians::rates(throughput)));
+    let groups = grouped(&report.throughput, |run| run.consumers);
+    let measured = groups.iter().map(|runs| (runs, runs.spread(Run::rate)));
     let measured = measured.filter(|(_, rates)| rates.least.is_finite() && rates.most.is_finite());
-    let points = measured.enumerate().map(|(place, (throughput, rates))| Point {
+    let points = measured.enumerate().map(|(place, (runs, rates))| Point {
         place: place as f64,
-        consumers: throughput.consumers,
+        consumers: runs.key,
         rates,
-        work: medians::work_rate(report, throughput.consumers),
-        failed: !throughput.runs.iter().all(|run| run.delivery.is_flawless()),
+        work: report.work_rate(runs.key),
+        failed: !runs.is_flawless(),
     });
     points.collect()
 }
 
-/// The group's line, and what else there is: only then they are named.
+/// The group's line, and further ones. A legend is only needed for several.
 fn plots(points: &[Point]) -> Vec<Plot> {
     let medians: Vec<_> = points.iter().map(|point| (point.place, point.rates.median)).collect();
     let bars = points

@@ -1,4 +1,4 @@
-//! The show: the private server, and what both kinds of demo do with it.
+//! The private server of a demo, and the load that is published there.
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::talk::say;
 
 /// Messages a second.
 pub(super) const RATE: u32 = 2000;
-/// Consumers of a process.
+/// Consumers of each process, or of each shard.
 pub(super) const CONSUMERS: usize = 3;
 
-/// What a demo happens on.
-pub(super) struct Stage<'a> {
+/// The private server of a demo, and its options.
+pub(super) struct Setup<'a> {
     pub(super) server: PrivateServer,
-    /// The defaults, at that server.
+    /// The default configuration, with that server.
     pub(super) config: Config,
     /// For counting.
     pub(super) connection: MultiplexedConnection,
@@ -35,28 +35,28 @@ pub(super) struct Stage<'a> {
     pub(super) stdout: &'a Stdout,
 }
 
-/// Starts the private server. `None` when a stop was asked for before it ran.
-pub(super) async fn set<'a>(
+/// Starts the private server. `None` after a signal.
+pub(super) async fn start<'a>(
     duration: Duration,
     stop: &'a Stop,
     stdout: &'a Stdout,
-) -> anyhow::Result<Option<Stage<'a>>> {
+) -> anyhow::Result<Option<Setup<'a>>> {
     say("Starting a private server …");
-    let Some(server) = unless_asked(stop, PrivateServer::builder().start()).await else { return Ok(None) };
+    let Some(server) = unless_stopped(stop, PrivateServer::builder().start()).await else { return Ok(None) };
     let server = server?;
     say(format_args!("{} ({}) runs at {}.", server.version(), server.binary().display(), server.addr()));
 
     let mut config = Config::default();
     config.address = server.url().parse()?;
     config.consumers = CONSUMERS;
-    let Some(connection) = unless_asked(stop, connect(&config.address, &config.tls)).await else {
+    let Some(connection) = unless_stopped(stop, connect(&config.address, &config.tls)).await else {
         return Ok(None);
     };
-    Ok(Some(Stage { server, config, connection: connection?, duration, stop, stdout }))
+    Ok(Some(Setup { server, config, connection: connection?, duration, stop, stdout }))
 }
 
-impl Stage<'_> {
-    /// Says what happens from now on.
+impl Setup<'_> {
+    /// Prints what will be published.
     pub(super) fn announce_load(&self) {
         let duration = self.duration;
         say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
@@ -68,7 +68,7 @@ impl Stage<'_> {
         self.publish(&plan(to, pace, None, duration), sent).await
     }
 
-    /// Publishes so many messages at full speed.
+    /// Publishes this number of messages at full speed.
     pub(super) async fn publish_at_once(
         &self,
         to: Target,
@@ -79,7 +79,7 @@ impl Stage<'_> {
         self.publish(&plan(to, pace, Some(messages), None), sent).await
     }
 
-    /// When to report.
+    /// The times for reports.
     pub(super) fn reports(&self) -> Interval {
         reports(self.duration)
     }
@@ -125,14 +125,14 @@ impl Stage<'_> {
     }
 }
 
-/// As often as `run` reports, but a few times in a short demo too.
+/// As often as `run` reports, but more often in a short demo.
 pub(super) fn reports(duration: Duration) -> Interval {
     let every = (duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));
     interval_at(Instant::now() + every, every)
 }
 
-/// `None` when a stop is asked for first.
-pub(super) async fn unless_asked<T>(stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
+/// The result of the future, or `None` if a signal comes first.
+pub(super) async fn unless_stopped<T>(stop: &Stop, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         () = stop.asked() => None,

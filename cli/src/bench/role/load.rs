@@ -1,4 +1,4 @@
-//! The load: publishes or appends so many messages, at full speed or in an open loop.
+//! The load: publishes or appends messages, at full speed or in an open loop.
 
 use std::io;
 use std::thread;
@@ -19,15 +19,15 @@ use crate::bench::distribution::Times;
 use crate::bench::schedule::Schedule;
 use crate::exit::{self, Coded};
 
-/// Connects, waits for the moment to begin at, and sends. Alone on its thread: it waits by sleeping and spinning.
+/// Connects, waits for the time to begin, and sends. It has a thread of its own, because it waits by blocking.
 pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
-    let (address, tls) = task.place.open()?;
+    let (address, tls) = task.endpoint.parse()?;
     let wire = Wire::new(open_socket(&address, &tls, "redis-consumer-group:bench").await?);
     let most = pipeline(task.command);
     let commands = Commands::new(task.command, &task.shards, task.run, task.payload_bytes, most);
     precise_sleep();
     tell(&Event::Ready);
-    // Without it, the bench is gone.
+    // An error means that the bench is gone.
     let Ok(at) = begin.await else { return Ok(()) };
     let Load { command, first, messages, .. } = task;
     let mut sender = Sender { wire, commands, address, command, first, sent: 0, messages };
@@ -47,7 +47,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
         first: first_sent,
         written,
         answered: clock::now(),
-        unheard: sender.wire.replies().unheard(),
+        undelivered: sender.wire.replies().undelivered(),
         stalled: sender.wire.stalled(),
         cpu: clock::process_cpu() - cpu,
         late: late.map(|late| late.distribution()),
@@ -55,11 +55,11 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
     Ok(())
 }
 
-/// How many commands are written at once.
+/// The number of commands in one write.
 fn pipeline(command: Command) -> usize {
     match command {
         Command::Publish | Command::ShardedPublish => 512,
-        // As many as the group puts into one commit.
+        // As many as in one commit of the group.
         Command::Append | Command::Fill => 256,
     }
 }
@@ -77,7 +77,7 @@ struct Sender<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     async fn at_full_speed(&mut self) -> anyhow::Result<()> {
-        /// Pipelines of XADD on their way: a few, so that the server never waits for the next one.
+        /// Pipelines of XADD in flight: a few, so that the server never waits for the next one.
         const WINDOW: u64 = 4;
         while self.sent < self.messages {
             if !matches!(self.command, Command::Publish | Command::ShardedPublish) {
@@ -88,8 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         Ok(())
     }
 
-    /// Sends each message when it is due, or as soon after that as the server takes it. Returns how late each
-    /// was.
+    /// Sends each message when it is due, or as soon after that as the server takes it. Returns how late they were.
     async fn on_schedule(&mut self, schedule: &Schedule) -> anyhow::Result<Times> {
         let mut late = Times::new();
         let mut woken = 0;
@@ -103,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
             self.send(due.min(self.commands.capacity())).await?;
             let now = clock::now();
             (from..self.sent).for_each(|message| late.record(now.saturating_sub(schedule.due(message))));
-            // Lets the runtime look at the socket: replies are read with the next message.
+            // Lets the runtime poll the socket: replies are read with the next message.
             tokio::task::yield_now().await;
         }
         Ok(late)
@@ -114,16 +113,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
         let bytes = self.commands.numbered(self.sent, self.first + self.sent, count);
         let sent = self.wire.send(count, bytes).await;
         self.sent += count;
-        self.looked_at(sent)
+        self.checked(sent)
     }
 
     async fn settle(&mut self, unanswered: u64) -> anyhow::Result<()> {
         let settled = self.wire.settle(unanswered).await;
-        self.looked_at(settled)
+        self.checked(settled)
     }
 
-    /// The connection's error, or the server's.
-    fn looked_at(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
+    /// The error of the connection or of the server.
+    fn checked(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
         let (name, acl) = match self.command {
             Command::Publish => ("PUBLISH", "+publish &bench:*"),
             Command::ShardedPublish => ("SPUBLISH", "+spublish &bench:*"),
@@ -138,12 +137,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
             }
             (Some(answer), _) => {
                 let text =
-                    format!("Redis at {address} answered {name} with {answer:?}; see to that and try again");
+                    format!("Redis at {address} answered {name} with {answer:?}; fix that and try again");
                 bail!(Coded { code: exit::FAILED, text })
             }
             (None, Err(error)) => {
                 let try_next =
-                    "check that the server runs, and that it did not cut the connection (its log says so)";
+                    "check that the server runs, and whether its log says that it closed the connection";
                 Err(Error::Unreachable { address, cause: error.to_string(), try_next: try_next.to_owned() }
                     .into())
             }
@@ -152,21 +151,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     }
 }
 
-/// How much of a wait is spun, where messages are at least that far from each other.
+/// How long to spin before a message is due, if messages are at least this far apart.
 const SPIN: u64 = 200_000;
 
-/// The time from one look to the next where they are closer: spinning all the time would take a core from the
-/// server, and so would a system call for each message. It makes messages 50 µs later than they would be.
-const BEAT: u64 = 100_000;
+/// The time between two writes if messages are closer together: permanent spinning, or a system call for each message,
+/// would take a core from the server. It delays messages by 50 µs on average.
+const TICK: u64 = 100_000;
 
-/// Waits until the next message is due; where the rate is high, at least a beat from the last look, and then some
-/// more are due with it.
+/// Waits until the next message is due; at a high rate at least one tick, so that several are due together.
 fn wait_for_some(schedule: &Schedule, sent: u64, last_look: u64) {
     let due = schedule.due(sent);
     if schedule.interval() >= SPIN as f64 {
         wait_until(due);
     } else {
-        sleep_until(due.max(last_look + BEAT));
+        sleep_until(due.max(last_look + TICK));
     }
 }
 
@@ -183,9 +181,9 @@ fn sleep_until(moment: u64) {
     }
 }
 
-/// Linux wakes a thread up to 50 µs later than it asked for, unless told otherwise.
+/// By default, Linux wakes a thread up to 50 µs late.
 fn precise_sleep() {
     #[cfg(target_os = "linux")]
-    // Without it, messages are a little later, and say so.
+    // If it fails, messages are slightly later, which is measured.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }

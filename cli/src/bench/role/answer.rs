@@ -1,21 +1,21 @@
-//! Reads the answers of a server from where they stand: for a floor, nothing may be built of them.
+//! Parses a server's replies in place, without allocating: the bare move must cost as little as possible.
 
 use std::fmt;
 
-/// A position in what was read so far.
+/// Replies, and the position of the parser.
 pub(super) struct Answer<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// Why there is nothing to read.
+/// Why a reply cannot be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// Its end has not come yet.
+    /// Its end has not arrived yet.
     Incomplete,
-    /// The server refused, in its words.
+    /// An error, in the server's words.
     Refused(String),
-    /// Something else was expected here.
+    /// Another type or value was expected.
     Unexpected,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Answer<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// How far it was read.
+    /// How far it was parsed.
     pub(super) fn position(&self) -> usize {
         self.at
     }
@@ -34,7 +34,7 @@ impl<'a> Answer<'a> {
         self.at == self.bytes.len()
     }
 
-    /// The head of an array: how many elements follow. `None`: there is no array.
+    /// The head of an array: the number of elements that follow, or `None` for nil.
     pub(super) fn array(&mut self) -> Result<Option<usize>, Unread> {
         self.number(b'*').map(|count| usize::try_from(count).ok())
     }
@@ -50,12 +50,12 @@ impl<'a> Answer<'a> {
         Ok(&text[..length])
     }
 
-    /// A simple string, which must be this one.
+    /// A simple string with this text.
     pub(super) fn simple(&mut self, text: &str) -> Result<(), Unread> {
         if self.line(b'+')? == text.as_bytes() { Ok(()) } else { Err(Unread::Unexpected) }
     }
 
-    /// What was read since a position, as it stands there.
+    /// The bytes since a position.
     pub(super) fn since(&self, position: usize) -> &'a [u8] {
         &self.bytes[position..self.at]
     }
@@ -83,9 +83,9 @@ impl<'a> Answer<'a> {
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Incomplete => "half an answer",
+            Self::Incomplete => "an incomplete reply",
             Self::Refused(answer) => answer,
-            Self::Unexpected => "an answer to something else",
+            Self::Unexpected => "an unexpected reply",
         })
     }
 }

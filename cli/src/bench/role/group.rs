@@ -1,4 +1,4 @@
-//! The group under test, in a process of its own.
+//! The group that is measured.
 
 use std::fs;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use redis_consumer_group::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::protocol::{
-    Duty, Event, Finished, GROUP, Group, IDS, INPUT, OUTPUT, Order, REJECTED, SPILL, Start,
+    Event, Finished, GROUP, Group, IDS, INPUT, OUTPUT, Order, Processing, REJECTED, SPILL, Start,
 };
 use super::watch::Watch;
 use super::work::{Stuck, Working};
@@ -19,9 +19,10 @@ use super::{Orders, tell};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
+use crate::bench::report::Counts;
 use crate::bench::source::Source;
 
-/// Runs the group until it is told to finish.
+/// Runs the group until the order to finish.
 pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> {
     let watch = Arc::new(Watch::new(task.messages, Numbering::of(task.run), task.rate));
     let builder = ConsumerGroup::from_config(config(&task)?);
@@ -32,14 +33,14 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
         }
     }
     let starting = async {
-        match task.duty {
-            // Without work it is the very processor that users get.
-            Duty::Record(work) if work.is_none() => started(builder, &watch).await,
-            Duty::Record(work) => {
+        match task.processing {
+            // Without work, the default processor of the library.
+            Processing::Record(work) if work.is_none() => started(builder, &watch).await,
+            Processing::Record(work) => {
                 let then = JsonProcessor::new();
                 started(builder.processor_type(Working { work, then }), &watch).await
             }
-            Duty::Never => started(builder.processor_type(Stuck), &watch).await,
+            Processing::Never => started(builder.processor_type(Stuck), &watch).await,
         }
     };
     let mut group = tokio::select! {
@@ -48,11 +49,11 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
     };
     tell(&match task.start {
         Start::AtOnce => Event::Ready,
-        Start::WhenTold => Event::Begun { at: clock::now(), cpu: clock::process_cpu() },
+        Start::WhenTold => Event::Started { at: clock::now(), cpu: clock::process_cpu() },
     });
     let mut most_in_spill = 0;
-    if !until_the_end(&mut group, &task, &watch, &mut most_in_spill, orders).await? {
-        return give_up(group).await;
+    if !until_finish(&mut group, &task, &watch, &mut most_in_spill, orders).await? {
+        return abort(group).await;
     }
     let ledger = group.shutdown().await?;
     tell(&Event::Finished(Box::new(finished(&ledger, most_in_spill, &watch))));
@@ -69,7 +70,7 @@ async fn started<P: Processor>(
 
 fn config(task: &Group) -> anyhow::Result<Config> {
     let mut config = Config::default();
-    (config.address, config.tls) = task.place.open()?;
+    (config.address, config.tls) = task.endpoint.parse()?;
     config.consumers = task.consumers;
     config.buffer = task.buffer;
     config.max_payload = task.max_payload;
@@ -84,21 +85,21 @@ fn config(task: &Group) -> anyhow::Result<Config> {
     if task.overflow == Overflow::Spill {
         config.overflow = library::Overflow::Spill;
         config.spill_key = Some(SPILL.to_owned());
-        // There is room for all of them: what finds no room is dropped.
+        // Room for all messages: those without room would be dropped.
         config.spill_max = task.messages.max(1);
     }
     config.output = OUTPUT.to_owned();
     config.rejected = REJECTED.to_owned();
     config.ids_key = IDS.to_owned();
-    if task.duty == Duty::Never {
-        /// Waiting longer finishes nothing more.
+    if task.processing == Processing::Never {
+        /// A longer wait would finish nothing more.
         const DRAIN: Duration = Duration::from_millis(200);
         config.drain_timeout = DRAIN;
     }
     Ok(config)
 }
 
-/// These shards, whatever others there could be.
+/// Only these shards.
 fn shards(numbers: &[u32]) -> Shards {
     let mut shards = Shards::new(numbers.iter().max().map_or(0, |last| last + 1));
     shards.tags = true;
@@ -106,19 +107,19 @@ fn shards(numbers: &[u32]) -> Shards {
     shards
 }
 
-/// Tells how far the group is. Whether it shall finish: otherwise the bench is gone.
-async fn until_the_end(
+/// Reports progress. `true` after the order to finish, `false` if the bench is gone.
+async fn until_finish(
     group: &mut ConsumerGroup,
     task: &Group,
     watch: &Watch,
     most_in_spill: &mut u64,
     orders: &mut Orders,
 ) -> anyhow::Result<bool> {
-    /// Often enough to see that nothing more comes, and to watch.
+    /// Often enough for the progress line, and to notice that nothing more comes.
     const EVERY: Duration = Duration::from_millis(250);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    /// Often enough to see how full a spill becomes.
+    /// Often enough to see how full the spill gets.
     const LOOKS: Duration = Duration::from_millis(10);
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,9 +130,9 @@ async fn until_the_end(
             order = orders.next() => match order? {
                 Some(Order::Go { at }) => {
                     watch.begin(at);
-                    tell(&Event::Begun { at: clock::now(), cpu: clock::process_cpu() });
+                    tell(&Event::Started { at: clock::now(), cpu: clock::process_cpu() });
                 }
-                Some(Order::Look) => tell(&Event::Looked { at: clock::now(), cpu: clock::process_cpu() }),
+                Some(Order::ReportCpu) => tell(&Event::Cpu { at: clock::now(), cpu: clock::process_cpu() }),
                 Some(Order::Finish) => return Ok(true),
                 None => return Ok(false),
             },
@@ -140,11 +141,11 @@ async fn until_the_end(
                 let now = u64::try_from(group.ledger().in_the_spill()).unwrap_or(0);
                 *most_in_spill = now.max(*most_in_spill);
             }
-            // A group that has nothing to do is not woken for this.
+            // An idle group is not woken for this.
             _ = ticks.tick(), if task.messages > 0 => {
-                let messages = match task.duty {
-                    Duty::Record(_) => watch.confirmed(),
-                    Duty::Never => group.ledger().received,
+                let messages = match task.processing {
+                    Processing::Record(_) => watch.confirmed(),
+                    Processing::Never => group.ledger().received,
                 };
                 if messages != told {
                     tell(&Event::Progress { messages });
@@ -153,7 +154,7 @@ async fn until_the_end(
             }
             ended = group.join() => {
                 ended?;
-                bail!("the group ended in the middle of a run; please report that");
+                bail!("the group ended during a run; please report it");
             }
         }
         if let Some(appended) = complete.take_if(|_| !spills || has_nothing_left(&group.ledger())) {
@@ -162,32 +163,24 @@ async fn until_the_end(
     }
 }
 
-/// Whether nothing waits any more, in the group or in the spill.
+/// Whether nothing is waiting any more, in the group or in the spill.
 fn has_nothing_left(ledger: &Ledger) -> bool {
     ledger.in_the_spill() == 0 && ledger.in_flight() == 0
 }
 
-/// Ends the group at once. It takes back its ids and lanes.
-async fn give_up(mut group: ConsumerGroup) -> anyhow::Result<()> {
-    /// Ten thousand ids take a while.
+/// Ends the group at once. It removes its ids and lanes.
+async fn abort(mut group: ConsumerGroup) -> anyhow::Result<()> {
+    /// Removing ten thousand ids takes a while.
     const LIMIT: Duration = Duration::from_secs(13);
     group.abort();
-    // Nobody is left who would want to hear how that went.
+    // The bench is gone: there is nobody to report to.
     let _ = timeout(LIMIT, group.join()).await;
     Ok(())
 }
 
 fn finished(ledger: &Ledger, most_in_spill: u64, watch: &Watch) -> Finished {
     Finished {
-        received: ledger.received,
-        processed: ledger.processed,
-        rejected: ledger.rejected,
-        dropped: ledger.dropped,
-        abandoned: ledger.abandoned,
-        gaps: ledger.gaps.count,
-        spilled: ledger.spilled,
-        drained: ledger.drained,
-        most_in_spill,
+        ledger: Counts::of(ledger, most_in_spill),
         causes: ledger.gaps.latest.iter().map(|gap| gap.cause.clone()).collect(),
         last: watch.last(),
         peak_memory: peak_memory(),
@@ -195,7 +188,7 @@ fn finished(ledger: &Ledger, most_in_spill: u64, watch: &Watch) -> Finished {
     }
 }
 
-/// The most memory that this process has had, in bytes. Only Linux tells.
+/// The peak memory of this process, in bytes. Only Linux reports it.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,15 +1,14 @@
-//! The parts of a bench that are processes of their own, so that what one of them takes is not taken for
-//! another's.
+//! The roles of a bench's child processes. They are processes so that the CPU and memory of each can be told apart.
 //!
 //! ```text
 //!   the bench ──task, orders──► stdin   load     commands ──► wire ──► the server
 //!             ◄──events──────── stdout  listen   a subscriber that only reads
-//!                                       bare     a stream moved by one connection, as plainly as can be
-//!                                       group    a whole consumer group, watched
+//!                                       bare     a stream moved by one connection, as plainly as possible
+//!                                       group    a whole consumer group, observed
 //!                                       work     the work of the processor alone
 //! ```
 //!
-//! A part ends with its stdin: also when the bench was killed and cannot tell it to.
+//! A child ends when its stdin ends, also if the bench was killed.
 
 mod answer;
 mod bare;
@@ -37,7 +36,7 @@ use protocol::{Event, Order, Task};
 
 use crate::exit;
 
-/// Is a part of a bench, until its task is done or stdin ends.
+/// Plays a role until its task is done or stdin ends.
 pub(crate) async fn run() -> anyhow::Result<ExitCode> {
     let mut orders = Orders(BufReader::new(tokio::io::stdin()).lines());
     match perform(&mut orders).await {
@@ -49,22 +48,22 @@ pub(crate) async fn run() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the bench wants next. The end of it is the end of this part.
+/// The orders of the bench. This process ends with them.
 struct Orders(Lines<BufReader<Stdin>>);
 
 impl Orders {
-    /// May be dropped while it waits. `None` when the bench is gone, or wants us to be.
+    /// The next order, or `None` at the end of stdin. Cancel safe.
     async fn next(&mut self) -> anyhow::Result<Option<Order>> {
         let Some(line) = self.0.next_line().await? else { return Ok(None) };
-        Ok(Some(serde_json::from_str(&line).context("an order that nobody knows")?))
+        Ok(Some(serde_json::from_str(&line).context("an unknown order")?))
     }
 
-    /// Waits for the moment to begin at.
+    /// Waits for the time at which to begin.
     async fn go(&mut self) -> anyhow::Result<Option<u64>> {
         loop {
             match self.next().await? {
                 Some(Order::Go { at }) => return Ok(Some(at)),
-                Some(Order::Look | Order::Finish) => {}
+                Some(Order::ReportCpu | Order::Finish) => {}
                 None => return Ok(None),
             }
         }
@@ -76,7 +75,7 @@ impl Orders {
     }
 }
 
-/// Tells the bench. Where it is gone, stdin ends too.
+/// Sends an event to the bench. If that is gone, stdin ends too.
 fn tell(event: &Event) {
     let Ok(mut line) = serde_json::to_string(event) else { return };
     line.push('\n');
@@ -86,40 +85,41 @@ fn tell(event: &Event) {
 
 async fn perform(orders: &mut Orders) -> anyhow::Result<()> {
     let task = orders.0.next_line().await?;
-    let task = task.context("this is a part of `bench`, which starts it; start `bench` instead")?;
-    // Not the cause: it might repeat what the line holds.
-    let task = serde_json::from_str(&task).ok().context("a task that nobody knows")?;
+    let task = task.context("this is a child process of `bench`; start `bench` instead")?;
+    // Without the cause, which might repeat the line with its password.
+    let task = serde_json::from_str(&task).ok().context("an unknown task")?;
     match task {
         Task::Load(task) => {
             let (go, begin) = oneshot::channel();
             alone(orders, go, move || load::run(task, begin)).await
         }
-        Task::Listen { place, bytes } => {
+        Task::Listen { endpoint, bytes } => {
             let (go, _) = oneshot::channel();
-            alone(orders, go, move || listen::run(place, bytes)).await
+            alone(orders, go, move || listen::run(endpoint, bytes)).await
         }
-        Task::Bare { place } => {
+        Task::Bare { endpoint } => {
             let (go, begin) = oneshot::channel();
-            alone(orders, go, move || bare::run(place, begin)).await
+            alone(orders, go, move || bare::run(endpoint, begin)).await
         }
         Task::Group(task) => group::run(task, orders).await,
         Task::Work { consumers, work, seconds } => {
+            tell(&Event::Ready);
             tell(&Event::Worked { rate: work::rate(consumers, work, seconds).await });
             Ok(())
         }
     }
 }
 
-/// Runs the future on a thread and a runtime of its own, where waiting by spinning holds nobody up and no other
-/// thread is woken for each read; meanwhile listens for orders.
+/// Runs the future on a thread and a runtime of its own, where it may spin without blocking other tasks and no other
+/// thread is woken for each read. Listens for orders at the same time.
 async fn alone<F: Future<Output = anyhow::Result<()>>>(
     orders: &mut Orders,
     go: oneshot::Sender<u64>,
     work: impl FnOnce() -> F + Send + 'static,
 ) -> anyhow::Result<()> {
     let (done, is_done) = oneshot::channel();
-    // It ends with its work, or with the process.
-    thread::Builder::new().name("part".to_owned()).spawn(move || {
+    // Ends with its work, or with the process.
+    thread::Builder::new().name("role".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(work()));
         let _ = done.send(outcome);
@@ -132,7 +132,7 @@ async fn alone<F: Future<Output = anyhow::Result<()>>>(
         Ok(())
     };
     tokio::select! {
-        outcome = is_done => outcome.context("a thread of a part of the bench has died; please report it")?,
+        outcome = is_done => outcome.context("a thread of a child process panicked; please report it")?,
         ended = listening => ended,
     }
 }

@@ -1,4 +1,4 @@
-//! The floor of what moving a stream takes: one connection, no processing, one transaction after another.
+//! The minimal cost of moving a stream: one connection, no processing, one transaction after another.
 
 use anyhow::bail;
 use redis_consumer_group::client::open_socket;
@@ -9,30 +9,39 @@ use uuid::Uuid;
 
 use super::answer::{Answer, Unread};
 use super::commands::{command, push_bulk};
-use super::protocol::{Event, GROUP, INPUT, Moved, OUTPUT, Place};
+use super::protocol::{Endpoint, Event, GROUP, INPUT, Loaded, OUTPUT};
 use super::tell;
 use crate::bench::clock;
 use crate::exit::{self, Coded};
 
-/// What is read at once, and committed at once: as much as the group does.
+/// Entries of one read and of one commit: as many as the group uses.
 const ENTRIES: usize = 256;
 
-/// Connects, makes the stream's group, waits for the beginning, and moves everything that is in the stream.
-pub(super) async fn run(place: Place, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
-    let (address, tls) = place.open()?;
+/// Connects, creates the stream's group, waits for the order to begin, and moves the whole stream.
+pub(super) async fn run(endpoint: Endpoint, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
+    let (address, tls) = endpoint.parse()?;
     let socket = open_socket(&address, &tls, "redis-consumer-group:bench").await?;
     let mut bare = Bare { socket, address, input: Vec::with_capacity(256 << 10) };
     bare.ask("XGROUP", &command(&[b"XGROUP", b"CREATE", INPUT.as_bytes(), GROUP.as_bytes(), b"0"]), made)
         .await?;
     tell(&Event::Ready);
-    // Without it, the bench is gone.
+    // An error means that the bench is gone.
     if begin.await.is_err() {
         return Ok(());
     }
     let cpu = clock::process_cpu();
     let first = clock::now();
-    let (messages, last) = bare.move_all().await?;
-    tell(&Event::Moved(Moved { first, last, messages, cpu: clock::process_cpu() - cpu }));
+    let last = bare.move_all().await?;
+    let cpu = clock::process_cpu() - cpu;
+    tell(&Event::Loaded(Loaded {
+        first,
+        written: last,
+        answered: last,
+        undelivered: 0,
+        stalled: 0,
+        cpu,
+        late: None,
+    }));
     Ok(())
 }
 
@@ -42,7 +51,7 @@ struct Bare<S> {
     input: Vec<u8>,
 }
 
-/// Entries that were read, as one transaction: encoded while they are read, and nothing else is done with them.
+/// The entries of one read as one transaction, encoded while they are parsed.
 struct Transaction {
     bytes: Vec<u8>,
     acknowledged: Vec<u8>,
@@ -50,8 +59,8 @@ struct Transaction {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Bare<S> {
-    /// How many entries there were, and when the last append was confirmed.
-    async fn move_all(&mut self) -> anyhow::Result<(u64, u64)> {
+    /// Returns when the last append was confirmed.
+    async fn move_all(&mut self) -> anyhow::Result<u64> {
         let count = ENTRIES.to_string();
         let read = command(&[
             b"XREADGROUP",
@@ -67,19 +76,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bare<S> {
         let mut consumer = Vec::new();
         push_bulk(&mut consumer, b"consumer_id");
         push_bulk(&mut consumer, Uuid::new_v4().to_string().as_bytes());
-        let (mut moved, mut last) = (0, clock::now());
+        let mut last = clock::now();
         loop {
             let transaction = self.ask("XREADGROUP", &read, |answer| entries(answer, &consumer)).await?;
             if transaction.entries == 0 {
-                return Ok((moved, last));
+                return Ok(last);
             }
             let entries = transaction.entries;
             self.ask("EXEC", &transaction.finished(), |answer| committed(answer, entries)).await?;
-            (moved, last) = (moved + entries as u64, clock::now());
+            last = clock::now();
         }
     }
 
-    /// Writes commands at once, and reads what they are answered with.
+    /// Writes commands at once, and reads their replies.
     async fn ask<T>(
         &mut self,
         name: &str,
@@ -116,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bare<S> {
             .into(),
             unread => {
                 let text = format!(
-                    "Redis at {address} answered {name} with {:?}; see to that and try again",
+                    "Redis at {address} answered {name} with {:?}; fix that and try again",
                     unread.to_string()
                 );
                 Coded { code: exit::FAILED, text }.into()
@@ -139,7 +148,7 @@ impl Transaction {
         transaction
     }
 
-    /// One more entry: its fields as they are encoded, and the consumer's.
+    /// Adds an entry: its encoded fields, and the consumer's.
     fn push(&mut self, id: &[u8], texts: usize, fields: &[u8], consumer: &[u8]) {
         push_head(&mut self.bytes, 3 + texts + 2);
         [&b"XADD"[..], OUTPUT.as_bytes(), b"*"].iter().for_each(|text| push_bulk(&mut self.bytes, text));
@@ -163,7 +172,7 @@ fn made(answer: &mut Answer<'_>) -> Result<(), Unread> {
     answer.simple("OK")
 }
 
-/// The answer to a read: nothing, or one stream with its entries.
+/// The reply to a read: nil, or one stream with its entries.
 fn entries(answer: &mut Answer<'_>, consumer: &[u8]) -> Result<Transaction, Unread> {
     if answer.array()?.is_none() {
         return Ok(Transaction::new(0));
@@ -185,7 +194,7 @@ fn entries(answer: &mut Answer<'_>, consumer: &[u8]) -> Result<Transaction, Unre
     Ok(transaction)
 }
 
-/// The answer to a transaction, in which everything must have been done.
+/// The reply to a transaction in which every command must have succeeded.
 fn committed(answer: &mut Answer<'_>, entries: usize) -> Result<(), Unread> {
     answer.simple("OK")?;
     for _ in 0..=entries {
@@ -203,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_becomes_one_transaction() {
+    fn the_entries_of_one_read_become_one_transaction() {
         let read =
             b"*1\r\n*2\r\n$15\r\nbench:published\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n";
         let transaction = entries(&mut Answer::new(read), b"$1\r\nc\r\n$1\r\nd\r\n").unwrap();
@@ -221,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_in_which_something_was_not_done_has_failed() {
+    fn a_transaction_that_acknowledged_too_few_entries_has_failed() {
         let answer = |acknowledged: u32| {
             format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$3\r\n1-0\r\n:{acknowledged}\r\n").into_bytes()
         };

@@ -1,4 +1,4 @@
-//! The work that a processor may be given, and how often it can be done without a group.
+//! The simulated work of a processor, and how often it can be done without a group.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::protocol::Work;
 use crate::bench::clock;
 
-/// Does the work, and then what the default processor does.
+/// Does the work, then runs the default processor.
 pub(super) struct Working {
     pub(super) work: Work,
     pub(super) then: JsonProcessor,
@@ -25,7 +25,7 @@ impl Processor for Working {
     }
 }
 
-/// Never finishes, so that the group has to keep what it receives, or drop it.
+/// Never finishes, so that the group must hold or drop every message.
 pub(super) struct Stuck;
 
 impl Processor for Stuck {
@@ -36,7 +36,7 @@ impl Processor for Stuck {
     }
 }
 
-/// How often in a second so many tasks do the work, all together.
+/// How often this number of tasks together do the work in a second.
 pub(super) async fn rate(consumers: usize, work: Work, seconds: f64) -> f64 {
     let done = Arc::<AtomicU64>::default();
     let begin = clock::now();
@@ -61,7 +61,7 @@ async fn perform(work: Work) {
         tokio::time::sleep(Duration::from_micros(micros)).await;
     }
     if let Some(micros) = work.compute_us {
-        // The thread's CPU and not the time: a thread that does not run does not compute.
+        // The thread's CPU time, not the clock: a thread that is not scheduled does not compute.
         let end = clock::thread_cpu() + micros * 1000;
         while clock::thread_cpu() < end {
             std::hint::spin_loop();
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn waiting_is_done_by_many_at_the_same_time() {
+    async fn many_tasks_wait_at_the_same_time() {
         let work = Work { wait_us: Some(20_000), compute_us: None };
         let (one, many) = (rate(1, work, 0.3).await, rate(50, work, 0.3).await);
         assert!(one <= 50.0, "{one}");
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn computing_takes_the_cpu_of_its_thread() {
+    async fn computing_uses_the_cpu_of_its_thread() {
         let before = clock::thread_cpu();
         perform(Work { wait_us: None, compute_us: Some(2000) }).await;
         assert!(clock::thread_cpu() - before >= 2_000_000);

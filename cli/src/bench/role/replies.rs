@@ -1,29 +1,29 @@
-//! The replies to a load: counted, and looked at for what is wrong.
+//! Counts the replies to a load, and looks for errors.
 
-/// Reads the replies of PUBLISH and XADD, wherever a read cuts them.
+/// Parses the replies of PUBLISH and XADD, which a read may split anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     count: u64,
-    unheard: u64,
+    undelivered: u64,
     error: Option<String>,
-    /// Whether the next line is what a bulk string holds. That of an entry's id has no line break.
+    /// Whether the next line is the content of a bulk string: an entry's id, which has no line break.
     in_bulk: bool,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of an incomplete line.
     partial: Vec<u8>,
 }
 
 impl Replies {
-    /// How many replies there were, errors among them.
+    /// The number of replies, including errors.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// How many messages reached no subscriber.
-    pub(crate) fn unheard(&self) -> u64 {
-        self.unheard
+    /// The number of messages that reached no subscriber.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.undelivered
     }
 
-    /// The first error among them.
+    /// The first error.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
@@ -52,7 +52,7 @@ impl Replies {
         }
         match line {
             _ if self.in_bulk => {}
-            b":0\r\n" => self.unheard += 1,
+            b":0\r\n" => self.undelivered += 1,
             [b'-', text @ ..] if self.error.is_none() => {
                 self.error = Some(String::from_utf8_lossy(text).trim_end().to_owned());
             }
@@ -68,12 +68,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_are_counted_wherever_a_read_cuts_them() {
+    fn replies_are_counted_wherever_a_read_splits_them() {
         let bytes = b":1\r\n:0\r\n$15\r\n1700000000000-0\r\n:10\r\n-OOM no memory\r\n-ERR later\r\n$3\r\n:0a\r\n:2\r\n";
         for size in 1..bytes.len() {
             let mut replies = Replies::default();
             bytes.chunks(size).for_each(|chunk| replies.read(chunk));
-            assert_eq!((replies.count(), replies.unheard()), (8, 1), "{size}");
+            assert_eq!((replies.count(), replies.undelivered()), (8, 1), "{size}");
             assert_eq!(replies.error(), Some("OOM no memory"), "{size}");
         }
     }

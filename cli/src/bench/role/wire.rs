@@ -1,4 +1,4 @@
-//! A connection that is written to at full speed, while the replies are read.
+//! A connection that writes at full speed while it reads the replies.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::replies::Replies;
 use crate::bench::clock;
 
-/// Writing and reading in one task: neither waits for the other with full buffers.
+/// Writes and reads in one task, so that full buffers on both sides cannot deadlock.
 pub(crate) struct Wire<S> {
     socket: S,
     replies: Replies,
@@ -28,20 +28,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         &self.replies
     }
 
-    /// ns that were spent waiting for the server to take more.
+    /// ns for which the socket was full.
     pub(crate) fn stalled(&self) -> u64 {
         self.stalled
     }
 
-    /// Writes so many commands. Returns when the last byte is handed over.
+    /// Writes this number of commands. Returns when the socket has taken the last byte.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub(crate) async fn send(&mut self, commands: u64, mut bytes: &[u8]) -> io::Result<()> {
         self.sent += commands;
         let mut stalled_since = None;
         poll_fn(|context| {
-            self.read_what_is_there(context)?;
+            self.read_available(context)?;
             while !bytes.is_empty() {
                 match Pin::new(&mut self.socket).poll_write(context, bytes)? {
                     Poll::Ready(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
@@ -59,20 +59,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(())
     }
 
-    /// Waits until no more than this many commands have no reply yet.
+    /// Waits until at most this many commands are without a reply.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub(crate) async fn settle(&mut self, unanswered: u64) -> io::Result<()> {
         poll_fn(|context| {
-            self.read_what_is_there(context)?;
+            self.read_available(context)?;
             if self.sent - self.replies.count() <= unanswered { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
 
-    /// Reads until nothing more is there, and is woken when something is.
-    fn read_what_is_there(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    /// Reads what has arrived, and registers to be woken for more.
+    fn read_available(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while let Poll::Ready(read) = self.poll_read(context) {
             let read = read?;
             self.replies.read(&self.input[..read]);
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn neither_side_waits_for_the_other_with_full_buffers() {
-        // Less than what is under way in either direction.
+        // Smaller than the data in flight in either direction.
         let (ours, mut theirs) = tokio::io::duplex(64);
         let server = tokio::spawn(async move {
             let mut byte = [0];

@@ -1,4 +1,4 @@
-//! A subscriber that reads everything and does nothing with it.
+//! A subscriber that reads everything and ignores it.
 
 use anyhow::bail;
 use redis_consumer_group::Error;
@@ -6,21 +6,21 @@ use redis_consumer_group::client::open_socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::commands::command;
-use super::protocol::{Event, INPUT, Place};
+use super::protocol::{Endpoint, Event, INPUT};
 use super::tell;
 use crate::bench::clock;
 
-/// Subscribes, and reads so many bytes.
-pub(super) async fn run(place: Place, bytes: u64) -> anyhow::Result<()> {
-    let (address, tls) = place.open()?;
+/// Subscribes, and reads this number of bytes.
+pub(super) async fn run(endpoint: Endpoint, bytes: u64) -> anyhow::Result<()> {
+    let (address, tls) = endpoint.parse()?;
     let mut socket = open_socket(&address, &tls, "redis-consumer-group:bench").await?;
     socket.write_all(&command(&[b"SUBSCRIBE", INPUT.as_bytes()])).await?;
     let mut buffer = vec![0; 256 << 10];
     let confirmation = [command(&[b"subscribe", INPUT.as_bytes()]), b":1\r\n".to_vec()].concat();
-    // An array of three, the last of which is a number.
+    // An array of three elements, the last of which is an integer.
     let confirmation = [b"*3", &confirmation[2..]].concat();
     let confirmed = &mut buffer[..confirmation.len()];
-    // A refusal may be shorter, but ends with a line.
+    // An error may be shorter, but ends with a line break.
     let mut read = 0;
     while read < confirmed.len() && !(confirmed[0] == b'-' && confirmed[..read].ends_with(b"\n")) {
         match socket.read(&mut confirmed[read..]).await? {
@@ -44,12 +44,12 @@ pub(super) async fn run(place: Place, bytes: u64) -> anyhow::Result<()> {
     while left > 0 {
         match socket.read(&mut buffer).await {
             Ok(0) | Err(_) => bail!(
-                "the server cut off a subscriber that reads as fast as it can: raise the limit of \
+                "the server disconnected a subscriber that reads as fast as it can: raise the limit of \
                  client-output-buffer-limit pubsub, or take fewer --messages"
             ),
             Ok(read) => left = left.saturating_sub(read as u64),
         }
     }
-    tell(&Event::Heard { at: clock::now() });
+    tell(&Event::Received { at: clock::now() });
     Ok(())
 }

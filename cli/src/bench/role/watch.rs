@@ -1,4 +1,4 @@
-//! Looks at the commits of a group as they are confirmed.
+//! Observes the commits of a group as they are confirmed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,17 +13,15 @@ use crate::bench::numbering::Numbering;
 use crate::bench::report::Distribution;
 use crate::bench::schedule::Schedule;
 
-/// Counts the records that are confirmed, and notes when all of them are. Of an open loop, also how long each
-/// took.
+/// Counts confirmed records, and records when all of them are. In an open loop, also the latency of each.
 ///
-/// [`Watch::see`] is called on the group's own thread: it takes no memory, and no lock that somebody else holds
-/// before the end.
+/// [`Watch::see`] is called on the group's own thread: it allocates nothing, and its lock is only contended at the end.
 pub(super) struct Watch {
     expected: u64,
     confirmed: AtomicU64,
     last: AtomicU64,
     commits: AtomicU64,
-    /// CPU that the group's thread had had by the first commit.
+    /// CPU of the group's thread at the first commit.
     thread_before: OnceLock<u64>,
     all: OnceLock<Appended>,
     complete: Notify,
@@ -38,7 +36,7 @@ struct Latency {
 }
 
 impl Watch {
-    /// For so many messages of this run, at this rate if their latency is to be measured.
+    /// Expects this number of messages, at this rate if latency is measured.
     pub(super) fn new(expected: u64, numbering: Numbering, rate: Option<f64>) -> Self {
         let latency = rate.map(|rate| Latency {
             rate,
@@ -58,7 +56,7 @@ impl Watch {
         }
     }
 
-    /// The load begins at this moment.
+    /// The load begins at this time.
     pub(super) fn begin(&self, at: u64) {
         if let Some(latency) = &self.latency {
             let _ = latency.schedule.set(Schedule::new(at, latency.rate));
@@ -67,7 +65,7 @@ impl Watch {
 
     /// A commit is confirmed.
     pub(super) fn see(&self, commit: &Commit<'_>) {
-        // Once a commit: its records are all confirmed by the same reply.
+        // Once for each commit: one reply confirms all of its records.
         let now = clock::now();
         if let Some(latency) = &self.latency {
             let records = commit.records();
@@ -92,13 +90,13 @@ impl Watch {
         self.confirmed.load(Ordering::Acquire)
     }
 
-    /// Waits until all are confirmed. Told once; may be dropped while it waits.
+    /// Waits until all are confirmed. Returns once; cancel safe.
     pub(super) async fn complete(&self) -> Option<Appended> {
         self.complete.notified().await;
         self.all.get().copied()
     }
 
-    /// The last commit, if there was one. Where not all are confirmed, its CPU is that of now.
+    /// The last commit, if there was one. Unless all are confirmed, its CPU is the current one.
     pub(super) fn last(&self) -> Option<Appended> {
         let all = self.all.get().copied();
         all.or_else(|| match self.last.load(Ordering::Acquire) {
@@ -110,7 +108,7 @@ impl Watch {
         })
     }
 
-    /// How long the messages took.
+    /// The latency of the messages.
     pub(super) fn latency(&self) -> Option<Distribution> {
         let latency = self.latency.as_ref()?;
         Some(latency.times.lock().unwrap_or_else(PoisonError::into_inner).distribution())

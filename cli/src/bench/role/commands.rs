@@ -1,4 +1,4 @@
-//! The commands of a load, encoded beforehand: for each message, only its number is written.
+//! The commands of a load, encoded in advance: only the number of each message is written later.
 
 use uuid::Uuid;
 
@@ -6,27 +6,27 @@ use super::protocol::{Command, INPUT, OUTPUT, of_shard};
 use crate::bench::numbering::{Numbering, write_number};
 use crate::load::Payload;
 
-/// A buffer full of commands that differ in the number of their message, and in the shard that it is for.
+/// A buffer full of commands that differ in the number of their message, and in its shard.
 pub(crate) struct Commands {
-    /// Once around more than it holds, so that it can be read from any shard on.
+    /// Has one more turn of shards than its capacity, so that it can be read from any shard on.
     buffer: Vec<u8>,
-    /// Of each command in the buffer.
+    /// For each command in the buffer.
     places: Vec<Place>,
-    /// How many shards take turns; without shards, 1.
+    /// The number of shards that take turns; 1 without shards.
     turn: usize,
 }
 
-/// Where a command stands in the buffer.
+/// The position of a command in the buffer.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     start: usize,
-    /// Where the id ends, and the number with it.
+    /// The end of the id, and of its number.
     id_end: usize,
     end: usize,
 }
 
 impl Commands {
-    /// A buffer for so many commands, or as many as fit into 64 KiB.
+    /// A buffer for at most this number of commands, and at most 64 KiB.
     pub(crate) fn new(
         command: Command,
         shards: &[u32],
@@ -55,13 +55,13 @@ impl Commands {
         Self { buffer, places, turn: ones.len() }
     }
 
-    /// How many commands are taken out of it at once.
+    /// How many commands it holds.
     pub(crate) fn capacity(&self) -> u64 {
         (self.places.len() + 1 - self.turn) as u64
     }
 
-    /// The commands for so many messages from the `from`th one of this load on, which has this number; no more than
-    /// there is room for.
+    /// The commands for `count` messages, but at most the capacity. The first one is the `from`th of this load, and has
+    /// this number.
     pub(crate) fn numbered(&mut self, from: u64, number: u64, count: u64) -> &[u8] {
         let first = (from % self.turn as u64) as usize;
         let places = &self.places[first..first + count.min(self.capacity()) as usize];
@@ -75,20 +75,20 @@ impl Commands {
     }
 }
 
-/// How many bytes a subscriber reads for one message.
+/// The number of bytes that a subscriber reads for one message.
 pub(crate) fn frame_length(payload_bytes: usize) -> u64 {
     let mut payload = Payload::new(payload_bytes);
     command(&[b"message", INPUT.as_bytes(), payload.with_id(Uuid::nil())]).len() as u64
 }
 
-/// A command, or anything else that is an array of strings.
+/// A command, or any other array of strings.
 pub(crate) fn command(arguments: &[&[u8]]) -> Vec<u8> {
     let mut out = format!("*{}\r\n", arguments.len()).into_bytes();
     arguments.iter().for_each(|argument| push_bulk(&mut out, argument));
     out
 }
 
-/// One of its strings.
+/// Appends one string.
 pub(crate) fn push_bulk(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
     out.extend_from_slice(text);
@@ -101,7 +101,7 @@ fn encoded(kind: Command, input: &str, payload: &mut Payload, id: Uuid) -> Vec<u
     match kind {
         Command::Publish => return command(&[b"PUBLISH", input.as_bytes(), payload.with_id(id)]),
         Command::ShardedPublish => return command(&[b"SPUBLISH", input.as_bytes(), payload.with_id(id)]),
-        // What the default processor makes of it.
+        // The record that the default processor makes.
         Command::Append => {
             arguments.extend([OUTPUT.as_bytes(), b"*"]);
             arguments.extend(payload.fields_with_id(id));
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_command_bears_the_id_of_its_message() {
+    fn each_command_has_the_id_of_its_message() {
         let numbering = Numbering::new();
         let mut commands = Commands::new(Command::Publish, &[], numbering.id(9), 0, 512);
         commands.numbered(5000, 5000, 300);
