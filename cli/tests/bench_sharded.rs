@@ -46,7 +46,7 @@ async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_ar
         assert!(busy.iter().all(|busy| (0.0..=1.0).contains(&busy.as_f64().unwrap())), "{run}");
         assert_has_memory(run);
     }
-    for line in ["scaling 1 nodes, run 1 of 1: ", "scaling 3 nodes, run 1 of 1: "] {
+    for line in ["scaling 1 node, run 1 of 1: ", "scaling 3 nodes, run 1 of 1: "] {
         assert!(stderr.contains(line), "{line}: {stderr}");
     }
 }

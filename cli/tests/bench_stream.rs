@@ -183,8 +183,8 @@ async fn a_user_who_may_not_make_a_group_is_told_what_to_grant() {
 async fn what_makes_no_sense_of_a_stream_is_a_wrong_call() {
     for (options, said) in [
         ("--source stream --overflow spill", "needs no spill"),
-        ("--source stream --only burst", "take --source pubsub"),
-        ("--overflow spill --only latency", "a burst only"),
+        ("--source stream --only burst", "use --source pubsub"),
+        ("--overflow spill --only latency", "only a burst"),
     ] {
         let end = Bench::start(&words(options)).end().await;
         assert_eq!((end.0, &*end.1), (2, ""), "{options}: {}", end.2);

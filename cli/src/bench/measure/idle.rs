@@ -20,7 +20,7 @@ impl Bench<'_> {
         /// A start causes some more work until then.
         const SETTLING: Duration = Duration::from_secs(1);
         let consumers = self.plan.idle_consumers;
-        let name = format!("idle {consumers} consumers");
+        let name = format!("idle {}", super::consumers_of(consumers));
         self.progress.step(&name, 0);
         let scenario = Scenario { name: &name, consumers, messages: 0, rate: None };
         // The default processor.

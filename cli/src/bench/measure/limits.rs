@@ -69,7 +69,7 @@ impl Bench<'_> {
     /// The work alone, by as many tasks as there are consumers.
     pub(super) async fn work_limit(&mut self, consumers: usize) -> anyhow::Result<WorkLimit> {
         const SECONDS: f64 = 2.0;
-        let name = format!("the work alone, {consumers} consumers");
+        let name = format!("the work alone, {}", super::consumers_of(consumers));
         self.progress.step(&name, 0);
         let task = Task::Work { consumers, work: self.plan.work, seconds: SECONDS };
         let mut worker = self.processes.start("the work", &task).await?;
@@ -84,7 +84,7 @@ impl Bench<'_> {
     /// The engine from memory to memory, in as many runs as the plan has.
     pub(super) async fn engine_limit(&mut self, consumers: usize) -> Vec<EngineLimit> {
         let messages = self.plan.messages;
-        let name = format!("the engine alone, {consumers} consumers");
+        let name = format!("the engine alone, {}", super::consumers_of(consumers));
         let mut limits = Vec::new();
         for run in 1..=self.plan.runs {
             self.progress.step(&format!("{name}, run {run} of {}", self.plan.runs), 0);

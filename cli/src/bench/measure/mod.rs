@@ -20,6 +20,7 @@ mod stuck;
 mod throughput;
 
 use super::environment::Environment;
+use super::output::numbers;
 use super::overflow::Overflow;
 use super::plan::{Plan, Section};
 use super::processes::Processes;
@@ -78,7 +79,7 @@ impl Bench<'_> {
                 }
             }
             for consumers in consumers {
-                let name = format!("throughput {consumers} consumers, run {run} of {runs}");
+                let name = format!("throughput {}, run {run} of {runs}", consumers_of(*consumers));
                 report.throughput.push(self.run_at_full_speed(&name, *consumers).await?);
             }
         }
@@ -101,7 +102,8 @@ impl Bench<'_> {
             let name = format!("the server alone, run {run} of {runs}");
             report.server_limit.push(self.server_limit(&name).await?);
             for nodes in nodes {
-                let name = format!("scaling {nodes} nodes, run {run} of {runs}");
+                let name =
+                    format!("scaling {}, run {run} of {runs}", numbers::counted(*nodes as u64, "node"));
                 report.scaling.push(self.scaled(&name, *nodes).await?);
             }
         }
@@ -113,7 +115,7 @@ impl Bench<'_> {
         let measured = report.throughput.iter().filter(|run| run.consumers == consumers).map(Run::rate);
         let mut most = Spread::of(measured).median;
         if most.is_nan() && self.plan.rates.iter().any(|rate| rate.is_relative()) {
-            let name = format!("throughput {consumers} consumers, for the rates");
+            let name = format!("throughput {}, for the rates", consumers_of(consumers));
             most = self.run_at_full_speed(&name, consumers).await?.rate();
         }
         for rate in &self.plan.rates {
@@ -127,7 +129,7 @@ impl Bench<'_> {
         match self.plan.overflow {
             Overflow::Drop => {
                 let consumers = self.plan.latency_consumers;
-                let name = format!("burst {consumers} consumers");
+                let name = format!("burst {}", consumers_of(consumers));
                 report.burst.push(self.run_at_full_speed(&name, consumers).await?);
             }
             Overflow::Spill => {
@@ -138,4 +140,9 @@ impl Bench<'_> {
         }
         self.environment.lift_limit().await
     }
+}
+
+/// `1 consumer`, `4 consumers`.
+fn consumers_of(count: usize) -> String {
+    numbers::counted(count as u64, "consumer")
 }

@@ -13,7 +13,7 @@ impl Bench<'_> {
     /// Publishes to a group that only receives, until it has received everything.
     pub(super) async fn stuck(&mut self) -> anyhow::Result<Stuck> {
         let consumers = self.plan.latency_consumers;
-        let name = format!("stuck {consumers} consumers");
+        let name = format!("stuck {}", super::consumers_of(consumers));
         let scenario = Scenario { name: &name, consumers, messages: self.plan.messages, rate: None };
         self.progress.step(&name, scenario.messages);
         let numbering = Numbering::new();

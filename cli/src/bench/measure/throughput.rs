@@ -18,7 +18,7 @@ impl Bench<'_> {
 
     /// A burst of all messages, until the last spilled one is in the output.
     pub(super) async fn spill(&mut self, consumers: usize) -> anyhow::Result<Run> {
-        let name = format!("burst with a spill, {consumers} consumers");
+        let name = format!("burst with a spill, {}", super::consumers_of(consumers));
         let scenario = Scenario { name: &name, consumers, messages: self.plan.messages, rate: None };
         let run = run(scenario, &self.scenario(scenario).await?);
         self.progress.done(format_args!(
