@@ -223,7 +223,7 @@ async fn a_process_that_ends_by_itself_ends_the_demo_with_what_it_said() {
     let output = program.end().await;
     let (_, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(77), "{stderr}");
-    assert!(stderr.contains("It said:") && stderr.contains("xreadgroup"), "{stderr}");
+    assert!(stderr.contains("Its output:") && stderr.contains("xreadgroup"), "{stderr}");
     assert_eq!(processes_with(&address), [""; 0]);
     assert_nothing_is_left(folder.path());
 }

@@ -111,7 +111,7 @@ fn throughput_costs(report: &Report, groups: &[Group<'_, Run>]) -> Section {
 fn scaling_rates(report: &Report, groups: &[Group<'_, Run>]) -> Section {
     let load = match report.parameters.rate {
         Some(rate) => format!("{} messages/s for each node", numbers::rate(rate)),
-        None => "as fast as this machine can, which nodes, group and loads share".to_owned(),
+        None => "at the full speed of this machine, which nodes, group and loads share".to_owned(),
     };
     let busy = |runs: &Group<'_, Run>| {
         let clusters = runs.runs.iter().filter_map(|run| run.cluster.as_ref());
