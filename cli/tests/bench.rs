@@ -249,7 +249,7 @@ async fn a_user_who_may_not_publish_is_told_what_to_grant() {
 
 #[tokio::test]
 async fn a_signal_in_the_middle_leaves_nothing_behind() {
-    const LONG: &[&str] = &["--messages", "300000", "--runs", "100", "--consumers", "2"];
+    const LONG: &[&str] = &["--messages", "60000", "--runs", "100", "--consumers", "2"];
     for (signal, after) in [(Signal::INT, "the server alone"), (Signal::TERM, "throughput 2 consumers")] {
         let server = server().await;
         let mut bench = Bench::on(&server, LONG);
@@ -265,7 +265,7 @@ async fn a_signal_in_the_middle_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_bench_that_is_killed_takes_everything_along() {
-    let mut bench = Bench::start(&["--messages", "300000", "--runs", "100", "--consumers", "2"]);
+    let mut bench = Bench::start(&["--messages", "60000", "--runs", "100", "--consumers", "2"]);
     bench.program.hears("throughput 2 consumers").await;
     bench.program.signal(Signal::KILL);
     let output = bench.program.end().await;
