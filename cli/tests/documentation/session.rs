@@ -129,6 +129,5 @@ fn shortened(command: &str) -> String {
         }
     }
     let added = options.iter().map(|(name, value)| format!(" {name} {value}"));
-    let asked = if command.contains("bench --url") { " --yes" } else { "" };
-    format!("{}{}{asked}", kept.join(" "), added.collect::<String>())
+    format!("{}{}", kept.join(" "), added.collect::<String>())
 }
