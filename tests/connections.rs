@@ -9,9 +9,9 @@ mod support;
 use std::time::Duration;
 
 use redis::cmd;
-use redis_consumer_group::{Builder, ConsumerGroup, Error, JsonProcessor, SourceKind, Tls};
+use redis_consumer_group::{Builder, ConsumerGroup, Error, JsonProcessor, SourceKind, State, Tls};
 use redis_private_server::{ClientCertificates, PrivateServer};
-use support::{IDS, LIMIT, OUTPUT, REJECTED, Server, judge, settled};
+use support::{IDS, LIMIT, OUTPUT, REJECTED, Server, eventually, judge, settled};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
@@ -114,6 +114,43 @@ async fn a_certificate_file_that_cannot_be_used_is_named() {
     let (error, _) = refused(server.group().tls(tls)).await;
     assert!(matches!(error, Error::File { option: "tls-ca", .. }), "{error}");
     assert!(error.to_string().contains("holds no certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_file_that_changes_is_read_again_before_the_next_connection() {
+    let (server, other) =
+        (tls_server(ClientCertificates::Ignored).await, tls_server(ClientCertificates::Ignored).await);
+    let ca = server.folder().join("ca-of-the-group.crt");
+    let trust = |server: &Server| std::fs::copy(server.certificates().unwrap().ca(), &ca).unwrap();
+    trust(&server);
+    let mut tls = Tls::default();
+    tls.ca = Some(ca.clone());
+    let group = server.group().tls(tls).start().await.unwrap();
+    let handle = group.handle();
+    let published = server.publish(10).await;
+    settled(&group, published.len()).await;
+    trust(&other);
+    let _: u64 = server.run("CLIENT KILL TYPE pubsub").await;
+    eventually(
+        LIMIT,
+        "the server is not trusted",
+        async || matches!(handle.state(), State::Disconnected { cause, .. } if cause.contains("certificate")),
+    )
+    .await;
+    trust(&server);
+    eventually(LIMIT, "it trusts the server again", async || handle.state() == State::Connected).await;
+    // The former one stays in use where the new one is broken.
+    let gaps = handle.ledger().gaps.count;
+    std::fs::write(&ca, "not a certificate").unwrap();
+    let _: u64 = server.run("CLIENT KILL TYPE pubsub").await;
+    eventually(LIMIT, "it is subscribed again", async || {
+        let now = handle.ledger().gaps;
+        now.count > gaps && now.open.is_none()
+    })
+    .await;
+    let more = server.publish(10).await;
+    settled(&group, published.len() + more.len()).await;
+    group.shutdown().await.unwrap();
 }
 
 #[tokio::test]

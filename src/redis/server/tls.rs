@@ -1,8 +1,9 @@
 //! TLS, with the certificates of the configuration.
 
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use std::{fs, io};
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -14,21 +15,67 @@ use super::Socket;
 use crate::config::Tls;
 use crate::error::Error;
 
-/// What encrypts connections.
-pub(super) struct Encryption(TlsConnector);
+/// Encrypts connections. Files that have changed are read again before the next connection.
+pub(super) struct Encryption {
+    files: Tls,
+    current: Mutex<Current>,
+}
+
+/// What was made of the files, and which versions of them were read.
+struct Current {
+    connector: TlsConnector,
+    versions: Versions,
+}
+
+/// When each file was changed last, and its length. `None` for one that is not configured, or missing.
+type Versions = [Option<(SystemTime, u64)>; 3];
 
 impl Encryption {
     /// # Errors
     /// A file that cannot be read, or holds no certificate or key.
     pub(super) fn new(tls: &Tls) -> Result<Self, Error> {
-        connector(tls).map(Self)
+        let versions = versions(tls);
+        let current = Mutex::new(Current { connector: connector(tls)?, versions });
+        Ok(Self { files: tls.clone(), current })
+    }
+
+    /// The connector for the files as they are now. Files that cannot be used are reported once, and the former ones
+    /// stay in use: a certificate and its key are not replaced in one step.
+    fn connector(&self) -> TlsConnector {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = versions(&self.files);
+        if versions != current.versions {
+            current.versions = versions;
+            match connector(&self.files) {
+                Ok(connector) => {
+                    current.connector = connector;
+                    tracing::info!(
+                        event = "certificates",
+                        "the certificates have changed and were read again"
+                    );
+                }
+                Err(error) => tracing::warn!(
+                    event = "certificates",
+                    "cannot use the changed certificates: {error}; the former ones stay in use"
+                ),
+            }
+        }
+        current.connector.clone()
     }
 
     /// Encrypts a connection to this host.
     pub(super) async fn encrypt(&self, host: &str, stream: TcpStream) -> io::Result<Box<dyn Socket>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Ok(Box::new(self.0.connect(name, stream).await?))
+        let connector = self.connector();
+        Ok(Box::new(connector.connect(name, stream).await?))
     }
+}
+
+fn versions(tls: &Tls) -> Versions {
+    [&tls.ca, &tls.cert, &tls.key].map(|path| {
+        let file = fs::metadata(path.as_ref()?).ok()?;
+        Some((file.modified().ok()?, file.len()))
+    })
 }
 
 fn connector(tls: &Tls) -> Result<TlsConnector, Error> {
