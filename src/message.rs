@@ -62,11 +62,10 @@ pub(crate) enum Origin {
     /// They came from the channel, found the buffer full and were spilled: they are what was published.
     Spill,
     /// It is the stream of rejected messages: they are processed again.
-    Rejected(Earlier),
+    Rejected(Arc<Earlier>),
 }
 
 /// What is known of a rejected message from before.
-#[derive(Clone)]
 pub(crate) struct Earlier {
     /// The name of the field that may hold the whole payload, where it was an entry of a stream.
     pub(crate) payload_field: Arc<str>,
@@ -193,8 +192,8 @@ impl Message {
     fn payload_field(&self) -> Option<&str> {
         match self.origin()? {
             Origin::Input(name) => Some(name),
-            Origin::Rejected(Earlier { payload_field, source_id: Some(_), .. }) => Some(payload_field),
-            Origin::Rejected(_) | Origin::Spill => None,
+            Origin::Rejected(earlier) => earlier.source_id.and(Some(&earlier.payload_field)),
+            Origin::Spill => None,
         }
     }
 

@@ -256,7 +256,7 @@ async fn a_key_of_the_wrong_type_is_named_with_its_option() {
         let (error, took) = refused(server.group()).await;
         let Error::WrongType { key, found, needed, option } = &error else { panic!("{error}") };
         assert_eq!((&key[..], &found[..], *needed, *option), (name, "string", wanted, named));
-        assert!(error.to_string().contains(&format!("--{named}")), "{error}");
+        assert!(error.to_string().contains(&format!("({named})")), "{error}");
         assert!(took < Duration::from_secs(4), "{took:?}");
         server.run::<()>(&format!("DEL {name}")).await;
     }

@@ -238,8 +238,11 @@ impl Components {
     /// The same of the group that replays rejected messages.
     async fn join_replay(&mut self, config: &Config) -> Result<Option<Stream>, Fault> {
         let payload_field: Arc<str> = config.stream.payload_field.as_str().into();
-        let origin =
-            Origin::Rejected(Earlier { payload_field: payload_field.clone(), source_id: None, attempts: 0 });
+        let origin = Origin::Rejected(Arc::new(Earlier {
+            payload_field: payload_field.clone(),
+            source_id: None,
+            attempts: 0,
+        }));
         let selection = config.replay.clone();
         let Some(stream) = self.join(selection.begin(), origin, &config.rejected).await? else {
             return Ok(None);

@@ -165,6 +165,7 @@ async fn an_entry_is_rejected_with_its_own_fields_and_a_payload_as_a_payload() {
             .iter()
             .map(|(name, value)| (name.clone(), String::from_utf8(value.clone()).unwrap()))
             .collect();
+        assert_eq!(fields.pop().unwrap(), ("attempts".to_owned(), "1".to_owned()));
         let id = fields.pop().unwrap();
         assert_eq!(id.0, "source_id");
         assert!(consumers.iter().any(|consumer| entry.text("consumer_id") == Some(consumer)));

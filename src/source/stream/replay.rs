@@ -117,7 +117,7 @@ impl Reading {
             source_id: rejected.source_id,
             attempts: rejected.attempts.unwrap_or(0),
         };
-        let origin = Origin::Rejected(earlier);
+        let origin = Origin::Rejected(Arc::new(earlier));
         let held = message::Entries { epoch: self.progress.epoch.clone(), origin, list };
         let source: Arc<str> = String::from_utf8_lossy(rejected.source).into();
         self.intake.keep_entries(&source, bytes, spans, held, attempt).await;
