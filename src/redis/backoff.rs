@@ -6,8 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::server::Server;
 
-/// From 50 ms to 2 s, doubling, each with up to as much again at random: many clients of a server that comes
-/// back do not all knock at once.
+/// Doubles from 50 ms to 2 s (less in the cases below). Each wait has random jitter of up to its own length, so that
+/// many clients do not reconnect at the same moment when a server comes back.
 pub(crate) struct Backoff(ExponentialBackoff);
 
 impl Backoff {
@@ -20,12 +20,12 @@ impl Backoff {
         Self::up_to(Self::LONGEST)
     }
 
-    /// For the start, which somebody waits for.
+    /// For the start, where somebody waits for the result.
     pub(crate) fn at_the_start() -> Self {
         Self::up_to(Self::AT_THE_START)
     }
 
-    /// For connections to this server. Where another node may take over at any moment, the wait stays short.
+    /// For connections to this server. The wait stays short where another node may take over at any moment.
     pub(crate) fn at(server: &Server) -> Self {
         Self::up_to(if server.has_successors() { Self::AMONG_SEVERAL } else { Self::LONGEST })
     }

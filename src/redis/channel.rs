@@ -1,4 +1,4 @@
-//! The channel that is subscribed, and in which words.
+//! The subscribed channel, and the commands for its kind.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ pub(crate) struct Channel {
     pub(crate) kind: ChannelKind,
 }
 
-/// Who delivers what is published to a channel.
+/// Which nodes deliver the messages of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChannelKind {
-    /// Every node of a cluster, whichever it is published to.
+    /// Every node of a cluster, whichever node it was published to.
     Plain,
     /// The primary of the channel's slot, and its replicas.
     Sharded,
@@ -41,7 +41,7 @@ impl ChannelKind {
         }
     }
 
-    /// What a frame with a message of it is called.
+    /// The kind that its message frames carry.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Plain => "message",

@@ -13,54 +13,54 @@ pub(crate) use self::map::{Map, Node, State, Told};
 use crate::shards::ShardSet;
 use crate::slot::SLOTS;
 
-/// What is known of a cluster. Shared by everything of a group that opens connections.
+/// What is known of a cluster, shared by all connections of a group.
 ///
-/// It is asked for again whenever a connection is opened and what is known is not of this moment, and every
-/// [`Cluster::REFRESH`] beside that; what a node says in a `MOVED` counts at once.
+/// Nodes are asked when a connection is opened and the map is not fresh, and also every [`Cluster::REFRESH`]. A
+/// `MOVED` from a node counts at once.
 pub(crate) struct Cluster {
     known: Mutex<Known>,
-    /// The number of the last change.
+    /// Counts the changes.
     changes: watch::Sender<u64>,
-    /// Held by whoever asks the nodes; when they were last asked.
+    /// Locked while nodes are asked. Holds the time of the last round.
     asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 struct Known {
     map: Map,
-    /// The highest epoch that whoever told it had heard of.
+    /// The highest epoch that the node which sent the map had heard of.
     epoch: u64,
-    /// Whether it found the cluster in order.
+    /// Whether that node found the cluster in order.
     is_sound: bool,
-    /// When it was told.
+    /// When the map was received.
     told: Instant,
-    /// What changed last was still as before at this time.
+    /// The latest time when the state before the last change was still reported.
     until: Instant,
-    /// What nodes have said of single slots, and when. It counts for [`Cluster::HEARSAY`], whatever others say that have
-    /// not heard of it yet.
+    /// Single slots that a `MOVED` named, with the node and the time. Each overrides the map for [`Cluster::HEARSAY`],
+    /// because other nodes may not have heard of it yet.
     moved: HashMap<u16, (Node, Instant)>,
-    /// Whom to ask besides: nodes of earlier maps.
+    /// Nodes of earlier maps, which can be asked as well.
     former: Vec<Node>,
-    /// Nodes that no connection came about to, and when.
+    /// Nodes to which no connection could be opened, and when.
     suspected: HashMap<Node, Instant>,
 }
 
-/// The right to ask the nodes, for all who want to know.
+/// The right to ask the nodes. One caller asks, and all others share the answer.
 pub(crate) struct Turn<'a> {
     cluster: &'a Cluster,
     asked: tokio::sync::MutexGuard<'a, Option<Instant>>,
 }
 
 impl Cluster {
-    /// How often the nodes are asked while nothing happens.
+    /// How often the nodes are asked without an event.
     pub(crate) const REFRESH: Duration = Duration::from_secs(3);
-    /// What was learned this recently is taken for true by whoever opens a connection.
+    /// A new connection trusts answers that are this recent.
     pub(crate) const FRESH: Duration = Duration::from_millis(50);
 
-    /// How long a node is avoided that no connection came about to, where there are others.
+    /// How long a node is avoided after a failed connection, if there are others.
     const AVOIDED: Duration = Duration::from_secs(10);
-    /// How long a good map counts rather than a worse one, if nobody has a good one any more.
+    /// How long a good map is kept if no node has a good one any more.
     const BELIEVED: Duration = Duration::from_secs(10);
-    /// How long nodes may take to hear from each other where a slot has gone.
+    /// How long nodes may take to hear from each other that a slot has moved.
     const HEARSAY: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(told: Told) -> Self {
@@ -82,27 +82,27 @@ impl Cluster {
         }
     }
 
-    /// The primary of a slot, as far as it is known.
+    /// The primary of a slot, if it is known.
     pub(crate) fn primary(&self, slot: u16) -> Option<Node> {
         self.lock().primary(slot).cloned()
     }
 
-    /// A node of the cluster: the primary of the slot, unless no connection to it came about, but to others. `None` where no
-    /// node is known.
+    /// Any node of the cluster: the primary of the slot, unless connections fail to it and not to another node. `None`
+    /// if no node is known.
     pub(crate) fn any(&self, slot: u16) -> Option<Node> {
         let known = self.lock();
         let all = || known.primary(slot).into_iter().chain(known.map.nodes());
         all().find(|node| !known.is_avoided(node)).or(all().next()).cloned()
     }
 
-    /// No connection to this node came about.
+    /// No connection to this node could be opened.
     pub(crate) fn suspect(&self, node: &Node) {
         let mut known = self.lock();
         known.suspected.retain(|_, since| since.elapsed() < Self::AVOIDED);
         known.suspected.insert(node.clone(), Instant::now());
     }
 
-    /// The slots that no node has, as in `5461-10922`, if there are any.
+    /// The slots without a node, such as `5461-10922`, if there are any.
     pub(crate) fn unserved(&self) -> Option<String> {
         let known = self.lock();
         let slots: ShardSet =
@@ -110,7 +110,7 @@ impl Cluster {
         (!slots.is_empty()).then(|| slots.to_string())
     }
 
-    /// Learns from a refusal like `MOVED 3999 127.0.0.1:6381`. One that names no host says nothing: the nodes are asked
+    /// Learns from a refusal like `MOVED 3999 127.0.0.1:6381`. One without a host is ignored: the nodes are asked
     /// before the next connection is opened.
     pub(crate) fn learn(&self, answer: &str) {
         let mut words = answer.split_whitespace();
@@ -127,14 +127,15 @@ impl Cluster {
         }
     }
 
-    /// The turn to ask the nodes, unless that was done within `fresh`: one asks for all who want to know.
+    /// The turn to ask the nodes, unless that was done within `fresh`. One caller asks, and all others share the
+    /// answer.
     pub(crate) async fn turn(&self, fresh: Duration) -> Option<Turn<'_>> {
         let asked = self.asked.lock().await;
         let known = asked.is_some_and(|asked| asked.elapsed() < fresh);
         (!known).then_some(Turn { cluster: self, asked })
     }
 
-    /// Comes back when the primary of the slot is not this node any more, with a time when it still was.
+    /// Waits until the slot has another primary than this node. Returns a time when it still had this one.
     pub(crate) async fn left(&self, slot: u16, node: &Node) -> Instant {
         let mut changes = self.changes.subscribe();
         loop {
@@ -147,7 +148,7 @@ impl Cluster {
         }
     }
 
-    /// Comes back when the node is no part of the cluster any more, with a time when it still was.
+    /// Waits until the node is not part of the cluster any more. Returns a time when it still was.
     pub(crate) async fn gone(&self, node: &Node) -> Instant {
         let mut changes = self.changes.subscribe();
         while self.lock().map.nodes().contains(node) {
@@ -164,7 +165,7 @@ impl Cluster {
 }
 
 impl Known {
-    /// Whether no connection to this node came about a short while ago.
+    /// Whether a connection to this node failed a short while ago.
     fn is_avoided(&self, node: &Node) -> bool {
         self.suspected.get(node).is_some_and(|since| since.elapsed() < Cluster::AVOIDED)
     }
@@ -176,10 +177,10 @@ impl Known {
 }
 
 impl Turn<'_> {
-    /// Nodes of earlier maps that are remembered: the cluster's own limit.
+    /// How many nodes of earlier maps are remembered: as many as a cluster may have.
     const MOST_FORMER: usize = 1000;
 
-    /// Whom to ask, best first.
+    /// The nodes in the order to ask them.
     pub(crate) fn nodes(&self) -> Vec<Node> {
         let known = self.cluster.lock();
         let mut nodes: Vec<_> = known.map.nodes().iter().chain(&known.former).cloned().collect();
@@ -187,12 +188,12 @@ impl Turn<'_> {
         nodes
     }
 
-    /// Whether what a node tells will do, so that nobody else has to be asked.
+    /// Whether a node's answer is good enough, so that no other node has to be asked.
     pub(crate) fn is_sound(&self, told: &Told) -> bool {
         told.is_sound(self.cluster.lock().epoch)
     }
 
-    /// Ends with the best of what nodes have told, if any did.
+    /// Ends the turn with the best of the answers, if there are any.
     pub(crate) fn end(mut self, told: Vec<Told>) {
         let now = Instant::now();
         *self.asked = Some(now);
@@ -200,17 +201,17 @@ impl Turn<'_> {
         let better =
             |best: Told, next: Told| if next.is_better_than(&best, known.epoch) { next } else { best };
         let Some(best) = told.into_iter().reduce(better) else { return };
-        // Who has the better of it may just have been slow to answer.
+        // A node with a better map may just have been slow to answer.
         if !best.is_sound(known.epoch) && known.is_sound && known.told.elapsed() < Cluster::BELIEVED {
             return;
         }
         known.is_sound = best.is_sound(known.epoch);
         let Told { by, mut map, state } = best;
-        // Who is not told of now may be the only one to know, later.
+        // A node that this map lacks may later be the only one that answers.
         let told: HashSet<_> = map.nodes().iter().cloned().collect();
         let others = known.map.nodes().iter().chain(&known.former).filter(|node| !told.contains(*node));
         known.former = others.take(Self::MOST_FORMER).cloned().collect();
-        // Whoever does not answer is not asked first the next time, nor is a node that is no part of what it tells.
+        // The node that answered is asked first the next time, if it is in its own map.
         if let Some(node) = by {
             map.prefer(&node);
         }

@@ -1,4 +1,4 @@
-//! A connection that we speak RESP2 on ourselves: one for each lane, and the subscriber's before it subscribes.
+//! A connection with our own RESP2 code: one for each lane, and the subscriber's before it subscribes.
 
 mod hello;
 mod route;
@@ -31,22 +31,22 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Connection {
     socket: Box<dyn Socket>,
     input: BytesMut,
-    /// What the server has said of it and of itself.
+    /// What the handshake showed about the connection and the server.
     greeting: Greeting,
-    /// The node that it leads to, where there are several.
+    /// The node at the other end, if there are several.
     node: Option<Node>,
-    /// What it has logged in with.
+    /// The credentials that it logged in with.
     login: Login,
 }
 
 impl Connection {
-    /// Opens a socket, authenticates, and selects the database. `name` is what `CLIENT LIST` shows.
+    /// Opens a socket, authenticates, and selects the database. `CLIENT LIST` shows `name`.
     pub(crate) async fn open(server: &Server, name: &str) -> Result<Self, Fault> {
         let node = locate(server).await?;
         Self::open_to(server, node, name).await
     }
 
-    /// The same to this node, or to the very address.
+    /// Opens a connection to this node; without one, to the configured address. A node that fails is suspected.
     pub(crate) async fn open_to(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Fault> {
         let opened = Self::open_at(server, node.clone(), name).await;
         if opened.is_err() {
@@ -55,7 +55,7 @@ impl Connection {
         opened
     }
 
-    /// The same, and suspects nobody where that fails.
+    /// Does the same, without suspecting the node if it fails.
     async fn open_at(server: &Server, node: Option<Node>, name: &str) -> Result<Self, Fault> {
         let login = server.login().await.map_err(Fault::Transient)?;
         let mut connection = Self { login, ..Self::on(server.socket(node.as_ref()).await?, node) };
@@ -90,17 +90,17 @@ impl Connection {
         }
     }
 
-    /// What it has logged in with.
+    /// The credentials that it logged in with.
     pub(crate) fn login(&self) -> &Login {
         &self.login
     }
 
-    /// Whether it has to log in again before what it logged in with expires.
+    /// Whether newer credentials are available, so that it should log in again.
     pub(crate) fn is_outdated(&self, server: &Server) -> bool {
         server.logins().newer(&self.login).is_some()
     }
 
-    /// Logs in with the credentials of now, if it has not. To be called where no transaction is queued.
+    /// Logs in again if newer credentials are available. Call it only while no transaction is queued.
     pub(crate) async fn log_in_again(&mut self, server: &Server) -> Result<(), Fault> {
         let Some(login) = server.logins().newer(&self.login) else { return Ok(()) };
         let mut out = Vec::new();
@@ -108,29 +108,29 @@ impl Connection {
         resp::command(&mut out, &[b"AUTH", user.as_bytes(), password.as_bytes()]);
         self.send(&out).await?;
         if let Some(answer) = self.receive(|reply| reply.error()).await? {
-            // It stays logged in as it was. A handshake finds out more.
+            // The connection stays logged in as before. The next handshake shows more.
             tracing::warn!("the server refused new credentials on an open connection: {answer}");
         }
         self.login = login;
         Ok(())
     }
 
-    /// The id that the server knows it by, as in `CLIENT LIST`.
+    /// The connection's id in `CLIENT LIST`.
     pub(crate) fn id(&self) -> u64 {
         self.greeting.id
     }
 
-    /// Whether the server says that it is a node of a cluster.
+    /// Whether the server is a node of a cluster, by its handshake.
     pub(crate) fn is_clustered(&self) -> bool {
         self.greeting.is_clustered
     }
 
-    /// The node that it leads to, where there are several.
+    /// The node at the other end, if there are several.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.node.as_ref()
     }
 
-    /// Writes everything. Only a peer that takes nothing at all for too long is given up.
+    /// Writes everything. Fails only if the peer takes no byte at all for too long.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match retry_at_start(self.socket.write(bytes)).await? {
@@ -141,20 +141,20 @@ impl Connection {
         retry_at_start(self.socket.flush()).await
     }
 
-    /// Waits for the next reply and looks at it.
+    /// Waits for the next reply, and returns what `look` makes of it.
     pub(crate) async fn receive<T>(&mut self, look: impl Fn(Reply<'_>) -> T) -> Result<T, Fault> {
         self.receive_as(|input| Ok(reply::parse(input)?.map(|(reply, used)| (look(reply), used)))).await
     }
 
-    /// Takes replies off the front that are this very line, of those that were read, and `most` at most.
+    /// Removes replies equal to `line` from the front of what was read, at most `most`. Returns how many.
     pub(crate) fn skip(&mut self, line: &[u8], most: usize) -> usize {
         let count = self.input.chunks_exact(line.len()).take(most).take_while(|reply| *reply == line).count();
         self.input.advance(count * line.len());
         count
     }
 
-    /// Waits until `parse` has found a whole reply at the front of what was read: it tells how many bytes that
-    /// takes.
+    /// Waits until `parse` finds a whole reply at the front of what was read. `parse` also returns the reply's length
+    /// in bytes.
     pub(crate) async fn receive_as<T>(
         &mut self,
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// The same, and hands out the bytes of the reply, shared with the memory that they were read into.
+    /// Does the same, and also returns the bytes of the reply. They share the memory that they were read into.
     pub(crate) async fn receive_whole<T>(
         &mut self,
         parse: impl Fn(&[u8]) -> Result<Option<(T, usize)>, FrameError>,
@@ -189,7 +189,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for the next reply, and takes any but an error for a yes.
+    /// Waits for the next reply. Anything but an error is a success.
     pub(crate) async fn expect(
         &mut self,
         server: &Server,
@@ -208,22 +208,22 @@ impl Connection {
         }
     }
 
-    /// The socket, and what was read from it and not yet looked at.
+    /// The socket, and the input that was read but not parsed.
     pub(crate) fn into_parts(self) -> (Box<dyn Socket>, BytesMut) {
         (self.socket, self.input)
     }
 }
 
-/// What a login consists of, if it needs one.
+/// The user and password of a login, if it needs one.
 pub(crate) fn user_and_password(login: &Login) -> Option<(&str, &str)> {
     let credentials = login.credentials.as_ref()?;
     Some((credentials.user().unwrap_or("default"), credentials.password()))
 }
 
-/// Waits for a peer, and gives up on one that does nothing.
+/// Limits the wait for a peer that does nothing.
 ///
-/// The wait has two parts, so that one that passes unnoticed is not enough: a process that was stopped for a
-/// while finds its timers over when it goes on, before it has looked at what the peer answered meanwhile.
+/// The wait has two parts for a process that was stopped for a while. When it continues, its timer is over before it
+/// has read what the peer answered meanwhile. The second part leaves time to read that.
 async fn retry_at_start<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut exchange = pin!(exchange);
     for part in [RESPONSE_TIMEOUT - LAST_LOOK, LAST_LOOK] {

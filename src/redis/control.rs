@@ -1,4 +1,4 @@
-//! Connections for everything but messages and commits: on these, the client crate speaks.
+//! Connections of the client crate, for everything but messages and commits.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use super::link::Link;
 use super::server::Server;
 use crate::error::Error;
 
-/// What `CLIENT LIST` shows.
+/// The name that `CLIENT LIST` shows.
 const NAME: &str = "redis-consumer-group:control";
 
-/// Opens connections to a server. The same sockets as everywhere, so TLS and timeouts are the same too.
+/// Opens connections of the client crate through our own sockets, so TLS and timeouts are the same as everywhere.
 #[derive(Clone)]
 pub(crate) struct Control(pub(crate) Arc<Server>);
 
 impl Control {
-    /// What an error of the client crate means for us; `needs` is what an ACL rule must have for the command.
+    /// Turns an error of the client crate into a fault. `needs` is the ACL rule that permits the command.
     pub(crate) fn fault(&self, what: &str, needs: &str, error: &RedisError) -> Fault {
         self.0.fault(what, needs, &answer(error))
     }
 
-    /// The same for the ids.
+    /// Turns an error of the ids into a fault.
     pub(crate) fn ids_fault(&self, error: IdsError) -> Fault {
         let address = self.0.address().to_string();
         match error {
@@ -38,7 +38,7 @@ impl Control {
                 needed: "list",
                 option: "ids-key",
             }),
-            // Where no cluster is known that it could be in, waiting does not help.
+            // `fault` decides: unless the server belongs to a known cluster, waiting does not help.
             IdsError::Away { key, source } | IdsError::NotLoggedIn { key, source } => {
                 self.fault(&format!("the ids in {key}"), "", &source)
             }
@@ -48,21 +48,21 @@ impl Control {
 }
 
 impl Control {
-    /// Opens a connection to this node, or to the very address.
+    /// Opens a connection to this node; without one, to the configured address.
     pub(crate) async fn open(&self, node: Option<&Node>) -> Result<Link, Fault> {
-        // All that the handshake has to say is the same as everywhere: the client crate gets a socket that is logged in.
+        // The handshake is ours, as everywhere: the client crate gets a socket that is already logged in.
         let connection = Connection::open_to(&self.0, node.cloned(), NAME).await?;
         let login = connection.login().clone();
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        // Whoever asks has a limit of their own.
+        // Callers have their own time limits.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        // Every answer of the handshake was waited for, so nothing more has been read.
+        // All replies of the handshake have been read, so no input is lost here.
         let socket = connection.into_parts().0;
         let opened = MultiplexedConnection::new_with_config(&info, socket, config).await;
         let (connection, driver) = opened.map_err(|error| self.fault("the connection", "", &error))?;
         let (server, at) = (self.0.clone(), node.cloned());
         let link = Link::new(connection, async move {
-            // Ends when its server was replaced, too: then whoever asks next opens another.
+            // Also ends when the sentinels name another server. The next caller then opens another connection.
             tokio::select! {
                 () = driver => {}
                 () = server.replaced(at.as_ref()) => {}
@@ -82,15 +82,15 @@ impl Connect for Control {
     }
 }
 
-/// A connection, or what kept us from having one.
+/// Opens a connection to the node that serves the request.
 pub(crate) async fn connected(control: &Control) -> Result<Link, Fault> {
     let node = locate(&control.0).await?;
     control.open(node.as_ref()).await
 }
 
-/// The server's answer as it was, or what happened instead of one.
+/// The server's error reply word for word, or the client crate's error if there was no reply.
 pub(crate) fn answer(error: &RedisError) -> String {
-    // Of a pipeline the first refusal is the one that counts.
+    // In a pipeline, the first refusal counts.
     if let Some((_, first)) = error.clone().into_server_errors().as_deref().and_then(|errors| errors.first())
     {
         return format!("{} {}", first.code(), first.details().unwrap_or_default());

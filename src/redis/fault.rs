@@ -1,35 +1,35 @@
-//! Why something on a connection did not work: will it pass, or has somebody to act?
+//! Why something failed on a connection: transient, or permanent so that somebody must act.
 
 use std::io;
 
 use super::resp::FrameError;
 use crate::error::Error;
 
-/// What kept a command from being done.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// It passes by itself: the server is away, loading, busy, out of memory, a replica for now.
+    /// It passes without help: the server is away, loading, busy, out of memory, or a replica for now.
     Transient(String),
     /// Waiting does not repair it.
     Permanent(Error),
 }
 
-/// What an error reply of the server is about.
+/// The subject of an error reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A permission.
+    /// A missing permission.
     Refusal,
     /// User or password.
     Login,
-    /// The key holds something else.
+    /// The key holds another type.
     WrongType,
-    /// The server is a node of a cluster, and says that a key is elsewhere.
+    /// The server is a node of a cluster, and the key is at another node.
     Cluster,
     /// The server does not have a command: it was renamed, or removed.
     Missing,
-    /// It passes: the codes of a server that cannot serve now.
+    /// The server cannot serve now, which passes.
     Transient,
-    /// Anything else. No such answer is expected from a server that we can work with.
+    /// Anything else. A server that we can work with does not answer this.
     Unknown,
 }
 
@@ -41,15 +41,15 @@ impl Kind {
             "NOAUTH" | "WRONGPASS" => Self::Login,
             "WRONGTYPE" => Self::WrongType,
             "MOVED" | "ASK" | "CROSSSLOT" => Self::Cluster,
-            // An EXEC that is not permitted is told in this way.
+            // The reply to an `EXEC` that is not permitted.
             "EXECABORT" if answer.contains("because of: NOPERM") => Self::Refusal,
             "LOADING" | "BUSY" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "TRYAGAIN"
             | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED" | "EXECABORT" => Self::Transient,
             // A node of a cluster has another text: "max number of clients + cluster connections reached".
             _ if answer.contains("max number of clients") => Self::Transient,
-            // The client crate tells a refused SELECT in its own words.
+            // The client crate's own text for a refused `SELECT`.
             _ if answer.contains("has no permissions to run") => Self::Refusal,
-            // Of what a script runs, Redis 7.0 and Valkey say it so.
+            // Redis 7.0 and Valkey reply this for commands that a script runs.
             _ if answer.contains("The user executing the script can't") => Self::Refusal,
             _ if answer.contains("ACL failure in script") => Self::Refusal,
             _ if answer.contains("unknown command") => Self::Missing,
@@ -60,8 +60,8 @@ impl Kind {
     }
 }
 
-/// Whether this is a server that answers, and that will serve when it has loaded its data, has memory again, or what else
-/// it is short of. A replica or a broken cluster may stay one.
+/// Whether the server answers and will soon serve: when it has loaded its data, or has enough memory or connections
+/// again. A replica or a broken cluster is not meant: it may stay one.
 pub(crate) fn passes_soon(answer: &str) -> bool {
     let code = answer.split_whitespace().next().unwrap_or_default();
     matches!(code, "LOADING" | "BUSY" | "OOM" | "MISCONF") || answer.contains("max number of clients")

@@ -1,8 +1,8 @@
-//! What arrives on the socket of a subscriber, in RESP2 or as pushes of RESP3: the hottest code of the project.
+//! Scans the input of a subscriber, in RESP2 or as pushes of RESP3. This is the hottest code of the project.
 //!
 //! Nearly every frame is a message of our one channel, and begins with the same bytes. So a message costs one
-//! comparison, a few digits and an entry in a list; consecutive messages leave as one slice of the buffer that
-//! the socket was read into. All other frames take [`Walk`], which drops them as they arrive.
+//! comparison, a few digits and one entry in a list. Consecutive messages leave as one slice of the buffer that the
+//! socket was read into. All other frames take [`Walk`], which drops them as they arrive.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod feed;
@@ -18,58 +18,59 @@ use super::resp::{self, FrameError};
 use crate::message::Span;
 use crate::record::push_bulk;
 
-/// How much of a message that is too long is kept: enough to recognize it by.
+/// How many bytes of a message that is too long are kept, to recognize it.
 pub(crate) const OVERSIZE_HEAD: usize = 4096;
-/// A run is handed on whole and keeps its memory until its last message is done, so it stays about the size of
-/// one read. A longer message is a run of its own.
+/// The limit of a run, about the size of one read: a run keeps its memory until its last message is done. A longer
+/// message is a run of its own.
 const MAX_RUN_BYTES: usize = 256 * 1024;
-/// Bounds the list of a run of tiny messages to 32 KiB.
+/// Limits the list of a run of tiny messages to 32 KiB.
 const MAX_RUN_MESSAGES: usize = 4096;
-/// [`resp::MAX_BULK`] has as many.
+/// The number of digits of [`resp::MAX_BULK`].
 const MAX_LENGTH_DIGITS: usize = 9;
 
-/// What was found on the socket.
+/// An event on the socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A run of at least one message of our channel. `bytes` are the frames as they were read, shared with the
-    /// buffer; the spans are relative to them.
+    /// A run of at least one message of our channel. `bytes` are the frames as they were read, shared with the buffer.
+    /// The spans are relative to `bytes`.
     Messages { bytes: Bytes, spans: Vec<Span> },
-    /// A message longer than allowed, after its last byte: its length and first 4 KiB. Never held as a whole.
+    /// A message that is too long, after its last byte: its length and first 4 KiB. The rest was dropped as it
+    /// arrived.
     Oversize { len: u64, head: Bytes },
     /// The server confirmed `SUBSCRIBE` or `SSUBSCRIBE`.
     Subscribed { channel: Bytes, count: i64 },
-    /// The server confirmed `UNSUBSCRIBE` or `SUNSUBSCRIBE`, or ended the subscription by itself because the slot has
-    /// left it; without a channel if there was none to leave.
+    /// The server confirmed `UNSUBSCRIBE` or `SUNSUBSCRIBE`, or ended the subscription itself because it lost the
+    /// slot. Without a channel if nothing was subscribed.
     Unsubscribed { channel: Option<Bytes>, count: i64 },
-    /// An answer to `PING`, with whatever token, or to `AUTH`.
+    /// The answer to `PING`, with any token, or to `AUTH`.
     Pong,
-    /// An error reply, without its leading `-`. An answer too: a connection that brings it is alive.
+    /// An error reply, without its leading `-`. It is an answer too, so the connection is alive.
     Error(String),
-    /// Any other complete frame, such as a message of another channel.
+    /// Any other complete frame, for example a message of another channel.
     Other,
 }
 
 /// Takes frames off the front of the buffer that a subscriber's socket is read into.
 pub(crate) struct Scanner {
-    /// How each message of our channel begins, up to the digits of its length.
+    /// The beginning of each message of our channel, up to the digits of its length.
     prefix: Box<[u8]>,
     max_payload: usize,
-    /// The frame being dropped as it arrives. Its first bytes have left the buffer already.
+    /// A frame that is dropped as it arrives. Its first bytes have already left the buffer.
     walk: Option<Walk>,
     wanted: usize,
 }
 
 impl Scanner {
-    /// The same on a connection that has switched to RESP3, where what is published comes as a push. Answers come as they
-    /// are, and commands other than those of subscribers are allowed.
+    /// For a connection that has switched to RESP3: messages come as pushes, replies keep their form, and all commands
+    /// are allowed, not only those of subscribers.
     pub(crate) fn of_pushes(self) -> Self {
         let mut prefix = self.prefix;
         prefix[0] = b'>';
         Self { prefix, ..self }
     }
 
-    /// For the messages of `channel`, with payloads of at most `max_payload` bytes. A payload may never exceed
-    /// [`resp::MAX_BULK`], whatever is allowed here.
+    /// Scans for messages of `channel` with payloads of up to `max_payload` bytes, and never more than
+    /// [`resp::MAX_BULK`].
     pub(crate) fn new(kind: ChannelKind, channel: &[u8], max_payload: usize) -> Self {
         let mut prefix = Vec::new();
         resp::array(&mut prefix, 3);
@@ -79,13 +80,13 @@ impl Scanner {
         Self { prefix: prefix.into(), max_payload: max_payload.min(resp::MAX_BULK), walk: None, wanted: 0 }
     }
 
-    /// The next thing found, taken off `input`, or `None` when more bytes are needed. Ask until there is
-    /// nothing more before reading again. What is cut anywhere is continued by the next read.
+    /// Takes the next event off `input`. `None` if it needs more bytes. Call it until `None` before reading again. A
+    /// frame may be cut anywhere between reads.
     ///
     /// # Errors
     ///
-    /// When the bytes are no frames. What was whole before them has been returned by then; the connection is of
-    /// no more use, nor is the scanner.
+    /// If the bytes are not frames. All whole frames before them have been returned by then. Neither the connection
+    /// nor the scanner can be used any more.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Event>, FrameError> {
         self.wanted = 0;
         let walk = match &mut self.walk {
@@ -116,14 +117,14 @@ impl Scanner {
         Ok(event)
     }
 
-    /// How many bytes the message at the front of the buffer still lacks, if that is known and the last answer
-    /// was `None`; else 0. To be reserved at once: a long message then grows the buffer once.
+    /// How many bytes the message at the front of the buffer still lacks, if the last call returned `None` and this is
+    /// known; else 0. Reserve them at once, so that a long message grows the buffer only once.
     pub(crate) fn wanted(&self) -> usize {
         self.wanted
     }
 }
 
-/// The messages of our channel at the front of the buffer, as far as they follow each other.
+/// The consecutive messages of our channel at the front of the buffer.
 struct Run {
     end: usize,
     spans: Vec<Span>,
@@ -133,13 +134,13 @@ struct Run {
 /// Why a run ended.
 enum Stop {
     Full,
-    /// The rest is the beginning of a message of ours, or empty. `wanted` bytes are known to be missing.
+    /// The rest is empty, or the beginning of a message of our channel. `wanted` bytes are known to be missing.
     Incomplete {
         wanted: usize,
     },
-    /// A message of ours that is not to be held.
+    /// A message of our channel that is too long to be held.
     Oversize,
-    /// Another frame, or a malformed one: [`Walk`] finds out.
+    /// Another frame, or a malformed one. [`Walk`] finds out which.
     Foreign,
 }
 
@@ -154,7 +155,7 @@ impl Run {
             };
             let next = span.start + span.len + 2;
             if spans.is_empty() {
-                // Messages of one channel tend to have one length.
+                // Messages of one channel tend to have the same length.
                 let alike = input.len().min(MAX_RUN_BYTES) / next + 1;
                 spans.reserve(alike.min(MAX_RUN_MESSAGES));
             } else if next > MAX_RUN_BYTES || spans.len() == MAX_RUN_MESSAGES {
@@ -195,7 +196,7 @@ fn message(input: &[u8], at: usize, prefix: &[u8], max_payload: usize) -> Result
         len = len * 10 + usize::from(digit);
         count += 1;
     };
-    // Only the spelling that the walk accepts: it tells what is wrong with any other.
+    // Accepts only the spelling that the walk accepts. The walk reports the error of any other.
     if line_end != b'\r' || count == 0 || (count > 1 && digits[0] == b'0') {
         return Err(Stop::Foreign);
     }

@@ -1,4 +1,4 @@
-//! A connection of the client crate that is kept from one call to the next.
+//! A connection of the client crate that is kept between calls.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use tokio::task::JoinHandle;
 
 use super::login::Valid;
 
-/// The connection, and whether it still is one. Its task ends with the last clone of the connection.
+/// The connection, and whether it is still open. Its task ends when the last clone of the connection is dropped.
 #[derive(Debug, Clone)]
 pub struct Link {
     connection: MultiplexedConnection,
     driver: Arc<JoinHandle<()>>,
-    /// Until when its login counts. Without it, for ever.
+    /// Whether its login is still current. `None`: for ever.
     valid: Option<Valid>,
 }
 
 impl Link {
-    /// Spawns the task that the connection works in.
+    /// Spawns the task that drives the connection.
     pub(crate) fn new(
         connection: MultiplexedConnection,
         driver: impl Future<Output = ()> + Send + 'static,
@@ -26,20 +26,20 @@ impl Link {
         Self { connection, driver: Arc::new(tokio::spawn(driver)), valid: None }
     }
 
-    /// Tells it for how long its login counts.
+    /// Sets how long its login counts.
     pub(crate) fn logged_in(self, valid: Valid) -> Self {
         Self { valid: Some(valid), ..self }
     }
 
-    /// Whether the connection has ended already, as when the server closes those that were idle (`timeout`), or its
-    /// credentials are about to expire. Nothing was sent then, so whoever has a call to make opens another connection,
-    /// and has lost nothing.
+    /// Whether the connection has ended, for example because the server closed it while idle (`timeout`), or because
+    /// newer credentials replaced its own. The caller has sent nothing yet, so it opens another connection and repeats
+    /// nothing.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.driver.is_finished() || self.valid.as_ref().is_some_and(Valid::is_over)
     }
 
-    /// The connection alone.
+    /// The connection without its state.
     pub(crate) fn into_connection(self) -> MultiplexedConnection {
         self.connection
     }

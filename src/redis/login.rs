@@ -14,29 +14,27 @@ use super::server::{RESPONSE_TIMEOUT, Server};
 use crate::credentials::Credentials;
 use crate::error::Error;
 
-/// For how long a running group tries a login again that is refused. A new password may reach the server earlier than it
-/// reaches us.
+/// How long a running group retries a refused login. A new password may reach the server before it reaches us.
 const REFUSED_AT_MOST: Duration = Duration::from_secs(60);
 
-/// Shared by everything of a group that opens connections.
+/// Shared by all connections of a group.
 pub(crate) struct Logins {
-    /// Credentials that expire, as last obtained.
+    /// The latest credentials that expire.
     current: watch::Sender<Login>,
     state: Mutex<State>,
 }
 
-/// What a connection has logged in with.
+/// The credentials that a connection logged in with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Login {
-    /// Counts the credentials that expire. 0 for those that were out of date when they were obtained, and while there are
-    /// none that expire.
+    /// Counts the credentials that expire. 0 if these were outdated when they were obtained, and while none expire.
     serial: u64,
     pub(super) credentials: Option<Credentials>,
-    /// When to ask for others.
+    /// When to ask the provider for new ones.
     renew_at: Option<SystemTime>,
 }
 
-/// For how long a login counts.
+/// Shows whether a login is still the current one.
 #[derive(Debug, Clone)]
 pub(crate) struct Valid {
     current: watch::Receiver<Login>,
@@ -45,25 +43,26 @@ pub(crate) struct Valid {
 
 #[derive(Default)]
 struct State {
-    /// Who logged in last.
+    /// The user of the last login.
     user: Option<String>,
-    /// Whether a login was ever accepted.
+    /// Whether any login was ever accepted.
     is_accepted: bool,
-    /// The nodes that refuse logins: since when, and when they did the last time.
+    /// The nodes that refuse logins, with the time of the first and of the last refusal.
     refused: HashMap<Option<Node>, (Instant, Instant)>,
 }
 
 impl Logins {
-    /// Between two attempts to renew credentials.
+    /// The shortest time between two attempts to renew credentials.
     const SHORTEST: Duration = Duration::from_secs(1);
-    /// A timer does not notice that the machine was suspended, so the clock is looked at this often.
+    /// The longest sleep. A timer does not notice that the machine was suspended, so the wall clock is read this
+    /// often.
     const LONGEST: Duration = Duration::from_secs(30);
 
     pub(crate) fn new() -> Self {
         Self { current: watch::Sender::new(Login::default()), state: Mutex::default() }
     }
 
-    /// Takes credentials that were obtained just now.
+    /// Stores credentials that the provider just returned.
     fn obtained(&self, credentials: Option<Credentials>) -> Login {
         if let Some(user) = credentials.as_ref().and_then(Credentials::user) {
             self.lock().user = Some(user.to_owned());
@@ -71,12 +70,13 @@ impl Logins {
         let mut login = Login { serial: self.current.borrow().serial, credentials, renew_at: None };
         let Some(expiry) = login.credentials.as_ref().and_then(Credentials::expiry) else { return login };
         let now = SystemTime::now();
-        // In time for several more attempts.
+        // Early enough for several more attempts.
         let left = expiry.duration_since(now).unwrap_or_default();
         login.renew_at = Some(now + (left * 3 / 4).max(Self::SHORTEST));
         self.current.send_if_modified(|current| {
             if current.credentials == login.credentials {
-                // The provider has remembered them. When they were due, it is asked again after a part of the rest.
+                // The provider returned the same ones again. If they were due, ask again after 3/4 of the time that is
+                // left.
                 let is_due = current.renew_at.is_none_or(|at| at <= now);
                 current.renew_at = if is_due { login.renew_at } else { current.renew_at };
                 login.serial = current.serial;
@@ -92,18 +92,18 @@ impl Logins {
         login
     }
 
-    /// What a connection with this login has to log in with by now, if that is something else.
+    /// The login that should replace this one, if there is a newer one.
     pub(crate) fn newer(&self, than: &Login) -> Option<Login> {
         let current = self.current.borrow();
         (current.serial != than.serial).then(|| current.clone())
     }
 
-    /// Tells whether there is, later on.
+    /// A handle that shows later whether this login was replaced.
     pub(crate) fn valid(&self, login: &Login) -> Valid {
         Valid { current: self.current.subscribe(), serial: login.serial }
     }
 
-    /// Comes back when there is something newer than this, with that; never without a login.
+    /// Waits for a newer login than this one, and returns it. Without a login, waits for ever.
     pub(crate) async fn renewed(&self, login: Option<&Login>) -> Login {
         let Some(Login { serial, .. }) = login else { return std::future::pending().await };
         let mut current = self.current.subscribe();
@@ -114,7 +114,7 @@ impl Logins {
         }
     }
 
-    /// The server has let us in.
+    /// The server accepted a login.
     pub(crate) fn accepted(&self, node: Option<&Node>) {
         let mut state = self.lock();
         state.is_accepted = true;
@@ -123,14 +123,14 @@ impl Logins {
         }
     }
 
-    /// Whether the server may accept another login soon.
+    /// Whether the server may accept a login again soon.
     fn may_be_accepted(&self, node: Option<&Node>) -> bool {
         let (mut state, now) = (self.lock(), Instant::now());
         if !state.is_accepted {
             return false;
         }
         let (since, last) = state.refused.entry(node.cloned()).or_insert((now, now));
-        // Nobody has tried for long: that was another occasion.
+        // The last refusal is long past: this is a new series.
         if now - *last > REFUSED_AT_MOST {
             *since = now;
         }
@@ -148,24 +148,24 @@ impl Logins {
 }
 
 impl Valid {
-    /// Whether there are newer credentials.
+    /// Whether newer credentials have replaced these.
     pub(crate) fn is_over(&self) -> bool {
         self.current.borrow().serial != self.serial
     }
 }
 
 impl Login {
-    /// Whether others will take the place of these credentials.
+    /// Whether these credentials expire, so that others will replace them.
     pub(crate) fn expires(&self) -> bool {
         self.renew_at.is_some()
     }
 }
 
 impl Server {
-    /// What to log in with now.
+    /// The credentials to log in with now.
     ///
     /// # Errors
-    /// Why nobody knows.
+    /// Why there are none: the provider failed, or did not answer in time.
     pub(crate) async fn login(&self) -> Result<Login, String> {
         match timeout(RESPONSE_TIMEOUT, self.address().credentials()).await {
             Ok(Ok(credentials)) => Ok(self.logins().obtained(credentials)),
@@ -174,13 +174,13 @@ impl Server {
         }
     }
 
-    /// Who logs in.
+    /// The user that logs in.
     pub(crate) fn user(&self) -> String {
         let state = self.logins().lock();
         state.user.clone().unwrap_or_else(|| self.address().user().to_owned())
     }
 
-    /// A login was refused.
+    /// The fault for a refused login.
     pub(crate) fn login_refused(&self, node: Option<&Node>, answer: &str) -> Fault {
         if self.address().has_provider() && self.logins().may_be_accepted(node) {
             return self.login_may_pass(answer);
@@ -193,9 +193,10 @@ impl Server {
         })
     }
 
-    /// A command was refused because the connection is not logged in (any more), or logs in by itself.
+    /// The fault for a command that was refused because the connection is not (or no longer) logged in, or that logs
+    /// in itself.
     pub(crate) fn not_logged_in(&self, what: &str, answer: &str) -> Fault {
-        // The next handshake tells.
+        // The next handshake shows whether the login still works.
         if self.address().has_provider() && self.logins().is_accepted() {
             return self.login_may_pass(answer);
         }
@@ -222,7 +223,7 @@ impl Server {
         }
     }
 
-    /// Obtains new credentials in time before those that are in use expire. Connections hear of them.
+    /// Obtains new credentials before the current ones expire. Connections then see that theirs were replaced.
     pub(crate) async fn renew_credentials(&self) {
         let outage = Outage::of_credentials();
         let mut current = self.logins().current.subscribe();
@@ -235,7 +236,7 @@ impl Server {
                 continue;
             };
             if let Ok(left) = renew_at.duration_since(SystemTime::now()) {
-                // Handshakes may renew them, too.
+                // A handshake may renew them as well.
                 tokio::select! {
                     () = sleep(left.min(Logins::LONGEST)) => {}
                     _ = current.changed() => {}
@@ -253,9 +254,9 @@ impl Server {
     }
 }
 
-/// How the cause begins where a provider has failed.
+/// The beginning of the cause when a provider failed.
 pub(crate) const NO_CREDENTIALS: &str = "no credentials to log in with";
-/// And where a login may be accepted later.
+/// The beginning of the cause when a refused login may be accepted later.
 pub(super) const LOGIN_REFUSED: &str = "the login was refused";
 
 #[cfg(test)]
@@ -277,12 +278,12 @@ mod tests {
         let (a, b, c) = (expiring("a", 100), expiring("b", 200), expiring("c", 50));
         let first = logins.obtained(a.clone());
         assert!(first.expires() && logins.newer(&first).is_none());
-        // The provider remembers them.
+        // The provider returns the same ones again.
         assert!(logins.newer(&logins.obtained(a)).is_none());
         let second = logins.obtained(b.clone());
         assert_eq!(logins.newer(&first).unwrap().credentials, b);
         assert!(logins.newer(&second).is_none());
-        // One that was slow to answer.
+        // An answer that arrived late.
         let late = logins.obtained(c);
         assert_eq!(logins.newer(&late).unwrap().credentials, b);
         assert!(logins.newer(&second).is_none());

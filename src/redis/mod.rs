@@ -1,4 +1,4 @@
-//! Everything that speaks to a Redis server.
+//! Everything that talks to a Redis server.
 
 pub(crate) mod backoff;
 pub(crate) mod channel;

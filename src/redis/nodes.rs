@@ -1,4 +1,4 @@
-//! The nodes that questions about keys are put to: one connection to each of them.
+//! One connection to each node that is asked about keys.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::link::Link;
 use super::server::Server;
 
-/// The connections that are open. They end with this.
+/// The open connections. They close when this is dropped.
 pub(crate) struct Nodes {
     server: Arc<Server>,
     connections: HashMap<Option<Node>, Link>,
@@ -28,7 +28,7 @@ impl Nodes {
         &self.server
     }
 
-    /// The connection to whoever serves the key.
+    /// The connection to the node that serves the key.
     pub(crate) async fn at(&mut self, key: &str) -> Result<(Control, &mut MultiplexedConnection), Fault> {
         let control = Control(self.server.of(key));
         let connection = match self.connections.entry(locate(&control.0).await?) {

@@ -1,4 +1,4 @@
-//! Telling of an outage: when it begins, when its cause changes, and now and then while it lasts.
+//! Reports an outage: when it begins, when its cause changes, and at intervals while it lasts.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use crate::status::{Need, Status};
 use crate::text::{Lasted, seconds};
 
-/// The attempts at one task that fail, one after another: told in the log and, unless it is the start, in the status of
-/// the group. Lives as long as the task; those who share the task share it.
+/// The failed attempts at one task, in a row. Reported in the log and, except at the start, in the group's status.
+/// Lives as long as the task, and is shared by everything that works on it.
 #[derive(Debug)]
 pub(crate) struct Outage {
     task: Task,
@@ -18,7 +18,7 @@ pub(crate) struct Outage {
     state: Mutex<State>,
 }
 
-/// What is attempted, with the name of the channel, stream or key.
+/// The task that is attempted, with the name of its channel, stream or key.
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
     /// At this address.
@@ -28,9 +28,9 @@ pub(crate) enum Task {
     Append(String),
     /// In this key.
     RenewLease(String),
-    /// Leases, takeovers and figures of the stream's group.
+    /// The leases, takeovers and figures of the stream's group.
     MaintainGroup(String),
-    /// After an epoch is over.
+    /// After the end of an epoch.
     JoinGroup(String),
     /// Before the current ones expire.
     RenewCredentials,
@@ -39,9 +39,10 @@ pub(crate) enum Task {
 #[derive(Debug, Default)]
 struct State {
     now: Option<Failing>,
-    /// Whether the status says that it fails.
+    /// Whether the status shows this failure.
     is_reported: bool,
-    /// The cause that was told last, and when. It outlives the outage: one that comes and goes is told no more often.
+    /// The cause that was logged last, and when. Outlives the outage, so that one that comes and goes is not logged
+    /// more often.
     told: Option<(String, Instant)>,
 }
 
@@ -52,7 +53,7 @@ struct Failing {
     is_told: bool,
 }
 
-/// What to tell of a failure.
+/// What to log about a failure.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     event: &'static str,
@@ -60,32 +61,32 @@ struct Line {
 }
 
 impl Outage {
-    /// A cause that stays the same is told this often.
+    /// How often an unchanged cause is logged.
     const REMINDER: Duration = Duration::from_secs(30);
-    /// Causes that alternate are told no more often than this.
+    /// The shortest time between lines when causes alternate.
     const SHORTEST: Duration = Duration::from_secs(3);
 
-    /// Of a task of a group, which is disconnected while it fails.
+    /// For a task of a group. The group is disconnected while the task fails.
     pub(crate) fn new(task: Task, status: &Status) -> Self {
         Self { task, need: Some(status.need()), state: Mutex::default() }
     }
 
-    /// Of a task that no group waits for yet.
+    /// For a task that no group waits for yet.
     pub(crate) fn at_the_start(address: impl fmt::Display) -> Self {
         Self { task: Task::Start(address.to_string()), need: None, state: Mutex::default() }
     }
 
-    /// Of new credentials: the current ones still work.
+    /// For the renewal of credentials. The current ones still work.
     pub(crate) fn of_credentials() -> Self {
         Self { task: Task::RenewCredentials, need: None, state: Mutex::default() }
     }
 
-    /// What the task stands for has been gone since then, and is about to be attempted again.
+    /// Reports that the task has been interrupted since `since` and is about to be attempted again.
     pub(crate) fn begins(&self, since: Instant, cause: &str) {
         self.report(&mut self.lock(), since, cause.to_owned());
     }
 
-    /// An attempt failed, and another one follows.
+    /// Reports a failed attempt that will be repeated.
     pub(crate) fn failed(&self, cause: &str) {
         self.warn(cause);
         let mut state = self.lock();
@@ -93,7 +94,7 @@ impl Outage {
         self.report(&mut state, since, format!("{}: {cause}", self.task.cannot()));
     }
 
-    /// An attempt failed that nobody waits for: only the log tells of it.
+    /// Logs a failed attempt that nobody waits for. The status does not change.
     pub(crate) fn warn(&self, cause: &str) {
         let Some(Line { event, lasts }) = self.line(cause) else { return };
         let how_long = if lasts.is_zero() { String::new() } else { format!(" for {}", Lasted(lasts)) };
@@ -112,7 +113,7 @@ impl Outage {
         );
     }
 
-    /// What to tell of this failure, if it is time to.
+    /// What to log about this failure, if a line is due.
     fn line(&self, cause: &str) -> Option<Line> {
         let (at, mut state) = (Instant::now(), self.lock());
         let State { now, told, .. } = &mut *state;
@@ -130,12 +131,12 @@ impl Outage {
         Some(Line { event, lasts: at - now.since })
     }
 
-    /// Why the latest attempt failed, if it did.
+    /// The cause of the latest attempt, if that failed.
     pub(crate) fn cause(&self) -> Option<String> {
         self.lock().now.as_ref().map(|now| now.cause.clone())
     }
 
-    /// An attempt succeeded. Tells of it if the outage was told. How long the outage was, if there was one.
+    /// Reports a success, in the log if the outage was logged. Returns how long the outage lasted, if there was one.
     pub(crate) fn is_over(&self) -> Option<Duration> {
         let mut state = self.lock();
         if std::mem::take(&mut state.is_reported)
@@ -174,7 +175,7 @@ impl Outage {
 }
 
 impl Task {
-    /// As a field of an event.
+    /// The name in an event's field.
     fn name(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
@@ -205,7 +206,7 @@ impl Task {
         }
     }
 
-    /// What cannot be done, as the beginning of a sentence.
+    /// The beginning of a sentence about the failure.
     fn cannot(&self) -> String {
         match self {
             Self::Start(address) => format!("cannot start yet at {address}"),
@@ -219,7 +220,7 @@ impl Task {
         }
     }
 
-    /// What can be done again, as the beginning of a sentence.
+    /// The beginning of a sentence about the recovery.
     fn works(&self) -> String {
         match self {
             Self::Start(address) => format!("starting at {address}"),
@@ -241,7 +242,7 @@ mod tests {
     const REFUSED: &str = "Connection refused (os error 111)";
     const OOM: &str = "OOM command not allowed";
 
-    /// So many failures, one each second; what is told of them, and after how many seconds.
+    /// Fails `count` times, once a second. Returns the lines to log, and the seconds that each of them shows.
     async fn failures(outage: &Outage, cause: &str, count: usize) -> Vec<(&'static str, u64)> {
         let mut lines = Vec::new();
         for _ in 0..count {

@@ -1,4 +1,4 @@
-//! What is looked at before the first message: keys of the wrong type, and what surprises people later.
+//! Checks before the first message: the types of the keys, permissions, and settings that cause trouble later.
 
 use redis::aio::MultiplexedConnection;
 use redis::{InfoDict, RedisResult, cmd, pipe};
@@ -14,10 +14,10 @@ use crate::error::Error;
 use crate::shards::ShardSet;
 use crate::slot::{self, beside};
 
-/// Looks at the keys and the server.
+/// Checks the keys and the permissions.
 ///
 /// # Errors
-/// A key that holds something else than it must; a command that an ACL does not allow; what a cluster cannot do.
+/// A key of the wrong type, a command that an ACL does not permit, or a configuration that a cluster cannot serve.
 pub(crate) async fn check(nodes: &mut Nodes, config: &Config) -> Result<(), Fault> {
     let is_cluster = nodes.server().cluster().is_some();
     if config.source == SourceKind::Sharded {
@@ -66,7 +66,7 @@ fn refused(option: &'static str, problem: String) -> Fault {
     Fault::Permanent(Error::Config { option, problem })
 }
 
-/// On a cluster, what we keep beside a key has to live in its slot.
+/// On a cluster, the keys that we keep beside a key must be in its slot.
 fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Fault> {
     match keys.iter().find(|(key, ..)| slot::of(&beside(key, "lane")) != slot::of(key)) {
         None => Ok(()),
@@ -80,7 +80,7 @@ fn check_names(keys: &[(&String, &str, &'static str)]) -> Result<(), Fault> {
     }
 }
 
-/// On a cluster, what one commit touches has to live in one slot.
+/// On a cluster, all keys of a commit must be in one slot.
 fn check_slots(config: &Config) -> Result<(), Fault> {
     let spill = config.spill();
     let moved_from = match (config.source, &spill) {
@@ -112,9 +112,9 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
     }
 }
 
-/// Has the server look at what is needed later, without doing it: it is only then that its refusal would show.
+/// Queues the commands of a stop and discards them, so that a missing permission shows now and not at the stop.
 ///
-/// A stop that cannot take its ids back leaves them behind.
+/// A stop that cannot remove its ids leaves them behind.
 async fn rehearse_leaving(
     control: &Control,
     connection: &mut MultiplexedConnection,
@@ -133,7 +133,7 @@ async fn rehearse_leaving(
     rehearse(control, connection, "what a stop needs", &needs, &commands).await
 }
 
-/// The same of what the readers of a stream do for each other, when one has died.
+/// Does the same with the commands that readers of a stream need when another reader has died.
 async fn rehearse_reading(
     control: &Control,
     connection: &mut MultiplexedConnection,
@@ -186,12 +186,12 @@ async fn rehearse(
     let Err(error) = rehearsal.exec_async(connection).await else { return Ok(()) };
     match control.fault(what, needs, &error) {
         Fault::Permanent(error) => Err(Fault::Permanent(error)),
-        // A server that is out of memory looks at nothing in a transaction. A stop needs none.
+        // A server that is out of memory checks nothing in a transaction. A stop itself needs no memory.
         Fault::Transient(_) => Ok(()),
     }
 }
 
-/// Says what surprises people later. Nothing here keeps a group from starting.
+/// Warns about settings that cause trouble later. None of them prevents the start.
 pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault> {
     let (_, connection) = nodes.at(&config.output).await?;
     let info: RedisResult<InfoDict> = cmd("INFO").query_async(connection).await;
@@ -221,7 +221,7 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
     Ok(())
 }
 
-/// The same of what needs no server, once for all shards.
+/// Logs the start, and hints that need no server, once for all shards.
 pub(crate) fn say(config: &Config) {
     let (channel, stream) = match config.source {
         SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),

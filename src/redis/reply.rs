@@ -1,16 +1,16 @@
-//! Replies to commands, as slices of the bytes that were read: for the connections that commit.
+//! Parses the replies on connections that commit, as slices of the bytes that were read.
 
 use super::resp::{self, FrameError, Head};
 
-/// One reply. An [`Reply::Error`] may also stand inside of an array: a transaction does not roll back, so look
-/// at each reply of an `EXEC`.
+/// One reply. A [`Reply::Error`] may also be inside an array: a transaction does not roll back, so check each reply of
+/// an `EXEC`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply<'a> {
     Status(&'a [u8]),
     Error(&'a [u8]),
     Int(i64),
     Bulk(Option<&'a [u8]>),
-    /// Nil (`None`) is the answer to an `EXEC` whose watched key was changed.
+    /// Nil (`None`) is the reply to an `EXEC` whose watched key was changed.
     Array(Option<Vec<Reply<'a>>>),
 }
 
@@ -24,20 +24,20 @@ impl Reply<'_> {
     }
 }
 
-/// Reads the reply at the front of `input`, and how many bytes it takes. `None` until it is complete.
+/// Parses the reply at the front of `input`. Returns it with its length in bytes, or `None` until it is complete.
 ///
-/// Begins anew at each call, so a caller reads as much as there is before it asks again.
+/// Each call starts again at the front, so read all that is available before the next call.
 ///
 /// # Errors
 ///
-/// See [`resp::head`]; also arrays nested more than [`resp::MAX_DEPTH`] deep.
+/// See [`resp::head`]. Also if arrays are nested deeper than [`resp::MAX_DEPTH`].
 pub(crate) fn parse(input: &[u8]) -> Result<Option<(Reply<'_>, usize)>, FrameError> {
     let mut at = 0;
     Ok(value(input, &mut at, 0)?.map(|reply| (reply, at)))
 }
 
-/// How many bytes a bulk string of 10 to 99 bytes takes, if one stands at the front of `input` as a whole: an id of
-/// a stream's entry is one.
+/// The encoded length of a bulk string of 10 to 99 bytes, such as an entry's id, if a whole one is at the front of
+/// `input`.
 #[inline]
 pub(crate) fn skip_short_bulk(input: &[u8]) -> Option<usize> {
     let [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', rest @ ..] = input else { return None };
@@ -64,7 +64,7 @@ fn value<'a>(input: &'a [u8], at: &mut usize, depth: usize) -> Result<Option<Rep
         Head::Array(None) => Reply::Array(None),
         Head::Array(Some(len)) => {
             resp::check_depth(depth)?;
-            // What a server announces is not yet memory worth holding.
+            // The announced length is not trusted: memory grows with the elements that arrive.
             let mut elements = Vec::with_capacity(len.min(1024));
             for _ in 0..len {
                 let Some(element) = value(input, at, depth + 1)? else { return Ok(None) };

@@ -1,19 +1,20 @@
-//! The words of RESP2: the line that begins every value, what may be wrong with it, and how commands are
-//! written. <https://redis.io/docs/latest/develop/reference/protocol-spec/>
+//! The syntax of RESP2: the line that begins every value, its errors, and how commands are written.
+//! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
 use crate::record::push_bulk;
 
-/// A line longer than this is not Redis: its longest are errors that quote a command.
+/// A longer line is not from Redis, whose longest lines are errors that quote a command.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
-/// More elements than any reply to a command of ours has.
+/// More elements than any reply to our commands has.
 pub(crate) const MAX_ARRAY: usize = 1 << 20;
 /// Redis' default for `proto-max-bulk-len`.
 pub(crate) const MAX_BULK: usize = 512 << 20;
-/// Replies nest three or four deep (`XREADGROUP`). Bounds the recursion in [`super::reply`].
+/// The limit of nesting, which bounds the recursion in [`super::reply`]. Real replies nest three or four deep
+/// (`XREADGROUP`).
 pub(crate) const MAX_DEPTH: usize = 32;
 
-/// The server sent what RESP2 does not allow, or what no Redis sends. Nothing that follows on the connection
-/// can be told apart any more: it has to be closed.
+/// The server sent something that RESP2 does not allow, or that no Redis sends. The rest of the input cannot be
+/// parsed, so the connection must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
     #[error(
@@ -28,8 +29,8 @@ pub(crate) enum FrameError {
     TooLarge { what: &'static str, size: usize, limit: usize },
 }
 
-/// The first line of a value. Of a bulk string or an array it holds the length, nil being `None`; what they
-/// contain follows the line.
+/// The first line of a value. For a bulk string or an array it holds the length (`None` for nil). The content follows
+/// the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head<'a> {
     Status(&'a [u8]),
@@ -39,12 +40,12 @@ pub(crate) enum Head<'a> {
     Array(Option<usize>),
 }
 
-/// Reads the line at the front of `input`, and how many bytes it takes with its CRLF. `None` until it is
-/// complete; then `searched` may say how many bytes of it were seen to hold no CRLF, a last CR excepted.
+/// Reads the line at the front of `input`. Returns it with its length in bytes, CRLF included, or `None` until it is
+/// complete. On the next call, `searched` may say how many bytes are known to hold no CRLF (not counting a final CR).
 ///
 /// # Errors
 ///
-/// When the line is not the beginning of a value, or a length in it exceeds the limits of this module.
+/// If the line does not begin a value, or a length in it exceeds the limits of this module.
 pub(crate) fn head(input: &[u8], searched: usize) -> Result<Option<(Head<'_>, usize)>, FrameError> {
     let Some(&kind) = input.first() else { return Ok(None) };
     // Pushes and maps are RESP3, which a subscriber may have switched to.
@@ -68,14 +69,15 @@ pub(crate) fn head(input: &[u8], searched: usize) -> Result<Option<(Head<'_>, us
         b'-' => Head::Error(text),
         b':' => Head::Int(int(text)?),
         b'$' => Head::Bulk(length(text, "bytes in a bulk string", MAX_BULK)?),
-        // As many elements twice: keys and values.
+        // A map has twice as many elements as pairs: keys and values.
         b'%' => Head::Array(length(text, "pairs in a map", MAX_ARRAY / 2)?.map(|pairs| pairs * 2)),
         _ => Head::Array(length(text, "elements in an array", MAX_ARRAY)?),
     };
     Ok(Some((head, end + 2)))
 }
 
-/// Whether `input`, what follows the content of a bulk string, begins with CRLF. `None` until that is known.
+/// Checks that `input`, the bytes after the content of a bulk string, begins with CRLF. `None` until two bytes are
+/// there.
 pub(crate) fn bulk_end(input: &[u8]) -> Result<Option<()>, FrameError> {
     match input {
         [b'\r', b'\n', ..] => Ok(Some(())),
@@ -84,7 +86,7 @@ pub(crate) fn bulk_end(input: &[u8]) -> Result<Option<()>, FrameError> {
     }
 }
 
-/// Refuses an array inside of `depth` others if that is too deep.
+/// Refuses an array inside `depth` others if that is too deep.
 pub(crate) fn check_depth(depth: usize) -> Result<(), FrameError> {
     if depth < MAX_DEPTH {
         return Ok(());
@@ -99,7 +101,7 @@ pub(crate) fn array(out: &mut Vec<u8>, n: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a whole command, its name being the first of `args`.
+/// Appends a whole command. The first of `args` is its name.
 pub(crate) fn command(out: &mut Vec<u8>, args: &[&[u8]]) {
     array(out, args.len());
     for arg in args {
@@ -119,13 +121,13 @@ fn int(text: &[u8]) -> Result<i64, FrameError> {
         .ok_or_else(|| malformed("an integer", text))
 }
 
-/// Only the one spelling that Redis uses. `$07` is an error, so no message of ours can hide from the scanner's
-/// comparison with the expected bytes behind another spelling of its header.
+/// Accepts only the spelling that Redis uses. `$07` is an error, so a message of ours cannot escape the scanner's byte
+/// comparison through another spelling of its length.
 fn length(text: &[u8], what: &'static str, limit: usize) -> Result<Option<usize>, FrameError> {
     let size = match text {
         b"-1" => return Ok(None),
         b"0" => 0,
-        // 18 digits always fit, so what is too large is told as a number.
+        // 18 digits always fit, so a length that is too large is shown as a number.
         [b'1'..=b'9', rest @ ..] if rest.len() < 18 && rest.iter().all(u8::is_ascii_digit) => text
             .iter()
             .fold(0, |sum: usize, digit| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))),

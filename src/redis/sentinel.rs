@@ -1,4 +1,4 @@
-//! The sentinels of a service: which server is its primary, as far as they say.
+//! What the sentinels of a service say: which server is its primary.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,42 +11,42 @@ use super::fault::Fault;
 use super::reply::Reply;
 use crate::address::Sentinels;
 
-/// What is known of a service. Shared by everything of a group that opens connections.
+/// The state of a service, shared by all connections of a group.
 ///
-/// The sentinels are asked again whenever a connection is opened and what they said is not of this moment, and every few
-/// seconds beside that; what they announce by themselves counts at once. What they say is not taken on trust: whoever
-/// they name is asked whether it is a primary.
+/// The sentinels are asked when a connection is opened and their last answer is not fresh, and also every few seconds.
+/// Their announcements count at once. Their word alone is not enough: the server that they name must call itself a
+/// primary.
 pub(crate) struct Service {
     name: String,
-    /// The sentinels, the one to be asked next first.
+    /// The sentinels. The next one to ask is first.
     sentinels: Mutex<Vec<Node>>,
-    /// Who is the primary.
+    /// The primary that they named.
     said: watch::Sender<Said>,
-    /// Held by whoever asks the sentinels.
+    /// Locked while the sentinels are asked.
     asked: tokio::sync::Mutex<Option<Asked>>,
 }
 
-/// What the sentinels say.
+/// The latest statement of the sentinels.
 #[derive(Debug, Clone)]
 struct Said {
     told: Option<Told>,
-    /// When that was said the last time.
+    /// When it was last made.
     at: Instant,
-    /// When another one was still said to be the primary.
+    /// When a sentinel last named the previous primary.
     until: Instant,
 }
 
-/// What a sentinel said.
+/// The statement of one sentinel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) primary: Node,
     pub(crate) sentinel: Node,
 }
 
-/// The last time that the sentinels were asked.
+/// The last round of questions to the sentinels.
 struct Asked {
     at: Instant,
-    /// Why none of them had an answer.
+    /// Why no sentinel had an answer.
     failure: Option<String>,
 }
 
@@ -62,12 +62,12 @@ impl Service {
         }
     }
 
-    /// The name that the sentinels know it by.
+    /// The name of the service at its sentinels.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whom to ask, best first.
+    /// The sentinels in the order to ask them.
     pub(crate) fn sentinels(&self) -> Vec<Node> {
         self.lock().clone()
     }
@@ -77,7 +77,8 @@ impl Service {
         self.said.borrow().told.is_some()
     }
 
-    /// The primary by what was said within `fresh`, or else by what `ask` finds out: one asks for all who want to know.
+    /// The primary that was named within `fresh`, or else the result of `ask`. One caller asks, and all others share
+    /// the answer.
     pub(crate) async fn primary(
         &self,
         fresh: Duration,
@@ -103,7 +104,7 @@ impl Service {
         Ok(told.primary)
     }
 
-    /// Takes what a sentinel said, and asks that one first from now on.
+    /// Stores a sentinel's statement, and moves this sentinel to the front of the order.
     pub(crate) fn learn(&self, told: Told) {
         let mut sentinels = self.lock();
         if let Some(at) = sentinels.iter().position(|sentinel| *sentinel == told.sentinel) {
@@ -118,19 +119,19 @@ impl Service {
         });
     }
 
-    /// Whoever was named cannot be worked with: the sentinel that said so may know less than the others, and is asked
-    /// last the next time.
+    /// The named primary cannot be used. Its sentinel may know less than the others, so it is asked last the next
+    /// time.
     pub(crate) fn suspect(&self, primary: &Node) {
         let told = self.said.borrow().told.clone();
         let Some(told) = told.filter(|told| told.primary == *primary) else { return };
         let mut sentinels = self.lock();
-        // Of many who suspect it, the first one is enough.
+        // Many connections may suspect the same primary. The first one is enough.
         if sentinels.first() == Some(&told.sentinel) {
             sentinels.rotate_left(1);
         }
     }
 
-    /// Comes back when the primary is not this node any more, with a time when it still was.
+    /// Waits until the primary is another node than this one. Returns a time when it was still this one.
     pub(crate) async fn left(&self, node: &Node) -> Instant {
         let mut said = self.said.subscribe();
         let is_another = |said: &Said| said.told.as_ref().is_some_and(|told| told.primary != *node);
@@ -146,8 +147,8 @@ impl Service {
     }
 }
 
-/// Reads the answer to `SENTINEL GET-MASTER-ADDR-BY-NAME`: `Some(None)` where the service is not known, `None` where the
-/// answer makes no sense.
+/// Reads the reply to `SENTINEL GET-MASTER-ADDR-BY-NAME`. `Some(None)`: the service is not known there. `None`: the
+/// reply is malformed.
 pub(crate) fn primary_in(reply: &Reply<'_>) -> Option<Option<Node>> {
     match reply {
         Reply::Array(None) | Reply::Bulk(None) => Some(None),
@@ -159,8 +160,8 @@ pub(crate) fn primary_in(reply: &Reply<'_>) -> Option<Option<Node>> {
     }
 }
 
-/// Reads a message of `+switch-master`: `service old-host old-port new-host new-port`. The new primary, if it is one of
-/// this service.
+/// Reads a message of `+switch-master`: `service old-host old-port new-host new-port`. Returns the new primary if the
+/// message is about this service.
 pub(crate) fn switched(reply: &Reply<'_>, service: &str) -> Option<Node> {
     let Reply::Array(Some(parts)) = reply else { return None };
     let [Reply::Bulk(Some(b"message")), _, Reply::Bulk(Some(message))] = parts.as_slice() else {

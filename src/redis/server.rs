@@ -1,4 +1,4 @@
-//! The server: how to open a socket to it, and what to say when that fails.
+//! The server: how to open a socket to it, and which error to report when that fails.
 
 mod advice;
 mod probe;
@@ -30,34 +30,33 @@ use crate::text::Lasted;
 /// How long opening a socket may take, and how long a command may stay without an answer.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a node of a cluster may take to say that it does not serve any more what it was asked for, after others have
-/// said so.
+/// How long a node of a cluster may take to say that it no longer serves a slot, after other nodes have said so.
 pub(crate) const LAST_WORD: Duration = Duration::from_millis(100);
 
-/// Whom connections are opened to: the server of the address; where that is a node of a cluster, the one that serves what
-/// is asked for; where the address is one of sentinels, the primary that they name.
+/// The server to connect to: that of the address. On a cluster, the node that serves the request. Behind sentinels,
+/// the primary that they name.
 #[derive(Clone)]
 pub(crate) struct Server {
     access: Arc<Access>,
     serves: Serves,
 }
 
-/// What a node of a cluster has to serve.
+/// The key or channel that a node must serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Serves {
-    /// Nothing in particular: the very address will do.
+    /// Nothing in particular: the configured address will do.
     Anything,
     /// This slot.
     Slot(u16),
-    /// A plain channel with this slot. Every node does; those of many channels are spread by their slots.
+    /// A plain channel with this slot. Every node serves it; the slot only spreads channels over the nodes.
     Channel(u16),
 }
 
-/// How to get at the address, and what was found there. One for everything that a group opens.
+/// How to reach the address, and what was found there. Shared by all connections of a group.
 struct Access {
     address: Address,
     encryption: Option<Encryption>,
-    /// Once somebody has looked: the cluster that the server is a node of, or what it answered instead.
+    /// Set once: the cluster that the server belongs to, or what it answered instead.
     cluster: OnceLock<Result<Cluster, String>>,
     /// What the sentinels of the address say.
     service: Option<Service>,
@@ -73,7 +72,7 @@ impl Server {
     /// Reads the certificates, if there are any.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds no certificate or key; TLS, where the feature is off.
+    /// If a file cannot be read or holds no certificate or key, or for TLS if the feature is off.
     pub(crate) fn new(address: Address, tls: &Tls) -> Result<Arc<Self>, Error> {
         let encryption = if address.is_tls() { Some(Encryption::new(tls)?) } else { None };
         let (cluster, service) = match address.endpoint() {
@@ -88,12 +87,12 @@ impl Server {
         }))
     }
 
-    /// The one that serves this key.
+    /// The server that serves this key.
     pub(crate) fn of(&self, key: &str) -> Arc<Self> {
         self.that_serves(Serves::Slot(slot::of(key)))
     }
 
-    /// The one that delivers this channel.
+    /// The server that delivers this channel.
     pub(crate) fn of_channel(&self, channel: &Channel) -> Arc<Self> {
         let slot = slot::of(&channel.name);
         self.that_serves(match channel.kind {
@@ -110,7 +109,7 @@ impl Server {
         &self.access.address
     }
 
-    /// The cluster that the address belongs to, once that was found out.
+    /// The cluster of the address, once that is known.
     pub(crate) fn cluster(&self) -> Option<&Cluster> {
         self.access.cluster.get()?.as_ref().ok()
     }
@@ -120,36 +119,36 @@ impl Server {
         self.access.service.as_ref()
     }
 
-    /// What connections log in with.
+    /// The logins of the group.
     pub(crate) fn logins(&self) -> &Logins {
         &self.access.logins
     }
 
-    /// Whether another server may take its place, with less in it.
+    /// Whether another server may replace it, with less data.
     pub(crate) fn has_successors(&self) -> bool {
         self.cluster().is_some() || self.service().is_some()
     }
 
-    /// Whether it was looked at whether the address belongs to a cluster.
+    /// Whether it is known if the address belongs to a cluster.
     pub(crate) fn is_explored(&self) -> bool {
         self.access.cluster.get().is_some()
     }
 
-    /// Keeps what was found there.
+    /// Stores what was found at the address.
     pub(crate) fn explored(&self, cluster: Result<Cluster, String>) {
-        // Two may have looked, and have seen the same.
+        // Two tasks may have asked. Both got the same answer.
         let _ = self.access.cluster.set(cluster);
     }
 
-    /// Whether it is a node of a cluster that is chosen by what it serves.
+    /// Whether the node is chosen by what it serves.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.cluster().is_some() && self.serves != Serves::Anything
     }
 
-    /// Which node has to be asked, as far as it is known; `None` for the very address.
+    /// The node to connect to, if it is known; `None` for the configured address.
     ///
     /// # Errors
-    /// The slot that no node has.
+    /// The slot without a node.
     pub(crate) fn node(&self) -> Result<Option<Node>, u16> {
         match (self.cluster(), self.serves) {
             (None, _) | (_, Serves::Anything) => Ok(None),
@@ -158,7 +157,7 @@ impl Server {
         }
     }
 
-    /// Comes back when this node does not serve any more what is asked for, with a time when it still did; never where there
+    /// Waits until this node no longer serves the request. Returns a time when it still did. Waits for ever if there
     /// is only one server.
     pub(crate) async fn left(&self, node: Option<&Node>) -> Instant {
         match (self.cluster(), self.serves, self.service(), node) {
@@ -169,8 +168,9 @@ impl Server {
         }
     }
 
-    /// Comes back when the sentinels name another server than this node: whatever this one still answers counts for
-    /// nothing. Never in a cluster: a node that a slot has left serves others, and says what became of the last commands.
+    /// Waits until the sentinels name another server than this node, whose answers then count for nothing. Waits for
+    /// ever on a cluster: a node that a slot has left serves others, and still answers whether the last commands
+    /// happened.
     pub(crate) async fn replaced(&self, node: Option<&Node>) {
         match (self.service(), node) {
             (Some(service), Some(node)) => drop(service.left(node).await),
@@ -178,7 +178,7 @@ impl Server {
         }
     }
 
-    /// Why a connection is given up whose node was left.
+    /// Why a connection to a node that was left is given up.
     pub(crate) fn why_left(&self) -> &'static str {
         match self.service() {
             Some(_) => "the service has another primary now",
@@ -186,7 +186,8 @@ impl Server {
         }
     }
 
-    /// Whether a node has to say that it is a primary: whoever named it may not know yet that it is none any more.
+    /// Checks that the node calls itself a primary. The sentinel that named it may not know yet that it was
+    /// replaced.
     pub(crate) fn must_be_primary(&self, node: Option<&Node>, role: &[u8]) -> Result<(), String> {
         match (self.service(), node) {
             (Some(service), Some(node)) if role != b"master" => {
@@ -196,7 +197,7 @@ impl Server {
         }
     }
 
-    /// No connection to this node came about, or it is silent.
+    /// No connection to this node could be opened, or it is silent.
     pub(crate) fn suspect(&self, node: Option<&Node>) {
         let Some(node) = node else { return };
         if let Some(service) = self.service() {
@@ -207,7 +208,7 @@ impl Server {
         }
     }
 
-    /// Opens a socket to the address, or to a node beside it, encrypted if the address says so.
+    /// Opens a socket to the node, or else to the address. Encrypts it if the address says so.
     pub(crate) async fn socket(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
         let socket = timeout(RESPONSE_TIMEOUT, self.open(node)).await.unwrap_or_else(|_| {
             Err(io::Error::new(
@@ -216,7 +217,7 @@ impl Server {
             ))
         });
         match node {
-            // The address, which everything else names, is that of another one.
+            // All other texts name the configured address, which is not this node's.
             Some(node) => {
                 socket.map_err(|error| io::Error::new(error.kind(), format!("node {node}: {error}")))
             }
@@ -224,7 +225,7 @@ impl Server {
         }
     }
 
-    /// The same for as long as it takes, to a sentinel as well.
+    /// Does the same without a time limit. The node may also be a sentinel.
     pub(crate) async fn open(&self, node: Option<&Node>) -> io::Result<Box<dyn Socket>> {
         let (host, port) = match (node, self.address().endpoint()) {
             (Some(node), _) => (node.host.as_str(), node.port),
@@ -247,7 +248,7 @@ impl Server {
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
-    // A commit is one write, and its answer is waited for: nothing is gained by holding a part back.
+    // A commit is one write, and its answer is awaited: holding back a part gains nothing.
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -1,13 +1,13 @@
-//! What a server says about itself: enough to tell, after a connection has ended, why.
+//! What a server reports about itself, to find out why a connection ended.
 
 use super::reply::Reply;
 
-/// A reading of the server's `INFO`, taken with each subscription. Empty where `INFO` is not allowed.
+/// Taken from `INFO` with each subscription. Empty where `INFO` is not permitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ServerInfo {
-    /// Differs after every restart.
+    /// Changes with every restart.
     run_id: Option<String>,
-    /// How many clients were cut because their output buffer was full. Redis does not count them, Valkey does.
+    /// How many clients were cut because their output buffer was full. Valkey counts them, Redis does not.
     cut: Option<u64>,
 }
 
@@ -25,7 +25,7 @@ impl ServerInfo {
         }
     }
 
-    /// Reads the answer to an `INFO`; `None` if that is not allowed.
+    /// Reads the reply to `INFO`. `None` if that is not permitted.
     pub(crate) fn of(reply: &Reply<'_>) -> Option<Self> {
         match reply {
             Reply::Bulk(Some(info)) => Some(Self::read(&String::from_utf8_lossy(info))),
@@ -33,7 +33,7 @@ impl ServerInfo {
         }
     }
 
-    /// Why a connection ended, from the readings before and after.
+    /// Why a connection ended, from the values before and after.
     pub(crate) fn cause(&self, after: &Self) -> Option<&'static str> {
         if self.run_id.is_some() && after.run_id.is_some() && self.run_id != after.run_id {
             return Some("the server was restarted, or another one answers");

@@ -1,4 +1,4 @@
-//! What a server gets at the start: some time to come up.
+//! The time that a server gets at the start until it must serve.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use super::server::{self, Server};
 use crate::error::Error;
 use crate::text::Lasted;
 
-/// How long a server may be away when something starts.
+/// How long a server may be away at the start.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long it may answer that it cannot serve yet: that it loads its data, or is short of something.
+/// How long it may answer that it cannot serve yet: it is loading its data, or is short of something.
 const NOT_READY: Duration = Duration::from_secs(60);
 
-/// Tries until it works, or until the server had its time.
+/// Repeats the attempt until it succeeds, or until the server's time is over.
 ///
 /// # Errors
-/// [`Error::Config`] where the server speaks TLS and the address says that it does not, or the reverse.
-/// What waiting does not repair; [`Error::Unreachable`] or [`Error::NotReady`] with what the last attempt ended with.
+/// [`Error::Config`] if the server speaks TLS and the address does not say so, or the reverse. The error of a
+/// permanent fault. [`Error::Unreachable`] or [`Error::NotReady`] with the cause of the last attempt.
 pub(crate) async fn retry_at_start<T>(
     server: &Server,
     attempt: impl AsyncFnMut() -> Result<T, Fault>,
@@ -47,13 +47,13 @@ async fn retry<T>(server: &Server, mut attempt: impl AsyncFnMut() -> Result<T, F
             return Err(server.unavailable(cause));
         }
         outage.failed(&cause);
-        // The last attempt is made when the time is over, and not a long wait later.
+        // Makes the last attempt at the deadline, not a long wait after it.
         let _ = timeout_at(deadline, backoff.wait()).await;
     }
 }
 
-/// Waits for what the client crate is asked for. By itself it waits for ever, and so would a start at a server
-/// that stands still.
+/// Limits the wait for a call of the client crate. The crate itself has no limit, so a start at a frozen server would
+/// never end.
 pub(crate) async fn answered<T>(asking: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     timeout(server::RESPONSE_TIMEOUT, asking).await.unwrap_or_else(|_| {
         Err(Fault::Transient(format!("no answer for {}", Lasted(server::RESPONSE_TIMEOUT))))

@@ -1,4 +1,4 @@
-//! A subscribed connection, and what is read from it.
+//! A subscribed connection, and the events that are read from it.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,40 +25,40 @@ pub(crate) struct Subscription {
     socket: Box<dyn Socket>,
     input: BytesMut,
     scanner: Scanner,
-    /// The node that it is at, where there are several.
+    /// The node at the other end, if there are several.
     node: Option<Node>,
-    /// What it has logged in with, where it can do so again.
+    /// The login, if it expires. The connection then speaks RESP3 and can log in again.
     login: Option<Login>,
     server_info: ServerInfo,
-    /// The size of the memory that is read into. What is split off holds all of it.
+    /// The size of the memory that is read into. Every slice split off it keeps all of it.
     allocation: usize,
-    /// When everything that had arrived was last found to be read.
+    /// The last time when all that had arrived was read.
     current: Instant,
     /// Whether something was read since then.
     behind: bool,
-    /// PINGs that were sent, and how many of them were answered.
+    /// How many PINGs were sent, and how many of them were answered.
     pings: u64,
     answers: u64,
-    /// The number of one without an answer, and when it was sent.
+    /// The number of an unanswered PING, and when it was sent.
     asked: Option<(u64, Instant)>,
-    /// After reading was held up what comes may be old, also when nothing more has arrived for the moment: until this many
-    /// PINGs are answered.
+    /// After reading was held up, what arrives may be old, even if the socket is empty for the moment. That lasts
+    /// until this many PINGs are answered.
     late_until: Option<u64>,
 }
 
 impl Subscription {
-    /// A read takes what the socket has, up to this. Messages keep the memory that they were read into.
+    /// A read takes up to this many bytes. Messages keep the memory that they were read into.
     const READ: usize = 256 << 10;
-    /// With less room than this in the memory that is left, the next read gets fresh memory.
+    /// If less room than this is left in the memory, the next read gets new memory.
     const LEAST_READ: usize = 16 << 10;
 
     /// Connects, subscribes, and waits for the confirmation.
     pub(crate) async fn open(server: &Server, channel: &Channel, max_payload: usize) -> Result<Self, Fault> {
         let mut connection = Connection::open(server, "redis-consumer-group:subscriber").await?;
         let mut out = Vec::new();
-        // In one write: asking first costs the subscription no time, and asking afterwards is not possible.
+        // One write for all: `INFO` costs no time before the subscription, and is not possible after it.
         resp::command(&mut out, &ServerInfo::COMMAND);
-        // A subscriber that speaks RESP2 is not allowed to log in again.
+        // A RESP2 subscriber is not permitted to log in again.
         let login = Some(connection.login().clone()).filter(Login::expires);
         if login.is_some() {
             resp::command(&mut out, &[b"HELLO", b"3"]);
@@ -77,7 +77,7 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// On a socket that is about to deliver, or does already. `input` was read from it.
+    /// Uses a socket that delivers messages, or is about to. `input` was read from it.
     pub(crate) fn on(
         socket: Box<dyn Socket>,
         input: BytesMut,
@@ -136,17 +136,17 @@ impl Subscription {
         }
     }
 
-    /// The node that it is at, where there are several.
+    /// The node at the other end, if there are several.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.node.as_ref()
     }
 
-    /// What the server said of itself just before the subscription.
+    /// What the server reported about itself just before the subscription.
     pub(crate) fn server_info(&self) -> &ServerInfo {
         &self.server_info
     }
 
-    /// Reads what the socket has; 0 at its end. May be dropped at any time without losing a byte.
+    /// Reads what the socket has. Returns 0 at its end. The future may be dropped at any time without losing a byte.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
         let wanted = self.scanner.wanted();
         if self.input.capacity() - self.input.len() < wanted.max(Self::LEAST_READ) {
@@ -167,18 +167,18 @@ impl Subscription {
         read
     }
 
-    /// Reading was held up for a while, as by a full buffer. What the server has sent by now may still be in its own memory,
-    /// and arrive in pieces. Whether it was all of it is known by the answer to a PING that is sent from here on.
+    /// Reading was held up, for example by a full buffer. What the server has sent may still be in its own memory and
+    /// arrive in pieces. The answer to a PING sent from now on shows that all of it has arrived.
     pub(crate) fn held_up(&mut self) {
         self.late_until = Some(self.pings + 1);
     }
 
-    /// Whether it is not known yet.
+    /// Whether that answer is still missing.
     pub(crate) fn is_late(&self) -> bool {
         self.late_until.is_some()
     }
 
-    /// The server has answered to a PING, in whatever words. What it sent before that has been read.
+    /// The server answered a PING, in any form. All that it sent before has been read.
     pub(crate) fn answered(&mut self) {
         self.answers += 1;
         if let Some((_, sent)) = self.asked.take_if(|(number, _)| *number <= self.answers) {
@@ -187,16 +187,16 @@ impl Subscription {
         self.late_until = self.late_until.filter(|pings| self.answers < *pings);
     }
 
-    /// The last moment of which is known that everything sent by then was read: where a gap begins. Later than
-    /// that we may have read what is old already, because we had been waiting for room or stood still.
+    /// The last moment for which all that was sent by then is known to be read. A gap begins here. What was read later
+    /// may have been old already, because reading waited for room or the process stood still.
     pub(crate) fn current(&self) -> Instant {
         self.current
     }
 
-    /// The next thing in what was read; `None` when it needs more.
+    /// The next event in what was read. `None` if it needs more input.
     pub(crate) fn next(&mut self) -> Result<Option<Event>, FrameError> {
         Ok(self.scanner.next(&mut self.input)?.map(|event| match event {
-            // A few messages would hold, for as long as they wait, memory that nobody accounts for.
+            // A small run is copied. While it waits, it would keep the whole memory, which no limit counts.
             Event::Messages { bytes, spans } if bytes.len() < self.allocation / 2 => {
                 Event::Messages { bytes: Bytes::copy_from_slice(&bytes), spans }
             }
@@ -204,19 +204,19 @@ impl Subscription {
         }))
     }
 
-    /// Asks for a sign of life.
+    /// Sends a PING, to learn whether the connection is alive.
     pub(crate) async fn ping(&mut self) -> io::Result<()> {
         self.pings += 1;
         self.asked.get_or_insert((self.pings, Instant::now()));
         self.send(&[b"PING", b"redis-consumer-group"]).await
     }
 
-    /// What it has logged in with, if that expires.
+    /// The login, if it expires.
     pub(crate) fn login(&self) -> Option<&Login> {
         self.login.as_ref()
     }
 
-    /// Logs in with newer credentials. The answer comes between messages, and counts as one to a PING.
+    /// Logs in with newer credentials. The reply comes between messages, and counts as the answer to a PING.
     pub(crate) async fn log_in_again(&mut self, login: &Login) -> io::Result<()> {
         let Some((user, password)) = user_and_password(login) else { return Ok(()) };
         self.pings += 1;
@@ -225,7 +225,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Asks to be delivered nothing more. Everything before the confirmation is still delivered.
+    /// Unsubscribes. All messages before the confirmation are still delivered.
     pub(crate) async fn unsubscribe(&mut self, channel: &Channel) -> io::Result<()> {
         self.send(&[channel.kind.unsubscribe().as_bytes(), channel.name.as_bytes()]).await
     }
@@ -237,7 +237,7 @@ impl Subscription {
             self.socket.write_all(&out).await?;
             self.socket.flush().await
         };
-        // A few bytes always fit into a socket that lives.
+        // A live socket always has room for a few bytes.
         timeout(RESPONSE_TIMEOUT, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -259,7 +259,7 @@ mod tests {
         let arrives = async |subscription: &mut Subscription, server: &mut tokio::io::DuplexStream| {
             server.write_all(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n").await.unwrap();
             subscription.read().await.unwrap();
-            // And then nothing, for a moment.
+            // Then nothing, for a moment.
             assert!(timeout(Duration::from_millis(10), subscription.read()).await.is_err());
             subscription.current()
         };
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(arrives(&mut subscription, &mut server).await, before, "it may be two seconds old");
         subscription.ping().await.unwrap();
         let asked = Instant::now();
-        // And once more before it is answered.
+        // Held up once more before the answer.
         tokio::time::advance(Duration::from_secs(2)).await;
         subscription.held_up();
         subscription.answered();

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Decides by the clock alone; it is told what happened, and does nothing itself.
+/// Only computes: callers report what happened, and act on the answers.
 ///
-/// A lease is judged by the server's clock. It says that its process is dead only if that process *could*
-/// have renewed it, which the server's clock does not know. So nobody judges right after something that may
-/// have kept everyone from renewing:
+/// The server's clock decides whether a lease has lapsed. That proves a dead process only if the process *could* have
+/// renewed, which the server's clock does not show. So no process judges right after something that may have kept all
+/// of them from renewing:
 ///
-/// 1. the server is frozen for 8 s (or away, or its machine asleep). B renewed 3 s before that, A just before;
-/// 2. it is back: B's lease is past, A's is not, and A is the first to reach the server;
-/// 3. if A judged now, it would remove the ids and lanes of B, which lives and is about to renew.
+/// 1. The server is frozen for 8 s (or away, or its machine sleeps). B renewed 3 s before that, A just before.
+/// 2. The server continues. B's lease has lapsed, A's has not, and A reaches the server first.
+/// 3. If A judged now, it would remove the ids and lanes of B, which lives and is about to renew.
 ///
-/// A notices that its own renewal came late, whether or not its lease lapsed, and judges nobody for a lease.
-/// A newcomer has no renewal that could have been late: it waits until whoever lives has renewed.
+/// A notices that its own renewal came late, whether or not its lease lapsed, and judges no process for one lease. A
+/// new process has no earlier renewal to compare with, so it waits until every living process has renewed.
 #[derive(Debug)]
 pub(crate) struct Timing {
     lease: Duration,
@@ -28,7 +28,7 @@ impl Timing {
         Self { lease, renewed: None, judges_from: None }
     }
 
-    /// The lease was renewed, as confirmed at `now`; `lapsed` if the server had found none that was valid.
+    /// The renewal was confirmed at `now`. `lapsed`: the server had not found a valid lease.
     pub(crate) fn renewed(&mut self, now: Instant, lapsed: bool) {
         match self.renewed {
             None => self.judges_from = Some(now + self.interval() + self.retry()),
@@ -38,7 +38,7 @@ impl Timing {
         self.renewed = Some(now);
     }
 
-    /// The own lease turned out to have lapsed: judges nobody for one lease.
+    /// The own lease has lapsed: judge no process for one lease.
     pub(crate) fn pause(&mut self, now: Instant) {
         self.judges_from = Some(now + self.lease);
     }
@@ -47,7 +47,7 @@ impl Timing {
         self.judges_from.is_some_and(|from| from <= now)
     }
 
-    /// The first renewal after registering: as late as a newcomer must wait before it judges.
+    /// When to renew first after registering: when a new process may begin to judge.
     pub(crate) fn first_renewal(&self, now: Instant) -> Instant {
         self.judges_from.unwrap_or(now).max(now)
     }
@@ -57,7 +57,7 @@ impl Timing {
         self.lease / 3
     }
 
-    /// From a failed renewal to the next: short, so that everyone has renewed soon after the server is back.
+    /// From a failed renewal to the next. Short, so that all processes have renewed soon after the server is back.
     pub(crate) fn retry(&self) -> Duration {
         self.lease / 10
     }
@@ -77,7 +77,7 @@ mod tests {
         (timing, now)
     }
 
-    /// Past the wait of a newcomer.
+    /// After the wait of a new process.
     fn settled() -> (Timing, Instant) {
         let (mut timing, start) = registered();
         let now = start + timing.interval() + timing.retry();

@@ -1,4 +1,4 @@
-//! A map of the slots, as a node of a cluster has told it.
+//! A map of the slots, as one node of a cluster reports it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,34 +13,34 @@ pub(crate) struct Node {
     pub(crate) port: u16,
 }
 
-/// Which node serves what.
+/// Which node serves which slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Map {
-    /// By their slots.
+    /// Sorted by slots.
     ranges: Vec<Range>,
-    /// All nodes that were told of, primaries first.
+    /// All nodes of the reply, primaries first.
     nodes: Vec<Node>,
 }
 
-/// What one node tells of the cluster.
+/// What one node reports about the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// `None` for the very address.
+    /// The node that was asked; `None` for the configured address.
     pub(crate) by: Option<Node>,
     pub(crate) map: Map,
     pub(crate) state: State,
 }
 
-/// How a node finds the cluster.
+/// What a node reports about the cluster's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Whether it is in touch with most of the others, and finds what it needs of the slots served.
+    /// Whether the node reaches most of the others, and finds the slots served that it needs.
     pub(crate) is_ok: bool,
-    /// The highest epoch that it has heard of: each failover has a higher one. `None` where we may not ask.
+    /// The highest epoch that it has heard of. Each failover has a higher one. `None` if we may not ask.
     pub(crate) epoch: Option<u64>,
 }
 
-/// Neighbouring slots of one primary.
+/// Consecutive slots of one primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Range {
     first: u16,
@@ -49,12 +49,12 @@ struct Range {
 }
 
 impl Told {
-    /// Whether nobody else has to be asked, when `epoch` is known already.
+    /// Whether no other node has to be asked. `epoch` is the highest that is known already.
     pub(super) fn is_sound(&self, epoch: u64) -> bool {
         self.map.is_whole() && self.state.is_ok && self.is_recent(epoch)
     }
 
-    /// Whether it should count rather than what another node tells, when `epoch` is known already.
+    /// Whether this answer counts more than that of another node. `epoch` is the highest that is known already.
     pub(super) fn is_better_than(&self, other: &Self, epoch: u64) -> bool {
         let rank =
             |told: &Self| (told.state.is_ok, told.is_recent(epoch), told.map.is_whole(), told.state.epoch);
@@ -67,7 +67,7 @@ impl Told {
 }
 
 impl State {
-    /// Of who does not say.
+    /// The state of a node that does not report it.
     pub(crate) const UNKNOWN: Self = Self { is_ok: true, epoch: None };
 
     /// Reads the answer to `CLUSTER INFO`.
@@ -83,7 +83,7 @@ impl State {
 }
 
 impl Map {
-    /// Reads the answer to `CLUSTER SLOTS`. A node that does not say its host is meant by the one that was asked.
+    /// Reads the reply to `CLUSTER SLOTS`. A node that does not name its host has the host that was asked.
     pub(crate) fn read(reply: &Reply<'_>, asked: &str) -> Option<Self> {
         let Reply::Array(Some(entries)) = reply else { return None };
         let mut map = Self::default();
@@ -93,7 +93,7 @@ impl Map {
             let [Reply::Int(first), Reply::Int(last), primary, others @ ..] = parts.as_slice() else {
                 return None;
             };
-            // A node without an address serves nobody.
+            // A node without an address serves no client.
             let Some(primary) = Node::of_slots(primary, asked) else { continue };
             let slot = |slot: i64| u16::try_from(slot).ok().filter(|slot| *slot < SLOTS);
             if seen.insert(primary.clone()) {
@@ -119,19 +119,19 @@ impl Map {
         next == SLOTS
     }
 
-    /// All nodes, those to be asked first at the front.
+    /// All nodes, in the order to ask them.
     pub(super) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Has this node asked first, if it is one of them.
+    /// Moves this node to the front, if the map has it.
     pub(super) fn prefer(&mut self, node: &Node) {
         if let Some(at) = self.nodes.iter().position(|other| other == node) {
             self.nodes.swap(0, at);
         }
     }
 
-    /// Whether each slot has the same primary in both.
+    /// Whether both maps have the same primaries for all slots.
     pub(super) fn serves_as(&self, other: &Self) -> bool {
         self.ranges == other.ranges
     }
@@ -144,14 +144,14 @@ impl Map {
 }
 
 impl Node {
-    /// Reads `host:port`, of which the host may be an IPv6 address.
+    /// Reads `host:port`. The host may be an IPv6 address.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
         let is_named = !host.is_empty() && host != "?";
         is_named.then_some(Self { host: host.to_owned(), port: port.parse().ok()? })
     }
 
-    /// Reads a node of `CLUSTER SLOTS`: host, port, id, and more in later versions.
+    /// Reads a node in `CLUSTER SLOTS`: host, port, id, and more in later versions.
     fn of_slots(reply: &Reply<'_>, asked: &str) -> Option<Self> {
         let Reply::Array(Some(parts)) = reply else { return None };
         let [host, Reply::Int(port), ..] = parts.as_slice() else { return None };
@@ -182,7 +182,7 @@ pub(super) mod tests {
         Node { host: "127.0.0.1".to_owned(), port }
     }
 
-    /// Ranges of slots, each with the port of its primary.
+    /// Makes a map of slot ranges, each with the port of its primary.
     pub(crate) fn map(ranges: &[(u16, u16, u16)]) -> Map {
         let mut text = format!("*{}\r\n", ranges.len());
         for (first, last, port) in ranges {
@@ -191,7 +191,7 @@ pub(super) mod tests {
         read(&text).unwrap()
     }
 
-    /// A node as `CLUSTER SLOTS` has it in Redis 7.
+    /// A node in `CLUSTER SLOTS` of Redis 7.
     fn told(host: &str, port: u16) -> String {
         format!("*4\r\n${}\r\n{host}\r\n:{port}\r\n$2\r\nid\r\n*0\r\n", host.len())
     }

@@ -141,7 +141,7 @@ async fn a_worse_map_does_not_replace_a_better_one_unless_nobody_has_a_better_on
     let cluster = cluster();
     let failed_over = [(0, 8191, 3), (8192, 16_383, 2)];
     cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(2, &failed_over, 2)]);
-    // The others are slow to answer just now.
+    // The other nodes are slow to answer now.
     cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(1, &HALVES, 1)]);
     assert_eq!(cluster.primary(7), Some(node(3)));
     tokio::time::advance(Cluster::BELIEVED).await;

@@ -1,4 +1,4 @@
-//! The handshake, and what a server says of itself in its answer.
+//! The handshake, and what the server reports about itself in its reply.
 
 use crate::address::Address;
 use crate::error::Error;
@@ -8,10 +8,10 @@ use crate::redis::reply::Reply;
 use crate::redis::resp;
 use crate::redis::server::Server;
 
-/// The first version of Redis that has what we use: scripts with flags, and figures of a stream's groups.
+/// The first version of Redis that has all we use: scripts with flags, and figures of a stream's groups.
 const OLDEST_REDIS: u32 = 7;
 
-/// Writes the handshake. `HELLO` needs no permission, so it works for a user with the least rule.
+/// Writes the handshake. `HELLO` needs no permission, so any user may send it.
 pub(super) fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) {
     let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
     if let Some((user, password)) = login {
@@ -21,24 +21,24 @@ pub(super) fn hello(out: &mut Vec<u8>, login: Option<(&str, &str)>, name: &str) 
     resp::command(out, &hello);
 }
 
-/// What the answer to a `HELLO` says.
+/// The contents of the reply to `HELLO`.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    /// The connection's; none has 0.
+    /// The connection's id, which is never 0.
     pub(super) id: u64,
-    /// The server's.
+    /// The server's role.
     pub(super) role: Vec<u8>,
     /// Whether it is a node of a cluster.
     pub(super) is_clustered: bool,
-    /// Whether it is no server at all.
+    /// Whether it is a sentinel, not a server.
     pub(super) is_sentinel: bool,
-    /// What the server calls itself: "redis", "valkey".
+    /// The server's name for itself: "redis", "valkey".
     server: String,
     version: String,
 }
 
 impl Greeting {
-    /// Reads the answer; an error is the server's own words.
+    /// Reads the reply. The error is the server's own text.
     pub(super) fn read(hello: &Reply<'_>) -> Result<Self, String> {
         if let Some(answer) = hello.error() {
             return Err(answer);
@@ -64,7 +64,7 @@ impl Greeting {
         Ok(greeting)
     }
 
-    /// Refuses a server that is surely too old, and a sentinel.
+    /// Refuses a sentinel, and a server that is surely too old.
     pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
         let problem = if self.is_sentinel {
             format!(
@@ -82,13 +82,14 @@ impl Greeting {
 
 const NEEDED: &str = "and Redis 7.0 or later is needed, or Valkey; upgrade the server, or name another one";
 
-/// Whether a server of this name and version lacks what we need. Others than Redis count their versions in other ways.
+/// Whether a server of this name and version lacks what we need. Servers other than Redis number their versions
+/// differently.
 fn is_too_old(server: &str, version: &str) -> bool {
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     server == "redis" && major.is_some_and(|major| major < OLDEST_REDIS)
 }
 
-/// What it means that a server refused the handshake.
+/// The fault for a refused handshake.
 pub(super) fn refused(server: &Server, node: Option<&Node>, answer: &str) -> Fault {
     let address = server.address().to_string();
     match (Kind::of(answer), server.fault("HELLO", "", answer)) {
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use crate::redis::reply::parse;
 
-    /// As servers answered it.
+    /// As real servers replied.
     fn greeting(server: &str, version: &str) -> Greeting {
         let answer = format!(
             "*14\r\n$6\r\nserver\r\n${}\r\n{server}\r\n$7\r\nversion\r\n${}\r\n{version}\r\n$5\r\nproto\r\n:2\r\n\

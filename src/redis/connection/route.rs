@@ -1,4 +1,4 @@
-//! Which node a connection has to lead to.
+//! Which node a connection must lead to.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
 use crate::redis::server::{LAST_WORD, Server};
 
-/// What `CLIENT LIST` shows of those who ask.
+/// The name that `CLIENT LIST` shows for connections that ask about the cluster.
 const NAME: &str = "redis-consumer-group:explorer";
 
-/// How long one node may take to tell what it knows of the others.
+/// How long one node may take to describe the cluster.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// When none of so many answers is sound, the best of them has to do.
+/// After this many answers of which none is sound, the best of them is used.
 const MOST_ANSWERS: usize = 8;
 
-/// How long looking for one that tells may take. Those that did not are asked last the next time.
+/// How long the search for a node that answers may take. Those that did not answer are asked last the next time.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// How often it is asked who serves what, while an answer is missing.
+/// How often the map is refreshed while an answer is missing.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Finds out whether the address is one of a cluster, once.
+/// Finds out, once, whether the address belongs to a cluster.
 pub(crate) async fn explore(server: &Server) -> Result<(), Fault> {
     if server.is_explored() {
         return Ok(());
     }
     let mut connection = Connection::open_at(server, None, NAME).await?;
     if !connection.is_clustered() {
-        // Not asked where it is not needed: it takes a permission.
+        // A single server is not asked, because `CLUSTER SLOTS` needs a permission.
         server.explored(Err("it is no node of a cluster".to_owned()));
         return Ok(());
     }
     let asked = server.address().host().unwrap_or("127.0.0.1");
     match told(&mut connection, None, asked).await? {
         Ok(told) => server.explored(Ok(Cluster::new(told))),
-        // Whoever may not ask is told so when a key turns out to be elsewhere.
+        // If `CLUSTER SLOTS` is refused, that is reported only when a key turns out to be at another node.
         Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Missing | Kind::Refusal) => {
             server.explored(Err(answer))
         }
@@ -48,7 +48,7 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The node that serves what the server is asked for; `None` for the very address.
+/// The node that serves the request; `None` for the configured address.
 pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Fault> {
     if let Some(service) = server.service() {
         return sentinels::primary(server, service, Cluster::FRESH).await.map(Some);
@@ -60,21 +60,20 @@ pub(crate) async fn locate(server: &Server) -> Result<Option<Node>, Fault> {
     server.node().map_err(|slot| Fault::Transient(format!("CLUSTERDOWN no node serves slot {slot}")))
 }
 
-/// Asks the nodes of the cluster what they know of it, or the sentinels, if there are any, unless that was done within
-/// `fresh`.
+/// Asks the cluster's nodes, or the sentinels, who serves what, unless that was done within `fresh`.
 pub(crate) async fn refresh(server: &Server, fresh: Duration) {
     if let Some(service) = server.service() {
-        // Whoever opens a connection is told.
+        // The next connection that is opened reports the error.
         drop(sentinels::primary(server, service, fresh).await);
         return;
     }
     let Some(cluster) = server.cluster() else { return };
     let Some(turn) = cluster.turn(fresh).await else { return };
-    // The address last: its nodes may all have others by now.
+    // The configured address is last, in case all known nodes have other addresses by now.
     let places = turn.nodes().into_iter().map(Some).chain([None]);
     let (mut answers, since) = (Vec::new(), Instant::now());
     for node in places {
-        // Everybody who wants to connect waits for this.
+        // All connections that are being opened wait for this.
         if since.elapsed() > LONGEST {
             break;
         }
@@ -84,8 +83,8 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
         };
         let is_sound = turn.is_sound(&told);
         answers.push(told);
-        // Others may know better than one that has left the cluster, or is cut off from it; where slots are unserved
-        // indeed, or nodes are down, they all say so.
+        // A node that has left the cluster, or is cut off from it, may be wrong, so others are asked. If slots are
+        // really unserved or nodes are down, all of them say so.
         if is_sound || answers.len() == MOST_ANSWERS {
             break;
         }
@@ -93,8 +92,8 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
     turn.end(answers);
 }
 
-/// Comes back when an answer of this node is not worth waiting for any more: another one serves what it was asked for, and
-/// it has had time to say so. That is looked for more often than otherwise, since the answer may never come.
+/// Returns when this node's answer is not worth waiting for: another node serves the request now, and this one had
+/// time to say so. Refreshes more often than usual, because the answer may never come.
 pub(crate) async fn answers_no_more(server: &Server, node: Option<&Node>) {
     let looking = async {
         loop {
@@ -106,7 +105,7 @@ pub(crate) async fn answers_no_more(server: &Server, node: Option<&Node>) {
         _ = server.left(node) => {}
         () = looking, if server.has_successors() => {}
     }
-    // A node that a slot has left answers so, unless it stands still. What a former primary answers does not count.
+    // A node that a slot has left says so, unless it stands still. The answer of a former primary does not count.
     if server.service().is_none() {
         sleep(LAST_WORD).await;
     }

@@ -1,4 +1,4 @@
-//! Asking the sentinels of a service for its primary, and hearing from them when it changes.
+//! Asks the sentinels of a service for its primary, and listens for their announcements.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::redis::sentinel::{Service, Told, primary_in, switched};
 use crate::redis::server::Server;
 use crate::text::Lasted;
 
-/// What `CLIENT LIST` of a sentinel shows of us.
+/// The name that a sentinel's `CLIENT LIST` shows.
 const NAME: &str = "redis-consumer-group:explorer";
 /// How long one sentinel may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two attempts to subscribe at a sentinel.
+/// The pause between two attempts to subscribe at a sentinel.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What a sentinel publishes when a service has another primary.
+/// The channel where a sentinel announces a new primary.
 const SWITCHED: &[u8] = b"+switch-master";
-/// Where to look when a sentinel does not let us in.
+/// What to check when a sentinel refuses the login.
 const LOGIN: &str = "check sentinel_user and sentinel_password in the URL; user and password before the @ are those of \
                      the server";
 
@@ -49,7 +49,7 @@ async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> 
             Err(Fault::Transient(cause)) => causes.push(cause),
         }
     }
-    // Of a service that was there, a sentinel that was set up anew will know again.
+    // If the service was known before, a recreated sentinel will know it again.
     let all_refuse = refusals.len() == sentinels.len();
     if let Some(refusal) = refusals.into_iter().next().filter(|_| all_refuse || !service.is_known()) {
         return Err(Fault::Permanent(refusal));
@@ -70,7 +70,7 @@ fn unknown(server: &Server, service: &Service) -> String {
     )
 }
 
-/// What one sentinel says; `None` when it does not know the service.
+/// The answer of one sentinel; `None` if it does not know the service.
 async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Option<Node>, Fault> {
     let mut connection = open(server, sentinel).await?;
     let mut out = Vec::new();
@@ -94,7 +94,7 @@ async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Opti
     }
 }
 
-/// A connection to a sentinel, which has its own users and passwords.
+/// Opens a connection to a sentinel, which has its own users and passwords.
 async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Fault> {
     let socket = server.open(Some(sentinel)).await.map_err(|error| at(error.into(), sentinel))?;
     let mut connection = Connection::on(socket, Some(sentinel.clone()));
@@ -114,7 +114,7 @@ async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Fault> {
     }
 }
 
-/// Who we are at the sentinels.
+/// The user at the sentinels.
 fn user(server: &Server) -> &str {
     match server.address().endpoint() {
         Endpoint::Sentinels(sentinels) => sentinels.user(),
@@ -144,9 +144,9 @@ fn at(fault: Fault, sentinel: &Node) -> Fault {
     }
 }
 
-/// Hears from the sentinels, one at a time, which server has become the primary. Comes back at once where there are none.
+/// Listens to the sentinels, one at a time, for a new primary. Returns at once if there are none.
 ///
-/// Whatever is missed is noticed all the same, when they are asked the next time.
+/// A missed announcement is noticed when the sentinels are asked the next time.
 pub(crate) async fn listen(server: &Server) {
     let Some(service) = server.service() else { return };
     loop {
@@ -159,7 +159,7 @@ pub(crate) async fn listen(server: &Server) {
     }
 }
 
-/// Comes back with what has ended it. A sentinel that does not answer to a PING is given up.
+/// Listens at one sentinel until a fault ends it. A sentinel that does not answer a PING is given up.
 async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Result<(), Fault> {
     let silence = || Fault::Transient("it is silent".to_owned());
     let mut connection = timeout(TIMEOUT, open(server, sentinel)).await.map_err(|_| silence())??;

@@ -1,4 +1,4 @@
-//! Feeds a scanner with bytes in pieces, for the tests and the fuzzer: how they are cut must not matter.
+//! Feeds a scanner with bytes in pieces, for the tests and the fuzzer. The cuts between pieces must not matter.
 
 use bytes::{Bytes, BytesMut};
 
@@ -6,17 +6,17 @@ use super::{Event, FrameError, MAX_RUN_BYTES, MAX_RUN_MESSAGES, Scanner};
 use crate::redis::channel::ChannelKind;
 use crate::redis::resp::MAX_LINE;
 
-/// What a scanner tells, independent of how messages were joined into runs.
+/// The result of a scanner, independent of how it joined messages into runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Message(Bytes),
     Event(Event),
-    /// What was expected, or was too large. What was found depends on how much had arrived.
+    /// What was expected, or was too large. What was found is left out: it depends on how much had arrived.
     Malformed(&'static str),
 }
 
-/// Everything that is told about `pieces`, read one after the other. Also checks that no more is held than the
-/// longest message that is allowed, or the longest line.
+/// All results for `pieces`, read one after another. Also checks that the scanner holds no more than the longest
+/// allowed message or line.
 pub(crate) fn feed<'a>(
     channel: &[u8],
     max_payload: usize,
@@ -52,7 +52,7 @@ pub(crate) fn feed<'a>(
     told
 }
 
-/// `bytes` cut into pieces of `lengths`, which are repeated as often as needed; 0 counts as 1.
+/// Cuts `bytes` into pieces of `lengths`, which repeat as often as needed. A length of 0 counts as 1.
 pub(crate) fn pieces<'a>(mut bytes: &'a [u8], lengths: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut lengths = lengths.iter().cycle();
     std::iter::from_fn(move || {

@@ -18,7 +18,7 @@ enum Frame {
     Error(String),
     Status(String),
     Int(i64),
-    /// Arrays in arrays with bulk strings in them, so many and so deep.
+    /// Nested arrays of bulk strings: how many in each, and how deep.
     Nested(usize, usize),
     Nil,
 }
@@ -65,7 +65,7 @@ impl Frame {
             Frame::Confirmed("unsubscribe" | "sunsubscribe", channel, count) => {
                 Event::Unsubscribed { channel: channel.clone().map(Bytes::from), count: *count }
             }
-            // A token alone, and OK, are answers in RESP3.
+            // In RESP3, a lone token and OK are answers.
             Frame::Pong(_) | Frame::PlainPong | Frame::Nested(_, 0) => Event::Pong,
             Frame::Status(text) if text == "OK" => Event::Pong,
             Frame::Error(text) => Event::Error(text.clone()),
@@ -74,7 +74,7 @@ impl Frame {
     }
 }
 
-/// What redis-rs reads in the bytes, in our terms.
+/// The frame as redis-rs reads it, in our terms.
 fn told_by_redis_rs(frame: &[u8]) -> Told {
     let channel = |value: &Value| match value {
         Value::BulkString(bytes) => Some(Bytes::from(bytes.clone())),
@@ -158,7 +158,7 @@ fn cuts() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Bytes that resemble frames, so that they get far.
+/// Bytes that resemble frames, so that they get far into the parser.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         2 => proptest::sample::select(b"*$:+-\r\n0123459".to_vec()).prop_map(|byte| vec![byte]),

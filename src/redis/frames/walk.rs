@@ -1,33 +1,33 @@
-//! Any one frame, dropped as it arrives: only what tells its kind is kept.
+//! Walks through any one frame and drops it as it arrives. Keeps only what shows its kind.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Event, OVERSIZE_HEAD};
 use crate::redis::resp::{self, FrameError, Head, MAX_LINE};
 
-/// `punsubscribe` is the longest that Redis sends.
+/// `punsubscribe` is the longest kind that Redis sends.
 const KIND: usize = 16;
 /// The kind, the channel, and the payload or count.
 const PARTS: usize = 3;
 
-/// The place in a frame that is under way. Each byte is looked at once, wherever the reads were cut, and nothing
-/// stays in the buffer but an incomplete line.
+/// The position in an incomplete frame. Each byte is looked at once, wherever the reads were cut. Only an incomplete
+/// line stays in the buffer.
 pub(super) struct Walk {
     /// The elements still to come of each open array, outermost first.
     open: Vec<usize>,
-    /// The bytes still to come of the bulk string under way, and how many of them are kept.
+    /// For the current bulk string: how many bytes are missing, and how many of those to keep.
     bulk: Option<(usize, usize)>,
-    /// The bytes of an incomplete line that hold no end of it.
+    /// How many bytes of an incomplete line are known to hold no line end.
     searched: usize,
     /// The number of elements, if the frame is an array.
     len: Option<usize>,
     /// The value, or the first elements if the frame is an array.
     parts: Vec<Part>,
-    /// The frame is known to be a message of our channel.
+    /// Whether the frame is known to be a message of our channel.
     oversize: bool,
 }
 
-/// A value, as far as it can tell the kind of a frame.
+/// A value, as far as it helps to recognize a frame.
 enum Part {
     Status(Bytes),
     Error(String),
@@ -42,12 +42,12 @@ impl Walk {
         Self { open: Vec::new(), bulk: None, searched: 0, len: None, parts: Vec::new(), oversize: false }
     }
 
-    /// For a frame that is a message of ours, whose payload is too long to be held.
+    /// For a message of our channel whose payload is too long to be held.
     pub(super) fn of_oversize() -> Self {
         Self { oversize: true, ..Self::new() }
     }
 
-    /// Takes what there is of the frame off `input`, and tells what the frame was at its last byte.
+    /// Takes the available bytes of the frame off `input`. Returns the event at the frame's last byte.
     pub(super) fn advance(&mut self, input: &mut BytesMut) -> Result<Option<Event>, FrameError> {
         loop {
             let ended = match self.bulk {
@@ -62,7 +62,7 @@ impl Walk {
         }
     }
 
-    /// Whether the frame ended with the line at the front of `input`; `None` until the line is complete.
+    /// Whether the frame ended with the line at the front of `input`. `None` until the line is complete.
     fn line(&mut self, input: &mut BytesMut) -> Result<Option<bool>, FrameError> {
         let Some((head, used)) = resp::head(input, self.searched)? else {
             self.searched = input.len().saturating_sub(1);
@@ -103,7 +103,7 @@ impl Walk {
         }))
     }
 
-    /// Whether the frame ended with the bulk string under way; `None` until that is complete.
+    /// Whether the frame ended with the current bulk string. `None` until that is complete.
     fn content(
         &mut self,
         input: &mut BytesMut,
@@ -124,12 +124,12 @@ impl Walk {
         Ok(Some(self.element_ended()))
     }
 
-    /// Whether the value that begins now helps to tell the kind of the frame.
+    /// Whether the value that begins now helps to recognize the frame.
     fn is_telling(&self) -> bool {
         self.open.len() <= 1 && self.parts.len() < PARTS
     }
 
-    /// How much is kept of a bulk string that becomes the next part.
+    /// How many bytes are kept of a bulk string that becomes the next part.
     fn room(&self) -> usize {
         match self.parts.len() {
             0 => KIND,
@@ -139,7 +139,7 @@ impl Walk {
         }
     }
 
-    /// Closes the arrays that end with this element. Whether the frame ended.
+    /// Closes the arrays that end with this element. Returns whether the frame ended.
     fn element_ended(&mut self) -> bool {
         while let Some(left) = self.open.last_mut() {
             *left -= 1;
@@ -154,7 +154,7 @@ impl Walk {
     fn event(&mut self) -> Event {
         match (self.len, self.parts.as_mut_slice()) {
             (None, [Part::Status(text)]) if **text == *b"PONG" || **text == *b"OK" => Event::Pong,
-            // In RESP3 a token alone.
+            // In RESP3, the token alone.
             (None, [Part::Bulk { .. }]) => Event::Pong,
             (None, [Part::Error(text)]) => Event::Error(std::mem::take(text)),
             (Some(2), [kind, _]) if kind.is(b"pong") => Event::Pong,

@@ -1,4 +1,4 @@
-//! What a process tells the others about itself.
+//! What a process publishes about itself.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// What a process works on, and which keys it leaves behind if it is killed.
 ///
-/// Stored as JSON beside its lease, and deleted with it. Members that a later version adds are ignored.
+/// Stored as JSON beside its lease, and deleted with it. Unknown members, as of a later version, are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct About {
     /// The kind of the source: `pubsub`, `sharded` or `stream`.
@@ -19,16 +19,16 @@ pub(crate) struct About {
     pub(crate) output: String,
     pub(crate) host: Option<String>,
     pub(crate) pid: u32,
-    /// When the process started: ms since 1970 by its own clock, only ever shown.
+    /// When the process started, in ms since 1970 by its own clock. Only for display.
     pub(crate) started: u64,
-    /// How long the lease lasts without being renewed.
+    /// The length of the lease: it lapses if it is not renewed for so long.
     pub(crate) lease: Duration,
-    /// The full names of its lane keys, so that whoever finds the lease lapsed can delete them. Each contains
+    /// The full names of its lane keys, so that any process can delete them after the lease has lapsed. Each contains
     /// `lane:<process>:`.
     pub(crate) lanes: Vec<String>,
 }
 
-/// Another live process that does the same work over, so that each message ends in the output twice.
+/// Another living process that does the same work, so that each message is in the output twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SameWork {
     pub(crate) process: Uuid,
@@ -36,8 +36,8 @@ pub(crate) struct SameWork {
 }
 
 impl About {
-    /// Whether two processes each append every message of one channel to one output. Those that read one
-    /// stream share its entries instead.
+    /// Whether two processes both append every message of one channel to one output. Readers of one stream share its
+    /// entries instead.
     pub(super) fn does_the_work_of(&self, other: &About) -> bool {
         self.source != "stream"
             && (&self.source, &self.input, &self.output) == (&other.source, &other.input, &other.output)
@@ -45,8 +45,7 @@ impl About {
 
     /// The keys to delete with the lease of `process`.
     ///
-    /// Whoever may write to Redis may write anything here; a name that is not of a lane of this process is no
-    /// reason to delete a key.
+    /// Anyone with write access to Redis can put any name here, so only names of this process's lanes count.
     pub(super) fn lanes_of(&self, process: Uuid) -> impl Iterator<Item = &str> {
         let mark = format!("lane:{process}:");
         self.lanes.iter().map(String::as_str).filter(move |name| name.contains(&mark))
@@ -66,7 +65,7 @@ impl About {
         .to_string()
     }
 
-    /// `None` for what no process of ours has written.
+    /// Reads the JSON. `None` if no process of ours has written it.
     pub(super) fn from_json(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -87,7 +86,8 @@ impl About {
 
 impl fmt::Display for SameWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whoever may write to Redis may have written these texts: none of them begins a line of a log.
+        // Anyone with write access to Redis can put any text here. It is escaped, so that it cannot begin a new line of
+        // the log.
         let Self { process, about } = self;
         write!(f, "process {process} (pid {}", about.pid)?;
         if let Some(host) = &about.host {
@@ -103,7 +103,7 @@ impl fmt::Display for SameWork {
     }
 }
 
-/// Whole milliseconds, as Redis counts them.
+/// Whole milliseconds, the unit of Redis.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

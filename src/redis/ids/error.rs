@@ -1,4 +1,4 @@
-//! What can go wrong with the ids, and whether waiting helps.
+//! The errors of the ids, and whether waiting helps.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use crate::redis::fault::{Fault, Kind};
 use crate::slot::beside;
 use crate::text::Lasted;
 
-/// An error of the ids. Texts name the list of ids by its key.
+/// An error of the ids. Its text names the key of the list of ids.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdsError {
     /// NOPERM: waiting does not help.
@@ -22,12 +22,12 @@ pub(crate) enum IdsError {
     Refused {
         /// The list of ids.
         key: String,
-        /// What was to be done.
+        /// What the refused command was for.
         purpose: Purpose,
         source: RedisError,
     },
 
-    /// NOAUTH or WRONGPASS on an open connection: waiting helps only where somebody is asked for the password.
+    /// NOAUTH or WRONGPASS on an open connection: waiting helps only if a provider supplies the password.
     #[error("the consumer ids in `{key}`: {source}; check user and password")]
     NotLoggedIn { key: String, source: RedisError },
 
@@ -35,35 +35,35 @@ pub(crate) enum IdsError {
     #[error(transparent)]
     Unconnected(Error),
 
-    /// WRONGTYPE, or an answer of a form that our keys never give: waiting does not help.
+    /// WRONGTYPE, or a reply that our keys never give: waiting does not help.
     #[error(
         "`{key}` or a key beside it holds something else than the consumers' ids: {source}; \
          choose another key for the ids, or delete what is there"
     )]
     WrongType { key: String, source: RedisError },
 
-    /// Away, LOADING, BUSY, READONLY, …: worth another try.
+    /// Away, LOADING, BUSY, READONLY, …: retry.
     #[error("the consumer ids in `{key}`: {source}")]
     Away { key: String, source: RedisError },
 
-    /// The server did not answer in time: worth another try.
+    /// The server did not answer in time: retry.
     #[error("the consumer ids in `{key}`: no answer within {}", Lasted(*waited))]
     Silent { key: String, waited: Duration },
 }
 
-/// What is done with the ids. Each needs permissions of its own.
+/// What a command on the ids is for. Each purpose needs its own permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// By a process that lives.
+    /// For a living process.
     Keep,
-    /// For a person who looks.
+    /// For a person who looks at them.
     List,
     /// For a person who empties the list.
     Clear,
 }
 
 impl Purpose {
-    /// All that it needs; Redis 7.0 does not say which one was missing.
+    /// All permissions that it needs. Redis 7.0 does not say which one was missing.
     fn permissions(self, key: &str) -> String {
         let beside = beside(key, "*");
         let grant = |commands: &[&str]| {
@@ -104,7 +104,7 @@ impl IdsError {
         }
     }
 
-    /// Nothing was asked, for want of a connection.
+    /// There is no connection, so nothing was sent.
     pub(super) fn unconnected(key: &str, fault: Fault) -> Self {
         match fault {
             Fault::Permanent(error) => Self::Unconnected(error),
@@ -115,20 +115,20 @@ impl IdsError {
         }
     }
 
-    /// Whether waiting does not help: the group ends with this error.
+    /// Whether waiting does not help, so that the group ends with this error.
     pub(crate) fn is_fatal(&self) -> bool {
         match self {
             Self::Refused { .. }
             | Self::NotLoggedIn { .. }
             | Self::Unconnected(_)
             | Self::WrongType { .. } => true,
-            // A command that was renamed away does not come back by itself.
+            // A renamed command does not come back without help.
             Self::Away { source, .. } => Kind::of(&source.to_string()) == Kind::Missing,
             Self::Silent { .. } => false,
         }
     }
 
-    /// What happened, without what it happened to.
+    /// The cause alone, without the key.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::Refused { source, .. }
@@ -140,14 +140,14 @@ impl IdsError {
         }
     }
 
-    /// Whether a key belongs to another node of the cluster.
+    /// Whether the key is at another node of the cluster.
     pub(super) fn is_elsewhere(&self) -> bool {
         matches!(self, Self::Away { source, .. } if source.redirect_node().is_some())
     }
 }
 
-/// Commands that a script runs are checked against the ACL one by one, and refused with plain ERR: by Redis
-/// 7.0 without their names, by Valkey with them. Redis 7.2 and later say NOPERM.
+/// Redis checks commands in a script against the ACL one by one. Redis 7.0 and Valkey answer plain ERR (only Valkey
+/// with the command's name), Redis 7.2 and later NOPERM.
 fn is_refusal_inside_a_script(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     detail.starts_with("The user executing the script can't") || detail.starts_with("ACL failure in script")

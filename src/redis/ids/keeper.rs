@@ -1,4 +1,4 @@
-//! The renewals: what a process does for its lease while it lives, and with the leases of others.
+//! The renewals: how a living process keeps its lease, and removes what dead processes left.
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -9,13 +9,13 @@ use super::{Connect, IdsError, Registration, SameWork};
 use crate::redis::outage::{Outage, Task};
 use crate::text::Count;
 
-/// Who was met is forgotten past this many, so that years of restarting neighbours do not add up.
+/// How many processes are remembered as met, so that years of restarting neighbours do not fill the memory.
 const MET_AT_MOST: usize = 10_000;
 
 impl<C: Connect> Registration<C> {
     /// Renews the lease until `stop`, puts missing ids back, and removes what dead processes left.
     ///
-    /// Ends early only with a fatal error. Everything else is waited out, and logged when it begins and ends.
+    /// Ends early only with a fatal error. Any other failure is retried, and logged when it begins and ends.
     pub(crate) async fn keep(&mut self, stop: &CancellationToken) -> Result<(), IdsError> {
         stop.run_until_cancelled(self.keep_on()).await.unwrap_or(Ok(()))
     }
@@ -34,7 +34,7 @@ impl<C: Connect> Registration<C> {
                     next = started + self.timing.interval();
                 }
                 Err(error) if error.is_fatal() => return Err(error),
-                // The next connection leads to where they are.
+                // The next connection leads to the keys' new node.
                 Err(error) if error.is_elsewhere() && !has_moved => {
                     tracing::debug!("{error}");
                     has_moved = true;
@@ -48,8 +48,8 @@ impl<C: Connect> Registration<C> {
         }
     }
 
-    /// One renewal. Looks after `CHUNK` of the ids, the next ones each time: all of them at once would be a
-    /// thousand searches in the list, and who clears the list takes out those too.
+    /// One renewal. Checks only `CHUNK` of the ids, the next ones each time, because checking a thousand ids is a
+    /// thousand searches in the list. If the list was cleared, these are missing too.
     async fn renew(&mut self) -> Result<(), IdsError> {
         let started = Instant::now();
         let kept = self.renew_with(self.window).await?;
@@ -80,7 +80,7 @@ impl<C: Connect> Registration<C> {
         self.meet(&kept.living).await?;
         for process in kept.lapsed_others {
             let now = Instant::now();
-            // What is left after an interval has time until the next renewal; our own lease has not.
+            // After one interval the rest must wait for the next renewal, because our own lease cannot wait.
             if !self.timing.may_judge(now) || now - started > self.timing.interval() {
                 break;
             }
@@ -91,7 +91,7 @@ impl<C: Connect> Registration<C> {
         Ok(())
     }
 
-    /// Looks at what other living processes do, each once, and reports who does the same work.
+    /// Reads what other living processes do, each once, and reports those that do the same work.
     pub(super) async fn meet(&mut self, living: &[Uuid]) -> Result<(), IdsError> {
         if self.met.len() > MET_AT_MOST {
             self.met.clear();
@@ -112,16 +112,16 @@ impl<C: Connect> Registration<C> {
         Ok(())
     }
 
-    /// Removes what `process`, whose lease lapsed, has left: its ids, its lanes, its lease, in this order.
+    /// Removes what `process`, whose lease has lapsed, left behind: its ids, its lanes, its lease, in this order.
     ///
-    /// Whoever is interrupted in it has lost nothing: the lease leads the next one to the rest. Every step but
-    /// the deletion of the lanes asks again whether it is still allowed, since the process may come back:
+    /// It may be interrupted anywhere: the lease stays until the end and leads another process to the rest. Every step
+    /// but the deletion of the lanes checks again whether it is allowed, since the process may come back:
     ///
-    /// 1. its lease lapses while it is frozen, and its ids are removed;
-    /// 2. it thaws and renews, is told that its lease had lapsed, and puts all its ids back;
-    /// 3. from then on every step here is refused.
+    /// 1. The lease lapses while the process is frozen, and its ids are removed.
+    /// 2. The process continues and renews, learns that its lease had lapsed, and puts all its ids back.
+    /// 3. From then on, every step here is refused.
     ///
-    /// If its lanes were deleted in between, or just after 2, their owner notices: it watches them.
+    /// If the lanes were deleted in between, or just after 2, their owner notices, because it watches them.
     async fn remove_dead(&mut self, process: Uuid) -> Result<(), IdsError> {
         let (verdict, removed) = self.remove_ids_of(process).await?;
         if !self.may_go_on(verdict) {
@@ -158,9 +158,9 @@ impl<C: Connect> Registration<C> {
         }
     }
 
-    /// The ids of a dead process are gone, but its lanes are not for this process to delete: its user may not,
-    /// or they are at another node. That is no reason to end, nor to try again every time; the lease stays
-    /// and leads the next one there.
+    /// The ids of a dead process are gone, but this process cannot delete its lanes: it lacks the permission, or they
+    /// are at another node. That neither ends this process nor is retried each time. The lease stays, and leads
+    /// another process there.
     fn leave_alone(&mut self, process: Uuid, error: IdsError) -> Result<(), IdsError> {
         if !error.is_fatal() && !error.is_elsewhere() {
             return Err(error);

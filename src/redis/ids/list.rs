@@ -1,4 +1,4 @@
-//! What a person sees of the ids: who is in the list, and since when its process was not heard of.
+//! The ids as shown to a person: which are in the list, and when their processes last renewed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::text::Text;
 use super::{About, IdsError, Names, Purpose};
 
-/// The commands that listing needs, for the ACL.
+/// The commands that listing needs, for ACL rules.
 pub(super) const LISTING: [&str; 5] = ["lrange", "zrange", "hgetall", "smembers", "time"];
 
 /// The commands that clearing needs.
@@ -21,37 +21,37 @@ pub(super) const CLEARING: [&str; 1] = ["lpop"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListedId {
-    /// As it stands in the list: ours are UUIDs, another program's may be anything. What is not UTF-8 is
-    /// replaced; to be escaped before it is shown.
+    /// The id in the list. Ours are UUIDs; other programs' may be anything. Bytes that are not UTF-8 are replaced.
+    /// Escape it before you show it.
     pub id: String,
-    /// The process that holds it.
+    /// The process that holds the id.
     pub process: Option<String>,
-    /// What the lease of that process says.
+    /// The state of that process's lease.
     pub lease: Lease,
 }
 
-/// What the lease of a process says about its ids. Displayed as the program prints it.
+/// The state of the lease that covers an id. `Display` gives it as the program prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// No process holds the id: another program's, which stays until that one removes it.
+    /// No process holds the id. It belongs to another program, and stays until that one removes it.
     None,
     /// Its process lives, as far as the server knows.
     Live {
-        /// Since the last renewal. `None` if the process does not say how long its lease lasts.
+        /// The time since the last renewal. `None` if the process does not publish the length of its lease.
         renewed: Option<Duration>,
-        /// Until it lapses, if it is not renewed.
+        /// The time until the lease lapses, unless it is renewed.
         left: Duration,
     },
-    /// Its process is dead or cut off, and the next one to look removes the id.
+    /// Its process is dead or cut off. The next process to look removes the id.
     Lapsed {
-        /// Since it lapsed.
+        /// The time since the lease lapsed.
         since: Duration,
     },
 }
 
 /// All ids, oldest first, each with its lease.
 ///
-/// Read in several steps: an id whose process leaves meanwhile is shown without a lease.
+/// Reads in several steps: an id whose process leaves in between is shown without a lease.
 pub(crate) async fn list(
     connection: &mut impl ConnectionLike,
     ids_key: &str,
@@ -60,9 +60,9 @@ pub(crate) async fn list(
     read(connection, &names).await.map_err(|source| IdsError::new(ids_key, Purpose::List, source))
 }
 
-/// Empties the list; how many ids it had. Living processes put theirs back with their next renewal.
+/// Empties the list. Returns how many ids it had. Living processes put theirs back at their next renewal.
 ///
-/// One command that takes them out and fails at a key of another type, which `UNLINK` would delete.
+/// One `LPOP` removes them all. It fails on a key of another type, which `UNLINK` would delete.
 pub(crate) async fn clear(connection: &mut impl ConnectionLike, ids_key: &str) -> Result<u64, IdsError> {
     let all = i32::MAX;
     let removed: Result<Option<Vec<Text>>, _> =
@@ -85,7 +85,7 @@ async fn read(connection: &mut impl ConnectionLike, names: &Names) -> Result<Vec
     for (name, expiry) in leases {
         let Ok(process) = name.0.parse::<Uuid>() else { continue };
         let about = abouts.get(&name).and_then(|text| About::from_json(&text.0));
-        // Whole milliseconds far below 2^53, written by a script of ours.
+        // A script of ours wrote whole milliseconds, far below 2^53.
         let expiry = Duration::from_millis(expiry as u64);
         let lease = Lease::at(now, expiry, about.map(|about| about.lease));
         let held: Vec<Text> = cmd("SMEMBERS").arg(names.held_by(process)).query_async(connection).await?;
@@ -119,7 +119,7 @@ impl fmt::Display for Lease {
     }
 }
 
-/// As exact as a person wants it: `1.2 s`, `20 s`, `5 min`, `3 h`.
+/// The precision that a person wants: `1.2 s`, `20 s`, `5 min`, `3 h`.
 struct Age(Duration);
 
 impl fmt::Display for Age {

@@ -1,4 +1,4 @@
-//! Who is alive: the consumers' ids in the list `consumer:ids`, and one lease a process.
+//! The living consumers: their ids in the list `consumer:ids`, and one lease per process.
 //!
 //! ```text
 //!   register ──► keep, a renewal every third of a lease ──► release
@@ -8,12 +8,12 @@
 //!   consumer:ids  {consumer:ids}:leases  {consumer:ids}:processes  {consumer:ids}:lease:<process>
 //! ```
 //!
-//! An id stands in the list from before its consumer's first message until its process stops, or until the
-//! lease of its process lapses, which is the server's clock to say. Then any other process removes it, and
-//! the lane keys of the dead one. Ids that no lease holds are another program's and never touched.
+//! An id is in the list from before its consumer's first message until its process stops, or until its process's lease
+//! lapses by the server's clock. Then any other process removes it, and the lane keys of the dead one. Ids without a
+//! lease belong to other programs and are never touched.
 //!
-//! Everything that decides is a script, so that it is one step for everybody (`scripts`); when to renew and
-//! to judge is `timing`; `Registration` owns all that a process has in these keys.
+//! All decisions are scripts, so each is one atomic step (`scripts`). `timing` says when to renew and when to judge.
+//! `Registration` owns all that a process has in these keys.
 
 mod about;
 mod error;
@@ -36,13 +36,13 @@ pub(crate) use registration::Registration;
 use super::fault::Fault;
 use super::link::Link;
 
-/// Opens connections. It is asked for one at first, and again whenever the last one was closed or a command on it failed.
+/// Opens connections: the first one, and another one after the last was closed or a command on it failed.
 ///
 /// The future may be dropped before it is done.
 pub(crate) trait Connect {
     fn connect(&mut self) -> impl Future<Output = Result<Link, Fault>> + Send;
 
-    /// The one that connects to whoever serves this key, where that may be somebody else: in a cluster.
+    /// A connector to the node that serves this key. `None` unless that may be another node, as on a cluster.
     fn elsewhere(&self, key: &str) -> Option<Self>
     where
         Self: Sized,

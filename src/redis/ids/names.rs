@@ -6,10 +6,10 @@ use crate::slot::beside;
 
 /// The list `consumer:ids` and the keys beside it, all in one slot.
 ///
-/// The keys beside it exist while a process has a lease, and go with the last one.
+/// The keys beside it exist while any process has a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// List: the ids of the consumers that are alive, oldest first. The only key that users read.
+    /// List: the ids of the living consumers, oldest first. The only key that users read.
     pub(crate) ids: String,
     /// Sorted set: process → when its lease expires, in ms of the server's clock.
     pub(crate) leases: String,
@@ -22,7 +22,7 @@ impl Names {
         Self { ids: ids.to_owned(), leases: beside(ids, "leases"), processes: beside(ids, "processes") }
     }
 
-    /// Set: the ids that `process` has put into the list, and that go with its lease.
+    /// Set: the ids that `process` has put into the list. They are removed when its lease ends.
     pub(crate) fn held_by(&self, process: Uuid) -> String {
         beside(&self.ids, &format!("lease:{process}"))
     }

@@ -1,4 +1,4 @@
-//! What one process has in the ids' keys.
+//! What one process owns in the ids' keys.
 
 use std::collections::HashSet;
 
@@ -14,14 +14,14 @@ use crate::redis::link::Link;
 use crate::redis::timing::Timing;
 use crate::status::Status;
 
-/// The ids of this process's consumers, and the lease that holds them.
+/// The ids of this process's consumers, and the lease that covers them.
 ///
-/// [`register`](Self::register), then [`keep`](Self::keep) until the end, then [`release`](Self::release).
-/// Dropping it removes nothing: what it holds goes with the lease.
+/// Call [`register`](Self::register), then [`keep`](Self::keep) until the end, then [`release`](Self::release).
+/// Dropping it removes nothing: its ids are removed after the lease has lapsed.
 #[derive(Debug)]
 pub(crate) struct Registration<C> {
     connector: C,
-    /// The connection of the last command, until one fails.
+    /// The connection of the last command. Gone after a command failed.
     connection: Option<Link>,
     pub(super) names: Names,
     pub(super) process: Uuid,
@@ -30,22 +30,22 @@ pub(crate) struct Registration<C> {
     pub(super) about: About,
     about_json: String,
     pub(super) timing: Timing,
-    /// The next renewal looks after the ids from here on.
+    /// The index of the first id that the next renewal checks.
     pub(super) window: usize,
-    /// Some ids may be missing from the list, and each has to be looked for.
+    /// Whether ids may be missing from the list, so that all must be checked.
     pub(super) incomplete: bool,
     /// Living processes whose work was compared with ours.
     pub(super) met: HashSet<Uuid>,
-    /// Those among them that append the same messages. Each was reported.
+    /// Those of them that append the same messages. Each was reported.
     pub(super) same_work: Vec<SameWork>,
-    /// Dead processes whose lanes are not ours to delete. Whoever may do so finds their leases.
+    /// Dead processes whose lanes we cannot delete. Another process finds them by their leases.
     pub(super) left_alone: HashSet<Uuid>,
-    /// Where it is told that the lease cannot be renewed.
+    /// The status that shows when the lease cannot be renewed.
     pub(super) status: Status,
 }
 
 impl<C: Connect> Registration<C> {
-    /// `process` and `ids` are chosen by the caller, all different and never used before.
+    /// The caller chooses `process` and `ids`: all different, and never used before.
     pub(crate) fn new(
         connector: C,
         names: Names,
@@ -72,20 +72,19 @@ impl<C: Connect> Registration<C> {
         }
     }
 
-    /// Puts the ids into the list, in order and each once, and reports who else does the same work.
+    /// Puts the ids into the list, in order and each once, and reports processes that do the same work.
     ///
-    /// After an error it can be called again, and goes on where it was; or `release` takes back what was
-    /// done. Nobody is judged yet: see `Timing`.
+    /// After an error, call it again to continue, or call `release` to undo it. No process is judged yet: see
+    /// `Timing`.
     pub(crate) async fn register(&mut self) -> Result<(), IdsError> {
         let kept = self.put_all_back().await?;
         self.meet(&kept.living).await
     }
 
-    /// Takes the own ids out of the list, then deletes what is left of the own lanes, then the lease.
+    /// Removes the own ids from the list, then what is left of the own lanes, then the lease.
     ///
-    /// While Redis is away it is tried again for as long as the lease lasts; afterwards the ids are for others
-    /// to remove. A renewal that was under way on a connection given up may still arrive after this: what it
-    /// puts back goes with its lease.
+    /// Retries until the lease has lapsed; then other processes remove the ids. A renewal in flight on an abandoned
+    /// connection may still arrive after this. What it puts back is removed when its lease lapses.
     pub(crate) async fn release(&mut self) -> Result<(), IdsError> {
         let lapses = Instant::now() + self.about.lease;
         loop {
@@ -99,7 +98,8 @@ impl<C: Connect> Registration<C> {
         }
     }
 
-    /// Renews the lease and makes sure of all ids, at most `CHUNK` a call. What the last call found.
+    /// Renews the lease and puts back all missing ids, in calls of at most `CHUNK`. Returns the result of the last
+    /// call.
     pub(super) async fn put_all_back(&mut self) -> Result<Kept, IdsError> {
         let mut kept = self.renew_with(0).await?;
         for from in (CHUNK..self.ids.len()).step_by(CHUNK) {
@@ -109,7 +109,7 @@ impl<C: Connect> Registration<C> {
         Ok(kept)
     }
 
-    /// One renewal that looks after up to `CHUNK` ids, beginning with the one at `from`.
+    /// One renewal that checks up to `CHUNK` ids from index `from` on.
     pub(super) async fn renew_with(&mut self, from: usize) -> Result<Kept, IdsError> {
         let upto = self.ids.len().min(from + CHUNK);
         let (lease, ids) = (self.about.lease, &self.ids[from..upto]);
@@ -120,14 +120,14 @@ impl<C: Connect> Registration<C> {
                 Ok(kept)
             }
             Err(error) => {
-                // It may have run nevertheless, and its answer, that ids were missing, is lost.
+                // It may have run all the same, and its answer that ids were missing is lost.
                 self.incomplete = true;
                 Err(error)
             }
         }
     }
 
-    /// Takes all ids of `process` out of the list, as long as that is allowed; how many were taken.
+    /// Removes all ids of `process` from the list, as long as that is allowed. Returns how many were removed.
     pub(super) async fn remove_ids_of(&mut self, process: Uuid) -> Result<(Verdict, usize), IdsError> {
         let mut removed = 0;
         loop {
@@ -141,7 +141,7 @@ impl<C: Connect> Registration<C> {
     }
 
     pub(super) async fn delete_lanes(&mut self, about: &About, process: Uuid) -> Result<(), IdsError> {
-        // One by one: the lanes of several outputs may live in several slots.
+        // One by one, because lanes of several outputs may be in several slots.
         for lane in about.lanes_of(process) {
             match self.connector.elsewhere(lane) {
                 None => self.call::<()>(cmd("UNLINK").arg(lane)).await?,
@@ -164,13 +164,13 @@ impl<C: Connect> Registration<C> {
         Ok(())
     }
 
-    /// The last trace of `process`. Afterwards nothing leads to its lanes any more.
+    /// Deletes the lease of `process`. Afterwards no process can find its lanes any more.
     pub(super) async fn forget(&mut self, process: Uuid) -> Result<Verdict, IdsError> {
         let command = scripts::forget(&self.names, self.process, process);
         self.call(&command).await
     }
 
-    /// What `processes` say about themselves, in the order asked for.
+    /// What `processes` publish about themselves, in the given order.
     pub(super) async fn about(&mut self, processes: &[Uuid]) -> Result<Vec<Option<About>>, IdsError> {
         if processes.is_empty() {
             return Ok(Vec::new());
@@ -193,9 +193,9 @@ impl<C: Connect> Registration<C> {
         Ok(())
     }
 
-    /// Runs a command, on a new connection if the last command failed, and waits at most one interval.
+    /// Runs a command, on a new connection if the last command failed. Waits at most one interval.
     ///
-    /// A call that is dropped halfway keeps its connection, so that what comes next runs after it.
+    /// If the call is dropped halfway, its connection stays, so the next command runs after it.
     async fn call<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, IdsError> {
         let waited = self.timing.interval();
         let key = &self.names.ids;

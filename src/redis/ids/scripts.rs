@@ -1,7 +1,7 @@
-//! The steps on the ids' keys that must be atomic, as commands and their replies.
+//! The atomic steps on the ids' keys, as commands and their replies.
 //!
-//! They are sent with EVAL each time, about 2 KB: at one call in three seconds that costs less than it would
-//! to ask for two more permissions and to handle a server that has forgotten a script.
+//! Each call sends the whole script with EVAL, about 2 KB. At one call in three seconds that costs less than two more
+//! permissions, and than handling a server that has forgotten a script.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::Names;
 use super::about::millis;
 use super::text::Text;
 
-/// The most ids that one call touches, so that a list of thousands does not stall the server.
+/// The most ids that one call touches, so that a list of thousands does not block the server.
 pub(super) const CHUNK: usize = 50;
 
-/// The most processes that a renewal names.
+/// The most processes that a renewal returns.
 pub(super) const OTHERS: usize = 50;
 
-/// The commands that the ids need, the scripts' own among them, for the ACL.
+/// All commands that the ids need, those in the scripts included, for ACL rules.
 pub(super) const COMMANDS: [&str; 15] = [
     "eval", "time", "zscore", "zadd", "zrange", "zrem", "lpos", "rpush", "lrem", "sadd", "spop", "hset",
     "hmget", "hdel", "unlink",
@@ -28,32 +28,32 @@ const KEEP: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/ke
 const REMOVE: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/remove.lua"));
 const FORGET: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/forget.lua"));
 
-/// What a renewal found.
+/// The result of a renewal.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// There was no lease of this process that was still valid.
+    /// Whether this process had no valid lease.
     pub(super) lapsed: bool,
     /// How many of the given ids were not in the list and are now at its end.
     pub(super) put_back: usize,
-    /// How many of the given ids the process did not hold yet.
+    /// How many of the given ids the process had not held before.
     pub(super) held_anew: usize,
-    /// Processes whose lease lapsed, the longest first, at most `OTHERS`.
+    /// Processes whose lease has lapsed, the longest ago first, at most `OTHERS`.
     pub(super) lapsed_others: Vec<Uuid>,
-    /// Processes that live, the calling one among them, the latest renewed first, at most `OTHERS`.
+    /// Living processes, the caller included, the last renewed first, at most `OTHERS`.
     pub(super) living: Vec<Uuid>,
 }
 
-/// What became of an attempt to remove what a process left.
+/// The result of an attempt to remove what a process left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Done,
-    /// It lives: not for others to remove.
+    /// The process lives, so others may not remove it.
     Lives,
-    /// The caller's own lease lapsed: it judges nobody.
+    /// The caller's own lease has lapsed, so it may not judge others.
     CallerLapsed,
 }
 
-/// Renews the lease of `process` and puts back those of `ids`, at most `CHUNK`, that are missing.
+/// Renews the lease of `process`, and puts back the missing ones of `ids`, at most `CHUNK`.
 pub(super) fn keep(names: &Names, process: Uuid, lease: Duration, about: &str, ids: &[Uuid]) -> Cmd {
     debug_assert!(ids.len() <= CHUNK);
     let mut call = call(KEEP, names, process);
@@ -64,8 +64,7 @@ pub(super) fn keep(names: &Names, process: Uuid, lease: Duration, about: &str, i
     call
 }
 
-/// Takes up to `CHUNK` ids of `process` out of the list. Reply: `(Verdict, usize)`; fewer than `CHUNK`
-/// means that none are left.
+/// Removes up to `CHUNK` ids of `process` from the list. Reply: `(Verdict, usize)`. Fewer than `CHUNK`: none are left.
 pub(super) fn remove(names: &Names, caller: Uuid, process: Uuid) -> Cmd {
     let mut call = call(REMOVE, names, process);
     call.arg(text(caller)).arg(text(process)).arg(CHUNK);
@@ -83,7 +82,7 @@ impl FromRedisValue for Kept {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         type Reply = (bool, usize, usize, Vec<Text>, Vec<Text>);
         let (lapsed, put_back, held_anew, lapsed_others, living) = Reply::from_redis_value(value)?;
-        // What is not named by a UUID is none of ours.
+        // A name that is not a UUID is not a process of ours.
         let processes = |names: Vec<Text>| names.iter().filter_map(|name| name.0.parse().ok()).collect();
         let (lapsed_others, living) = (processes(lapsed_others), processes(living));
         Ok(Self { lapsed, put_back, held_anew, lapsed_others, living })

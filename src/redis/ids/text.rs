@@ -1,9 +1,9 @@
-//! Texts that anybody may have written.
+//! Texts in Redis that other programs may have written.
 
 use redis::{FromRedisValue, ParsingError, Value};
 
-/// A text as it stands in Redis, with `U+FFFD` for what is not UTF-8: ours always is, and another program's
-/// bytes are no reason for an answer to be unreadable.
+/// A text from Redis, with `U+FFFD` for what is not UTF-8. Ours always is UTF-8, and other programs' bytes must not
+/// make a reply unreadable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Text(pub(super) String);
 

@@ -1,4 +1,4 @@
-//! The entries in a reply to a read: found where they stand, and left there.
+//! The entries in a reply to a read, as spans of its bytes.
 
 use bytes::Bytes;
 
@@ -8,14 +8,14 @@ use crate::message::{Entry, Span};
 use crate::redis::reply;
 use crate::redis::resp::{self, FrameError, Head};
 
-/// Entries that were handed to us.
+/// Entries that were delivered to us.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    /// What the spans refer to.
+    /// The bytes that the spans refer to.
     pub(crate) bytes: Bytes,
     pub(crate) spans: Vec<Span>,
     pub(crate) list: Vec<Entry>,
-    /// Entries that were handed out before and have been deleted since.
+    /// Entries that were delivered before and have been deleted since.
     pub(crate) deleted: Vec<EntryId>,
 }
 
@@ -34,18 +34,18 @@ impl Entries {
     }
 }
 
-/// What was found, or the text of an error reply, and how many bytes it took.
+/// The parsed reply, or the text of an error reply, and its length in bytes.
 pub(super) type Answer = (Result<Parsed, String>, usize);
 
-/// What a reply consists of.
+/// The form of a reply.
 pub(super) enum Form<'a> {
-    /// Of an `XREADGROUP`.
+    /// The reply to an `XREADGROUP`.
     Plain,
-    /// Of a transaction: the stream's figures, those of its groups, and an `XREADGROUP`.
+    /// The reply to a transaction: the stream's figures, those of its groups, and an `XREADGROUP`.
     Sampled { group: &'a [u8] },
 }
 
-/// What was found in a reply; spans are relative to it.
+/// The contents of a reply. Spans are relative to it.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) figures: Figures,
@@ -55,8 +55,8 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Reads the reply at the front of `input`, and how many bytes it takes; `None` until it is complete. The text of
-    /// an error reply is an `Err` inside.
+    /// Parses the reply at the front of `input`. Returns it with its length in bytes, or `None` until it is complete.
+    /// An error reply is an `Err` inside.
     pub(super) fn of(
         input: &[u8],
         form: &Form<'_>,
@@ -68,7 +68,7 @@ impl Parsed {
             let (len, used) = match resp::head(input, 0)? {
                 None => return Ok(None),
                 Some((Head::Array(Some(len)), used)) => (len, used),
-                // Nothing of it was done.
+                // An error: the transaction was not executed.
                 Some(_) => {
                     let Some((reply, used)) = reply::parse(input)? else { return Ok(None) };
                     let answer = reply.error().unwrap_or_else(|| format!("EXECABORT {reply:?}"));
@@ -109,7 +109,7 @@ impl Parsed {
         }
         let Some(streams) = cursor.array()? else { return Ok(None) };
         for _ in 0..streams.unwrap_or(0) {
-            // The stream's name, and its entries.
+            // The stream's name, then its entries.
             let Some(_) = cursor.array()? else { return Ok(None) };
             let Some(_) = cursor.bulk()? else { return Ok(None) };
             let Some(entries) = cursor.array()? else { return Ok(None) };
@@ -126,7 +126,7 @@ impl Parsed {
         Ok(Some(Ok(())))
     }
 
-    /// Reads one entry; false when it is not there as a whole.
+    /// Reads one entry. False if it is incomplete.
     fn entry(&mut self, cursor: &mut Cursor<'_>, payload_field: Option<&[u8]>) -> Result<bool, FrameError> {
         let Some(_) = cursor.array()? else { return Ok(false) };
         let Some(id) = cursor.bulk()? else { return Ok(false) };
@@ -142,7 +142,7 @@ impl Parsed {
             let Some(text_at) = cursor.bulk()? else { return Ok(false) };
             match text {
                 0 => only = Some(text_at),
-                // What was spilled has one field, whatever it is called.
+                // A spilled entry has one field, of any name.
                 1 if texts == 2 && payload_field.is_none_or(|name| only == Some(name)) => {
                     let end = cursor.at - 2;
                     self.spans.push(span(end - text_at.len(), end));
@@ -163,14 +163,14 @@ fn span(start: usize, end: usize) -> Span {
     Span { start: narrow(start), len: narrow(end - start) }
 }
 
-/// Goes through the values of a reply.
+/// Steps through the values of a reply.
 struct Cursor<'a> {
     input: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// How many elements an array has that begins here; `None` inside for nil.
+    /// The length of the array that begins here; `None` inside for nil.
     fn array(&mut self) -> Result<Option<Option<usize>>, FrameError> {
         let input = &self.input[self.at..];
         let Some((head, used)) = resp::head(input, 0)? else { return Ok(None) };
@@ -182,10 +182,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A text that is there as a whole.
+    /// A bulk string, if it is complete.
     fn bulk(&mut self) -> Result<Option<&'a [u8]>, FrameError> {
         let input = &self.input[self.at..];
-        // Nearly all of them are short.
+        // Nearly all are short.
         if let [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', rest @ ..] = input {
             let len = usize::from(tens - b'0') * 10 + usize::from(ones - b'0');
             let Some((text, end)) = rest.split_at_checked(len) else { return Ok(None) };

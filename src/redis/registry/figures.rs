@@ -1,20 +1,20 @@
-//! What a server says of a stream and its groups, and what that tells about entries that nobody has read.
+//! A server's figures of a stream and its groups, and what they show about entries that nobody read.
 
 use crate::entry_id::EntryId;
 use crate::redis::reply::Reply;
 
-/// What the server says of the stream and the group, just before it hands out entries.
+/// The figures of the stream and the group just before entries are delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// Entries that were ever added.
+    /// How many entries were ever added.
     pub(crate) added: u64,
-    /// Entries that are there.
+    /// How many entries the stream has now.
     pub(crate) length: u64,
-    /// The oldest entry that is there.
+    /// The oldest entry that the stream has now.
     pub(crate) first: Option<EntryId>,
-    /// Entries up to the last one that was handed out, those included that were trimmed. `None`: nobody knows.
+    /// How many entries were added up to the last delivered one, trimmed ones included. `None`: unknown.
     pub(crate) read: Option<u64>,
-    /// The last entry that was handed out.
+    /// The last entry that was delivered.
     pub(crate) last_delivered: EntryId,
 }
 
@@ -39,7 +39,7 @@ impl Figures {
         self.last_delivered = value(ours, "last-delivered-id").and_then(id).unwrap_or_default();
     }
 
-    /// Entries that were trimmed before anyone of the group had read them, if the next read jumps over them.
+    /// How many entries were trimmed before the group read them, if the next read skips them.
     pub(crate) fn trimmed_unread(&self) -> u64 {
         match self.read {
             Some(read) if self.jumps() => self.removed().saturating_sub(read),
@@ -47,17 +47,17 @@ impl Figures {
         }
     }
 
-    /// Entries that are not there any more.
+    /// How many entries are gone.
     pub(crate) fn removed(&self) -> u64 {
         self.added.saturating_sub(self.length)
     }
 
-    /// Whether there may have been something between what was handed out and what is there.
+    /// Whether there may have been entries between the last delivered one and the oldest one left.
     fn jumps(&self) -> bool {
         self.first.is_none_or(|first| first > self.last_delivered)
     }
 
-    /// Whether something may have been trimmed unread since `earlier`, and there is no telling how much.
+    /// Whether entries may have been trimmed unread since `earlier`, in an unknown number.
     pub(crate) fn may_have_trimmed_unread_since(&self, earlier: &Self) -> bool {
         self.read.is_none() && self.removed() > earlier.removed() && self.jumps()
     }

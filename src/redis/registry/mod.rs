@@ -1,4 +1,4 @@
-//! Who reads a stream through one group, and who of them is dead: tokens, leases, and what is pending for whom.
+//! The members of a stream's group: their fencing tokens, leases and pending entries, and which of them are dead.
 //!
 //! ```text
 //!   join ──► keep ──────────────► leave
@@ -9,9 +9,9 @@
 //!   {messages:published}:leases:<group>     {messages:published}:token:<process>
 //! ```
 //!
-//! Beside the stream, and not beside the ids: whoever reads the group sees the same leases, whatever else its options
-//! say, and each step is one script in one slot. The token comes before everything that is read, and goes before
-//! anything is taken over: see [`crate::epoch::Epoch`].
+//! The keys are beside the stream, not beside the ids. So all readers of the group see the same leases, whatever their
+//! other options are, and each step is one script in one slot. A token is created before its process reads anything,
+//! and deleted before anything is taken over: see [`crate::epoch::Epoch`].
 
 mod entries;
 mod figures;
@@ -47,7 +47,7 @@ pub(crate) struct Registry {
     control: Control,
     connection: Option<Link>,
     pub(crate) names: Names,
-    /// No call is waited for longer.
+    /// The time limit of each call.
     response_timeout: Duration,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Registry {
 pub(crate) struct Pending {
     pub(crate) id: EntryId,
     pub(crate) consumer: String,
-    /// How often it was handed out.
+    /// How often it was delivered.
     pub(crate) deliveries: u32,
 }
 
@@ -65,17 +65,17 @@ impl Registry {
         Self { control, connection: None, names, response_timeout }
     }
 
-    /// How long to wait before something is tried again.
+    /// The backoff between attempts.
     pub(crate) fn backoff(&self) -> Backoff {
         Backoff::at(&self.control.0)
     }
 
-    /// A second one, with a connection of its own.
+    /// Another registry of the same group, with its own connection.
     pub(crate) fn another(&self) -> Self {
         Self::new(self.control.clone(), self.names.clone(), self.response_timeout)
     }
 
-    /// Creates the group where it is missing, and the stream; whether it was.
+    /// Creates the group if it is missing, and the stream. Returns whether the group was missing.
     pub(crate) async fn create_group(&mut self, begin: Begin) -> Result<bool, Fault> {
         match self.call::<()>(&scripts::create(&self.names, begin)).await {
             Ok(()) => Ok(true),
@@ -84,7 +84,7 @@ impl Registry {
         }
     }
 
-    /// Creates the group again, so that it begins anew and nothing is pending in it.
+    /// Destroys the group and creates it again, with a new beginning and nothing pending.
     pub(crate) async fn recreate_group(&mut self, begin: Begin) -> Result<(), Fault> {
         let mut destroy = redis::cmd("XGROUP");
         destroy.arg("DESTROY").arg(&self.names.input).arg(&self.names.group);
@@ -92,12 +92,12 @@ impl Registry {
         self.create_group(begin).await.map(drop)
     }
 
-    /// Leaves the group of a replay, and destroys it unless another process is in it.
+    /// Leaves the group of a replay. Destroys the group unless another process is in it.
     pub(crate) async fn end_replay(&mut self, process: Uuid) -> Result<(), Fault> {
         self.call(&scripts::end_replay(&self.names, process)).await
     }
 
-    /// The last entry that was ever added to the stream.
+    /// The id of the last entry that was ever added to the stream.
     pub(crate) async fn last_entry(&mut self) -> Result<EntryId, Fault> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("STREAM").arg(&self.names.input);
@@ -107,7 +107,7 @@ impl Registry {
             .ok_or_else(|| Fault::Transient("the server does not tell the last entry's id".to_owned()))
     }
 
-    /// When the lease of a process expires, as the server counts.
+    /// When the lease of a process expires, by the server's clock.
     pub(crate) async fn expiry(&mut self, process: Uuid) -> Result<Option<f64>, Fault> {
         let mut score = redis::cmd("ZSCORE");
         score.arg(&self.names.leases).arg(process.to_string());
@@ -124,7 +124,7 @@ impl Registry {
         self.call(&scripts::keep(&self.names, epoch, lease, join)).await
     }
 
-    /// Ends the epoch of another process, if it may be taken for dead.
+    /// Ends the epoch of another process, if that counts as dead.
     pub(crate) async fn fence_off(
         &mut self,
         caller: Uuid,
@@ -134,8 +134,8 @@ impl Registry {
         self.call(&scripts::fence_off(&self.names, caller, process, why)).await
     }
 
-    /// Takes over those of the entries that are still pending for `holder`, and were idle for so long. Can be repeated
-    /// when the answer was lost.
+    /// Takes over those of the entries that are still pending for `holder` and have been idle for so long. Can be
+    /// repeated if the answer was lost.
     pub(crate) async fn take_over(
         &mut self,
         epoch: &Epoch,
@@ -146,13 +146,13 @@ impl Registry {
         self.call(&scripts::take_over(&self.names, epoch, holder, idle, ids)).await
     }
 
-    /// Deletes a consumer whose epoch is over, once nothing is pending for it; whether that is done.
+    /// Deletes a consumer whose epoch is over, once nothing is pending for it. Returns whether it is deleted.
     pub(crate) async fn forget(&mut self, process: Uuid) -> Result<bool, Fault> {
         let verdict: String = self.call(&scripts::forget(&self.names, process)).await?;
         Ok(verdict == "done")
     }
 
-    /// Acknowledges entries of which nothing is left; how many were pending.
+    /// Acknowledges entries that no longer exist. Returns how many were pending.
     pub(crate) async fn acknowledge(&mut self, ids: &[EntryId]) -> Result<u64, Fault> {
         let mut acknowledge = redis::cmd("XACK");
         acknowledge.arg(&self.names.input).arg(&self.names.group);
@@ -162,55 +162,56 @@ impl Registry {
         self.call(&acknowledge).await
     }
 
-    /// Stores which attempts begin.
+    /// Stores the numbers of the attempts that begin.
     pub(crate) async fn count(&mut self, epoch: &Epoch, attempts: &[Attempt]) -> Result<(), Fault> {
         self.call(&scripts::count(&self.names, epoch, attempts)).await
     }
 
-    /// Counts what was trimmed unread from a stream in which nothing is left.
+    /// Counts what was trimmed unread from a stream that is empty now.
     pub(crate) async fn skip(&mut self) -> Result<u64, Fault> {
         self.call(&scripts::skip(&self.names)).await
     }
 
-    /// Repairs the group's count of what it has read, after a read that has jumped over entries which were trimmed.
-    /// `last` is the last entry of that read, and `position` how many were ever added up to it.
+    /// Repairs the group's count of entries read, after a read that skipped trimmed entries. `last` is the last entry
+    /// of that read, and `position` how many were ever added up to it.
     pub(crate) async fn repair(&mut self, last: EntryId, position: u64) -> Result<(), Fault> {
         self.call(&scripts::repair(&self.names, last, position)).await
     }
 
-    /// Whether the group's count of what it has read can be relied on; it is repaired where that can be.
+    /// Whether the group's count of entries read is reliable. Repairs it where possible.
     pub(crate) async fn verify(&mut self) -> Result<bool, Fault> {
         let verdict: String = self.call(&scripts::verify(&self.names)).await?;
         Ok(verdict != "unknown")
     }
 
-    /// Since when the server has counted itself, in milliseconds since 1970 by its own clock: since its start, if it was
-    /// never a replica. `None` where it does not tell.
+    /// Since when the server's counts are its own, in ms since 1970 by its clock: since its start, if it never was a
+    /// replica. `None` if this is unknown.
     pub(crate) async fn counting_since(&mut self) -> Result<Option<u64>, Fault> {
         let mut ask = redis::cmd("INFO");
         ask.arg("server").arg("replication");
-        // Not permitted to most users, and not needed by most.
+        // Most users have no permission for `INFO`, and most do not need this value.
         let Ok(info) = self.call::<redis::InfoDict>(&ask).await else { return Ok(None) };
         let number = |name| info.get::<u64>(name);
         let was_replica =
             info.get::<String>("master_replid2").is_none_or(|id| !id.trim_matches('0').is_empty());
-        // The uptime is the difference of two times in whole seconds, and may be nearly a second too long.
+        // The uptime is a difference of two times in whole seconds, so it may be nearly a second too long.
         let uptime = || Some(number("uptime_in_seconds")?.saturating_sub(1) * 1_000_000);
         let started = || number("server_time_usec")?.checked_sub(uptime()?);
         Ok(started().filter(|_| !was_replica).map(|micros| micros / 1000))
     }
 
-    /// Gives up the connection: a new one is opened with the next call.
+    /// Closes the connection. The next call opens a new one.
     pub(crate) fn disconnect(&mut self) {
         self.connection = None;
     }
 
-    /// Removes entries that all groups have acknowledged; how many.
+    /// Removes entries that all groups have acknowledged. Returns how many.
     pub(crate) async fn trim(&mut self) -> Result<u64, Fault> {
         self.call(&scripts::trim(&self.names)).await
     }
 
-    /// The processes of ours that have a consumer in the group, or a lease: who has not read anything yet has only that.
+    /// Our processes that have a consumer in the group, or a lease. One that has read nothing yet may have only a
+    /// lease.
     pub(crate) async fn processes(&mut self) -> Result<HashSet<Uuid>, Fault> {
         let mut list = redis::cmd("ZRANGE");
         list.arg(&self.names.leases).arg(0).arg(-1);
@@ -229,11 +230,11 @@ impl Registry {
                 .ok()
                 .and_then(|name| String::from_utf8(name).ok())
         };
-        // A name that is no text is none of ours.
+        // A name that is not UTF-8 is not one of ours.
         Ok(consumers.into_iter().filter_map(name).collect())
     }
 
-    /// What the keys say about a process.
+    /// What the keys show about a process.
     pub(crate) async fn standing(&mut self, process: Uuid) -> Result<Standing, Fault> {
         let expiry = self.expiry(process).await?;
         let mut exists = redis::cmd("EXISTS");
@@ -249,7 +250,7 @@ impl Registry {
         })
     }
 
-    /// Entries that are pending, from this one on.
+    /// Pending entries, from the id `from` on.
     pub(crate) async fn pending(
         &mut self,
         of: Held<'_>,
@@ -274,7 +275,7 @@ impl Registry {
         Ok(rows.into_iter().filter_map(row).collect())
     }
 
-    /// Whether Redis has gone back: to before a commit of this epoch that it had confirmed.
+    /// Whether Redis went back to a state before a confirmed commit of this epoch.
     pub(crate) async fn has_gone_back(&mut self, epoch: &Epoch) -> Result<bool, Fault> {
         for (lane, confirmed) in epoch.confirmed() {
             let mut ask = redis::cmd("HGET");
@@ -293,7 +294,7 @@ impl Registry {
         Ok(pending.first().is_some_and(|pending| pending.id == id))
     }
 
-    /// How many entries are pending, and the oldest of them with the server's clock.
+    /// How many entries are pending, and the age of the oldest one by the server's clock.
     pub(crate) async fn backlog(&mut self) -> Result<(u64, Option<Duration>), Fault> {
         let mut ask = redis::cmd("XPENDING");
         ask.arg(&self.names.input).arg(&self.names.group);
@@ -304,7 +305,7 @@ impl Registry {
         Ok((count, oldest.map(|id| now.saturating_sub(Duration::from_millis(id.ms)))))
     }
 
-    /// How many entries the group has still to read, where Redis knows it.
+    /// How many entries the group has not read yet, if Redis knows.
     pub(crate) async fn lag(&mut self) -> Result<Option<u64>, Fault> {
         let mut ask = redis::cmd("XINFO");
         ask.arg("GROUPS").arg(&self.names.input);
@@ -349,7 +350,7 @@ impl Registry {
         Err(fault)
     }
 
-    /// Which key it is that has another type: an error of a script does not say so.
+    /// Finds the key of another type, because a script's error does not name it.
     async fn wrong_type(&mut self, answer: &str) -> Fault {
         let Some(connection) = &mut self.connection else { return Fault::Transient(answer.to_owned()) };
         let Names { input, leases, option, .. } = &self.names;
@@ -366,7 +367,7 @@ impl Registry {
         Fault::Transient(answer.to_owned())
     }
 
-    /// What an ACL rule must have.
+    /// The ACL rule that permits all commands.
     fn needs(&self) -> String {
         let input = &self.names.input;
         format!(
@@ -377,24 +378,24 @@ impl Registry {
     }
 }
 
-/// What the keys say about a process whose consumer is in the group.
+/// What the keys show about a process whose consumer is in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It may commit, and its lease is valid.
     Lives,
     /// Its lease is over.
     Lapsed,
-    /// It has a token, and no lease: somebody deleted the leases, and it will be back if it lives.
+    /// It has a token but no lease. Somebody deleted the leases, and it will renew if it lives.
     Unlisted,
-    /// It has no token: it cannot commit what it holds any more.
+    /// It has no token, so it cannot commit what it holds any more.
     FencedOff,
 }
 
-/// Whose pending entries.
+/// Which pending entries to list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held<'a> {
-    /// By this consumer; `None`: by anyone.
+    /// Those of this consumer; `None`: of all.
     pub(crate) consumer: Option<&'a str>,
-    /// Who has not touched them for so long.
+    /// Those that have been idle for at least so long.
     pub(crate) idle: Duration,
 }

@@ -21,17 +21,17 @@ pub(crate) struct Names {
 /// The name of the group that drains a spill.
 const DRAINERS: &str = "processors";
 
-/// The name of the group that replays a stream of rejected messages. It is there for as long as that takes.
+/// The group that replays a stream of rejected messages. It exists as long as the replay.
 const REPLAY: &str = "redis-consumer-group:replay";
 
-/// The option that names that stream.
+/// The option that names the stream of a replay.
 const REJECTED: &str = "rejected";
 
-/// What the names of our consumers in a group begin with.
+/// The prefix of our consumers' names in a group.
 const OURS: &str = "redis-consumer-group:";
 
 impl Names {
-    /// Those of the stream that is read, or of the spill; `None` where there is neither.
+    /// The names for the stream that is read, or for the spill; `None` if there is neither.
     pub(crate) fn of(config: &Config) -> Option<Self> {
         match config.source {
             SourceKind::Stream => Some(Self::new(&config.input, &config.stream.group, "input")),
@@ -56,22 +56,22 @@ impl Names {
         if self.option == "input" { "group" } else { self.option }
     }
 
-    /// Whether the stream is that of rejected messages, and they are replayed.
+    /// Whether this is a replay of the stream of rejected messages.
     pub(crate) fn is_of_replay(&self) -> bool {
         self.option == REJECTED
     }
 
-    /// String: there for as long as the process may commit what it holds.
+    /// String: exists as long as the process may commit what it holds.
     pub(crate) fn token(&self, process: Uuid) -> String {
         beside(&self.input, &format!("token:{process}"))
     }
 
-    /// The name of the process in the group.
+    /// The name of the process's consumer in the group.
     pub(crate) fn consumer(process: Uuid) -> String {
         format!("{OURS}{process}")
     }
 
-    /// The process of a consumer of that name; `None` if it is none of ours.
+    /// The process of the consumer with this name; `None` if it is not one of ours.
     pub(crate) fn process(consumer: &str) -> Option<Uuid> {
         let id = consumer.strip_prefix(OURS)?;
         id.parse().ok().filter(|process: &Uuid| process.to_string() == id)

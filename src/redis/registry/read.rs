@@ -1,4 +1,4 @@
-//! Reading new entries of the group: on a connection of its own, whole batches at a time.
+//! Reads new entries of the group in whole batches, on its own connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,51 +21,52 @@ use crate::redis::resp::{array, command};
 use crate::redis::server::Server;
 use crate::slot::beside;
 
-/// The reading connection.
+/// The reading connection, and what is needed to replace it.
 pub(crate) struct Reader {
     server: Arc<Server>,
     names: Names,
     origin: Origin,
-    /// What `CLIENT LIST` shows. Nobody else has it.
+    /// The name that `CLIENT LIST` shows, unique to this reader.
     name: String,
     connection: Option<Connection>,
     /// The id of the last connection.
     former: Option<u64>,
-    /// Whether the last connection ended with something asked and not answered.
+    /// Whether the last connection ended before a request on it was answered.
     broken: bool,
     out: Vec<u8>,
 }
 
-/// What is known of the connection before this one.
+/// The state of the previous connection.
 ///
-/// What was sent on a connection and given up may be on its way for long, and is done when it arrives:
+/// A request on a connection that was given up may arrive late, and is executed then:
 ///
-/// 1. a read is sent, and lost on its way; nothing answers, and the connection is given up;
-/// 2. on another one we ask what was handed to us: nothing that we did not have;
-/// 3. the kernel sends the read again, and the server hands entries to us that nobody waits for.
+/// 1. A read is sent and lost on its way. No answer comes, and we give the connection up.
+/// 2. On a new connection we ask what was delivered to us: nothing that we did not have.
+/// 3. The kernel sends the read again, and the server delivers entries that nobody waits for.
 ///
-/// They would be pending for as long as we live. So the server is told to close the connection before we ask.
+/// These would be pending as long as this process lives. So we tell the server to close the old connection before we
+/// ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Former {
-    /// The server does nothing more of what was sent on it.
+    /// The server executes no more requests from it.
     Gone,
-    /// It may: we are not permitted to have it closed.
+    /// It may execute more, because we are not permitted to close it.
     MayBeHeard,
 }
 
 /// Why nothing was read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// The group is gone, or the stream with it.
+    /// The group or the stream is gone.
     NoGroup(String),
-    /// The connection broke: what the server may have handed out by then is to be asked for again.
+    /// The connection broke. What the server may have delivered by then must be asked for again.
     Broken(String),
     Permanent(Error),
 }
 
-/// Longer than the server may keep an empty-handed reader waiting, and short enough for a stop.
+/// How long a read that finds nothing waits at the server. Short enough for a stop.
 const BLOCK: Duration = Duration::from_millis(250);
-/// Below this a batch is copied rather than keep the whole memory that was read into.
+/// A smaller batch is copied, so that it does not keep the whole memory that was read into.
 const SMALL: usize = 8 << 10;
 
 impl Reader {
@@ -74,7 +75,7 @@ impl Reader {
         Self { server, names, origin, name, connection: None, former: None, broken: false, out: Vec::new() }
     }
 
-    /// Whether the connection is there. When it is not, something may have been handed out and not have reached us.
+    /// Whether the connection is open. If not, entries may have been delivered that did not reach us.
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
@@ -83,7 +84,7 @@ impl Reader {
         &self.server
     }
 
-    /// The node that it is connected to, where there are several.
+    /// The node at the other end, if there are several.
     pub(crate) fn node(&self) -> Option<&Node> {
         self.connection.as_ref()?.node()
     }
@@ -100,7 +101,7 @@ impl Reader {
         Ok(former)
     }
 
-    /// Reads what is there and was handed to nobody, `count` entries at most, with the figures of that moment.
+    /// Reads entries that were not delivered yet, at most `count`, and the figures at that moment.
     pub(crate) async fn read(&mut self, epoch: &Epoch, count: usize) -> Result<(Figures, Entries), Unread> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
@@ -115,14 +116,14 @@ impl Reader {
         answer
     }
 
-    /// Waits for new entries, for a moment.
+    /// Waits for new entries, at most for `BLOCK`.
     pub(crate) async fn wait(&mut self, epoch: &Epoch, count: usize) -> Result<Entries, Unread> {
         let mut out = Vec::new();
         self.xreadgroup(&mut out, epoch, count, Some(BLOCK), ">");
         Ok(self.ask(&out, Form::Plain).await?.1)
     }
 
-    /// Reads again what was handed to us after this entry and was not acknowledged.
+    /// Reads again what was delivered to us after this entry and is not acknowledged.
     pub(crate) async fn history(
         &mut self,
         epoch: &Epoch,
@@ -167,7 +168,7 @@ impl Reader {
     }
 
     async fn exchange(&mut self, out: &[u8], form: Form<'_>) -> Result<(Figures, Entries), Unread> {
-        // Taken out while it is used: who is interrupted in between has no connection any more.
+        // Taken out while in use: if the future is dropped in between, the connection is closed.
         let Some(mut connection) = self.connection.take() else {
             return Err(Unread::Broken("it was not open".to_owned()));
         };
@@ -178,7 +179,7 @@ impl Reader {
         connection.log_in_again(&self.server).await.map_err(broken)?;
         connection.send(out).await.map_err(|error| Unread::Broken(error.to_string()))?;
         if matches!(form, Form::Sampled { .. }) {
-            // MULTI and what was queued. The EXEC says no more than that something was refused.
+            // The replies to MULTI and the queued commands. EXEC would only say that something was refused.
             for _ in 0..4 {
                 if let Some(answer) = connection.receive(|reply| reply.error()).await.map_err(broken)? {
                     return Err(self.refused(&answer));
@@ -200,7 +201,7 @@ impl Reader {
                 self.connection = Some(connection);
                 Err(Unread::NoGroup(answer))
             }
-            // The stream was deleted while we waited.
+            // The stream was deleted during the wait.
             Err(answer) if answer.starts_with("UNBLOCKED") => {
                 self.connection = Some(connection);
                 Ok(Default::default())
@@ -227,13 +228,13 @@ impl Reader {
     }
 }
 
-/// Has the server close a former connection of this name, if it still has it; false if it will not.
+/// Makes the server close the former connection of this name, if it still has it. False if it refuses.
 async fn close(connection: &mut Connection, former: u64, name: &str) -> Result<bool, Fault> {
     let mut out = Vec::new();
     let former = former.to_string();
     command(&mut out, &[b"CLIENT", b"LIST", b"ID", former.as_bytes()]);
     connection.send(&out).await?;
-    // A server that was started again counts from the beginning: another's connection may have this id now.
+    // A restarted server counts ids from the beginning, so the id may belong to another connection now.
     let name = format!(" name={} ", name);
     let ours = connection
         .receive(|reply| match reply {

@@ -1,4 +1,4 @@
-//! The steps that must be atomic, as commands and their replies. See `lua/`.
+//! The atomic steps, as commands and their replies. See `lua/`.
 
 use std::time::Duration;
 
@@ -23,47 +23,47 @@ const REPAIR: &str = include_str!("lua/repair.lua");
 const VERIFY: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/verify.lua"));
 const TRIM: &str = concat!(include_str!("lua/ids.lua"), include_str!("lua/trim.lua"));
 
-/// About how many entries are trimmed by one call.
+/// About how many entries one call trims.
 const TRIMMED_AT_ONCE: u32 = 10_000;
-/// With more pending entries than these nothing behind them is trimmed: each is looked at, ten thousand of them for about a
-/// millisecond, and those that are pending stay.
+/// With more pending entries than this, no entries behind them are trimmed: the server would look at every entry left,
+/// which takes about 1 ms for ten thousand, and the pending ones stay.
 const PENDING_AT_MOST: u32 = 5_000;
 
-/// What a renewal found.
+/// The result of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Renewal {
     Renewed,
-    /// There was no valid lease, and nobody has noticed.
+    /// There was no valid lease, but no other process has ended the epoch.
     Lapsed,
     /// The token is gone: the epoch is over.
     FencedOff,
 }
 
-/// What became of an attempt to end the epoch of another process.
+/// The result of an attempt to end the epoch of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FencedOff {
     Done,
     Lives,
-    /// The caller's own lease has lapsed: it judges nobody.
+    /// The caller's own lease has lapsed, so it may not judge others.
     CallerLapsed,
 }
 
-/// Why a process may be taken for dead.
+/// Why a process counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     Lapsed,
-    /// It has had no lease for as long as one lasts.
+    /// It has had no lease for the length of one.
     Unlisted,
     /// It is a former epoch of the caller's own process.
     Own,
 }
 
-/// What was taken over.
+/// The result of a takeover.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TakenOver {
-    /// Why it was refused as a whole.
+    /// Why the whole takeover was refused.
     pub(crate) refusal: Option<Refusal>,
-    /// Entries that were pending, and that somebody has deleted.
+    /// How many entries were pending although they had been deleted.
     pub(crate) deleted: u64,
     pub(crate) entries: Vec<TakenOverEntry>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct TakenOver {
 pub(crate) enum Refusal {
     /// The caller's own epoch is over.
     FencedOff,
-    /// The holder's is not.
+    /// The holder's epoch is not over.
     Lives,
 }
 
@@ -80,10 +80,10 @@ pub(crate) enum Refusal {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TakenOverEntry {
     pub(crate) id: EntryId,
-    /// Fields and values, each as an argument of a command.
+    /// Fields and values, each encoded as an argument of a command.
     pub(crate) encoded: Vec<u8>,
     pub(crate) fields: u32,
-    /// Which attempt this is.
+    /// The number of this attempt.
     pub(crate) attempt: u32,
 }
 
@@ -105,7 +105,7 @@ pub(super) fn fence_off(names: &Names, caller: Uuid, process: Uuid, why: Why) ->
 }
 
 pub(super) fn take_over(names: &Names, epoch: &Epoch, holder: &str, idle: Duration, ids: &[EntryId]) -> Cmd {
-    // Nobody has the process of this token, so it is never there.
+    // No process has the nil UUID, so this token never exists.
     let token = names.token(Names::process(holder).unwrap_or(Uuid::nil()));
     let mut call = call(TAKE_OVER, &[&names.input, &epoch.token, &token]);
     call.arg(&names.group).arg(&epoch.consumer).arg(holder).arg(millis(idle));
@@ -170,13 +170,13 @@ pub(super) fn trim(names: &Names) -> Cmd {
     call
 }
 
-/// Whole milliseconds, as Redis counts them.
+/// Whole milliseconds, the unit of Redis.
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// With EVAL each time: a few hundred bytes a second cost less than it would to ask for another permission and to handle
-/// a server that has forgotten a script.
+/// Sends the whole script with EVAL each time: a few hundred bytes a second cost less than another permission, and
+/// than handling a server that has forgotten a script.
 fn call(script: &str, keys: &[&str]) -> Cmd {
     let mut call = cmd("EVAL");
     call.arg(script).arg(keys.len()).arg(keys);

@@ -1,4 +1,4 @@
-//! What is to be said when a server cannot be reached or refuses something, and what to try next.
+//! The errors for a server that cannot be reached or refuses something, and what to try next.
 
 use super::Server;
 use crate::address::Endpoint;
@@ -8,10 +8,10 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::login::{LOGIN_REFUSED, NO_CREDENTIALS};
 
 impl Server {
-    /// Refuses what only a cluster can do, where the server is no node of one or does not tell us.
+    /// Fails if the server is not a node of a cluster, or does not tell us.
     ///
     /// # Errors
-    /// [`Error::Config`] that blames the source, or [`Error::Refused`] with what to grant.
+    /// [`Error::Config`] for the option `source`, or [`Error::Refused`] with what to grant.
     pub(crate) fn must_be_a_cluster(&self) -> Result<(), Error> {
         match self.access.cluster.get() {
             Some(Ok(_)) => Ok(()),
@@ -31,7 +31,7 @@ impl Server {
         }
     }
 
-    /// An error for a server that could not be reached in time, or has answered all the time that it cannot serve yet.
+    /// The error for a server that could not be reached in time, or kept answering that it cannot serve yet.
     pub(crate) fn unavailable(&self, cause: String) -> Error {
         let cause = match self.cluster().and_then(Cluster::unserved) {
             Some(slots) if cause.starts_with("CLUSTERDOWN") => {
@@ -84,7 +84,7 @@ impl Server {
         }
     }
 
-    /// What to try where the address is right, and it is the cluster that lacks something.
+    /// What to try if the address is right, but the cluster lacks something.
     fn look_at_the_cluster(&self) -> String {
         let check = match self.address().endpoint() {
             Endpoint::Tcp { host, port } => format!("redis-cli --cluster check {host}:{port}"),
@@ -96,7 +96,7 @@ impl Server {
         format!("see what is missing with {check}, then start again")
     }
 
-    /// What an error reply to this command means for us. `needs` is what an ACL rule must have for it.
+    /// The fault for an error reply to the command `what`. `needs` is the ACL rule that permits it.
     pub(crate) fn fault(&self, what: &str, needs: &str, answer: &str) -> Fault {
         match Kind::of(answer) {
             Kind::Refusal => Fault::Permanent(Error::Refused {
@@ -110,7 +110,7 @@ impl Server {
             Kind::Missing => Fault::Permanent(Error::Refused {
                 address: self.address().to_string(),
                 what: what.to_owned(),
-                // The arguments may be a whole script.
+                // The arguments may contain a whole script.
                 answer: answer.split(", with args").next().unwrap_or_default().to_owned(),
                 try_next: "look for rename-command in the server's configuration, and give the command its name back"
                     .to_owned(),
@@ -135,14 +135,14 @@ impl Server {
         }
     }
 
-    /// What it means that a node of a cluster sends us to another one.
+    /// The fault for a node of a cluster that redirects us to another node.
     fn elsewhere(&self, what: &str, answer: &str) -> Fault {
         let problem = match self.cluster() {
             Some(_) if answer.starts_with("CROSSSLOT") => format!(
                 "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
                  {{messages}}:published and {{messages}}:processed have"
             ),
-            // It is on its way, or has arrived: the next connection finds it.
+            // The key has moved or is moving. The next connection leads to its node.
             Some(cluster) => {
                 cluster.learn(answer);
                 return Fault::Transient(answer.to_owned());

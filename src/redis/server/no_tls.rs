@@ -1,4 +1,4 @@
-//! What takes the place of TLS where the feature `tls` is off: it refuses.
+//! Replaces TLS where the feature `tls` is off, and refuses it.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use super::Socket;
 use crate::config::Tls;
 use crate::error::Error;
 
-/// There is none.
+/// Cannot exist without the feature.
 pub(super) struct Encryption(Infallible);
 
 impl Encryption {

@@ -9,7 +9,7 @@ use super::{Server, tcp};
 use crate::address::Endpoint;
 use crate::error::Error;
 
-/// A server that speaks what the address says has answered by then, as a rule.
+/// A server that speaks the protocol of the address has usually answered by then.
 const AFTER: Duration = Duration::from_millis(300);
 /// How long the probe waits for an answer. Each protocol answers the other one at once, or not at all.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const GREETING: &[u8] = &[0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0];
 const TLS_RECORDS: [u8; 2] = [0x15, 0x16];
 
 impl Server {
-    /// Completes when the server is found to speak the other protocol; else never. Asks once, and not at once.
+    /// Returns if the server speaks the other protocol, and otherwise never. Asks once, after a delay.
     pub(crate) async fn speaks_otherwise(&self) -> Error {
         sleep(AFTER).await;
         let problem = match self.address().endpoint() {
@@ -48,7 +48,7 @@ fn is_redis(byte: u8) -> bool {
     b"+-".contains(&byte)
 }
 
-/// Sends this on a connection of its own. The first byte of the answer, if there is one.
+/// Sends this on a new connection. Returns the first byte of the answer, if there is one.
 async fn first_byte(host: &str, port: u16, greeting: &[u8]) -> Option<u8> {
     let answer = async {
         let mut socket = tcp(host, port).await?;

@@ -87,7 +87,7 @@ fn connector(tls: &Tls) -> Result<TlsConnector, Error> {
             }
         }
         None => {
-            // What the system trusts; a broken one among many is no reason not to start.
+            // The certificates that the system trusts. A broken one among many does not prevent the start.
             let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

@@ -1,4 +1,4 @@
--- Deletes the lease of `process`, the last trace of it: its ids and lane keys are gone already.
+-- Deletes the lease of `process`, the last thing left of it: its ids and lane keys are already gone.
 -- ARGV: caller, process
 -- Returns: the refusal or 'done'.
 local caller, process = ARGV[1], ARGV[2]

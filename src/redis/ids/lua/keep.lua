@@ -1,7 +1,7 @@
--- Renews the lease of `process`, and puts back what is missing of some of its ids, in order.
--- ARGV: process, lease in ms, what it says about itself, how many others to name at most, ids …
--- Returns: whether there was no valid lease, how many ids were put into the list, how many into the set of
--- those held, the processes whose lease lapsed (the longest first), those that live (the latest first).
+-- Renews the lease of `process`, and puts back, in order, those of the given ids that are missing.
+-- ARGV: process, lease in ms, its description as JSON, the most processes to return of each kind, ids …
+-- Returns: whether there was no valid lease, how many ids were added to the list, how many to the set of held ids,
+-- processes whose lease has lapsed (the longest ago first), living processes (the last renewed first).
 local process, lease, about, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
 local lapsed = not lives(process)
@@ -10,8 +10,8 @@ for i = 5, #ARGV do
   if not redis.call('LPOS', ids, ARGV[i]) then missing[#missing + 1] = ARGV[i] end
 end
 
--- The lease first: if a write is refused (a key of another type, a missing permission), what was written
--- before it stays, and then no id may be in the list that nobody will remove.
+-- The lease first. If a later write is refused (a key of another type, a missing permission), earlier writes stay, and
+-- an id without a lease would never be removed.
 redis.call('ZADD', leases, now + lease, process)
 redis.call('HSET', processes, process, about)
 local held_anew = 0

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- What all scripts begin with. They are the only ones that write to these keys, and each is one atomic step.
--- Allowed when out of memory: who may not renew would be taken for dead, and who is dead could not be removed.
+-- The beginning of all scripts. Only these scripts write to these keys, and each is one atomic step.
+-- Allowed when out of memory: else a living process could not renew and would count as dead, and dead ones could not
+-- be removed.
 local ids, leases, processes, held = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local time = redis.call('TIME')
@@ -11,10 +12,10 @@ local function lives(process)
   return expiry and tonumber(expiry) >= now
 end
 
--- Why `caller` may not remove what `process` holds; nil if it may. Its own is always its to remove.
+-- Why `caller` may not remove what `process` holds; nil if it may. A process may always remove its own.
 local function refusal(caller, process)
   if caller == process then return nil end
-  -- Whatever kept the caller from renewing may have kept the other one from it too.
+  -- The cause that kept the caller from renewing may have kept `process` from it too.
   if not lives(caller) then return 'caller lapsed' end
   if lives(process) then return 'lives' end
   return nil

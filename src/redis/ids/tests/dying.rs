@@ -1,4 +1,4 @@
-//! Processes that die without a word, and what the others do with what they left.
+//! Processes that die without a stop, and how others remove what they left.
 
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -98,7 +98,7 @@ async fn removal_works_when_redis_is_out_of_memory() {
     dead.kill().await;
     wait_for_ids(&server, &alive.ids).await;
     wait_for_leases(&server, 1).await;
-    // The living one goes on renewing, and a new one can come and go.
+    // The living one keeps renewing, and a new one can start and stop.
     watch_ids_stay(&server, &alive.ids, 2 * LEASE).await;
     let newcomer = Process::start(&server, 60).await;
     newcomer.stop().await;

@@ -1,4 +1,4 @@
-//! What `ids` shows.
+//! The output of `ids`.
 
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ async fn what_is_not_utf_8_in_our_keys_disturbs_nobody() {
     let listed = list(&mut connection, key).await.unwrap();
     let ids: Vec<_> = listed.iter().map(|listed| listed.id.clone()).collect();
     assert_eq!(ids, [&texts(&process)[..], &["\u{fffd}\u{fffd}".into()]].concat());
-    // Names the binary ones as living and as lapsed, and asks what they say about themselves.
+    // Reads binary names among living and lapsed processes, and asks for their descriptions.
     process.register().await.unwrap();
     process.release().await.unwrap();
 }

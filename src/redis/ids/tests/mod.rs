@@ -1,4 +1,4 @@
-//! Processes of a group, their ends and their returns, on real servers.
+//! Processes of a group on real servers: how they start, end and return.
 
 mod dying;
 mod listing;

@@ -1,4 +1,4 @@
-//! A process of the group, as far as its ids go.
+//! A process of the group, reduced to its ids.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::redis::ids::{About, IdsError, Names, Registration};
 use crate::slot::beside;
 use crate::status::Status;
 
-/// Short for tests, and long enough for a machine that is busy.
+/// Short for tests, and long enough for a busy machine.
 pub(super) const LEASE: Duration = Duration::from_millis(900);
 
-/// A process that runs. Dropping it stops nothing.
+/// A running process. Dropping it stops nothing.
 pub(super) struct Process {
     pub(super) ids: Vec<String>,
     stop: CancellationToken,
@@ -23,10 +23,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Registers `consumers` consumers, and keeps them.
+    /// Registers this many consumers, and keeps renewing.
     pub(super) async fn start(server: &Server, consumers: usize) -> Self {
         let mut registration = registration(server.client(), consumers, Uuid::new_v4());
-        // As a start does: a busy machine may be silent for longer than a third of so short a lease.
+        // Retries as a start does: a busy machine may be silent for longer than a third of so short a lease.
         let deadline = Instant::now() + 15 * LEASE;
         while let Err(error) = registration.register().await {
             assert!(!error.is_fatal() && Instant::now() < deadline, "{error}");
@@ -45,7 +45,7 @@ impl Process {
         Self { ids, stop, keeper }
     }
 
-    /// As SIGTERM.
+    /// Stops as on SIGTERM.
     pub(super) async fn stop(self) -> Registration<Connector> {
         self.stop.cancel();
         let (mut registration, end) = self.keeper.await.unwrap();
@@ -54,19 +54,19 @@ impl Process {
         registration
     }
 
-    /// As `kill -9`.
+    /// Ends as on `kill -9`.
     pub(super) async fn kill(self) {
         self.keeper.abort();
         self.keeper.await.unwrap_err();
     }
 
-    /// How keeping ended by itself.
+    /// The result after renewing has ended without a stop.
     pub(super) async fn end(self) -> Result<(), IdsError> {
         self.keeper.await.unwrap().1
     }
 }
 
-/// A process that has not registered yet, on a channel and an output of its own, with two lanes.
+/// A process before it registers, with its own channel and output, and two lanes.
 pub(super) fn registration(client: Connector, consumers: usize, process: Uuid) -> Registration<Connector> {
     let ids = (0..consumers).map(|_| Uuid::new_v4()).collect();
     Registration::new(client, Names::new("consumer:ids"), process, ids, about(process), Status::alone())
@@ -90,7 +90,7 @@ pub(super) fn texts(registration: &Registration<Connector>) -> Vec<String> {
     registration.ids.iter().map(Uuid::to_string).collect()
 }
 
-/// Waits until the list is exactly `expected`, and fails when it is not by 15 leases.
+/// Waits until the list is exactly `expected`. Fails after 15 leases.
 pub(super) async fn wait_for_ids(server: &Server, expected: &[String]) {
     let deadline = Instant::now() + 15 * LEASE;
     loop {
@@ -112,7 +112,7 @@ pub(super) async fn wait_for_leases(server: &Server, expected: usize) {
     }
 }
 
-/// Watches for as long as `duration` that all of `expected` stay in the list.
+/// Checks for `duration` that all of `expected` stay in the list.
 pub(super) async fn watch_ids_stay(server: &Server, expected: &[String], duration: Duration) {
     let end = Instant::now() + duration;
     while Instant::now() < end {

@@ -1,4 +1,4 @@
-//! What Redis does not allow, and the least that it must.
+//! Permissions that Redis refuses, and the least that it must grant.
 
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::redis::ids::list::{CLEARING, LISTING};
 use crate::redis::ids::scripts::COMMANDS;
 use crate::redis::ids::{Connect, IdsError, clear, list};
 
-/// The rule that the error text tells people to grant, and the lanes.
+/// The rule that the error text recommends, and the lanes.
 fn least(without: &str) -> String {
     let commands: Vec<_> =
         COMMANDS.iter().filter(|command| **command != without).map(|command| format!("+{command}")).collect();

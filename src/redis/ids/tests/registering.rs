@@ -61,7 +61,7 @@ async fn a_thousand_ids_are_registered_and_removed_in_calls_of_at_most_fifty() {
     assert_eq!(server.ids().await, texts(&many));
     assert_eq!(calls(&server, "lpos").await, 1000);
     many.release().await.unwrap();
-    // 20 full ones, one that finds nothing any more, one for the lease.
+    // 20 full calls, one that finds nothing, and one for the lease.
     assert_eq!(calls(&server, "eval").await, 20 + 22);
     assert_eq!(calls(&server, "lrem").await, 1000);
     assert_eq!(server.keys().await, [""; 0]);
@@ -104,7 +104,7 @@ async fn two_processes_on_the_same_input_and_output_see_each_other() {
     assert_eq!(seen(&newer.same_work), [one]);
     assert_eq!(elsewhere.same_work, []);
     assert_eq!(sharing.same_work, []);
-    // More than one renewal, one report.
+    // Several renewals report it only once.
     sleep(LEASE).await;
     assert_eq!(seen(&older.stop().await.same_work), [other]);
 }
@@ -134,7 +134,7 @@ async fn all_keys_are_in_one_slot_of_a_cluster() {
     }
 }
 
-/// How often the server ran a command, in scripts too.
+/// How often the server ran a command, calls from scripts included.
 async fn calls(server: &Server, command: &str) -> u64 {
     let stats: String = server.run("INFO commandstats").await;
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));

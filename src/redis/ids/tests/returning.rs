@@ -1,4 +1,4 @@
-//! Ids that were taken out, and leases that lapsed, of processes that live.
+//! Living processes whose ids were removed or whose leases lapsed.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn a_living_process_puts_all_its_ids_back_after_flushall() {
     let server = Server::start().await;
     let process = Process::start(&server, 1000).await;
     server.run::<()>("FLUSHALL").await;
-    // Not fifty with each renewal: that would take seven leases.
+    // All at once: fifty ids with each renewal would take seven leases.
     sleep(2 * LEASE).await;
     let (mut ids, mut own) = (server.ids().await, process.ids.clone());
     ids.sort();
@@ -51,7 +51,7 @@ async fn a_process_whose_lease_lapsed_judges_nobody_for_one_lease() {
     two.register().await.unwrap();
     let (ones, twos) = (texts(&one), texts(&two));
     sleep(2 * LEASE).await;
-    // Both lapsed, and only `one` is awake: the ids of `two` have to stay for one lease more.
+    // Both leases have lapsed, and only `one` is awake: the ids of `two` must stay for one more lease.
     let one = Process::keep(one);
     watch_ids_stay(&server, &twos, LEASE).await;
     wait_for_ids(&server, &ones).await;
@@ -82,7 +82,7 @@ async fn a_newcomer_judges_nobody_who_is_about_to_renew() {
     let mut late = registration(server.client(), 3, Uuid::new_v4());
     late.register().await.unwrap();
     let ids = texts(&late);
-    // As after a restart of the server that took a while: everyone's lease lapsed, and a newcomer is faster.
+    // As after a long restart of the server: all leases have lapsed, and a new process is the first to arrive.
     sleep(LEASE + LEASE / 10).await;
     let newcomer = Process::start(&server, 1).await;
     watch_ids_stay(&server, &ids, LEASE / 4).await;

@@ -1,4 +1,4 @@
-//! A server of its own for each test.
+//! A private server for each test.
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue};
@@ -9,7 +9,7 @@ use crate::redis::fault::Fault;
 use crate::redis::ids::Connect;
 use crate::redis::link::Link;
 
-/// A private server. Gone when dropped.
+/// A private server. Ends when dropped.
 pub(super) struct Server(PrivateServer);
 
 impl Server {
@@ -17,7 +17,7 @@ impl Server {
         Self::start_with(PrivateServer::builder()).await
     }
 
-    /// The text of an error says how to install a server.
+    /// The error text says how to install a server.
     pub(super) async fn start_with(builder: Builder) -> Self {
         Self(builder.start().await.unwrap_or_else(|error| panic!("{error}")))
     }
@@ -66,7 +66,7 @@ pub(super) struct Connector(redis::Client);
 
 impl Connect for Connector {
     async fn connect(&mut self) -> Result<Link, Fault> {
-        // As ours: whoever asks has a limit of their own, and a busy machine is no failure of a test.
+        // Without limits, as in the library: callers have their own, and a busy machine must not fail a test.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let info = self.0.get_connection_info();
         let socket = TcpStream::connect(info.addr().to_string()).await?;

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Stores which attempt at some entries begins. Only of those that are still the caller's.
+-- Stores the number of the attempt that begins, for those of the entries that are still pending for the caller.
 -- KEYS: input, token. ARGV: group, consumer, id, attempt, id, attempt …
--- Returns: how many there were.
+-- Returns: how many entries that were.
 local input = KEYS[1]
 local group, consumer = ARGV[1], ARGV[2]
 

@@ -1,6 +1,6 @@
 #!lua
--- Creates the group, and the stream if there is none. With it goes what is known about the past: how many entries
--- were there before the first one that the group reads. So what is trimmed from then on can be counted.
+-- Creates the group, and the stream if it is missing. Stores with it how many entries came before the first one that
+-- the group reads, so that entries trimmed from then on can be counted.
 -- KEYS: input. ARGV: group, 'beginning', 'new', or an id
 local input, group, from = KEYS[1], ARGV[1], ARGV[2]
 

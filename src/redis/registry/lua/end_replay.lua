@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a replay: destroys its group unless another process is in it, and the stream where nothing is left of it.
+-- Ends a replay: destroys its group unless another process is in it, and deletes the stream if nothing is left in it.
 -- KEYS: input, leases. ARGV: group, consumer, process
 local input, leases = KEYS[1], KEYS[2]
 local group, consumer, process = ARGV[1], ARGV[2], ARGV[3]

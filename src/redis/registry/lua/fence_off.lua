@@ -1,4 +1,4 @@
--- Ends the epoch of `process`, if it may be taken for dead: nothing that it holds can be committed from here on.
+-- Ends the epoch of `process` if it counts as dead: nothing that it holds can be committed from then on.
 -- KEYS: leases, token of the process. ARGV: caller, process, why:
 --   'lapsed'    its lease has lapsed
 --   'unlisted'  it has had no lease at all for as long as a lease lasts, as the caller has seen
@@ -8,7 +8,7 @@ local leases, token = KEYS[1], KEYS[2]
 local caller, process, why = ARGV[1], ARGV[2], ARGV[3]
 
 if why ~= 'own' then
-  -- Whatever kept the caller from renewing may have kept the other one from it too.
+  -- The cause that kept the caller from renewing may have kept `process` from it too.
   if not lives(leases, caller) then return 'caller lapsed' end
   if redis.call('EXISTS', token) == 1 then
     local listed = redis.call('ZSCORE', leases, process)

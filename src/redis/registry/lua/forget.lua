@@ -7,7 +7,7 @@ local group, consumer, process = ARGV[1], ARGV[2], ARGV[3]
 
 if redis.call('EXISTS', KEYS[3]) == 1 then return 'lives' end
 local pending = redis.pcall('XPENDING', input, group, '-', '+', 1, consumer)
--- Without a group there is no consumer in it.
+-- If the group is missing, so is the consumer.
 if not pending.err then
   if #pending > 0 then return 'pending' end
   redis.call('XGROUP', 'DELCONSUMER', input, group, consumer)

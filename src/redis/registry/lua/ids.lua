@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Ids of entries, compared. The numbers in them have 64 bits, and Lua's have 53: they are compared as what they are
--- written as.
+-- Compares the ids of entries as text, because their numbers have 64 bits and Lua's numbers are exact only up to 53
+-- bits.
 local function less(a, b)
   if #a ~= #b then return #a < #b end
   return a < b

@@ -1,11 +1,11 @@
 -- Begins an epoch, or renews its lease.
 -- KEYS: leases, token, input. ARGV: process, lease in ms, 'join' or 'renew', group, consumer
--- Returns: 'kept'; 'lapsed' when there was no valid lease; 'fenced_off' when the token is gone.
+-- Returns: 'kept'; 'lapsed' if there was no valid lease; 'fenced_off' if the token is gone.
 local leases, token = KEYS[1], KEYS[2]
 local process, lease = ARGV[1], tonumber(ARGV[2])
 
 if ARGV[3] == 'join' then
-  -- In the group before it has read anything: there those are looked for who have died.
+  -- The consumer exists before it has read anything, because the search for dead members goes through the group.
   redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[3], ARGV[4], ARGV[5])
   redis.call('SET', token, process)
 elseif redis.call('EXISTS', token) == 0 then

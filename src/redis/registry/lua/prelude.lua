@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- What all scripts begin with that ask who lives. Each is one atomic step.
--- Allowed when out of memory: who may not renew would be taken for dead, and nobody could take over from the dead.
+-- The beginning of all scripts that check leases. Each script is one atomic step.
+-- Allowed when out of memory: else a living process could not renew and would count as dead, and no process could take
+-- over from a dead one.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 

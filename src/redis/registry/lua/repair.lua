@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Repairs the group's count of what it has read, after a read that has jumped over entries which were trimmed. Redis before
--- 8.0 counts only what it hands out, and what was trimmed would be counted as lost again with whatever is trimmed next.
--- KEYS: input. ARGV: group, the last entry that was handed out by that read, how many were ever added up to it
--- Returns: 1 if it was repaired.
+-- Repairs the group's count of entries read, after a read that skipped trimmed entries. Redis before 8.0 counts only
+-- delivered entries, so the trimmed ones would be counted as lost again at the next trim.
+-- KEYS: input. ARGV: group, the last entry that this read delivered, how many were ever added up to it
+-- Returns: 1 if it was repaired, else 0.
 local input, group, from, position = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
--- Others may have read on meanwhile: no more than in a few round trips.
+-- Other processes may have read more since, but only as much as a few round trips deliver.
 local MOST = 5000
 
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Counts what was trimmed unread from a stream in which nothing is left, and moves the group behind it: so that it is
--- counted once, by whoever comes first.
+-- Counts what was trimmed unread from a stream that is empty now, and moves the group past it, so that only the first
+-- caller counts it.
 -- KEYS: input. ARGV: group
 -- Returns: how many entries.
 local input, group = KEYS[1], ARGV[1]

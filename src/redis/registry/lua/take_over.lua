@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Takes over some of the entries that are pending for another consumer. May be repeated when its answer was lost: what
--- the caller holds already is told again, and not counted as another attempt.
--- KEYS: input, token of the caller, token of the one who holds them (never there for one that is not ours)
--- ARGV: group, caller's consumer, the holder's, for how long at least they were idle in ms, ids …
+-- Takes over some of the entries that are pending for another consumer. May be repeated if the answer was lost:
+-- entries that the caller already holds are returned again, without counting another attempt.
+-- KEYS: input, the caller's token, the holder's token (which never exists for a consumer that is not ours)
+-- ARGV: group, the caller's consumer, the holder's consumer, the least idle time in ms, ids …
 -- Returns: 'fenced_off', 'lives', or 'done'; how many were deleted; [id, fields, attempt] …
 local input = KEYS[1]
 local group, caller, holder, idle = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -24,7 +24,7 @@ for i = 5, #ARGV do
   if claimed and claimed[1] then
     taken[#taken + 1] = { claimed[1][1], claimed[1][2], pending[4] }
   elseif claimed then
-    -- Nobody has acknowledged it, and there is nothing left of it.
+    -- Nobody has acknowledged it, but the entry was deleted.
     redis.call('XACK', input, group, id)
     taken[2] = taken[2] + 1
   end

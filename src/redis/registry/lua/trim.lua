@@ -1,9 +1,10 @@
--- Removes the entries that every group of the stream has acknowledged, some of them at a time.
--- KEYS: input. ARGV: how many at most, about; how many may be pending for those behind them to be removed as well
+-- Removes some of the entries that every group of the stream has acknowledged.
+-- KEYS: input. ARGV: about how many to remove at most; how many may be pending so that entries behind them are removed
+-- as well
 -- Returns: how many were removed.
 local input, most, most_pending = KEYS[1], ARGV[1], tonumber(ARGV[2])
 
--- The id after this one; itself if its number among those of its millisecond is the last one.
+-- The next id; the same id if its sequence number is the highest possible one.
 local function after(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   if seq == '18446744073709551615' then return id end
@@ -13,7 +14,7 @@ local function after(id)
   return ms .. '-' .. string.sub(head, 1, -2) .. digit .. string.rep('0', #nines)
 end
 
--- Every group has acknowledged all before `done`, and has read all before `read`.
+-- Every group has acknowledged all entries before `done`, and has read all before `read`.
 local done, read
 local pending = 0
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
@@ -26,14 +27,14 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
   if not done or before(oldest, done) then done = oldest end
   if not read or before(upto, read) then read = upto end
 end
--- Without a group nobody has acknowledged anything.
+-- Without a group, no entry is acknowledged.
 if not done then return 0 end
 
--- Whole nodes first: that costs the server least.
+-- First only whole nodes of the stream, which costs the server least.
 local removed = redis.call('XTRIM', input, 'MINID', '~', done, 'LIMIT', most)
 if removed > 0 then return removed end
 if before(done, read) and pending <= most_pending then
-  -- Redis 8.2 and later also remove what lies behind an entry that stays pending. It looks at every entry that is left.
+  -- Redis 8.2 and later also remove acknowledged entries behind a pending one. That looks at every entry that is left.
   removed = redis.pcall('XTRIM', input, 'MINID', '=', read, 'ACKED')
   if type(removed) == 'number' then return removed end
 end

@@ -1,10 +1,10 @@
--- Makes sure that the group's count of what it has read can be relied on, and repairs it where the stream shows what it
--- must be. A server that has read its data back from an append-only file, and one that was a replica, know which entry
--- was handed out last, but not how many there were up to it.
+-- Checks that the group's count of entries read is reliable, and repairs it if the stream shows the right count. A
+-- server that loaded its data from an append-only file, or that was a replica, knows the last delivered entry, but not
+-- how many there were up to it.
 -- KEYS: input. ARGV: group
 -- Returns: 'known', 'repaired' or 'unknown'.
 local input, group = KEYS[1], ARGV[1]
--- As far as it is counted.
+-- The most entries that are counted.
 local MOST = 2000
 
 local function fields(info)
@@ -19,14 +19,15 @@ for _, info in ipairs(redis.call('XINFO', 'GROUPS', input)) do
   if known['name'] == group then
     local last, read = known['last-delivered-id'], known['entries-read']
     if not read then return 'unknown' end
-    -- Nothing was handed out: it is as it was when the group was created.
+    -- Nothing was delivered: the count is still that of the group's creation.
     if last == '0-0' then return 'known' end
     local position
     if not before(last, stream['last-generated-id']) then
       position = stream['entries-added']
     else
       local first = stream['first-entry'] and stream['first-entry'][1]
-      -- Unless one that was handed out is still there, something behind it may be gone; or somebody has deleted it.
+      -- Unknown if no delivered entry is left, because entries behind it may have been trimmed too, or if somebody
+      -- deleted an entry behind the last delivered one.
       if not first or before(last, first) or before(last, stream['max-deleted-entry-id']) then return 'unknown' end
       local unread = #redis.call('XRANGE', input, '(' .. last, '+', 'COUNT', MOST)
       if unread < MOST then
