@@ -133,12 +133,12 @@ impl Connection {
     /// Writes everything. Fails only if the peer takes no byte at all for too long.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match retry_at_start(self.socket.write(bytes)).await? {
+            match with_timeout(self.socket.write(bytes)).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => bytes = &bytes[written..],
             }
         }
-        retry_at_start(self.socket.flush()).await
+        with_timeout(self.socket.flush()).await
     }
 
     /// Waits for the next reply, and returns what `look` makes of it.
@@ -183,7 +183,7 @@ impl Connection {
 
     async fn read_more(&mut self, room: usize) -> Result<(), Fault> {
         self.input.reserve(room);
-        if retry_at_start(self.socket.read_buf(&mut self.input)).await? == 0 {
+        if with_timeout(self.socket.read_buf(&mut self.input)).await? == 0 {
             return Err(Fault::Transient("the server closed the connection".to_owned()));
         }
         Ok(())
@@ -224,7 +224,7 @@ pub(crate) fn user_and_password(login: &Login) -> Option<(&str, &str)> {
 ///
 /// The wait has two parts for a process that was stopped for a while. When it continues, its timer is over before it
 /// has read what the peer answered meanwhile. The second part leaves time to read that.
-async fn retry_at_start<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn with_timeout<T>(exchange: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut exchange = pin!(exchange);
     for part in [RESPONSE_TIMEOUT - LAST_LOOK, LAST_LOOK] {
         if let Ok(done) = timeout(part, &mut exchange).await {
