@@ -1,5 +1,5 @@
-//! **Competing consumers for Redis Pub/Sub and streams.** N consumers share one channel, each message is processed by
-//! exactly one of them, and the result is appended to a stream, with the id of the consumer that did it.
+//! **Competing consumers for Redis Pub/Sub and streams.** N consumers share one channel. Exactly one of them processes
+//! each message, and appends the result to a stream together with its own consumer id.
 //!
 //! ```text
 //!   PUBLISH messages:published {"message_id":"…"}
@@ -32,22 +32,23 @@
 //! # What is promised
 //!
 //! Every message *received* (its complete frame was read from the socket) ends in the output once, unless the
-//! [`Ledger`] says that it was rejected, dropped, skipped or abandoned; also when the connection breaks in the
-//! middle of a commit. What was published while no connection was subscribed did not reach us: each such
-//! [`Gap`] is reported with its cause and duration. What a killed process held in memory is lost.
+//! [`Ledger`] counts it as rejected, dropped, skipped or abandoned. This also holds when the connection breaks in the
+//! middle of a commit. Messages published while no connection was subscribed are missed: each such [`Gap`] is reported
+//! with its cause and duration. Messages that a killed process held in memory are lost.
 //!
-//! With [`SourceKind::Stream`] the messages are the entries of a stream, which any number of processes share through its
-//! consumer group, and nothing of that is lost: every entry ends in the output once, whatever process dies when. And
-//! with [`Overflow::Spill`] messages of a channel that find the buffer full go into such a stream, and come back.
+//! With [`SourceKind::Stream`] the messages are the entries of a stream. Any number of processes share it through its
+//! consumer group, and no entry is lost: every entry ends in the output once, no matter which process dies at which
+//! moment. With [`Overflow::Spill`], messages of a channel that find the buffer full go into such a stream and are read
+//! back later.
 //!
 //! # A tour
 //!
-//! A [`ConsumerGroup`] is set up with a [`Builder`] (or a whole [`Config`]) and given a [`Processor`]: a
-//! closure, a function, a type of your own, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a
-//! time and turns it into an [`Outcome`]: a [`Record`], several, or none; or a [`Failure`], which sets the
-//! message aside for a later attempt or moves it to the stream of rejected ones. What became of every message
-//! stands in the [`Ledger`], and how far behind the group of a stream is in the [`Backlog`]. A [`Handle`] tells both, and
-//! the [`State`] of the group, from anywhere in the program. [`ids`] looks at the list of living consumers from outside.
+//! A [`ConsumerGroup`] is set up with a [`Builder`] (or a whole [`Config`]) and a [`Processor`]: a closure, a function,
+//! your own type, or the default [`JsonProcessor`]. Each [`Consumer`] takes one [`Message`] at a time and turns it into
+//! an [`Outcome`]: one [`Record`], several, or none; or into a [`Failure`], which schedules a retry or moves the
+//! message to the stream of rejected messages. The [`Ledger`] counts the outcome of every message. The [`Backlog`]
+//! shows how far the consumer group of a stream is behind. A [`Handle`] gives access to both, and to the [`State`] of
+//! the group, from anywhere in the program. [`ids`] reads the list of living consumers from outside the group.
 //!
 //! # Features
 //!
@@ -59,13 +60,13 @@
 //!
 //! # Where it runs
 //!
-//! On Tokio. Consumers run on the runtime that [`Builder::start`] is called in. Reading and committing have a
-//! thread of their own, so that a processor that blocks its thread delays neither. Nothing global is touched:
-//! no logger (events go to [`tracing`]), no signal handler, no TLS provider is installed.
+//! On Tokio. Consumers run on the runtime that calls [`Builder::start`]. Reading and committing have their own thread,
+//! so a processor that blocks its thread delays neither. The library changes nothing global: it installs no logger
+//! (events go to [`tracing`]), no signal handler and no TLS provider.
 //!
 //! # What it is not
 //!
-//! A job queue with schedules and priorities, a Redis client, a way to store results anywhere but in Redis.
+//! Not a job queue with schedules and priorities, not a Redis client, and not a way to store results outside of Redis.
 
 mod address;
 mod appended;
@@ -130,7 +131,7 @@ pub use record::Record;
 pub use shards::{ShardSet, ShardSetError, Shards};
 pub use status::State;
 
-/// The examples of the README and of the library guide are compiled with the documentation's tests.
+/// Compiles the examples of the README and of the library guide together with the doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
