@@ -1,4 +1,4 @@
-//! What a group is told: plain data with defaults, checked in one place for the library and the program.
+//! The configuration of a group: plain data with defaults, validated in one place for the library and the program.
 
 mod replay;
 mod shards;
@@ -15,9 +15,10 @@ use crate::error::{Error, check};
 use crate::shards::Shards;
 use crate::slot;
 
-/// Everything that can be set. [`Config::default`] has the documented defaults.
+/// All settings. [`Config::default`] has the documented defaults.
 ///
-/// A builder changes it by [`configure`](crate::Builder::configure). A whole configuration is made by changing the default:
+/// A builder changes single settings with [`configure`](crate::Builder::configure). To build a whole configuration,
+/// change the default:
 ///
 /// ```
 /// use redis_consumer_group::{Config, ConsumerGroup};
@@ -36,54 +37,55 @@ use crate::slot;
 pub struct Config {
     /// The server and the credentials for it. Default: `redis://localhost:6379`.
     pub address: Address,
-    /// Certificates, where the address is one with TLS.
+    /// Certificates, if the address uses TLS.
     pub tls: Tls,
     /// Where messages come from. Default: [`SourceKind::PubSub`].
     pub source: SourceKind,
-    /// How many consumers work at the same time. Default: 3.
+    /// How many consumers work at the same time: 1 to 10,000. Default: 3.
     pub consumers: usize,
-    /// The channel that is read, or the stream. Default: `messages:published`.
+    /// The channel or the stream to read. Default: `messages:published`.
     pub input: String,
-    /// What only concerns the source `stream`.
+    /// Settings of the source `stream`.
     pub stream: StreamInput,
-    /// What only concerns the source `rejected`: which messages are processed again. Default: all.
+    /// Settings of the source `rejected`: which messages are processed again. Default: all.
     pub replay: Replay,
-    /// Several inputs, each with an output and a group of its own. Default: none; with [`SourceKind::Sharded`], 16.
+    /// Several inputs, each with its own output and its own consumers. Default: none; with [`SourceKind::Sharded`], 16.
     pub shards: Option<Shards>,
     /// The stream that records are appended to. Default: `messages:processed`.
     pub output: String,
-    /// The stream for what could not be processed. Default: `messages:rejected`.
+    /// The stream for messages that could not be processed. Default: `messages:rejected`.
     pub rejected: String,
     /// The list of the ids of living consumers. Default: `consumer:ids`.
     pub ids_key: String,
-    /// Bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
+    /// The most bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
     pub buffer: usize,
-    /// What becomes of a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream` reads no
-    /// more than there is room for.
+    /// What to do with a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream` never
+    /// reads more than fits.
     pub overflow: Overflow,
     /// The stream that [`Overflow::Spill`] spills into. Default: `spill` beside the output, `{messages:processed}:spill`.
     pub spill_key: Option<String>,
-    /// How many messages may be in the spill, about. Default: 1,000,000. On their way into it are 16 MiB at most, beside
-    /// the buffer.
+    /// Approximately how many messages may be in the spill. Default: 1,000,000. Messages on their way into it hold at
+    /// most 16 MiB, in addition to the buffer.
     pub spill_max: u64,
     /// How records are appended. Default: [`Commit::Atomic`].
     pub commit: Commit,
-    /// A longer payload (in bytes) is rejected without being held. Default: 1 MiB. Of entries of a stream nothing is too
-    /// long: Redis has taken them.
+    /// A longer payload (in bytes) is rejected and not buffered. Default: 1 MiB. Entries of a stream are never too
+    /// long: Redis has already accepted them.
     pub max_payload: usize,
-    /// How often a message is tried before it is rejected, the first time included. Default: 5. Of an entry of a stream
-    /// the tries of all processes count, and those that ended with their process, also of what that had fetched and not
-    /// begun: with 1, what a killed process held is rejected.
+    /// How often a message is tried before it is rejected, the first attempt included. Default: 5. For an entry of a
+    /// stream, the attempts of all processes count. An attempt that ended with its process counts too, even for entries
+    /// that the process had fetched and not begun: with 1, everything a killed process held is rejected.
     pub max_attempts: u32,
     /// How long a message waits before its second attempt. Each further wait is four times as long, up to
-    /// [`Config::retry_max_delay`], and up to twice that at random. Default: 100 ms.
+    /// [`Config::retry_max_delay`], and random jitter can double it. Default: 100 ms.
     ///
-    /// All attempts together outlast at least the sum of the waits. With the defaults, of 5 attempts, these are 0.1, 0.4,
-    /// 1.6 and 6.4 s: 8.5 s. With a first delay of 5 s they are 5, 20, 30 and 30 s: 85 s; and with 10 s and a longest of
-    /// 2 min, 10, 40, 120 and 120 s: almost 5 minutes. With the default delays, 10 attempts outlast more than
-    /// 2 minutes. Messages that wait hold their part of the [buffer](Config::buffer).
+    /// All attempts together last at least as long as the sum of the waits. With the defaults and 5 attempts, the waits
+    /// are 0.1, 0.4, 1.6 and 6.4 s: 8.5 s. With a first delay of 5 s they are 5, 20, 30 and 30 s: 85 s. With a first
+    /// delay of 10 s and a longest delay of 2 min they are 10, 40, 120 and 120 s: almost 5 minutes. With the default
+    /// delays, 10 attempts last more than 2 minutes. Messages that wait for a retry keep their part of the
+    /// [buffer](Config::buffer).
     pub retry_delay: Duration,
-    /// No message waits longer for its next attempt, unless its processor asks for that with
+    /// The longest wait for a retry, unless the processor asks for a longer one with
     /// [`Failure::TryAfter`](crate::Failure::TryAfter). Default: 30 s.
     pub retry_max_delay: Duration,
     /// How long one attempt may take. Default: no limit.
@@ -92,73 +94,74 @@ pub struct Config {
     pub maxlen: Option<u64>,
     /// Trims the stream of rejected messages to about this many entries. Default: no trimming.
     pub rejected_maxlen: Option<u64>,
-    /// Stops the group, as `shutdown` would, once this many messages were received. Default: never.
+    /// Stops the group, like `shutdown`, after this many messages were received. Default: never.
     pub max_messages: Option<u64>,
-    /// How long a stop may take to finish what was received. Default: 10 s.
+    /// How long a stop may take to finish the received messages. Default: 10 s.
     pub drain_timeout: Duration,
-    /// How long commits are kept that no replica is known to have, to be made again where a node that was promoted in a
-    /// failover lacks them: at most as many bytes as the buffer may have, beside it. In a cluster, and behind sentinels.
-    /// Default: 5 s.
+    /// How long commits that no replica is known to have are kept in memory, in a cluster and behind sentinels. When a
+    /// node promoted in a failover lacks them, they are made again there. They hold at most as many bytes as the
+    /// buffer, in addition to it. Default: 5 s.
     pub keep: Duration,
-    /// How long this process may show no sign of life before its ids are removed, and its entries are taken over.
-    /// Default: 10 s.
+    /// The lease: how long this process may go without a heartbeat before its ids are removed and other processes take
+    /// over its entries. Default: 10 s.
     pub lease: Duration,
 }
 
-/// Files for a connection with TLS. Needs the feature `tls`.
+/// Certificate files for a connection with TLS. Needs the feature `tls`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {
-    /// Certificates (PEM) to trust instead of the system's.
+    /// Certificates (PEM) to trust instead of those of the system.
     pub ca: Option<PathBuf>,
-    /// Our certificate (PEM), where the server asks for one.
+    /// The client's certificate (PEM), if the server asks for one.
     pub cert: Option<PathBuf>,
     /// The private key (PEM) of [`Tls::cert`].
     pub key: Option<PathBuf>,
 }
 
-/// Where messages come from, and what that promises.
+/// Where messages come from, and the delivery guarantee of each source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// A channel. Every message *received* ends in the output once; what is published during a gap is lost,
-    /// and the gap is reported.
+    /// A channel. Every message *received* ends in the output once. Messages published during a gap are lost, and the
+    /// gap is reported.
     #[default]
     PubSub,
-    /// Sharded channels of a Redis Cluster, one of each of the [`Shards`]. For each of them the promise is that of
-    /// [`SourceKind::PubSub`]; slots may move and nodes may fail meanwhile, and that is a gap of their shards only.
+    /// Sharded channels of a Redis Cluster, one for each of the [`Shards`]. Each of them has the guarantee of
+    /// [`SourceKind::PubSub`]. When a slot moves or a node fails, only the shards concerned have a gap.
     Sharded,
-    /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output
-    /// once, whatever process dies when; nothing is lost as long as Redis itself keeps its data.
+    /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output once,
+    /// no matter which process dies at which moment. Nothing is lost as long as Redis itself keeps its data.
     Stream,
-    /// The stream of rejected messages: those of its entries that are there at the start, and that [`Config::replay`]
-    /// selects, go through the processor again. Each entry leaves the stream in the transaction that appends what it
-    /// became. One that is rejected again comes back as a new entry, which waits for the next replay. The group ends by
-    /// itself. One process at a time replays a stream; whatever process dies when, no message is lost or processed
-    /// into the output twice.
+    /// The stream of rejected messages. The entries that are there at the start and that [`Config::replay`] selects go
+    /// through the processor again. The transaction that appends the result of an entry also removes the entry from the
+    /// stream. An entry that is rejected again comes back as a new entry, which waits for the next replay. The group
+    /// ends by itself. One process at a time replays a stream; no message is lost or processed into the output twice,
+    /// no matter which process dies at which moment.
     Rejected,
 }
 
 impl SourceKind {
-    /// Whether messages are published to a channel, and gone when nobody is there.
+    /// Whether the source is a channel: its messages are lost when no subscriber is connected.
     pub(crate) fn is_channel(self) -> bool {
         matches!(self, Self::PubSub | Self::Sharded)
     }
 }
 
-/// What becomes of a message that finds the buffer full.
+/// What to do with a message that finds the buffer full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The newest message is dropped and counted. Reading goes on, so the server never cuts us off.
+    /// Drops the newest message and counts it. Reading continues, so the server never disconnects the subscriber for
+    /// being slow.
     #[default]
     Drop,
-    /// Reading stops until there is room. Nothing is dropped by us; the server cuts the connection when its
-    /// own buffer for us is full, which is a gap.
+    /// Stops reading until there is room. The group drops nothing; but when the server's own output buffer for the
+    /// connection is full, the server closes the connection, which is a gap.
     Wait,
-    /// It goes to a stream in Redis, in order with the others that find no room, and is read back when there is room
-    /// again, by this process or the next one. When that stream has [`Config::spill_max`] entries, or Redis takes none,
-    /// it is dropped and counted.
+    /// Appends the message to a stream in Redis, in order with the others that find no room. This process or the next
+    /// one reads it back when there is room. The message is dropped and counted when that stream has
+    /// [`Config::spill_max`] entries, or when Redis does not accept it.
     Spill,
 }
 
@@ -166,16 +169,18 @@ pub enum Overflow {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Commit {
-    /// Batches are numbered transactions: after any break it is known which were made. Nothing twice.
+    /// Each batch is a numbered transaction, so after any break the group knows which batches were committed. Nothing
+    /// is appended twice.
     #[default]
     Atomic,
-    /// Plain `XADD` in a pipeline, and what came from a stream is acknowledged once it is appended. A batch whose
-    /// confirmation was lost is appended again: nothing is lost, but records may be in the output twice.
+    /// Plain `XADD` in a pipeline; entries of a stream are acknowledged after their records were appended. When the
+    /// confirmation of a batch is lost, the batch is appended again: nothing is lost, but records may be in the output
+    /// twice.
     AtLeastOnce,
 }
 
 impl Config {
-    /// Checks what can be checked without a server.
+    /// Checks everything that can be checked without a server.
     ///
     /// # Errors
     /// [`Error::Config`] for the first option that cannot work.
@@ -270,7 +275,7 @@ impl Config {
         })
     }
 
-    /// The stream that is spilled into, if the configuration spills.
+    /// The stream for spilled messages, if the configuration spills.
     pub(crate) fn spill(&self) -> Option<String> {
         let spills = self.source.is_channel() && self.overflow == Overflow::Spill;
         spills.then(|| self.spill_key.clone().unwrap_or_else(|| slot::beside(&self.output, "spill")))

@@ -4,8 +4,8 @@ use super::{Begin, Commit, Config, SourceKind};
 use crate::entry_id::EntryId;
 use crate::error::{Error, check};
 
-/// Which entries are processed again, with [`SourceKind::Rejected`]: those that all of these conditions hold for. The
-/// others stay in the stream as they are.
+/// Selects the entries that are processed again with [`SourceKind::Rejected`]: those that meet all of these conditions.
+/// The others stay unchanged in the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replay {
@@ -13,19 +13,19 @@ pub struct Replay {
     pub ids: Vec<EntryId>,
     /// Entries whose field `error` contains this text. Default: any reason.
     pub reason: Option<String>,
-    /// No more than so many entries, the oldest first, of all shards together. Default: no limit.
+    /// The most entries to process again, the oldest first, of all shards together. Default: no limit.
     pub count: Option<u64>,
 }
 
 impl Replay {
-    /// Whether the entry is to be processed again.
+    /// Whether the entry is selected.
     pub(crate) fn takes(&self, id: EntryId, error: &[u8]) -> bool {
         let reason = self.reason.as_deref().map(str::as_bytes);
         (self.ids.is_empty() || self.ids.contains(&id))
             && reason.is_none_or(|reason| memchr::memmem::find(error, reason).is_some())
     }
 
-    /// Where reading begins.
+    /// The position where reading begins.
     pub(crate) fn begin(&self) -> Begin {
         match self.ids.iter().min() {
             Some(EntryId { ms, seq: seq @ 1.. }) => Begin::After(EntryId { ms: *ms, seq: seq - 1 }),

@@ -5,15 +5,15 @@ use crate::error::{Error, check};
 use crate::shards::Shards;
 
 impl Config {
-    /// The shards, if the input has any: those that were set, and without them 16 with [`SourceKind::Sharded`].
+    /// The shards, if the input has any: the configured ones; otherwise 16 with [`SourceKind::Sharded`].
     #[must_use]
     pub fn sharding(&self) -> Option<Shards> {
         let default = (self.source == SourceKind::Sharded).then(Shards::default);
         self.shards.clone().or(default)
     }
 
-    /// The configurations of the groups that this one is made of, one for each shard that runs here, with its number;
-    /// without shards, this very one.
+    /// The configurations of the groups that make up this one: one for each shard that runs here, with its number.
+    /// Without shards, this configuration itself.
     pub(crate) fn by_shard(&self) -> Vec<(Option<u32>, Self)> {
         let Some(shards) = self.sharding() else { return vec![(None, self.clone())] };
         let name = |name: &str, shard| shards.name(name, shard);
@@ -30,12 +30,12 @@ impl Config {
         shards.here().map(|shard| (Some(shard), of_shard(shard))).collect()
     }
 
-    /// The part of the buffer that one shard has.
+    /// The share of the buffer that one shard has.
     pub(super) fn buffer_of_shard(&self) -> usize {
         self.buffer / self.shards_here().max(1)
     }
 
-    /// How many shards run here; without shards it is one.
+    /// The number of shards that run here; 1 without shards.
     pub(super) fn shards_here(&self) -> usize {
         self.sharding().map_or(1, |shards| shards.here().count())
     }

@@ -1,4 +1,4 @@
-//! What concerns a stream that is read: the input, or the spill.
+//! Settings of a stream that is read: the input, or the spill.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use super::{Commit, Config, Overflow};
 use crate::entry_id::EntryId;
 use crate::error::{Error, check};
 
-/// What only concerns the source `stream`.
+/// Settings of the source `stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInput {
-    /// The stream's consumer group, which is created if it is missing. Default: `processors`.
+    /// The stream's consumer group. It is created if it is missing. Default: `processors`.
     pub group: String,
-    /// Where a group begins that is created. Default: [`Begin::Beginning`].
+    /// Where the consumer group begins if it is created. Default: [`Begin::Beginning`].
     pub from: Begin,
-    /// An entry with this one field holds its whole payload in it: a JSON object for the default processor. Default:
-    /// `payload`.
+    /// The name of a field. An entry whose only field has this name holds its whole payload in it: a JSON object for
+    /// the default processor. Default: `payload`.
     pub payload_field: String,
-    /// Whether records get a field `source_id` with the id of the entry that they were made of. Default: no.
+    /// Whether each record gets a field `source_id` with the id of the entry that it was made from. Default: no.
     pub with_source_id: bool,
-    /// Takes entries over from consumers of the group that are not ours, once those have not touched them for so long.
-    /// Default: never.
+    /// Also takes over entries from consumers of the group that do not belong to this library, when they have been idle
+    /// for this long (at least 1 s). Default: never.
     pub claim_foreign_after: Option<Duration>,
-    /// What becomes of entries of the input that are done. Default: [`Trim::Never`].
+    /// What to do with entries of the input that are done. Default: [`Trim::Never`].
     pub trim: Trim,
 }
 
@@ -30,24 +30,24 @@ pub struct StreamInput {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Begin {
-    /// With the oldest entry that is there.
+    /// With the oldest entry in the stream.
     #[default]
     Beginning,
-    /// With what is appended from then on.
+    /// With the next entry that is appended.
     New,
-    /// With the entry after this one.
+    /// With the first entry after this id.
     After(EntryId),
 }
 
-/// What becomes of entries of the input that are done.
+/// What to do with entries of the input that are done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trim {
-    /// They stay. Whoever appends them may trim the stream.
+    /// They stay. The producer may trim the stream.
     #[default]
     Never,
-    /// They are removed once every group of the stream has acknowledged them. What stands before the beginning of a
-    /// group counts as done for it, so ours has to begin with [`Begin::Beginning`].
+    /// They are removed after every group of the stream has acknowledged them. Entries before the start of a group
+    /// count as acknowledged by it, so this group has to begin with [`Begin::Beginning`].
     Acknowledged,
 }
 
