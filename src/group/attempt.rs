@@ -1,4 +1,4 @@
-//! One attempt at a message: a call of the processor, in which panics and timeouts become failures.
+//! One attempt at a message: one call of the processor. Panics and timeouts become failures.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -14,29 +14,29 @@ use crate::text::Lasted;
 
 type Result = std::result::Result<Outcome, Failure>;
 
-/// A processor at work on a message.
+/// A running call of the processor for one message.
 pub(crate) struct Attempt<'a, F> {
     process: Pin<&'a mut Option<F>>,
 }
 
 impl<'a, F: Future<Output = Result>> Attempt<'a, F> {
-    /// Begins with the first poll. The call of the processor belongs into the future, so that a panic before its
-    /// first await is caught as well.
+    /// Begins with the first poll. The call of the processor belongs inside the future, so that a panic before its
+    /// first await is caught too.
     pub(crate) fn new(process: Pin<&'a mut Option<F>>) -> Self {
         Self { process }
     }
 
-    /// Goes on as far as the processor can without waiting.
+    /// Runs the processor as far as it can go without waiting.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result> {
         let process = &mut self.process;
         let poll = || process.as_mut().as_pin_mut().map_or(Poll::Pending, |process| process.poll(context));
-        // Unwind safe: after a panic the future is not polled again, and what the processor shares between
-        // messages is its own affair, as it is for a thread that panics.
+        // Unwind safe: after a panic the future is not polled again. State that the processor shares between messages
+        // is its own responsibility, as after a panic of a thread.
         catch_unwind(AssertUnwindSafe(poll))
             .unwrap_or_else(|panic| Poll::Ready(Err(panicked("the processor panicked", &*panic))))
     }
 
-    /// Waits for the processor, no longer than `limit`.
+    /// Waits for the processor, at most `limit`.
     pub(crate) async fn outcome(&mut self, limit: Option<Duration>) -> Result {
         let outcome = poll_fn(|context| self.poll(context));
         match limit {
@@ -47,7 +47,7 @@ impl<'a, F: Future<Output = Result>> Attempt<'a, F> {
         }
     }
 
-    /// Lets go of the processor's future. Its panic then is a failure too.
+    /// Drops the processor's future. A panic of that drop is a failure too.
     pub(crate) fn end(mut self) -> Option<Failure> {
         catch_unwind(AssertUnwindSafe(|| self.process.set(None)))
             .err()

@@ -1,4 +1,4 @@
-//! The builder: a configuration and a processor become a group.
+//! The builder: makes a group from a configuration and a processor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::processor::{Failure, JsonProcessor, Outcome, Processor};
 use crate::shards::Shards;
 
-/// Sets up a group. [`start`](Self::start) starts it.
+/// Sets up a group. Call [`start`](Self::start) to start it.
 ///
 /// Every setting is one of [`Config`], where its default and meaning are documented.
 #[must_use = "a group starts with `start`"]
@@ -46,12 +46,13 @@ impl Builder<JsonProcessor> {
 impl<P: Processor> Builder<P> {
     /// Processes messages with this closure.
     ///
-    /// `?` converts errors into [`Failure`]. A function with another error type is given to
-    /// [`processor_type`](Self::processor_type), or called: `Ok(function(consumer, message).await?)`.
+    /// `?` converts errors into [`Failure`]. For a function with another error type, use
+    /// [`processor_type`](Self::processor_type), or call it inside the closure:
+    /// `Ok(function(consumer, message).await?)`.
     pub fn processor<F, Fut, O>(self, closure: F) -> Builder<impl Processor>
     where
         F: Fn(Consumer, Message) -> Fut + Send + Sync + 'static,
-        // Not any error that converts into `Failure`: the compiler could not tell which one `?` is meant for.
+        // Not any error that converts into `Failure`: the compiler could not infer the error type that `?` converts to.
         Fut: Future<Output = Result<O, Failure>> + Send + 'static,
         O: Into<Outcome> + 'static,
     {
@@ -82,13 +83,13 @@ impl<P: Processor> Builder<P> {
         self.processor(move |consumer, message| closure(state.clone(), consumer, message))
     }
 
-    /// Processes messages with a [`Processor`]: a type of your own, or a function with any error type that converts into
-    /// [`Failure`], such as your application's.
+    /// Processes messages with a [`Processor`]: your own type, or a function with any error type that converts into
+    /// [`Failure`], such as your application's error.
     pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
         Builder { config: self.config, processor, hooks: self.hooks, name: self.name }
     }
 
-    /// Changes any setting, also those that have no method here.
+    /// Changes any setting, including those without a method here.
     ///
     /// ```
     /// # use redis_consumer_group::ConsumerGroup;
@@ -111,58 +112,60 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.source = source)
     }
 
-    /// The channel that is read, or the stream.
+    /// The channel or the stream to read.
     pub fn input(self, name: impl Into<String>) -> Self {
         self.set(|config| config.input = name.into())
     }
 
-    /// The consumer group of the stream that is read.
+    /// The consumer group of the stream.
     pub fn group(self, group: impl Into<String>) -> Self {
         self.set(|config| config.stream.group = group.into())
     }
 
-    /// Where a consumer group begins that is created.
+    /// Where the consumer group begins if it is created.
     pub fn from(self, begin: Begin) -> Self {
         self.set(|config| config.stream.from = begin)
     }
 
-    /// The field of an entry that may hold its whole payload.
+    /// The field of an entry that may hold its whole payload. See
+    /// [`StreamInput::payload_field`](crate::StreamInput::payload_field).
     pub fn payload_field(self, field: impl Into<String>) -> Self {
         self.set(|config| config.stream.payload_field = field.into())
     }
 
-    /// Whether records get the id of the entry that they were made of, as `source_id`.
+    /// Whether each record gets the id of the entry that it was made from, as `source_id`.
     pub fn with_source_id(self, with: bool) -> Self {
         self.set(|config| config.stream.with_source_id = with)
     }
 
-    /// Takes entries over from consumers that are not ours, once those have not touched them for so long.
+    /// Also takes over entries from consumers that do not belong to this library, when they have been idle for this
+    /// long.
     pub fn claim_foreign_after(self, idle: Duration) -> Self {
         self.set(|config| config.stream.claim_foreign_after = Some(idle))
     }
 
-    /// What becomes of entries of the input that are done.
+    /// What to do with entries of the input that are done.
     pub fn trim(self, trim: Trim) -> Self {
         self.set(|config| config.stream.trim = trim)
     }
 
-    /// Processes rejected messages again: those of the stream of rejected ones that this selects. See
+    /// Processes rejected messages again: the entries of the stream of rejected messages that this selects. See
     /// [`SourceKind::Rejected`].
     pub fn replay(self, replay: Replay) -> Self {
         self.set(|config| (config.source, config.replay) = (SourceKind::Rejected, replay))
     }
 
-    /// The stream that is spilled into.
+    /// The stream for spilled messages.
     pub fn spill_key(self, key: impl Into<String>) -> Self {
         self.set(|config| config.spill_key = Some(key.into()))
     }
 
-    /// How many messages may be in the spill.
+    /// Approximately how many messages may be in the spill.
     pub fn spill_max(self, messages: u64) -> Self {
         self.set(|config| config.spill_max = messages)
     }
 
-    /// Several inputs, each with an output and a group of its own.
+    /// Several inputs, each with its own output and its own consumers.
     pub fn shards(self, shards: Shards) -> Self {
         self.set(|config| config.shards = Some(shards))
     }
@@ -172,7 +175,7 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.output = key.into())
     }
 
-    /// The stream for what could not be processed.
+    /// The stream for messages that could not be processed.
     pub fn rejected(self, key: impl Into<String>) -> Self {
         self.set(|config| config.rejected = key.into())
     }
@@ -182,13 +185,13 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.ids_key = key.into())
     }
 
-    /// The password, where it shall not stand in the URL.
+    /// The password, if it is not in the URL.
     pub fn password(self, password: impl Into<String>) -> Self {
         self.set(|config| config.address = config.address.clone().with_password(password))
     }
 
-    /// Who is asked what to log in with, before each handshake: for passwords and tokens that change. A closure, a
-    /// [`PasswordFile`](crate::PasswordFile), or a type of your own.
+    /// The provider of credentials, which is asked before each handshake: for passwords and tokens that change. A
+    /// closure, a [`PasswordFile`](crate::PasswordFile), or your own type.
     pub fn credentials(self, provider: impl CredentialsProvider) -> Self {
         self.set(|config| config.address = config.address.clone().with_credentials(provider))
     }
@@ -198,12 +201,12 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.tls = tls)
     }
 
-    /// Bytes that waiting messages may hold.
+    /// The most bytes that waiting messages may hold.
     pub fn buffer(self, bytes: usize) -> Self {
         self.set(|config| config.buffer = bytes)
     }
 
-    /// What becomes of a message that finds the buffer full.
+    /// What to do with a message that finds the buffer full.
     pub fn overflow(self, overflow: Overflow) -> Self {
         self.set(|config| config.overflow = overflow)
     }
@@ -213,22 +216,22 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.commit = commit)
     }
 
-    /// A longer payload, in bytes, is rejected.
+    /// The longest accepted payload, in bytes. A longer one is rejected.
     pub fn max_payload(self, bytes: usize) -> Self {
         self.set(|config| config.max_payload = bytes)
     }
 
-    /// How often a message is tried before it is rejected.
+    /// How often a message is tried before it is rejected, the first attempt included.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set(|config| config.max_attempts = attempts)
     }
 
-    /// How long a message waits before its second attempt; each further wait is four times as long.
+    /// How long a message waits before its second attempt. Each further wait is four times as long.
     pub fn retry_delay(self, delay: Duration) -> Self {
         self.set(|config| config.retry_delay = delay)
     }
 
-    /// The longest that a message waits for its next attempt.
+    /// The longest wait for a retry.
     pub fn retry_max_delay(self, delay: Duration) -> Self {
         self.set(|config| config.retry_max_delay = delay)
     }
@@ -248,59 +251,59 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.rejected_maxlen = Some(entries))
     }
 
-    /// Stops the group once this many messages were received.
+    /// Stops the group after this many messages were received.
     pub fn max_messages(self, messages: u64) -> Self {
         self.set(|config| config.max_messages = Some(messages))
     }
 
-    /// How long a stop may take to finish what was received.
+    /// How long a stop may take to finish the received messages.
     pub fn drain_timeout(self, limit: Duration) -> Self {
         self.set(|config| config.drain_timeout = limit)
     }
 
-    /// How long commits are kept that no replica is known to have.
+    /// How long commits that no replica is known to have are kept in memory. See [`Config::keep`].
     pub fn keep(self, keep: Duration) -> Self {
         self.set(|config| config.keep = keep)
     }
 
-    /// How long the ids of this process stay after its last sign of life.
+    /// How long this process may go without a heartbeat before its ids are removed. See [`Config::lease`].
     pub fn lease(self, lease: Duration) -> Self {
         self.set(|config| config.lease = lease)
     }
 
-    /// Names the group in the log: all its events are in a [`tracing`] span `group{name}`, so that several groups of a
-    /// process can be told apart. The name means nothing to Redis.
+    /// Names the group in the log: all its events are in a [`tracing`] span `group{name}`, which distinguishes several
+    /// groups of one process. Redis does not see the name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Calls this function after each commit to the output, as soon as the server has confirmed it.
+    /// Calls this function after each commit to the output, when the server has confirmed it.
     ///
-    /// All hooks are called on the group's own thread, between reading and committing, so they must be quick (a counter,
-    /// a bounded channel), and must not panic: that would be the end of the group. They are called when the log and the
-    /// [`Ledger`](crate::Ledger) hear of it, so the sums are the same.
+    /// All hooks run on the group's own thread, between reading and committing, so they must be quick (a counter, a
+    /// bounded channel). They must not panic: a panic ends the group. They run when the log and the
+    /// [`Ledger`](crate::Ledger) are updated, so the sums are the same.
     pub fn on_append(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.append = Some(Arc::new(hook));
         self
     }
 
-    /// Calls this function after each commit to the stream of rejected messages, as soon as the server has confirmed it.
-    /// Each record has the fields `error`, `consumer_id` and `source`. It is called like [`on_append`](Self::on_append).
+    /// Calls this function after each commit to the stream of rejected messages, when the server has confirmed it. Each
+    /// record has the fields `error`, `consumer_id` and `source`. The rules of [`on_append`](Self::on_append) apply.
     pub fn on_reject(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.reject = Some(Arc::new(hook));
         self
     }
 
-    /// Calls this function whenever messages are dropped because the buffer is full, with their number. It is called like
-    /// [`on_append`](Self::on_append), and often while messages are dropped.
+    /// Calls this function with the number of dropped messages whenever messages are dropped because the buffer is
+    /// full. This happens often during an overload. The rules of [`on_append`](Self::on_append) apply.
     pub fn on_drop(mut self, hook: impl Fn(u64) + Send + Sync + 'static) -> Self {
         self.hooks.drop = Some(Arc::new(move |dropped: &u64| hook(*dropped)));
         self
     }
 
-    /// Calls this function after each gap. That one begins, [`Handle::watch`](crate::Handle::watch) tells. It is called
-    /// like [`on_append`](Self::on_append).
+    /// Calls this function at the end of each gap. To see the beginning of a gap, use
+    /// [`Handle::watch`](crate::Handle::watch). The rules of [`on_append`](Self::on_append) apply.
     pub fn on_gap(mut self, hook: impl Fn(&Gap) + Send + Sync + 'static) -> Self {
         self.hooks.gap = Some(Arc::new(hook));
         self
@@ -308,12 +311,12 @@ impl<P: Processor> Builder<P> {
 
     /// Connects, registers the consumers' ids, subscribes, and starts the group.
     ///
-    /// Consumers run on the Tokio runtime that this is called in. Reading and committing have a thread of
-    /// their own, so that a processor that blocks its thread holds up neither.
+    /// Consumers run on the Tokio runtime that this is called in. Reading and committing have their own thread, so a
+    /// processor that blocks its thread delays neither.
     ///
     /// # Errors
-    /// A setting that cannot work; a server that is not reachable for five seconds; whatever it refuses; a key
-    /// of the wrong type.
+    /// An invalid setting; a server that is not reachable for five seconds; a refusal by the server; a key of the wrong
+    /// type.
     ///
     /// # Panics
     /// When it is called outside of a Tokio runtime.
@@ -323,7 +326,7 @@ impl<P: Processor> Builder<P> {
         start(config, self.processor, self.hooks, self.name).await
     }
 
-    /// What it was given, checked.
+    /// The validated configuration, the processor and the hooks.
     #[cfg(feature = "testing")]
     pub(crate) fn into_parts(self) -> Result<(Config, P, Hooks), Error> {
         let config = self.config?;

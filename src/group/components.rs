@@ -1,4 +1,4 @@
-//! What a group is made of: its lanes, its ids, its source.
+//! The components of a group: its lanes, its ids, its source.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,33 +24,33 @@ use crate::slot::beside;
 use crate::source::{AnySource, Membership, PubSub, Replaying, SharedReplay, Stream};
 use crate::status::Status;
 
-/// What a group is made of, before its source is open.
+/// The components of a group, before its source is open.
 pub(super) struct Components {
     server: Arc<Server>,
     status: Status,
-    /// For the ids.
+    /// Connection for the ids.
     pub(super) control: Control,
     pub(super) registration: Registration<Control>,
-    /// How many ids the registration has.
+    /// The number of ids in the registration.
     pub(super) count: u32,
-    /// Whether some of them may be in their list.
+    /// Whether some of the ids may already be in their list in Redis.
     pub(super) registering: bool,
     pub(super) first_lane: StreamLane,
-    /// While the first one waits for its confirmation, the server works for this one.
+    /// The second lane: while the first lane waits for its confirmation, the server executes a commit of this one.
     pub(super) second_lane: Option<StreamLane>,
     pub(super) rejected: StreamLane,
-    /// The lane into the spill, if there is one.
+    /// The lane to the spill, if there is a spill.
     pub(super) spill: Option<StreamLane>,
-    /// Of the stream that is the input, or of the spill.
+    /// Membership of the stream that is the input, or of the spill.
     pub(super) membership: Option<Membership>,
-    /// What the shards of a replay share.
+    /// State that the shards of a replay share.
     replays: Option<Arc<SharedReplay>>,
 }
 
 /// Where messages come from.
 pub(super) struct Sources {
     pub(super) input: AnySource,
-    /// The spill, if there is one.
+    /// The spill, if the configuration spills.
     pub(super) drain: Option<AnySource>,
 }
 
@@ -92,7 +92,8 @@ impl Components {
         let first_lane = lane(&config.output, "output", config.maxlen);
         let second_lane =
             (config.consumers > 1).then(|| first_lane.another(config.commit, key(&config.output, 1)));
-        // Trimming for what is rejected again would remove what is still to be replayed.
+        // During a replay, trimming for messages that are rejected again would remove entries that are still to be
+        // replayed.
         let rejected_maxlen = config.rejected_maxlen.filter(|_| config.source != SourceKind::Rejected);
         let rejected = lane(&config.rejected, "rejected", rejected_maxlen);
         let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
@@ -159,8 +160,8 @@ impl Components {
         }
     }
 
-    /// Connects everything, in this order: look at the keys, put the ids into their list, look at the
-    /// permissions to append, subscribe.
+    /// Connects everything, in this order: check the keys, put the ids into their list, check the permissions to
+    /// append, subscribe.
     pub(super) async fn connect(&mut self, config: &Config) -> Result<Sources, Error> {
         let server = self.server.clone();
         retry_at_start(&server, async || self.try_connect(config).await).await
@@ -202,7 +203,7 @@ impl Components {
         }
     }
 
-    /// Has the server look at the commits of all lanes.
+    /// Lets the server check the commits of all lanes.
     async fn rehearse(&mut self) -> Result<(), Fault> {
         let lanes = [
             Some(&mut self.first_lane),
@@ -214,7 +215,7 @@ impl Components {
             if let Err(fault) = lane.rehearse().await {
                 match fault {
                     Fault::Permanent(error) => return Err(Fault::Permanent(error)),
-                    // It takes no records now. Messages can be received, and wait.
+                    // The lane cannot append now. Messages can still be received, and wait.
                     Fault::Transient(cause) => lane.cannot_append(&cause),
                 }
             }
@@ -222,7 +223,7 @@ impl Components {
         Ok(())
     }
 
-    /// Joins the group of the stream that there is a membership for.
+    /// Joins the consumer group of the stream, if there is a membership.
     async fn join(&mut self, begin: Begin, origin: Origin, channel: &str) -> Result<Option<Stream>, Fault> {
         let Some(membership) = &mut self.membership else { return Ok(None) };
         membership.join(begin).await?;
@@ -235,7 +236,7 @@ impl Components {
         Ok(Some(Stream::new(reader, membership, begin, origin, channel)))
     }
 
-    /// The same of the group that replays rejected messages.
+    /// Joins the consumer group that replays rejected messages.
     async fn join_replay(&mut self, config: &Config) -> Result<Option<Stream>, Fault> {
         let payload_field: Arc<str> = config.stream.payload_field.as_str().into();
         let origin = Origin::Rejected(Arc::new(Earlier {

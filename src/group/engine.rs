@@ -33,59 +33,59 @@ use crate::spill::{Level, Spill};
 use crate::status::Status;
 use crate::text::{Lasted, seconds};
 
-/// What the engine shares with the handle in its user's hands.
+/// State that the engine shares with the user's handle.
 pub(crate) struct Shared {
     pub(crate) counts: Arc<Counts>,
     pub(crate) events: Arc<Events>,
     pub(crate) status: Status,
     pub(crate) buffer: Arc<Buffer>,
-    /// For a look at it, while the engine runs.
+    /// To read the queue's figures while the engine runs.
     queue: OnceLock<Weak<Queue>>,
     pub(crate) rate: Rate,
     pub(crate) began: Instant,
-    /// Cancelled to stop: unsubscribe, finish and commit what was received. Shared by all shards, so where one stops, all
-    /// do.
+    /// Cancelled to stop: unsubscribe, finish and commit the received messages. Shared by all shards, so when one
+    /// stops, all stop.
     pub(crate) stop: CancellationToken,
     /// Cancelled to end at once.
     pub(crate) abort: CancellationToken,
-    /// Whether the end is over. What is in flight then is abandoned.
+    /// Whether the group has ended. Messages in flight at that point are abandoned.
     pub(crate) ended: AtomicBool,
-    /// How far behind the stream's group is, or the spill's, once that is known.
+    /// How far the consumer group of the stream or of the spill is behind. `None` until the first check.
     pub(crate) backlog: Arc<Mutex<Option<Backlog>>>,
-    /// How many messages may be received, by all shards together.
+    /// The limit of received messages, for all shards together.
     pub(crate) limit: Option<Arc<Limit>>,
     /// How full the spill is.
     pub(crate) level: Arc<Level>,
 }
 
-/// The way into the spill and out of it again.
+/// The lane that writes the spill and the source that reads it back.
 pub(crate) struct SpillWay<S, L> {
     pub(crate) lane: L,
     pub(crate) source: S,
 }
 
-/// What a group is made of, connected and ready.
+/// The connected parts of a group.
 pub(crate) struct Engine<P, S, L> {
     pub(crate) config: Config,
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) processor: P,
     pub(crate) source: S,
-    /// The first lane of the output. Where there is only this one, the order of the messages is kept.
+    /// The first lane of the output. If it is the only one, the order of the messages is kept.
     pub(crate) first_lane: L,
-    /// The second one, if there are several consumers.
+    /// The second lane, if there is more than one consumer.
     pub(crate) second_lane: Option<L>,
     /// The lane of rejected messages.
     pub(crate) rejected: L,
     /// Where messages go that find the buffer full, with [`crate::Overflow::Spill`].
     pub(crate) spill: Option<SpillWay<S, L>>,
-    /// The runtime that the consumers run on. The rest runs where the engine does, so that a processor that
-    /// blocks its thread holds up neither reading nor committing.
+    /// The runtime that the consumers run on. Everything else runs on the engine's thread, so a processor that blocks
+    /// its thread delays neither reading nor committing.
     pub(crate) workers: Handle,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Shared {
-    /// For a group with a buffer of so many bytes.
+    /// Shared state for a group with a buffer of this many bytes.
     pub(crate) fn new(
         buffer: usize,
         stop: CancellationToken,
@@ -112,7 +112,7 @@ impl Shared {
         })
     }
 
-    /// What became of the messages so far.
+    /// The counts of all messages so far.
     pub(crate) fn ledger(&self) -> Ledger {
         if self.ended.load(Ordering::Acquire) { self.counts.close() } else { self.counts.read() }
     }
@@ -122,19 +122,19 @@ impl Shared {
         self.queue.get().and_then(Weak::upgrade).map_or(0, |queue| queue.retries_waiting())
     }
 
-    /// Milliseconds since the beginning: the counter's clock.
+    /// Milliseconds since the start: the clock of the rate counter.
     pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
-    /// Runs the group to its end: until it is told to stop, or something fails for good. `keeper` runs beside
-    /// it and comes back only with such a failure.
+    /// Runs the group until it is told to stop or fails permanently. `keeper` runs beside it and returns only with such
+    /// a failure.
     ///
-    /// The order of a stop: the source reads up to the server's confirmation; the queue closes; consumers
-    /// finish what is in it; the appenders close; the lanes commit what is in them. All of it within the
-    /// drain timeout.
+    /// The order of a stop: the source reads up to the server's confirmation of the unsubscribe; the queue closes;
+    /// consumers finish the queue; the appenders close; the lanes commit what the appenders hold. The drain timeout
+    /// limits all of it.
     pub(crate) async fn run(self, keeper: impl Future<Output = Error>) -> Result<(), Error> {
         let Self {
             config,
@@ -149,7 +149,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
             shared,
         } = self;
         let queue = Queue::new();
-        // It runs once, so nothing is set yet.
+        // `run` is called once, so the cell is empty.
         let _ = shared.queue.set(Arc::downgrade(&queue));
         let buffer = shared.buffer.clone();
         let delays = Delays { first: config.retry_delay, longest: config.retry_max_delay };
@@ -247,7 +247,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let mut keeper = pin!(keeper);
         let mut keeps = true;
 
-        // Until somebody says stop, or something ends by itself, which only a failure does.
+        // Until a stop is requested, or a task ends by itself, which happens only in a failure.
         tokio::select! {
             () = shared.stop.cancelled() => {}
             () = shared.abort.cancelled() => {}
@@ -267,7 +267,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                     failure.note(end);
                 }
             }
-            // What is in the spill stays there, for the next one to start.
+            // Messages in the spill stay there for the next process.
             if let Some(spill) = &into_spill {
                 spill.close();
             }
@@ -282,8 +282,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                 failure.note(end);
             }
         };
-        // The ids stay alive while the last messages are processed. Who may not keep them any more can still
-        // finish these.
+        // The ids stay registered while the last messages are processed. A process that lost its ids can still finish
+        // these messages.
         let mut lapse = None;
         let keep = async {
             if keeps {
@@ -316,7 +316,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         source_tasks.shutdown().await;
         drain_tasks.shutdown().await;
         lane_tasks.shutdown().await;
-        // Not waited for: a processor that blocks its thread cannot be ended from here.
+        // Not awaited: a processor that blocks its thread cannot be stopped from here.
         worker_tasks.abort_all();
         worker_tasks.detach_all();
         shared.events.tell_now();
@@ -330,7 +330,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
     }
 }
 
-/// What went wrong first, unless something later tells somebody to act, as a refusal does.
+/// The first error, replaced by a later one only if the later one asks the user to act and the first does not.
 #[derive(Default)]
 pub(super) struct Failure(pub(super) Option<Error>);
 

@@ -1,4 +1,4 @@
-//! The handle: what a running group tells, and how it is stopped, from anywhere in the program.
+//! The handle: shows the figures of a running group and stops it, from anywhere in the program.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::consumer::Consumer;
 use crate::ledger::Ledger;
 use crate::status::State;
 
-/// A handle to a running group, for health checks, metrics and shutdown code. Clones belong to the same group.
+/// A handle to a running group, for health checks, metrics and shutdown code. All clones refer to the same group.
 ///
-/// It does not keep the group running: that is up to the [`ConsumerGroup`](super::ConsumerGroup). After the end it
+/// A handle does not keep the group running: the [`ConsumerGroup`](super::ConsumerGroup) does. After the end, a handle
 /// shows the last figures.
 #[derive(Clone)]
 pub struct Handle {
     group: Arc<Group>,
 }
 
-/// What all handles to a group share.
+/// State that all handles to a group share.
 struct Group {
     consumers: Vec<Consumer>,
-    /// One without a number, or one for each shard. There is at least one.
+    /// One shard without a number, or one for each shard. Never empty.
     shards: Vec<Shard>,
-    /// Of all of them: see [`Shared`](super::engine::Shared).
+    /// Shared by all shards: see [`Shared`](super::engine::Shared).
     stop: CancellationToken,
     abort: CancellationToken,
 }
@@ -35,10 +35,10 @@ struct Group {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferUse {
-    /// Bytes that received messages hold. May exceed the limit by what has no choice: see
-    /// [`Config::buffer`](crate::Config::buffer).
+    /// Bytes that received messages hold. They may exceed the limit: some messages must be stored even when the buffer
+    /// is full. See [`Config::buffer`](crate::Config::buffer).
     pub used: usize,
-    /// Bytes that they may hold.
+    /// The limit, in bytes.
     pub limit: usize,
 }
 
@@ -56,38 +56,38 @@ impl Handle {
         Self { group: Arc::new(Group { consumers, shards, stop, abort }) }
     }
 
-    /// The consumers, in the order of their ids in the list; with shards, one shard after the other.
+    /// The consumers, in the order of their ids in the list. With shards, one shard after the other.
     #[must_use]
     pub fn consumers(&self) -> &[Consumer] {
         &self.group.consumers
     }
 
-    /// The shards that run here, each with figures of its own; without shards it is one, which has no number.
+    /// The shards that run here, each with its own figures. Without shards, one shard without a number.
     #[must_use]
     pub fn shards(&self) -> &[Shard] {
         &self.group.shards
     }
 
-    /// What became of the messages so far.
+    /// The counts of all messages so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.shards().iter().map(Shard::ledger).sum()
     }
 
-    /// How far behind the group of the stream is, and with [`Overflow::Spill`](crate::Overflow::Spill) what is in the
-    /// spill: looked at once a second. `None` without a stream, and before the first look.
+    /// How far the consumer group of the stream is behind, and with [`Overflow::Spill`](crate::Overflow::Spill) how
+    /// many messages are in the spill. Updated once a second. `None` without a stream, and before the first update.
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
         self.shards().iter().map(Shard::backlog).sum()
     }
 
-    /// Messages whose commit was confirmed in the last second.
+    /// Messages whose commit was confirmed within the last second.
     #[must_use]
     pub fn processed_last_second(&self) -> u64 {
         self.shards().iter().map(Shard::processed_last_second).sum()
     }
 
-    /// How full the buffer is; with shards, the buffers of all of them together.
+    /// How full the buffer is. With shards, the sum of their buffers.
     #[must_use]
     pub fn buffer(&self) -> BufferUse {
         self.shards().iter().map(Shard::buffer).fold(BufferUse::default(), |sum, shard| BufferUse {
@@ -102,13 +102,13 @@ impl Handle {
         self.shards().iter().map(Shard::retries_waiting).sum()
     }
 
-    /// What the group is doing; with shards, the worst state of a shard.
+    /// The state of the group. With shards, the worst state of a shard.
     #[must_use]
     pub fn state(&self) -> State {
         self.watch().borrow().clone()
     }
 
-    /// The state, and a way to wait for its changes.
+    /// A receiver of the state, which can wait for its changes.
     ///
     /// ```no_run
     /// # async fn example(handle: redis_consumer_group::Handle) {
@@ -124,24 +124,25 @@ impl Handle {
         self.group.shards[0].status().of_group()
     }
 
-    /// How long the group was [`Disconnected`](State::Disconnected), all in all; with shards, how long any of them was.
+    /// The total time that the group was [`Disconnected`](State::Disconnected). With shards, the time that any of them
+    /// was.
     #[must_use]
     pub fn disconnected(&self) -> Duration {
         self.group.shards[0].status().group_disconnected()
     }
 
-    /// Cancelled where the group is to stop.
+    /// Cancelled when the group is to stop.
     pub(super) fn stopping(&self) -> &CancellationToken {
         &self.group.stop
     }
 
-    /// Cancelled where the group is to end at once.
+    /// Cancelled when the group is to end at once.
     pub(super) fn aborting(&self) -> &CancellationToken {
         &self.group.abort
     }
 
-    /// Begins to stop: unsubscribes, then finishes and commits what was received. [`watch`](Self::watch) tells when that
-    /// is done, and so does [`ConsumerGroup::join`](super::ConsumerGroup::join).
+    /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
+    /// [`watch`](Self::watch) or [`ConsumerGroup::join`](super::ConsumerGroup::join) to wait for the end.
     pub fn stop(&self) {
         for shard in self.shards() {
             shard.status().drains();
@@ -149,7 +150,7 @@ impl Handle {
         self.group.stop.cancel();
     }
 
-    /// Ends at once. What was received and not committed is abandoned.
+    /// Ends at once. Received messages that were not committed are abandoned.
     pub fn abort(&self) {
         self.group.abort.cancel();
     }

@@ -1,4 +1,4 @@
-//! The life of one group: connected, checked and registered, run, and taken leave of.
+//! The lifecycle of one group: connect, check, register, run, and leave.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::redis::server::Server;
 use crate::sink::Keep;
 use crate::source::{Membership, SharedReplay};
 
-/// How long taking back the ids may hold up an end.
+/// How long the removal of the ids may delay an end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
-/// And how much longer it may for each id.
+/// Additional time for each id.
 const RELEASE_PER_ID: Duration = Duration::from_millis(1);
 
 /// A group that is about to start.
@@ -37,11 +37,11 @@ pub(super) struct Lifecycle<P> {
     pub(super) processor: Arc<P>,
     pub(super) workers: Handle,
     pub(super) shared: Arc<Shared>,
-    /// What the shards of a replay share.
+    /// State that the shards of a replay share.
     pub(super) replay: Arc<SharedReplay>,
 }
 
-/// One that is about to run.
+/// A group that is connected and about to run.
 pub(super) struct Ready<P> {
     lifecycle: Lifecycle<P>,
     components: Components,
@@ -49,7 +49,7 @@ pub(super) struct Ready<P> {
 }
 
 impl<P: Processor> Lifecycle<P> {
-    /// Connects. `None` when the start was given up meanwhile; then, and after an error, nothing is left behind.
+    /// Connects. `None` when the start was aborted. In that case, and after an error, nothing is left behind in Redis.
     pub(super) async fn connect(mut self) -> Result<Option<Ready<P>>, Error> {
         let ids = std::mem::take(&mut self.ids);
         let mut components =
@@ -109,14 +109,14 @@ impl<P: Processor> Ready<P> {
             }
         };
         let end = engine.run(keeper).await;
-        // The last commit is made: what is still pending is for others.
+        // The last commit was made: entries that are still pending are for other members.
         dismiss(&mut membership).await;
         release(&mut registration, count).await;
         status.ends();
         end
     }
 
-    /// Ends before it has begun.
+    /// Leaves without having run.
     pub(super) async fn leave(self) {
         leave(self.components).await;
     }
@@ -129,7 +129,7 @@ async fn leave(mut components: Components) {
     }
 }
 
-/// Keeps the epoch for as long as it is asked to. Comes back only when that is refused for good.
+/// Maintains the membership until it is dropped. Returns only when the server refuses permanently.
 async fn look_after(membership: &mut Option<Membership>) -> Error {
     match membership {
         Some(membership) => membership.run().await,
@@ -153,7 +153,7 @@ async fn dismiss(membership: &mut Option<Membership>) {
     );
 }
 
-/// Holds the ids by their lease, for as long as it is asked to. Comes back only when that is refused for good.
+/// Keeps the ids registered until it is dropped. Returns only when the server refuses permanently.
 async fn hold_the_ids(control: &Control, registration: &mut Registration<Control>) -> Error {
     let forever = CancellationToken::new();
     loop {

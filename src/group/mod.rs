@@ -29,25 +29,25 @@ use crate::processor::JsonProcessor;
 
 /// A running group of consumers.
 ///
-/// It ends by [`shutdown`](Self::shutdown), or by itself: see [`join`](Self::join). When it is dropped before
-/// that, it ends at once, and what it had received and not committed is lost.
+/// It ends with [`shutdown`](Self::shutdown), or by itself: see [`join`](Self::join). When it is dropped before that,
+/// it ends at once, and received messages that were not committed are lost.
 pub struct ConsumerGroup {
     handle: Handle,
     ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
 impl ConsumerGroup {
-    /// A builder of a group at the server of this URL, with the default processor.
+    /// A builder of a group at the server with this URL, with the default processor.
     pub fn builder(url: impl AsRef<str>) -> Builder<JsonProcessor> {
         Builder::new(url.as_ref().parse())
     }
 
-    /// A builder of a group that is configured as a whole.
+    /// A builder of a group with this configuration, with the default processor.
     pub fn from_config(config: Config) -> Builder<JsonProcessor> {
         Builder::from_config(config)
     }
 
-    /// A handle to the group: its state, its figures, and a way to stop it. It can be cloned, and given to other tasks.
+    /// A handle to the group: its state, its figures, and a way to stop it. It can be cloned and moved to other tasks.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -83,24 +83,23 @@ impl ConsumerGroup {
         self.handle.processed_last_second()
     }
 
-    /// Begins to stop: unsubscribes, then finishes and commits what was received. [`join`](Self::join) tells
-    /// when that is done.
+    /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
+    /// [`join`](Self::join) to wait for the end.
     pub fn stop(&self) {
         self.handle.stop();
     }
 
-    /// Ends at once. What was received and not committed is abandoned.
+    /// Ends at once. Received messages that were not committed are abandoned.
     pub fn abort(&self) {
         self.handle.abort();
     }
 
-    /// Waits for the end, and returns the final ledger. May be dropped and called again.
+    /// Waits for the end, and returns the final ledger. The future may be dropped and `join` called again.
     ///
-    /// A group ends by itself after [`Config::max_messages`], and when something fails that waiting does not
-    /// repair.
+    /// A group ends by itself after [`Config::max_messages`], and after a permanent failure.
     ///
     /// # Errors
-    /// What made the group end. Told once; the ledger stays available.
+    /// The failure that ended the group. It is returned once; the ledger stays available.
     pub async fn join(&mut self) -> Result<Ledger, Error> {
         if let Some(ended) = &mut self.ended {
             let end = ended.await;
@@ -110,11 +109,10 @@ impl ConsumerGroup {
         Ok(self.ledger())
     }
 
-    /// Runs until the future completes, then [stops](Self::shutdown); or until the group ends by itself, if that is
-    /// earlier.
+    /// Runs until the future completes, then [stops](Self::shutdown). Returns earlier if the group ends by itself.
     ///
     /// # Errors
-    /// What made the group end by itself, if it did.
+    /// The failure that ended the group by itself.
     pub async fn run_until(mut self, until: impl Future) -> Result<Ledger, Error> {
         tokio::select! {
             ended = self.join() => return ended,
@@ -123,11 +121,11 @@ impl ConsumerGroup {
         self.shutdown().await
     }
 
-    /// Stops, and waits for the end: unsubscribes, finishes and commits what was received, takes the ids out of
-    /// their list. After [`Config::drain_timeout`] what is left is abandoned, which the ledger tells.
+    /// Stops and waits for the end: unsubscribes, finishes and commits the received messages, removes the ids from
+    /// their list. Messages that are left after [`Config::drain_timeout`] are abandoned and counted in the ledger.
     ///
     /// # Errors
-    /// What made the group end by itself, if it did.
+    /// The failure that ended the group by itself.
     pub async fn shutdown(mut self) -> Result<Ledger, Error> {
         self.stop();
         self.join().await

@@ -7,24 +7,24 @@ use crate::epoch::Receipt;
 use crate::record::Record;
 use crate::sink::Records;
 
-/// One consumer's records on their way to an appender. A quick consumer hands on those of a few messages at once. It
-/// must not wait for anything with records in here.
+/// One consumer's records on their way to an appender. A quick consumer passes on the records of several messages at
+/// once. The consumer must not wait for anything else while records are in its outbox.
 pub(crate) struct Outbox {
     appender: Arc<Appender>,
     records: Records,
-    /// Whether records were handed on for soon, and none for now since.
+    /// Whether records were passed on with `Soon`, and none with `Now` since.
     soon: bool,
 }
 
 impl Outbox {
-    /// What it holds beyond the message at hand, at most: that much of a consumer's records is in no buffer.
+    /// The most bytes that it holds beyond those of the current message. These bytes are not counted in the buffer.
     const MOST_BYTES: usize = 16 << 10;
 
     pub(crate) fn new(appender: &Arc<Appender>) -> Self {
         Self { appender: appender.clone(), records: Records::new(appender.form()), soon: false }
     }
 
-    /// Puts the records of one message in, if that can be done without waiting.
+    /// Adds the records of one message, if that is possible without waiting.
     pub(crate) fn try_put(&mut self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
         let bytes: usize = records.iter().map(|record| record.encoded().len()).sum();
         let fits =
@@ -36,8 +36,8 @@ impl Outbox {
         fits
     }
 
-    /// Puts the records of one message in. They go together, in as many commits as they need; those of a message with
-    /// a receipt in one, for it is acknowledged once.
+    /// Adds the records of one message. They stay together, in as many commits as they need. With a receipt they go
+    /// into one commit, because the message is acknowledged once.
     pub(crate) async fn put(&mut self, records: &[Record], receipt: Option<Receipt<'_>>) {
         if receipt.is_some() {
             if !self.records.has_room_for(records, receipt) {
@@ -69,7 +69,7 @@ impl Outbox {
         }
     }
 
-    /// Hands on what is in it, waiting for room if there is none.
+    /// Passes its records on to the appender, waiting for room if necessary.
     pub(crate) async fn hand_on(&mut self, urgency: Urgency) {
         let before = std::mem::replace(&mut self.soon, urgency == Urgency::Soon);
         if self.records.is_empty() {

@@ -1,32 +1,32 @@
-//! The pace of a consumer: how many messages it claims at once.
+//! The pace of a consumer: how many messages it claims from the queue at once.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Decides by how a consumer's last messages went.
+/// Chooses the size of a claim by the time that a consumer's last messages took.
 ///
-/// Claiming one by one leaves nothing to others, and costs more than a quick processor itself. So a consumer that
-/// is quick claims what it can finish in a moment: no longer than a message may wait for its turn while others
-/// are idle. A processor that waits for something gets one message at a time, with memory of its own: else it
-/// would hold the whole batch that the message came with.
+/// Claiming one by one never makes a message wait while another consumer is idle, but it costs more than a quick
+/// processor itself. So a quick consumer claims what it can finish in a [`Pace::MOMENT`]: the longest that a claimed
+/// message may wait while other consumers are idle. A processor that waits gets one message at a time, copied into its
+/// own memory: otherwise it would hold the whole batch that the message came with.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// The binary logarithm of the size of a claim.
     doublings: u32,
-    /// When the first message of the claim under way was taken.
+    /// When the first message of the current claim was taken.
     since: Option<Instant>,
-    /// Messages of the claim under way that were taken.
+    /// Messages taken from the current claim.
     taken: u32,
-    /// Messages still to be copied.
+    /// How many more messages to copy.
     copies: u32,
 }
 
 impl Pace {
-    /// Claims grow while one takes less than this, and become smaller when one takes twice as long.
+    /// Claims grow while one takes less time than this, and shrink when one takes more than twice as long.
     const MOMENT: Duration = Duration::from_micros(20);
     const MOST_DOUBLINGS: u32 = 5;
-    /// Messages that are copied after the last one that the processor waited for.
+    /// How many messages are copied after the last one that the processor waited for.
     const COPIES: u32 = 1000;
 
     /// How many messages to claim next.
@@ -34,17 +34,17 @@ impl Pace {
         if self.copies > 0 { 1 } else { 1 << self.doublings }
     }
 
-    /// Whether the message at hand is to be copied.
+    /// Whether to copy the current message.
     pub(crate) fn copies(&self) -> bool {
         self.copies > 0
     }
 
-    /// The processor has waited.
+    /// Records that the processor has waited.
     pub(crate) fn has_waited(&mut self) {
         *self = Self { copies: Self::COPIES + 1, ..Self::default() };
     }
 
-    /// A message was taken.
+    /// Records that a message was taken.
     pub(crate) fn takes(&mut self) {
         self.taken += 1;
         if self.copies == 0 && self.since.is_none() {
@@ -52,13 +52,13 @@ impl Pace {
         }
     }
 
-    /// Whether the claim takes longer than it should: what is left of it is better given back. The clock is read
-    /// with every fourth message only.
+    /// Whether the claim takes longer than it should, so that the rest of it should be given back. It reads the clock
+    /// only at every fourth message.
     pub(crate) fn is_late(&self) -> bool {
         self.taken.is_multiple_of(4) && self.since.is_some_and(|since| since.elapsed() > 2 * Self::MOMENT)
     }
 
-    /// All that was claimed is done.
+    /// Records that all messages of the claim are done.
     pub(crate) fn claim_is_done(&mut self) {
         self.copies = self.copies.saturating_sub(1);
         self.taken = 0;

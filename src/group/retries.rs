@@ -1,4 +1,4 @@
-//! Messages that were set aside for their next attempt.
+//! Retries: messages that wait for their next attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use tokio_util::time::DelayQueue;
 use crate::message::{Batch, Message};
 use crate::queue::Queue;
 
-/// How long messages wait for their next attempt.
+/// How long messages wait for a retry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delays {
     /// Before the second attempt.
     pub(crate) first: Duration,
-    /// Before any.
+    /// The longest wait before any attempt.
     pub(crate) longest: Duration,
 }
 
-/// A message that waits, and for how long if its processor has said so.
+/// A waiting message, and its delay if the processor has given one.
 type Aside = (Arc<Batch>, Option<Duration>);
 
-/// Takes messages that shall be tried again, and puts them back into the queue when their time has come.
+/// Takes messages that are to be retried, and puts them back into the queue when their delay is over.
 pub(crate) struct Retries {
     queue: Arc<Queue>,
-    /// Bounded by the buffer: each message holds the bytes it has reserved, its place here included.
+    /// Bounded by the buffer: each message keeps the bytes it has reserved, its place here included.
     aside: mpsc::UnboundedSender<Aside>,
     delays: Delays,
     stop: CancellationToken,
@@ -37,7 +37,7 @@ pub(crate) struct RetryTask {
     queue: Arc<Queue>,
     aside: mpsc::UnboundedReceiver<Aside>,
     delays: Delays,
-    /// Cancelled when the group stops: what waits gets its remaining attempts soon.
+    /// Cancelled when the group stops: waiting messages are then retried soon.
     stop: CancellationToken,
 }
 
@@ -48,19 +48,19 @@ impl Retries {
         (Self { queue, aside: sender, delays, stop }, task)
     }
 
-    /// Sets the message aside, if there is room for it, for as long as its processor has said; tells whether there was.
+    /// Sets the message aside for the delay that its processor gave, if there is room. Returns whether there was.
     pub(crate) fn set_aside(&self, message: &Message, told: Option<Duration>) -> bool {
         let Some(batch) = message.set_aside() else { return false };
         self.queue.set_aside();
         if let Err(mpsc::error::SendError((batch, _))) = self.aside.send((batch, told)) {
-            // The task is gone, which only an abort does; nobody will ask for the message either.
+            // The task has ended, which happens only in an abort, so the queue is not read any more either.
             self.queue.push_again(batch);
         }
         true
     }
 
-    /// Waits as long as a message that is set aside waits for this attempt, and no longer than the backoff ever does: a
-    /// consumer waits with it.
+    /// Waits as long as a message that is set aside would, but at most the longest backoff: the consumer is blocked
+    /// meanwhile.
     pub(crate) async fn wait(&self, attempt: u32, told: Option<Duration>) {
         let stopping = self.stop.is_cancelled();
         let delay = self.delays.before(attempt, told, stopping).min(self.delays.longest);
@@ -105,13 +105,13 @@ impl RetryTask {
 impl Delays {
     /// Each wait is this many times the one before: with the defaults 0.1, 0.4, 1.6 and 6.4 s.
     const FACTOR: f32 = 4.0;
-    /// The longest that a processor can ask for.
+    /// The longest delay that a processor can ask for.
     const MOST: Duration = Duration::from_secs(86_400);
-    /// While the group stops, nothing waits longer.
+    /// The longest wait while the group stops.
     const STOPPING: Duration = Duration::from_millis(100);
 
-    /// How long a message waits before this attempt: as long as its processor has said, or by the backoff and up to as
-    /// much again at random, but never longer than the longest.
+    /// How long a message waits before this attempt: the delay that its processor gave, or the backoff with a jitter of
+    /// up to the same time again, but never more than the longest.
     fn before(&self, attempt: u32, told: Option<Duration>, stopping: bool) -> Duration {
         let longest = if stopping { self.longest.min(Self::STOPPING) } else { self.longest };
         if let Some(told) = told {
@@ -129,7 +129,7 @@ impl Delays {
     }
 }
 
-/// What a [`DelayQueue`] needs to be used in a `select!`.
+/// Lets a [`DelayQueue`] be used in a `select!`.
 trait Due {
     async fn next_due(&mut self) -> Option<Arc<Batch>>;
     fn drain_all(&mut self) -> Vec<Arc<Batch>>;
@@ -173,7 +173,7 @@ mod tests {
         for told in [Duration::ZERO, Duration::from_secs(90)] {
             assert_eq!(before(told, false), told);
         }
-        // No timer can wait that long.
+        // A timer cannot wait that long.
         assert_eq!(before(Duration::MAX, false), Delays::MOST);
         assert_eq!(before(Duration::from_secs(90), true), Delays::STOPPING);
     }

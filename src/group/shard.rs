@@ -10,7 +10,7 @@ use crate::consumer::Consumer;
 use crate::ledger::Ledger;
 use crate::status::{State, Status};
 
-/// One shard of a running group, or all of a group that has none. A clone shows the same figures.
+/// One shard of a running group, or a whole group without shards. A clone shows the same figures.
 #[derive(Clone)]
 pub struct Shard {
     number: Option<u32>,
@@ -35,13 +35,13 @@ impl Shard {
         &self.consumers
     }
 
-    /// What became of its messages so far.
+    /// The counts of its messages so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.shared.ledger()
     }
 
-    /// How far behind its stream's group is, or what is in its spill: see
+    /// How far its stream's consumer group is behind, or how many messages are in its spill: see
     /// [`ConsumerGroup::backlog`](super::ConsumerGroup::backlog).
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
@@ -60,13 +60,13 @@ impl Shard {
         self.shared.retries_waiting()
     }
 
-    /// What it is doing.
+    /// The state of this shard.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.status.state()
     }
 
-    /// How long it was [`Disconnected`](State::Disconnected), all in all.
+    /// The total time that it was [`Disconnected`](State::Disconnected).
     #[must_use]
     pub fn disconnected(&self) -> Duration {
         self.shared.status.disconnected()
@@ -76,7 +76,7 @@ impl Shard {
         &self.shared.status
     }
 
-    /// Messages whose commit was confirmed in the last second.
+    /// Messages whose commit was confirmed within the last second.
     #[must_use]
     pub fn processed_last_second(&self) -> u64 {
         self.shared.rate.last_second(self.shared.now())

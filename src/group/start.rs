@@ -1,4 +1,4 @@
-//! The start: everything is connected, checked and registered before the first message.
+//! The start: connects, checks and registers everything before the first message is received.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::source::SharedReplay;
 use crate::status::Status;
 use crate::text::messages;
 
-/// Starts a group, or one for each shard, on a thread of its own, with the consumers on the runtime of the caller.
+/// Starts a group, or one for each shard, on its own thread. The consumers run on the runtime of the caller.
 pub(super) async fn start<P: Processor>(
     config: Config,
     processor: P,
@@ -84,20 +84,20 @@ pub(super) async fn start<P: Processor>(
             let end = LocalSet::new().block_on(&runtime, living);
             drop(ended);
             if let Some(end) = end {
-                // Nobody may be listening any more.
+                // The receiver may be dropped.
                 drop(tell_ended.send(end));
             }
         })
         .map_err(system("cannot start the thread of the group's connections"))?;
 
-    // From here on the group ends with its handle, also when nobody waits for the start any more.
+    // From here on the group ends with its handle, also when the caller drops the future of the start.
     let group = ConsumerGroup { handle, ended: Some(ended) };
     started.await.unwrap_or_else(|_| Err(super::defect()))?;
     named.in_scope(|| preflight::say(&config));
     Ok(group)
 }
 
-/// Says that all shards have ended, whatever has ended the thread.
+/// Marks all shards as ended when the thread ends for any reason.
 struct Ended(Handle);
 
 impl Drop for Ended {
@@ -106,9 +106,9 @@ impl Drop for Ended {
     }
 }
 
-/// Starts all of them, runs them to their end, and leaves nothing behind. `None` when they did not come to run.
+/// Starts all groups, runs them to their end, and leaves nothing behind. `None` when they did not start running.
 ///
-/// Where one ends, for good or bad, the others stop: see [`Shared::stop`].
+/// When one of them ends, with or without an error, the others stop: see [`Shared::stop`].
 async fn live<P: Processor>(
     groups: Vec<Lifecycle<P>>,
     server: Arc<Server>,
@@ -124,7 +124,7 @@ async fn live<P: Processor>(
             return None;
         }
     };
-    // Whoever does not wait for it any more has dropped the handle, and the group ends at once.
+    // A caller that does not wait any more has dropped the handle, so the group ends at once.
     drop(started.send(Ok(())));
     let mut running = JoinSet::new();
     for ready in ready {
@@ -155,7 +155,7 @@ async fn live<P: Processor>(
     Some(failure.0.map_or(Ok(()), Err))
 }
 
-/// Connects all of them. `None` when the start was given up meanwhile; then, and after an error, they have left.
+/// Connects all groups. `None` when the start was aborted. In that case, and after an error, all of them have left.
 async fn connect<P: Processor>(
     groups: Vec<Lifecycle<P>>,
     abort: &CancellationToken,
@@ -186,8 +186,8 @@ async fn connect<P: Processor>(
     failure.0.map_or(Ok(None), Err)
 }
 
-/// Asks every now and then what has become of a cluster, or of the service of sentinels, and hears what sentinels
-/// announce; and renews credentials that expire. Whoever waits for a change hears of it.
+/// Asks regularly for the topology of a cluster, or for the primary of a service of sentinels; listens to what
+/// sentinels announce; renews credentials that expire. Tasks that wait for a change are notified.
 async fn keep_in_sight(server: Arc<Server>) {
     let asking = async {
         loop {

@@ -19,14 +19,14 @@ use crate::queue::Receiver;
 use crate::record::Record;
 use crate::rejected::{ATTEMPTS, CONSUMER_ID, ERROR, PAYLOAD, PAYLOAD_BYTES, SOURCE, SOURCE_ID};
 
-/// A consumer at work. Its task ends when the queue is drained.
+/// A running consumer. Its task ends when the queue is closed and empty.
 pub(crate) struct Worker<P> {
     pub(crate) consumer: Consumer,
     pub(crate) processor: Arc<P>,
     pub(crate) context: Context,
 }
 
-/// Where a consumer's messages come from, and where what becomes of them goes.
+/// The source of a consumer's messages, and the destinations of their results.
 pub(crate) struct Context {
     pub(crate) receiver: Receiver,
     pub(crate) output: Outbox,
@@ -60,7 +60,7 @@ impl<P: Processor> Worker<P> {
                 if !tokio::task::coop::has_budget_remaining() {
                     self.context.hand_on(Urgency::Soon).await;
                 }
-                // A processor that never waits would keep the runtime's thread for itself.
+                // A processor that never waits would otherwise keep the runtime's thread for itself.
                 tokio::task::coop::consume_budget().await;
             } else if pace.is_late() {
                 self.context.make_way().await;
@@ -69,7 +69,7 @@ impl<P: Processor> Worker<P> {
         }
     }
 
-    /// Processes one message and hands on what becomes of it. Tells whether the processor had to wait.
+    /// Processes one message and passes its result on. Returns whether the processor had to wait.
     async fn settle(&mut self, mut message: Message) -> bool {
         let Self { consumer, processor, context } = self;
         let (consumer, processor) = (&*consumer, &**processor);
@@ -80,7 +80,7 @@ impl<P: Processor> Worker<P> {
             return false;
         }
         if message.attempt() > context.max_attempts {
-            // Of an entry that was held by processes that died, or were cut off, one after the other.
+            // An entry that was held by processes that died, or lost their epoch, one after the other.
             let reason =
                 format!("gave up after {} attempts: nobody came to an end with it", context.max_attempts);
             context.reject(consumer, &message, &reason).await;
@@ -97,7 +97,7 @@ impl<P: Processor> Worker<P> {
                 Poll::Pending => {
                     waited = true;
                     let limit = context.timeout;
-                    // At the same time: the processor does not stand still while there is no room.
+                    // Concurrently: the processor continues while the outbox waits for room.
                     tokio::join!(context.make_way(), attempt.outcome(limit)).1
                 }
             };
@@ -122,8 +122,8 @@ impl<P: Processor> Worker<P> {
             if context.retries.set_aside(&message, told) {
                 return waited;
             }
-            // The buffer is full: what cannot be set aside stays with its consumer. That one does not go on
-            // meanwhile, and would only fill the buffer further.
+            // The buffer is full: a message that cannot be set aside stays with its consumer. The consumer waits with
+            // it: taking other messages would only fill the buffer further.
             message = message.again();
             context.make_way().await;
             let waiting = context.receiver.waits_to_retry();
@@ -135,7 +135,7 @@ impl<P: Processor> Worker<P> {
 }
 
 impl Context {
-    /// The next message. What was made of those before goes on its way once all that was claimed is done.
+    /// The next message. Results of the earlier messages are passed on when the whole claim is done.
     async fn next(&mut self, claim: usize) -> Option<Message> {
         let claimed = self.receiver.has_claimed();
         let message = self.receiver.take(claim);
@@ -149,7 +149,7 @@ impl Context {
         message
     }
 
-    /// Settles what a message has become.
+    /// Passes on the result of a message.
     async fn conclude(&mut self, consumer: &Consumer, message: &Message, outcome: Outcome) {
         match outcome {
             Outcome::Record(record) => self.append(consumer, message, &mut [record]).await,
@@ -158,7 +158,7 @@ impl Context {
         }
     }
 
-    /// Nothing is appended for it; if it has a receipt, that is acknowledged like any.
+    /// Appends nothing. If the message has a receipt, it is acknowledged like any other.
     async fn skip(&mut self, message: &Message) {
         match message.receipt() {
             None => self.events.counts.skip(),
@@ -170,14 +170,14 @@ impl Context {
         }
     }
 
-    /// Before a wait: others take over what was claimed, and what is ready goes on its way.
+    /// Before a wait: gives the rest of the claim back to the other consumers, and passes on finished records.
     async fn make_way(&mut self) {
         self.receiver.give_back();
         self.hand_on(Urgency::Soon).await;
     }
 
     async fn hand_on(&mut self, urgency: Urgency) {
-        // One of them may have to wait for room, the other has none of that.
+        // Concurrently: one of them may have to wait for room, which must not delay the other.
         tokio::join!(self.output.hand_on(urgency), self.rejected.hand_on(urgency));
     }
 
@@ -202,7 +202,7 @@ impl Context {
     async fn reject(&mut self, consumer: &Consumer, message: &Message, reason: &str) {
         let mut record = Record::with_capacity(message.payload().len() + reason.len() + 160);
         match message.encoded_fields() {
-            // As they are: so it can be appended to the input again.
+            // Unchanged, so that the entry can be appended to the input again.
             Some(_) => record.extend(message.fields()),
             None => record.push(PAYLOAD, message.payload()),
         }

@@ -1,4 +1,4 @@
-//! What becomes of messages, and how it is counted.
+//! The outcomes of messages, and how they are counted.
 
 use super::*;
 use crate::config::Overflow;
@@ -20,7 +20,7 @@ async fn the_time_between_attempts_grows_and_the_last_one_rejects() {
         assert_eq!(attempts.iter().map(|(attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         for (pair, least) in attempts.windows(2).zip([100, 400, 1600, 6400]) {
             let waited = (pair[1].1 - pair[0].1).as_millis();
-            // As much again at random, and the timer's own millisecond.
+            // The jitter is at most as long as the delay; the timer adds its own millisecond.
             assert!((least..=2 * least + 2).contains(&waited), "{waited} ms, at least {least}");
         }
     }
@@ -157,7 +157,7 @@ async fn what_waits_for_room_is_received_and_in_flight() {
                 Ok::<_, Failure>(Record::new().bytes("p", message.payload()))
             }
         });
-        // Either of them fits, both together do not.
+        // Each of them fits, both together do not.
         group.publisher.publish(vec!["x".repeat(1000); 30]);
         group.publisher.publish(vec!["y".repeat(1000); 40]);
         settle().await;
@@ -202,7 +202,7 @@ async fn what_finds_no_room_to_be_set_aside_is_tried_again_by_its_consumer_itsel
     let setup = Setup { config, ..Setup::default() };
     let fail = |_, _| async { Err::<Record, _>(Failure::try_again("not yet")) };
     let group = setup.start(fail);
-    // One batch that leaves no room for a copy of any of its messages until the last one is done.
+    // A batch that leaves no room for a copy of any of its messages until the last message is done.
     group.publisher.publish(std::iter::repeat_n("x".repeat(1000), 64));
     sleep(Duration::from_secs(300)).await;
     assert_eq!(group.counts(), (64, 0, 64, 0, 0));
@@ -225,7 +225,8 @@ async fn a_processor_that_waits_goes_on_while_there_is_no_room_for_what_its_cons
             Ok::<_, Failure>(Record::new().field("f", "v"))
         }
     });
-    // Four commits of 256 fill the appender. The next claim has records that find no room, and the one that waits.
+    // Four commits of 256 records fill the appender. The next claim has records that find no room, and the message that
+    // waits.
     let payloads = (0..1100).map(|at| if at == 1026 { "waits" } else { "quick" });
     group.publisher.publish(payloads);
     timeout(Duration::from_secs(1), is_done).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! How a group ends when something fails for good.
+//! How a group ends after a permanent failure.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The engine on a paused clock, with a source and lanes in memory.
+//! Tests of the engine on a paused clock, with a source and lanes in memory.
 
 mod counting;
 mod failing;
@@ -29,21 +29,21 @@ use crate::sink::memory::Memory as Lane;
 use crate::source::memory::{Memory as Source, Publisher};
 use crate::status::Status;
 
-/// A group that runs, without a server.
+/// A running group without a server.
 struct Group {
     publisher: Publisher,
     shared: Arc<Shared>,
     end: JoinHandle<Result<(), Error>>,
 }
 
-/// How a group is set up.
+/// The setup of a group.
 struct Setup {
     config: Config,
     lane: Lane,
     rejected: Lane,
-    /// How long the source takes to leave.
+    /// How long the source takes to unsubscribe.
     farewell: Duration,
-    /// When the lease is refused for good.
+    /// When the lease is refused permanently.
     keeper_fails_after: Option<Duration>,
     /// The runtime of the consumers, if it is not the test's own.
     workers: Option<Handle>,
@@ -104,7 +104,7 @@ impl Group {
         (ledger.received, ledger.processed, ledger.rejected, ledger.dropped, ledger.in_flight())
     }
 
-    /// Waits for the end by itself.
+    /// Waits until the group ends by itself.
     async fn end(self) -> (Result<(), Error>, Ledger) {
         let end = self.end.await.unwrap();
         (end, self.shared.counts.close())
@@ -120,12 +120,12 @@ fn broken(what: &str) -> Error {
     Error::Config { option: "test", problem: format!("{what} is broken") }
 }
 
-/// Lets everything happen that needs no time.
+/// Lets everything run that does not wait for a timer.
 async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
 
-/// One record a message, after this long.
+/// Makes one record from each message, after this long.
 fn copy(takes: Duration) -> impl Processor {
     move |consumer: Consumer, message: Message| async move {
         sleep(takes).await;
@@ -134,7 +134,7 @@ fn copy(takes: Duration) -> impl Processor {
     }
 }
 
-/// What the payload says: `keep`, `skip`, `reject`, or `again`.
+/// Does what the payload says: `keep`, `skip`, `reject`, or `again`.
 fn obedient() -> impl Processor {
     |_, message: Message| async move {
         match message.payload() {

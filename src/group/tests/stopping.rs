@@ -16,13 +16,13 @@ async fn a_stop_finishes_everything_in_order() {
     settle().await;
     group.shared.stop.cancel();
     sleep(Duration::from_millis(300)).await;
-    // The server has not confirmed yet that we left: what it still delivers counts.
+    // The server has not yet confirmed the unsubscribe: messages that it still delivers count.
     group.publisher.publish(["d"]);
     assert_eq!(group.counts(), (3, 0, 0, 0, 3));
     sleep(Duration::from_millis(205)).await;
     assert_eq!(group.counts(), (4, 0, 0, 0, 4));
     assert!(!lane.is_closed());
-    // The commit of the first two is under way, the third one and the last one wait for it.
+    // The commit of the first two is in progress; the third and the fourth message wait for it.
     sleep(Duration::from_millis(200)).await;
     lane.confirm();
     settle().await;
@@ -49,7 +49,7 @@ async fn a_stop_hurries_what_was_set_aside() {
     let (end, ledger) = group.stop().await;
     end.unwrap();
     assert_eq!((ledger.rejected, ledger.abandoned), (1, 0));
-    // Up to 13 more attempts, none of them after more than 200 ms; on their own they take minutes.
+    // Up to 13 more attempts, each after at most 200 ms. Without the stop they would take minutes.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
@@ -72,7 +72,7 @@ async fn a_stop_does_not_wait_for_what_a_processor_asked_for() {
 async fn what_is_not_done_within_the_drain_timeout_is_abandoned() {
     let limit = Duration::from_secs(7);
     let config = Config { drain_timeout: limit, ..Setup::default().config };
-    // The processor is stuck; the lane is; the lane of rejected messages is.
+    // In turn: the processor is stuck, the lane is stuck, the lane of rejected messages is stuck.
     for (processing, lane, rejected, done) in [
         (Duration::MAX, Lane::new(), Lane::new(), (0, 0)),
         (Duration::ZERO, Lane::stuck(), Lane::new(), (0, 1)),
@@ -117,7 +117,7 @@ async fn an_abort_ends_at_once_also_in_the_middle_of_a_stop() {
         let (end, ledger) = group.end().await;
         end.unwrap();
         assert_eq!((ledger.received, ledger.processed, ledger.abandoned), (2, 0, 2));
-        // Nobody has heard what was published before the server confirmed that we left.
+        // Messages published before the server confirmed the unsubscribe were missed.
         assert_eq!(ledger.gaps.count, 1);
         assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
     }
