@@ -1,4 +1,4 @@
-//! Where the server is and who we are to it. The one place that knows a password, or whom to ask for one.
+//! The address of the server and the login for it. The only module that knows a password, or its provider.
 
 mod sentinels;
 
@@ -13,7 +13,7 @@ use url::{Host, Url};
 pub(crate) use self::sentinels::Sentinels;
 use crate::credentials::{BoxError, Credentials, CredentialsProvider, Password, Provider};
 
-/// A server's address with the credentials for it, read from a URL.
+/// A server's address and credentials, parsed from a URL.
 ///
 /// | URL | means |
 /// |---|---|
@@ -23,8 +23,8 @@ use crate::credentials::{BoxError, Credentials, CredentialsProvider, Password, P
 /// | `redis+sentinel://[user[:password]@]host[:port],…/service[/db][?sentinel_user=U&sentinel_password=P]` | the primary of the service, as the sentinels name it (port 26379) |
 /// | `rediss+sentinel://…` | the same, with TLS to the sentinels and to the server |
 ///
-/// User and password before the `@` are those of the server; the sentinels have their own. `valkey` and `valkeys`
-/// mean the same as `redis` and `rediss`. Neither `Display` nor `Debug` shows a password.
+/// User and password before the `@` are for the server; the sentinels have their own. `valkey` and `valkeys` mean the
+/// same as `redis` and `rediss`. Neither `Display` nor `Debug` shows a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     endpoint: Endpoint,
@@ -33,14 +33,14 @@ pub struct Address {
     database: u32,
 }
 
-/// What the login needs beside the user.
+/// The secret part of a login.
 #[derive(Clone, PartialEq, Eq)]
 enum Secret {
     Password(Password),
     Provider(Provider),
 }
 
-/// What a connection is opened to.
+/// The endpoint of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Tcp { host: String, port: u16 },
@@ -49,7 +49,7 @@ pub(crate) enum Endpoint {
     Sentinels(Sentinels),
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; {try_next}")]
 pub struct AddressError {
@@ -61,7 +61,7 @@ impl Address {
     /// An address from the short form `HOST:PORT` (or `HOST`, which means port 6379).
     ///
     /// # Errors
-    /// When the text is no host, or its port no number from 1 to 65535.
+    /// When the host is not valid, or the port is not a number from 1 to 65535.
     pub fn from_host_and_port(text: &str) -> Result<Self, AddressError> {
         if text.is_empty() || text.contains(['/', '@', '?', '#']) {
             return Err(AddressError {
@@ -79,27 +79,27 @@ impl Address {
         self
     }
 
-    /// The same address with credentials that this provider is asked for before each handshake. The user that the address
-    /// names is the one of credentials that name none.
+    /// The same address with a provider that is asked for credentials before each handshake. If its credentials name no
+    /// user, the user of the address applies.
     #[must_use]
     pub fn with_credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.secret = Some(Secret::Provider(Provider::new(provider)));
         self
     }
 
-    /// The user that the server knows us by: `default` where the address names none.
+    /// The user name for the login: `default` if the address names none.
     #[must_use]
     pub fn user(&self) -> &str {
         self.user.as_deref().unwrap_or("default")
     }
 
-    /// Whether the address carries a password, or knows whom to ask for one.
+    /// Whether the address has a password or a provider of one.
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Whether somebody is asked for the password each time, so that it may change.
+    /// Whether a provider is asked for the password each time, so that it may change.
     pub(crate) fn has_provider(&self) -> bool {
         matches!(self.secret, Some(Secret::Provider(_)))
     }
@@ -118,7 +118,7 @@ impl Address {
         &self.endpoint
     }
 
-    /// The host, where it is one and that of the server.
+    /// The server's host name, if the address has one.
     pub(crate) fn host(&self) -> Option<&str> {
         match &self.endpoint {
             Endpoint::Tcp { host, .. } | Endpoint::Tls { host, .. } => Some(host),
@@ -126,7 +126,7 @@ impl Address {
         }
     }
 
-    /// What to log in with, if anything.
+    /// The credentials for the login, if there are any.
     pub(crate) async fn credentials(&self) -> Result<Option<Credentials>, BoxError> {
         let credentials = match &self.secret {
             None => return Ok(None),
@@ -140,7 +140,7 @@ impl Address {
         self.database
     }
 
-    /// The URL with everything in it, and these credentials.
+    /// The complete URL with these credentials.
     pub(crate) fn secret_url(&self, credentials: Option<&Credentials>) -> String {
         let user = credentials.map_or(self.user.as_deref(), Credentials::user);
         let user = user.map(encoded).unwrap_or_default();
@@ -169,7 +169,7 @@ impl Address {
     }
 
     fn tcp(url: &Url, tls: bool) -> Result<Self, AddressError> {
-        // Left by an unescaped `?` or `#` in a password: the host would be the user's name.
+        // An unescaped `?` or `#` in a password leaves this: the parsed host would be the user's name.
         if url.query().is_some() || url.fragment().is_some() {
             return Err(AddressError {
                 problem: "the URL has a part behind ? or #".to_owned(),
@@ -201,7 +201,7 @@ impl Address {
                 "db" => address.database = database(&value)?,
                 "user" => address.user = Some(value.into_owned()),
                 "pass" | "password" => address = address.with_password(value),
-                // Not named: an unescaped `&` in the password makes its rest a parameter.
+                // The parameter is not shown: after an unescaped `&` in the password, it is the rest of the password.
                 _ => {
                     return Err(AddressError {
                         problem: "unknown parameter in the URL".to_owned(),
@@ -221,7 +221,7 @@ impl FromStr for Address {
         if let Some((rest, tls)) = sentinels::rest_of(text) {
             return sentinels::read(rest, tls);
         }
-        // The parser's error does not repeat the text, so a password in it cannot show.
+        // The parser's error does not repeat the text, so it cannot show a password.
         let url = Url::parse(text).map_err(|error| AddressError {
             problem: format!("the URL cannot be read ({error})"),
             try_next: match text.contains(',') {
@@ -268,7 +268,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// All of a path but its slashes.
+/// Escapes everything in a path except its slashes.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 fn bracketed(host: &str) -> String {
@@ -298,7 +298,7 @@ fn port(url: &Url, default: u16) -> Result<u16, AddressError> {
 }
 
 fn database(text: &str) -> Result<u32, AddressError> {
-    // Behind an unescaped slash in a password stands its rest, so the text is not repeated.
+    // The text is not shown: after an unescaped slash in a password, it is the rest of the password.
     text.parse().map_err(|_| AddressError {
         problem: "what stands behind the host is no number of a database".to_owned(),
         try_next: "end the URL with /0, /1, …, and percent-encode special characters in the password",
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     impl Address {
-        /// The password that stands in it.
+        /// The password in the address.
         pub(super) fn password(&self) -> Option<&str> {
             match &self.secret {
                 Some(Secret::Password(Password(password))) => Some(password),

@@ -1,4 +1,4 @@
-//! The ledger: what became of every message.
+//! The ledger: counts the outcome of every message.
 
 mod gaps;
 
@@ -13,67 +13,71 @@ use tokio::time::Instant;
 pub use self::gaps::{Gap, Gaps};
 use crate::text::Lasted;
 
-/// What became of every message, at one moment. Always,
+/// The outcome of every message, counted at one moment. At any time,
 /// `received + drained = processed + rejected + dropped + abandoned + fenced + spilled + in flight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
-    /// Complete frames that were read from the socket; with the source `stream`, entries that were handed to us.
+    /// Complete frames that were read from the socket. With the source `stream`, entries that Redis delivered to this
+    /// group.
     pub received: u64,
-    /// Messages whose records are confirmed to be in the output, and those that the processor skipped.
+    /// Messages whose records are confirmed to be in the output, and messages that the processor skipped.
     pub processed: u64,
-    /// The part of `processed` for which the processor wanted no record.
+    /// The part of `processed` for which the processor returned no record.
     pub skipped: u64,
-    /// Messages that are confirmed to be in the stream of rejected ones.
+    /// Messages that are confirmed to be in the stream of rejected messages.
     pub rejected: u64,
-    /// Messages that found the buffer full.
+    /// Messages that were dropped because the buffer was full.
     pub dropped: u64,
-    /// Attempts that failed and were followed by another attempt at the same message.
+    /// Failed attempts that were followed by another attempt at the same message.
     pub retried: u64,
-    /// Messages that a forced end left behind. Some of their records may have been appended: nobody heard. With the
-    /// source `stream` they stay pending in Redis, and whoever comes next takes them over.
+    /// Messages that were not finished when the group ended. Some of their records may have been appended without a
+    /// confirmation. With the source `stream` they stay pending in Redis until another process takes them over.
     pub abandoned: u64,
-    /// Entries that other processes took over from us, because we showed no sign of life for a lease. What became of
-    /// them stands in the ledgers of those; of commits that nobody heard the end of, it is not known whose they were.
+    /// Entries that other processes took over from this one, because it sent no heartbeat for the time of its lease.
+    /// The ledgers of those processes count their outcome. If a commit ended without a confirmation, it is unknown
+    /// whether its records are from this process or from the other one.
     pub fenced: u64,
     /// Messages that found the buffer full and are confirmed to be in the spill.
     pub spilled: u64,
-    /// Messages that were read back from the spill: ours, and those that were left there before or by others.
+    /// Messages that were read back from the spill: those of this group, and those that earlier or other processes left
+    /// there.
     pub drained: u64,
-    /// Messages of ours that were in the spill when somebody deleted it, or that a failover has lost there.
+    /// Messages of this group that were in the spill when it was deleted, or that a failover lost there.
     pub spill_lost: u64,
-    /// The part of `received` that we took over from processes that died, or were idle for too long.
+    /// The part of `received` that was taken over from processes that died or were idle for too long.
     pub taken_over: u64,
-    /// Entries that somebody deleted while they were pending: there is nothing left of them to process.
+    /// Entries that another client deleted while they were pending: there is nothing left to process.
     pub deleted: u64,
-    /// Entries that were trimmed from the input before any process of the group had read them.
+    /// Entries that were trimmed from the input before a process of the group read them.
     pub trimmed: u64,
-    /// How often entries may have been trimmed unread, and the server's figures do not tell how many.
+    /// How often entries may have been trimmed unread when the server's figures do not show how many.
     pub trimmed_unknown: u64,
-    /// How often the stream's group was gone and made anew: its entries are read again from where the configuration
-    /// says, so some may be in the output twice, or lost.
+    /// How often the stream's consumer group was missing and was recreated. Its entries are read again from the
+    /// configured beginning, so some may be in the output twice, or lost.
     pub group_lost: u64,
-    /// The part of `processed`, and of `rejected`, whose records were appended again after a failover, because the node that was promoted
-    /// lacked them.
+    /// The part of `processed` and `rejected` whose records were appended again after a failover, because the promoted
+    /// node lacked them.
     pub repeated: u64,
-    /// The part of `processed`, and of `rejected`, whose records a failover has lost: Redis replicates after it has confirmed,
-    /// and they were not kept for so long. Of what comes from a stream, or is read back from a spill, nothing is kept: entries
-    /// that the promoted node has are pending again, and when they are processed once more they are counted once more.
+    /// The part of `processed` and `rejected` whose records a failover lost: Redis replicates after it confirms, and
+    /// the records were no longer kept (see [`Config::keep`](crate::Config::keep)). Records of entries from a stream or
+    /// a spill are not kept: entries that the promoted node has are pending again, and are counted again when they are
+    /// processed again.
     pub lost: u64,
-    /// Spans of time in which messages may have been published without reaching us, also one that is not over yet.
+    /// Spans of time in which published messages may have been missed, including one that is still open.
     pub gaps: Gaps,
 }
 
 impl Ledger {
-    /// Messages that were received, and of which it is not yet known what becomes of them.
+    /// Messages that were received and have no outcome yet.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let settled = self.processed + self.rejected + self.dropped + self.abandoned;
         (self.received + self.drained).saturating_sub(settled + self.fenced + self.spilled)
     }
 
-    /// Messages that this group has put into the spill and not read back, as far as nobody deleted them there; negative
-    /// where it has read more, which was left there before.
+    /// Messages that this group has put into the spill and not read back, without those that were deleted there.
+    /// Negative if the group has read more than it wrote, because others had left messages there.
     #[must_use]
     pub fn in_the_spill(&self) -> i64 {
         self.spilled.cast_signed() - self.drained.cast_signed() - self.spill_lost.cast_signed()
@@ -81,7 +85,7 @@ impl Ledger {
 }
 
 impl Sum for Ledger {
-    /// What became of the messages of several groups.
+    /// The sum of the ledgers of several groups.
     fn sum<I: Iterator<Item = Self>>(ledgers: I) -> Self {
         ledgers.fold(Self::default(), |sum, ledger| Self {
             received: sum.received + ledger.received,
@@ -153,7 +157,7 @@ impl fmt::Display for Ledger {
     }
 }
 
-/// The counts behind the ledger. Everyone who settles a message adds to them; nobody subtracts.
+/// The counts behind the ledger. Every task that finishes a message adds to them; nothing subtracts.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     received: AtomicU64,
@@ -181,7 +185,7 @@ impl Counts {
         self.received.fetch_add(messages, Ordering::AcqRel);
     }
 
-    /// Messages were processed; of so many of them nothing was to be appended.
+    /// Counts processed messages, of which `skipped` have no record.
     pub(crate) fn process(&self, messages: u64, skipped: u64) {
         if skipped > 0 {
             self.skipped.fetch_add(skipped, Ordering::AcqRel);
@@ -205,7 +209,8 @@ impl Counts {
         self.drained.fetch_add(messages, Ordering::AcqRel);
     }
 
-    /// The spill was deleted; of what is in it now, so many messages may be ours. How many were lost.
+    /// Counts the loss when the spill was deleted. `left` messages in the new spill may be from this group. Returns how
+    /// many were lost.
     pub(crate) fn lose_spill(&self, left: u64) -> u64 {
         let ours = u64::try_from(self.read().in_the_spill()).unwrap_or(0);
         let lost = ours.saturating_sub(left);
@@ -213,9 +218,9 @@ impl Counts {
         lost
     }
 
-    /// So many messages that were spilled are lost.
+    /// Counts spilled messages as lost.
     pub(crate) fn lose_spilled(&self, messages: u64) {
-        // What of it was read back is counted where it went.
+        // Messages that were read back are counted with their later outcome.
         let ours = u64::try_from(self.read().in_the_spill()).unwrap_or(0);
         self.spill_lost.fetch_add(messages.min(ours), Ordering::AcqRel);
     }
@@ -228,7 +233,7 @@ impl Counts {
         self.deleted.fetch_add(entries, Ordering::AcqRel);
     }
 
-    /// Entries were trimmed unread; `None` when nobody knows how many.
+    /// Counts entries that were trimmed unread; `None` when their number is unknown.
     pub(crate) fn trim(&self, entries: Option<u64>) {
         match entries {
             Some(entries) => self.trimmed.fetch_add(entries, Ordering::AcqRel),
@@ -240,12 +245,12 @@ impl Counts {
         self.group_lost.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Records of so many messages were appended again after a failover.
+    /// Counts messages whose records were appended again after a failover.
     pub(crate) fn repeat(&self, messages: u64) {
         self.repeated.fetch_add(messages, Ordering::AcqRel);
     }
 
-    /// Records of so many messages were lost by a failover.
+    /// Counts messages whose records a failover lost.
     pub(crate) fn lose(&self, messages: u64) {
         self.lost.fetch_add(messages, Ordering::AcqRel);
     }
@@ -262,17 +267,17 @@ impl Counts {
         self.retried.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A gap that is not over. Followed by [`gap`](Self::gap).
+    /// Records the start of a gap. [`gap`](Self::gap) records its end.
     pub(crate) fn gap_begins(&self, since: Instant) {
         self.gaps().begin(since);
     }
 
-    /// How long the gap lasts that is not over, if there is one.
+    /// The duration of the open gap, if there is one.
     pub(crate) fn open_gap(&self) -> Option<Duration> {
         self.gaps().read().open
     }
 
-    /// A gap that is over now.
+    /// Records the end of a gap.
     pub(crate) fn gap(&self, cause: String, duration: Duration) -> Gap {
         let gap = Gap { cause, duration, ended: SystemTime::now() };
         self.gaps().end(gap.clone());
@@ -285,8 +290,8 @@ impl Counts {
 
     /// The ledger at this moment.
     pub(crate) fn read(&self) -> Ledger {
-        // The ends are read before the beginning: whoever ends in between was received before, so that the
-        // messages in flight are never fewer than none.
+        // Outcomes are loaded before `received`: a message that gets its outcome in between is included in `received`,
+        // so the number in flight is never negative.
         let processed = self.processed.load(Ordering::Acquire);
         let rejected = self.rejected.load(Ordering::Acquire);
         let dropped = self.dropped.load(Ordering::Acquire);
@@ -318,7 +323,7 @@ impl Counts {
         }
     }
 
-    /// The ledger after the end: what is still in flight will not come to an end any more.
+    /// The ledger after the end: messages that are still in flight are abandoned.
     pub(crate) fn close(&self) -> Ledger {
         let mut ledger = self.read();
         ledger.abandoned = ledger.in_flight();

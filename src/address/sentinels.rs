@@ -1,4 +1,4 @@
-//! The URL of a service that sentinels watch. It names several hosts, which no URL parser takes.
+//! The URL of a service that sentinels watch. It names several hosts, which URL parsers do not accept.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use super::{
     Address, AddressError, Endpoint, Password, Secret, bracketed, database, decoded, encoded, host, port,
 };
 
-/// Where the sentinels are, which service they are asked for, and who we are to them.
+/// The sentinels, the service to ask them for, and the login at the sentinels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sentinels {
     /// In the order of the URL, at least one.
     pub(crate) hosts: Vec<(String, u16)>,
-    /// The name that the sentinels know the primary by.
+    /// The name of the primary in the configuration of the sentinels.
     pub(crate) service: String,
-    /// For the sentinels and for the server.
+    /// Applies to the sentinels and to the server.
     pub(crate) tls: bool,
     user: Option<String>,
     password: Option<Password>,
 }
 
-/// What may stand unescaped in the name of a service.
+/// Characters that need no escape in the name of a service.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
-/// Where the sentinels listen as a rule.
+/// The default port of sentinels.
 const PORT: u16 = 26379;
 
-/// The rest of a URL behind `://`, and whether it asks for TLS, if its scheme is one for sentinels.
+/// The rest of a URL after `://`, and whether it asks for TLS, if its scheme is one for sentinels.
 pub(super) fn rest_of(text: &str) -> Option<(&str, bool)> {
     let (scheme, rest) = text.trim().split_once("://")?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -40,7 +40,7 @@ pub(super) fn rest_of(text: &str) -> Option<(&str, bool)> {
 
 /// Reads `[user[:password]@]host[:port],…/service[/db][?sentinel_user=U&sentinel_password=P]`.
 ///
-/// No error repeats a part of it: each may be what an unescaped character has left of a password.
+/// No error repeats a part of the URL: after an unescaped character, any part may be the rest of a password.
 pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
     if rest.contains('#') {
         return Err(AddressError {
@@ -77,7 +77,7 @@ pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
         match &*key {
             "sentinel_user" => sentinels.user = Some(value.into_owned()),
             "sentinel_password" => sentinels.password = Some(Password(value.into_owned())),
-            // Not named: an unescaped `&` in the password makes its rest a parameter.
+            // The parameter is not shown: after an unescaped `&` in the password, it is the rest of the password.
             _ => {
                 return Err(AddressError {
                     problem: "unknown parameter in the URL".to_owned(),
@@ -105,7 +105,7 @@ fn one_host(text: &str) -> Result<(String, u16), AddressError> {
 }
 
 impl Sentinels {
-    /// The user that the sentinels know us by: `default` where the address names none.
+    /// The user name at the sentinels: `default` if the address names none.
     pub(crate) fn user(&self) -> &str {
         self.user.as_deref().unwrap_or("default")
     }
@@ -118,7 +118,7 @@ impl Sentinels {
         if self.tls { "rediss+sentinel" } else { "redis+sentinel" }
     }
 
-    /// The query with our login at the sentinels.
+    /// The query with the login at the sentinels.
     pub(super) fn query(&self) -> String {
         let user = self.user.as_deref().map(|user| format!("sentinel_user={}", encoded(user)));
         let password = self.password().map(|password| format!("sentinel_password={}", encoded(password)));
@@ -126,7 +126,7 @@ impl Sentinels {
         if login.is_empty() { String::new() } else { format!("?{}", login.join("&")) }
     }
 
-    /// Its name as it stands in a URL.
+    /// The service's name, escaped for a URL.
     pub(super) fn encoded_service(&self) -> String {
         percent_encoding::utf8_percent_encode(&self.service, NAME).to_string()
     }

@@ -1,38 +1,39 @@
-//! The spans of time in which nothing could be received.
+//! Gaps: the spans of time in which the group could not receive.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// The gaps of a group's life.
+/// The gaps since the start of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gaps {
-    /// How many there were, with those that are not over.
+    /// The number of gaps, open ones included.
     pub count: u64,
-    /// How long they were together, with those that are not over up to now.
+    /// Their total duration, open ones included up to now.
     pub total: Duration,
-    /// How long the one has lasted that is not over; with shards, the longest. `None` when there is none.
+    /// The duration of the open gap so far; with shards, of the longest one. `None` without an open gap.
     pub open: Option<Duration>,
-    /// The latest ones that are over, oldest first, 100 at most.
+    /// The latest closed gaps, oldest first, at most 100.
     pub latest: VecDeque<Gap>,
 }
 
-/// A span of time in which messages may have been published without reaching us.
+/// A span of time in which published messages may have been missed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// Why, in words.
+    /// The cause, as text.
     pub cause: String,
-    /// From when everything had last reached us to the confirmed subscription of the new connection. Where the old one was at
-    /// a server that had been replaced and did not say so: from when it was last known to serve.
+    /// From the last moment when all messages were received to the confirmed subscription of the new connection. If the
+    /// old connection went to a server that had been replaced without closing it: from the last moment when that server
+    /// was known to serve.
     pub duration: Duration,
-    /// When it was over, by this machine's clock.
+    /// When the gap ended, by this machine's clock.
     pub ended: SystemTime,
 }
 
-/// The gaps up to now, and the one that is not over.
+/// The closed gaps, and the open one.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     over: Gaps,
@@ -44,7 +45,7 @@ impl Log {
         self.open.get_or_insert(since);
     }
 
-    /// A gap is over, which is the open one if there is one.
+    /// Records the end of a gap: of the open one, if there is one.
     pub(super) fn end(&mut self, gap: Gap) {
         self.open = None;
         self.over.add(gap);
@@ -72,7 +73,7 @@ impl Gaps {
         self.forget();
     }
 
-    /// The gaps of two groups.
+    /// The gaps of two groups together.
     pub(super) fn and(mut self, other: Self) -> Self {
         self.count += other.count;
         self.total += other.total;
