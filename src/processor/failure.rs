@@ -1,4 +1,4 @@
-//! What the errors of a processor become: which of them are worth another attempt.
+//! Converts the errors of a processor into failures, and decides which of them are retried.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -11,7 +11,7 @@ use super::{Failure, RecordError};
 use crate::message::PayloadError;
 
 impl Failure {
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -19,7 +19,7 @@ impl Failure {
         }
     }
 
-    /// The same with a reason that says more.
+    /// The same failure with a more detailed reason.
     fn because(&self, reason: String) -> Self {
         match self {
             Self::TryAgain(_) => Self::TryAgain(reason),
@@ -35,10 +35,10 @@ impl fmt::Display for Failure {
     }
 }
 
-/// So that it can be returned as an `anyhow::Error` or a boxed one, which keep what it says.
+/// Lets a failure be returned inside an `anyhow::Error` or a boxed error, which keep its kind.
 impl Error for Failure {}
 
-/// The error and its causes: whoever reads the reason has nothing else.
+/// The text of the error and its causes: the reader of the reason sees nothing else.
 pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut reason = error.to_string();
     let mut cause = error.source();
@@ -54,9 +54,9 @@ pub(super) fn with_causes(error: &(dyn Error + 'static)) -> String {
     reason
 }
 
-/// The errors that `?` converts, and what they mean inside of an error that can hold any.
+/// The errors that `?` converts, and their meaning inside an error that can hold any.
 ///
-/// No blanket impl: it would forbid an application to convert an error of its own.
+/// Not a blanket impl: it would forbid an application to convert its own error.
 macro_rules! conversions {
     (reject: $($rejected:ty),*; try again: $($passing:ty),*) => {
         $(impl From<$rejected> for Failure {
@@ -86,7 +86,7 @@ macro_rules! conversions {
         impl From<anyhow::Error> for Failure {
             fn from(error: anyhow::Error) -> Self {
                 let reason = with_causes(&*error);
-                // Of anyhow's own, which look behind the context that was added.
+                // The `downcast_ref` of anyhow, which also finds errors behind an added context.
                 match error.downcast_ref::<Self>() {
                     Some(failure) => failure.because(reason),
                     None if $(error.is::<$rejected>())||* => Self::Reject(reason),

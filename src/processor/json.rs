@@ -1,4 +1,4 @@
-//! The default processor: each member of a JSON object becomes a field, and each field of an entry stays one.
+//! The default processor: each member of a JSON object becomes a field; the fields of a stream entry are copied.
 
 mod plain;
 mod serialize;
@@ -15,12 +15,12 @@ use crate::consumer::Consumer;
 use crate::message::Message;
 use crate::record::{Record, bulk_bytes, fields};
 
-/// Parses the payload as a JSON object, and adds `consumer_id`. An entry of a stream has its fields already: they are
-/// copied as they are, unless the only one of them is the payload.
+/// Parses the payload as a JSON object, and adds `consumer_id`. An entry of a stream already has fields: they are
+/// copied unchanged, unless the only field is the payload.
 ///
-/// Strings become values as they are; numbers, booleans, null, arrays and objects as their JSON text,
-/// unchanged. Of members with the same name the last counts. `consumer_id` replaces a member of that name.
-/// Anything but an object is rejected.
+/// Strings become values without their quotes and escapes. Numbers, booleans, null, arrays and objects become their
+/// JSON text, unchanged. If several members have the same name, the last one counts. `consumer_id` replaces a member
+/// with that name. A payload that is not an object is rejected.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct JsonProcessor;
@@ -46,7 +46,7 @@ impl Processor for JsonProcessor {
     }
 }
 
-/// The record of the fields of an entry, and of the consumer.
+/// The record of an entry's fields and the consumer id.
 fn copied(encoded: &[u8], count: usize, consumer_id: &str) -> Record {
     if fields(encoded, count).any(|(name, _)| name == CONSUMER_ID.as_bytes()) {
         return written(fields(encoded, count), consumer_id);
@@ -75,14 +75,14 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
     Ok(written(names.zip(values.iter().map(|value| value.as_bytes())), consumer_id))
 }
 
-/// The members of an object; of those with the same name the last.
+/// The members of an object. If several have the same name, the last one counts.
 fn members(text: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
     let Members(mut members) = serde_json::from_str(text)?;
     keep_the_last(&mut members);
     Ok(members)
 }
 
-/// The record of these members, and of the consumer.
+/// The record of these members and the consumer id.
 fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, consumer_id: &str) -> Record {
     let bytes = |name: &[u8], value: &[u8]| bulk_bytes(name.len()) + bulk_bytes(value.len());
     let (name, value) = (CONSUMER_ID.as_bytes(), consumer_id.as_bytes());
@@ -96,7 +96,7 @@ fn written<'a>(members: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone, cons
     record
 }
 
-/// A string's content, anything else's text.
+/// The content of a string, or the JSON text of any other value.
 fn field_value(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
     let text = value.get();
     match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
@@ -108,7 +108,7 @@ fn field_value(value: &RawValue) -> serde_json::Result<Cow<'_, str>> {
 
 /// Removes all but the last of the members that share a name.
 fn keep_the_last(members: &mut Vec<(Cow<'_, str>, &RawValue)>) {
-    // Comparing each with each is the fastest for few, and would be a way to stall us with many.
+    // Comparing all pairs is fastest for a few members; for many, an attacker could use it to stall the group.
     const FEW: usize = 16;
     if members.len() <= FEW {
         let mut at = 0;
@@ -131,7 +131,7 @@ fn keep_the_last(members: &mut Vec<(Cow<'_, str>, &RawValue)>) {
     }
 }
 
-/// The members of an object in order, borrowed from the text where they can be.
+/// The members of an object in order, borrowed from the text where possible.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> serde::Deserialize<'de> for Members<'de> {
@@ -158,7 +158,7 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A member's name. `Cow` itself never borrows when it is deserialized.
+/// The name of a member. `Cow` itself never borrows when it is deserialized.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for Name<'de> {
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(fields_of(&deep)[0].1.len(), 600_000);
     }
 
-    /// Texts that are nearly plain objects.
+    /// Texts that are almost plain objects.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             8 => proptest::sample::select(vec![

@@ -12,23 +12,24 @@ use crate::consumer::Consumer;
 use crate::message::Message;
 use crate::record::Record;
 
-/// Turns a message into a record, several, or none.
+/// Turns a message into one record, several, or none.
 ///
-/// - A closure is given to [`processor`](crate::Builder::processor), or to
+/// - Pass a closure to [`processor`](crate::Builder::processor), or to
 ///   [`processor_with`](crate::Builder::processor_with) if it needs state.
-/// - A function is a processor itself, with any error type that converts into [`Failure`]. It is given to
+/// - A function is a processor itself, with any error type that converts into [`Failure`]. Pass it to
 ///   [`processor_type`](crate::Builder::processor_type).
-/// - A type of your own implements this trait and is given to [`processor_type`](crate::Builder::processor_type). Its
-///   fields are the state that all consumers share.
+/// - Your own type implements this trait. Pass it to [`processor_type`](crate::Builder::processor_type). Its fields are
+///   the state that all consumers share.
 ///
-/// A consumer processes one message at a time; the group's consumers share the processor, so many of them call it at
-/// the same time.
+/// A consumer processes one message at a time. All consumers of a group share the processor, so several of them call it
+/// at the same time.
 ///
-/// A processor that panics rejects its message, and its consumer goes on.
+/// If a processor panics, its message is rejected and its consumer continues.
 ///
-/// # Errors of your own
+/// # Your own errors
 ///
-/// Decide once whether an error of your application is worth a retry. Then `?` works for everything that converts into it:
+/// Decide once whether an error of your application is worth a retry. After that, `?` works for everything that
+/// converts into it:
 ///
 /// ```
 /// use redis_consumer_group::{Consumer, Failure, Message, Outcome, PayloadError, Processor, Record};
@@ -74,14 +75,14 @@ use crate::record::Record;
             into `Outcome` and `E` into `Failure`, or a type that implements `Processor`"
 )]
 pub trait Processor: Send + Sync + 'static {
-    /// What it fails with: [`Failure`], or an error that converts into it.
+    /// The error type: [`Failure`], or an error that converts into it.
     type Error: Into<Failure>;
 
     /// Processes one message.
     ///
     /// # Errors
-    /// [`Failure::TryAgain`] and [`Failure::TryAfter`] set the message aside for a later attempt, [`Failure::Reject`] moves it to the
-    /// stream of rejected messages.
+    /// [`Failure::TryAgain`] and [`Failure::TryAfter`] set the message aside for a retry. [`Failure::Reject`] moves it
+    /// to the stream of rejected messages.
     fn process(
         &self,
         consumer: &Consumer,
@@ -115,20 +116,21 @@ where
     }
 }
 
-/// What a message became.
+/// The result of processing a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// One entry of the output.
     Record(Record),
-    /// Several entries, in this order. In one commit if they are few (256) and small (128 KiB together).
+    /// Several entries, in this order. They are in one commit if there are at most 256 of them, with at most 128 KiB
+    /// together.
     Records(Vec<Record>),
-    /// None. The message counts as processed, and as skipped.
+    /// No entry. The message counts as processed, and as skipped.
     Skip,
 }
 
 impl Outcome {
-    /// The records, in order; none of a skip.
+    /// The records, in order; empty for `Skip`.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         match self {
@@ -139,7 +141,7 @@ impl Outcome {
     }
 }
 
-/// Why a message was not processed, and what becomes of it.
+/// Why a message was not processed, and whether to retry it.
 ///
 /// `?` converts these errors:
 ///
@@ -147,21 +149,21 @@ impl Outcome {
 /// |---|---|
 /// | [`PayloadError`](crate::PayloadError), [`RecordError`], `serde_json::Error`, `Utf8Error`, `FromUtf8Error`, `ParseIntError`, `ParseFloatError` | [`Reject`](Self::Reject): another attempt would end in the same way |
 /// | [`std::io::Error`], Tokio's `Elapsed`, `AcquireError` and `JoinError` | [`TryAgain`](Self::TryAgain) |
-/// | `Box<dyn Error + Send + Sync>`, and `anyhow::Error` with the feature `anyhow` | what the error that it holds becomes; [`TryAgain`](Self::TryAgain) for one that is not in this table. A `Failure` in it stays as it is |
-/// | an error of your own | what its `impl From<YourError> for Failure` says: see [`Processor`] |
+/// | `Box<dyn Error + Send + Sync>`, and `anyhow::Error` with the feature `anyhow` | the conversion of the error inside; [`TryAgain`](Self::TryAgain) for an error that is not in this table. A `Failure` inside stays unchanged |
+/// | your own error | your `impl From<YourError> for Failure`: see [`Processor`] |
 ///
-/// Anything else does by `.map_err(Failure::try_again)` or `.map_err(Failure::reject)`. The reason holds the error and all
-/// of its causes: `no answer from the shop: connection refused`.
+/// For other errors, use `.map_err(Failure::try_again)` or `.map_err(Failure::reject)`. The reason contains the error
+/// and all of its causes: `no answer from the shop: connection refused`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Try again later, up to [`Config::max_attempts`](crate::Config::max_attempts) times in all. Meanwhile
-    /// the consumer goes on with other messages.
+    /// Retry later, up to [`Config::max_attempts`](crate::Config::max_attempts) attempts in total. Meanwhile the
+    /// consumer continues with other messages.
     TryAgain(String),
-    /// The same, but no sooner than after this delay, at most a day, instead of the group's
-    /// [backoff](crate::Config::retry_delay). A stop does not wait for it: the attempts that are left are made soon.
+    /// Like [`TryAgain`](Self::TryAgain), but no sooner than after this delay (at most a day) instead of the group's
+    /// [backoff](crate::Config::retry_delay). A stop does not wait for it: the remaining attempts are made soon.
     TryAfter {
-        /// Why.
+        /// The reason.
         reason: String,
         /// How long the message waits for its next attempt.
         delay: Duration,
@@ -171,17 +173,17 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Try again later, because of this: an error, or a text.
+    /// Retry later, for this reason: an error, or a text.
     pub fn try_again(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::TryAgain(failure::with_causes(&*reason.into()))
     }
 
-    /// Try again after this delay, because of this: where a service has said when to come back.
+    /// Retry after this delay, for this reason: for example when a service has sent a retry-after time.
     pub fn try_after(reason: impl Into<Box<dyn Error + Send + Sync>>, delay: Duration) -> Self {
         Self::TryAfter { reason: failure::with_causes(&*reason.into()), delay }
     }
 
-    /// Reject the message, because of this: an error, or a text.
+    /// Reject the message, for this reason: an error, or a text.
     pub fn reject(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Reject(failure::with_causes(&*reason.into()))
     }

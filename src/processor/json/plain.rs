@@ -1,10 +1,10 @@
-//! A short way for the JSON objects that most messages are: a few members, each a string without escapes, a plain
+//! A fast path for the JSON objects that most messages are: a few members, each a string without escapes, a plain
 //! number, or a literal.
 //!
-//! It reads each byte once and allocates nothing. It judges nobody: whatever it does not know at once, be it rare or
-//! wrong, is left to the JSON parser, and what it does read, that parser reads in the same way.
+//! It reads each byte once and allocates nothing. It reports no errors: whatever it does not recognize, rare or
+//! invalid, is left to the JSON parser. Objects that it does read, the parser reads in the same way.
 
-/// Members of an object, in order: their names, and the values of their fields.
+/// Members of an object, in order: their names and values.
 pub(super) struct Members<'a> {
     members: [(&'a [u8], &'a [u8]); Members::MOST],
     count: usize,
@@ -17,7 +17,7 @@ impl<'a> Members<'a> {
         self.members[..self.count].iter()
     }
 
-    /// Adds a member, unless there are too many or one of that name.
+    /// Adds a member, unless there are too many or its name exists.
     fn add(&mut self, name: &'a [u8], value: &'a [u8]) -> Option<()> {
         if self.iter().any(|(other, _)| *other == name) {
             return None;
@@ -30,8 +30,8 @@ impl<'a> Members<'a> {
 
 /// The members of a plain object; `None` when the payload is anything else.
 pub(super) fn members(payload: &[u8]) -> Option<Members<'_>> {
-    // With these out of the way, strings end at the next quotation mark, and all is ASCII. Without an early exit
-    // this is done for many bytes at once.
+    // Without these bytes, strings end at the next quotation mark and everything is ASCII. The loop has no early exit,
+    // so that it is vectorized.
     let odd = payload
         .iter()
         .fold(0, |odd, &byte| odd | u8::from(byte < 0x20) | u8::from(byte > 0x7f) | u8::from(byte == b'\\'));
