@@ -1,24 +1,24 @@
-//! What can go wrong with a group, in the terms of who has to repair it.
+//! The errors of a group, grouped by who has to act.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::address::AddressError;
 
-/// Why a group did not start, or ended. Every text says what it was, why, and what to try next.
+/// Why a group did not start, or ended. Each text says what failed, why, and what to try next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An option has a value that cannot work.
+    /// An option has an invalid value.
     #[error("{option}: {problem}")]
     Config {
-        /// The option's name, as the program spells it without the dashes.
+        /// The option's name, as in the program without the dashes.
         option: &'static str,
         /// What is wrong, and what to try.
         problem: String,
     },
 
-    /// The address of the server cannot be read.
+    /// The address of the server is not valid.
     #[error("url: {0}")]
     Address(#[from] AddressError),
 
@@ -27,9 +27,9 @@ pub enum Error {
     File {
         /// The option's name.
         option: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 
@@ -38,45 +38,45 @@ pub enum Error {
     Unreachable {
         /// The server's address, without its password.
         address: String,
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         cause: String,
         /// What to try.
         try_next: String,
     },
 
-    /// Redis answered when the group started, but cannot serve yet: it loads its data, is short of memory, or is a
+    /// Redis answered when the group started, but is not ready: it is loading its data, is short of memory, or is a
     /// read-only replica.
     #[error("Redis at {address} is not ready: {cause}; {try_next}")]
     NotReady {
         /// The server's address, without its password.
         address: String,
-        /// The server's own words.
+        /// The server's answer.
         cause: String,
         /// What to try.
         try_next: String,
     },
 
-    /// Redis refused us: password, user or permissions.
+    /// Redis refused access: password, user or permissions.
     #[error("Redis at {address} refused {what}: {answer}; {try_next}")]
     Refused {
         /// The server's address, without its password.
         address: String,
         /// What was refused.
         what: String,
-        /// The server's own words.
+        /// The server's answer.
         answer: String,
         /// What to try.
         try_next: String,
     },
 
-    /// Another process replays these rejected messages.
+    /// Another process is replaying these rejected messages.
     #[error("another process replays {key}; wait for its end")]
     Replaying {
         /// The stream of rejected messages.
         key: String,
     },
 
-    /// Redis refused what the ids of the consumers need.
+    /// Redis refused a command that the ids of the consumers need.
     #[error("at {address}: {source}")]
     Ids {
         /// The server's address, without its password.
@@ -85,7 +85,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// A key holds something else than it must.
+    /// A key holds a value of the wrong type.
     #[error(
         "the key {key} holds a {found}, but the group needs a {needed} there; rename the key, or choose another name ({option})"
     )]
@@ -100,30 +100,30 @@ pub enum Error {
         option: &'static str,
     },
 
-    /// Redis answered something that makes no sense at this place.
+    /// Redis gave an unexpected answer.
     #[error(
         "Redis at {address} answered {what} with {answer:?}; check that it is Redis 7.0 or later, or Valkey"
     )]
     Protocol {
         /// The server's address, without its password.
         address: String,
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// What it answered, shortened.
+        /// The answer, shortened.
         answer: String,
     },
 
     /// The operating system refused something that the group needs.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// What failed.
         what: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Refuses an option whose value does not hold what it must.
+/// Refuses an option whose value is not valid.
 pub(crate) fn check(
     option: &'static str,
     holds: bool,

@@ -14,11 +14,11 @@ use crate::entry_id::EntryId;
 use crate::epoch::{Epoch, Receipt};
 use crate::record;
 
-/// What a source delivers: the payload, and the channel it came from; of a stream's entry its fields and its id as
-/// well. Cheap to clone.
+/// A message from a source: the payload and the channel it came from. An entry of a stream also has fields and an id.
+/// Cheap to clone.
 ///
-/// Its memory counts against [`Config::buffer`](crate::Config::buffer) for as long as it, or a clone of it,
-/// is held.
+/// Its memory counts against [`Config::buffer`](crate::Config::buffer) as long as the message or one of its clones
+/// exists.
 #[derive(Clone)]
 pub struct Message {
     batch: Share,
@@ -26,61 +26,63 @@ pub struct Message {
     attempt: u32,
 }
 
-/// One consumer's reference to a batch. Messages count on it rather than on the batch itself, whose count all
-/// consumers would write to, each taking the cache line from the others.
+/// One consumer's reference to a batch. Its messages count on this rather than on the batch itself: all consumers would
+/// write to the batch's count, and take the cache line from each other.
 type Share = Arc<Arc<Batch>>;
 
-/// Messages that arrived together. They share one buffer.
+/// Messages that arrived together and share one buffer.
 pub(crate) struct Batch {
     channel: Arc<str>,
     bytes: Bytes,
     spans: Vec<Span>,
-    /// What the messages are in the stream that they came from, if they came from one.
+    /// The entries behind the messages, if they came from a stream.
     entries: Option<Entries>,
-    /// The attempt that comes next, counted from 1.
+    /// The next attempt, counted from 1.
     attempt: u32,
-    /// The whole length of a payload of which only the first bytes were kept.
+    /// The full length of a payload of which only the first bytes were kept.
     full_length: Option<u64>,
     reservation: Reservation,
 }
 
-/// What the messages of a batch are in a stream.
+/// The stream entries behind the messages of a batch.
 #[derive(Clone)]
 pub(crate) struct Entries {
-    /// Under which they were read.
+    /// The epoch in which they were read.
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) origin: Origin,
     /// One for each span.
     pub(crate) list: Vec<Entry>,
 }
 
-/// How messages came into the stream that they were read from.
+/// Where the messages of a stream came from.
 #[derive(Clone)]
 pub(crate) enum Origin {
-    /// It is the input: others append to it. The name is that of the field that may hold the whole payload.
+    /// The stream is the input: other programs append to it. The name is that of the field that may hold the whole
+    /// payload.
     Input(Arc<str>),
-    /// They came from the channel, found the buffer full and were spilled: they are what was published.
+    /// The messages came from the channel, found the buffer full and were spilled: the entry holds the published
+    /// payload.
     Spill,
-    /// It is the stream of rejected messages: they are processed again.
+    /// The stream is that of rejected messages, which are processed again.
     Rejected(Arc<Earlier>),
 }
 
-/// What is known of a rejected message from before.
+/// The history of a rejected message.
 pub(crate) struct Earlier {
-    /// The name of the field that may hold the whole payload, where it was an entry of a stream.
+    /// The name of the field that may hold the whole payload, if the message was an entry of a stream.
     pub(crate) payload_field: Arc<str>,
-    /// Its id there.
+    /// Its id in that stream.
     pub(crate) source_id: Option<EntryId>,
     pub(crate) attempts: u32,
 }
 
 impl Origin {
-    /// The field that holds the whole payload of an entry, where it is the only one; `None`: any field does.
+    /// The field that holds the whole payload if it is the only field of an entry. `None`: any field does.
     pub(crate) fn payload_field(&self) -> Option<&[u8]> {
         match self {
             Self::Input(name) => Some(name.as_bytes()),
             Self::Spill => None,
-            // Never alone: behind the message stands why it was rejected.
+            // A rejected message never has one field only: the fields with the reason follow.
             Self::Rejected(_) => Some(b""),
         }
     }
@@ -90,18 +92,18 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: EntryId,
-    /// How many fields its span holds, encoded as they are in a [`Record`](crate::Record); 0 when the span is the
-    /// payload itself.
+    /// The number of fields in its span, encoded as in a [`Record`](crate::Record). 0 when the span is the payload
+    /// itself.
     pub(crate) fields: u32,
 }
 
-/// Messages of a batch that follow each other, and that nobody else has.
+/// Consecutive messages of a batch that nobody else has.
 pub(crate) struct Portion {
     batch: Share,
     left: Range<usize>,
 }
 
-/// Where a payload lies in its batch's bytes.
+/// The position of a payload in its batch's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u32,
@@ -109,8 +111,8 @@ pub(crate) struct Span {
 }
 
 impl Message {
-    /// The payload, byte for byte as it was published. Of an entry it is the value of the field
-    /// [`StreamInput::payload_field`](crate::StreamInput::payload_field), and empty if there is no such field.
+    /// The payload, byte for byte as published. For an entry, it is the value of the field
+    /// [`StreamInput::payload_field`](crate::StreamInput::payload_field), and empty without such a field.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match (self.entry(), self.payload_field()) {
@@ -122,7 +124,7 @@ impl Message {
         }
     }
 
-    /// The fields and values of the entry, in order. None of a message that was published to a channel.
+    /// The fields and values of the entry, in order. Empty for a message that was published to a channel.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let count = self.entry().map_or(0, |entry| entry.fields as usize);
         let name = self.payload_field().filter(|_| count == 0);
@@ -131,8 +133,8 @@ impl Message {
         record::fields(encoded, count).chain(payload)
     }
 
-    /// The id of the entry. `None` for a message that was published to a channel. A rejected message that is replayed
-    /// has the id that it had in its own stream.
+    /// The id of the entry. `None` for a message that was published to a channel. A replayed message has the id that it
+    /// had in its original stream.
     #[must_use]
     pub fn entry_id(&self) -> Option<EntryId> {
         match self.origin()? {
@@ -142,19 +144,19 @@ impl Message {
         }
     }
 
-    /// The channel that it was published to, or the stream that it was read from.
+    /// The channel or stream that the message came from.
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.batch.channel
     }
 
-    /// Which attempt at this message this is, counted from 1.
+    /// The number of the current attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How often it was tried before it was rejected, if it is replayed.
+    /// The number of attempts before the message was rejected, if it is replayed; otherwise 0.
     pub(crate) fn earlier_attempts(&self) -> u32 {
         match self.origin() {
             Some(Origin::Rejected(earlier)) => earlier.attempts,
@@ -162,19 +164,19 @@ impl Message {
         }
     }
 
-    /// The fields of an entry as they stand in a record, and how many they are; `None` where the payload is all.
+    /// The fields of an entry, encoded as in a record, and their number. `None` if there is only a payload.
     pub(crate) fn encoded_fields(&self) -> Option<(&[u8], usize)> {
         let fields = self.entry()?.fields as usize;
         (fields > 0).then(|| (self.content(), fields))
     }
 
-    /// What is acknowledged with whatever becomes of it, if it came from a stream.
+    /// The receipt to acknowledge together with the outcome, if the message came from a stream.
     pub(crate) fn receipt(&self) -> Option<Receipt<'_>> {
         let entries = self.batch.entries.as_ref()?;
         Some(Receipt { epoch: &entries.epoch, id: entries.list[self.index].id })
     }
 
-    /// Whether the epoch that it was read under is over: it is not ours to process any more.
+    /// Whether the epoch in which it was read is over: then another member processes it.
     pub(crate) fn is_fenced(&self) -> bool {
         self.batch.entries.as_ref().is_some_and(|entries| entries.epoch.is_over())
     }
@@ -188,7 +190,7 @@ impl Message {
         Some(self.batch.entries.as_ref()?.list[self.index])
     }
 
-    /// The field that may hold the whole payload of an entry; `None` for what was published to a channel.
+    /// The field that may hold the whole payload of an entry. `None` for a message that was published to a channel.
     fn payload_field(&self) -> Option<&str> {
         match self.origin()? {
             Origin::Input(name) => Some(name),
@@ -201,25 +203,25 @@ impl Message {
         Some(&self.batch.entries.as_ref()?.origin)
     }
 
-    /// The whole length of a payload that was too long to be kept.
+    /// The full length of a payload that was too long to be kept.
     pub(crate) fn full_length(&self) -> Option<u64> {
         self.batch.full_length
     }
 
-    /// The same message with memory of its own, so that it does not hold the batch it came with. `None` when there
-    /// is no room for that.
+    /// A copy with its own memory, so that the message does not hold the batch it came with. `None` when there is no
+    /// room for the copy.
     pub(crate) fn detached(&self) -> Option<Self> {
         Some(Self { batch: Arc::new(self.copied(0)?), index: 0, attempt: self.attempt })
     }
 
-    /// A copy that waits for the next attempt. `None` when there is no room for it.
+    /// A copy that waits for the next attempt. `None` when there is no room for the copy.
     pub(crate) fn set_aside(&self) -> Option<Arc<Batch>> {
-        /// Its places in the channel to the task that waits, and in that task's queue of delays.
+        /// Bytes for its places in the channel to the retry task, and in the delay queue of that task.
         const ASIDE: usize = 192;
         self.copied(ASIDE)
     }
 
-    /// Says that this attempt, which is not the first one, begins.
+    /// Records the start of this attempt, which is not the first.
     pub(crate) fn begins_again(&self) {
         if let Some(Receipt { epoch, id }) = self.receipt() {
             epoch.begins(id, self.attempt);
@@ -231,7 +233,7 @@ impl Message {
         Self { attempt: self.attempt + 1, ..self }
     }
 
-    /// A batch of this message alone, of which the next attempt comes when it is handed out.
+    /// A batch of this message alone, for its next attempt.
     fn copied(&self, beside: usize) -> Option<Arc<Batch>> {
         let bytes = self.content();
         let entry = self.entry();
@@ -276,7 +278,7 @@ impl Batch {
         Self { channel, bytes, spans, entries: None, attempt: 1, full_length: None, reservation }
     }
 
-    /// Entries of a stream, of which this attempt comes next.
+    /// Entries of a stream, for this attempt.
     pub(crate) fn of_stream(
         stream: Arc<str>,
         bytes: Bytes,
@@ -289,7 +291,7 @@ impl Batch {
         Self { entries: Some(entries), attempt, ..Self::new(stream, bytes, spans, reservation) }
     }
 
-    /// The same, as if it had been tried before.
+    /// The same batch at a later attempt.
     #[cfg(feature = "testing")]
     pub(crate) fn at_attempt(self, attempt: u32) -> Self {
         Self { attempt, ..self }
@@ -306,14 +308,14 @@ impl Batch {
         Self { full_length: Some(full_length), ..Self::new(channel, head, spans, reservation) }
     }
 
-    /// The memory that a batch holds: its bytes, and what we keep beside them.
+    /// The memory of a batch: its bytes and the bookkeeping for them.
     pub(crate) fn cost(bytes: usize, messages: usize) -> usize {
-        // The batch with its counts, the allocations' own headers, the place in the queue.
+        // The batch with its reference counts, the headers of its allocations, its place in the queue.
         const BESIDE: usize = size_of::<Batch>() + size_of::<Portion>() + 96;
         bytes + messages * size_of::<Span>() + BESIDE
     }
 
-    /// What is to be added where the messages are entries of a stream.
+    /// The additional memory if the messages are entries of a stream.
     pub(crate) fn cost_of_entries(messages: usize) -> usize {
         messages * size_of::<Entry>()
     }
@@ -322,7 +324,7 @@ impl Batch {
         self.spans.len()
     }
 
-    /// Says that the attempt that comes next begins: of what stands in a stream, the stream's group keeps the count.
+    /// Records the start of the next attempt. For entries of a stream, the stream's group keeps the count.
     pub(crate) fn begins_again(&self) {
         if let Some(entries) = &self.entries {
             for entry in &entries.list {
@@ -331,7 +333,7 @@ impl Batch {
         }
     }
 
-    /// The attempt at its messages that comes next.
+    /// The next attempt at its messages.
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -352,7 +354,7 @@ impl Portion {
         self.left.len()
     }
 
-    /// Takes the first messages off it, `most` at most.
+    /// Removes and returns the first messages, at most `most`.
     pub(crate) fn split(&mut self, most: usize) -> Self {
         let middle = self.left.end.min(self.left.start + most);
         let left = self.left.start..middle;
@@ -360,7 +362,7 @@ impl Portion {
         Self { batch: Arc::new(Arc::clone(&self.batch)), left }
     }
 
-    /// Takes the first message off it.
+    /// Removes and returns the first message.
     pub(crate) fn next(&mut self) -> Option<Message> {
         let index = self.left.next()?;
         Some(Message { batch: self.batch.clone(), index, attempt: self.batch.attempt })
@@ -372,7 +374,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::buffer::Buffer;
 
-    /// A batch of these payloads, with a buffer of its own.
+    /// A batch of these payloads, with its own buffer.
     pub(crate) fn batch(payloads: &[&str]) -> Arc<Batch> {
         let buffer = Buffer::new(usize::MAX >> 1);
         let mut spans = Vec::new();

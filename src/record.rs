@@ -1,9 +1,9 @@
-//! A record: the fields and values that become one entry of the output.
+//! A record: the fields and values of one entry of the output.
 
 use std::fmt::{self, Display};
 use std::io::Write;
 
-/// Fields and values, in order. Bytes of any kind are allowed in both.
+/// Fields and values, in order. Both may contain any bytes.
 ///
 /// ```
 /// use redis_consumer_group::Record;
@@ -12,7 +12,7 @@ use std::io::Write;
 /// assert_eq!(record.text("size"), Some("3"));
 /// assert_eq!(record.get("image"), Some(&[0, 255][..]));
 /// ```
-// Kept in the form in which it goes over the wire, so that a commit only copies it.
+// Kept in the form that goes over the wire, so that a commit only copies it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Record {
     encoded: Vec<u8>,
@@ -20,26 +20,26 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record without fields. An entry needs at least one.
+    /// An empty record. An entry needs at least one field.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty record that has room for about this many bytes of fields and values.
+    /// An empty record with room for about this many bytes of fields and values.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { encoded: Vec::with_capacity(bytes), fields: 0 }
     }
 
-    /// A record of fields that are encoded already, with room for so many bytes more.
+    /// A record of encoded fields, with room for this many more bytes.
     pub(crate) fn of_encoded(encoded: &[u8], fields: usize, more: usize) -> Self {
         let mut record = Self { encoded: Vec::with_capacity(encoded.len() + more), fields };
         record.encoded.extend_from_slice(encoded);
         record
     }
 
-    /// Adds a field with the text of a value: a string, a number, an id, whatever can be displayed. A field that is there
-    /// already is not replaced: an entry may hold a field twice.
+    /// Adds a field with the text of a value: a string, a number, an id, or any other [`Display`]. It does not replace
+    /// an existing field: an entry may hold a field twice.
     #[must_use]
     pub fn field(mut self, field: impl AsRef<[u8]>, value: impl Display) -> Self {
         push_bulk(&mut self.encoded, field.as_ref());
@@ -55,14 +55,14 @@ impl Record {
         self
     }
 
-    /// Adds a field with these bytes, like [`Record::bytes`], to a record that stays where it is.
+    /// Adds a field with these bytes, like [`Record::bytes`], in place.
     pub fn push(&mut self, field: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         push_bulk(&mut self.encoded, field.as_ref());
         push_bulk(&mut self.encoded, value.as_ref());
         self.fields += 1;
     }
 
-    /// Adds a field, in the place of all that have its name.
+    /// Adds a field and removes all others with the same name.
     pub(crate) fn set(&mut self, field: &str, value: impl AsRef<[u8]>) {
         if self.get(field).is_some() {
             let mut others = Self::with_capacity(self.encoded.len());
@@ -74,7 +74,7 @@ impl Record {
         self.push(field, value);
     }
 
-    /// How many fields it has.
+    /// The number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fields
@@ -86,13 +86,13 @@ impl Record {
         self.fields == 0
     }
 
-    /// The value of the first field of this name.
+    /// The value of the first field with this name.
     #[must_use]
     pub fn get(&self, field: impl AsRef<[u8]>) -> Option<&[u8]> {
         self.iter().find(|(name, _)| *name == field.as_ref()).map(|(_, value)| value)
     }
 
-    /// The value of the first field of this name, if it is text.
+    /// The value of the first field with this name, if it is UTF-8 text.
     #[must_use]
     pub fn text(&self, field: impl AsRef<[u8]>) -> Option<&str> {
         std::str::from_utf8(self.get(field)?).ok()
@@ -132,9 +132,9 @@ impl fmt::Debug for Record {
     }
 }
 
-/// How many bytes [`push_bulk`] writes, at most.
+/// The most bytes that [`push_bulk`] writes for a value of this length.
 pub(crate) fn bulk_bytes(len: usize) -> usize {
-    // 20 digits, $, and two line ends; or two digits.
+    // 20 digits, $, and two line ends; for short values two digits.
     if len < 100 { len + 7 } else { len + 25 }
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn bulk_bytes(len: usize) -> usize {
 pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     let digit = |n: usize| b'0' + n as u8;
     match bytes.len() {
-        // Nearly all of them, and several to a message.
+        // Nearly all lengths are this short, and a message has several.
         len @ 0..10 => out.extend_from_slice(&[b'$', digit(len), b'\r', b'\n']),
         len @ 10..100 => out.extend_from_slice(&[b'$', digit(len / 10), digit(len % 10), b'\r', b'\n']),
         len => {
@@ -155,13 +155,13 @@ pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the text of a value as one argument, like [`push_bulk`], without a copy of its own.
+/// Writes the text of a value as one argument, like [`push_bulk`], without an intermediate copy.
 fn push_text(out: &mut Vec<u8>, value: impl Display) {
-    // The length comes first and is known last: this is room for two digits, which most lengths have.
+    // The length comes first but is known last: reserve two digits, which are enough for most lengths.
     let digits = out.len() + 1;
     out.extend_from_slice(b"$00\r\n");
     let start = out.len();
-    // A vector takes everything.
+    // Writing to a vector does not fail.
     let _ = write!(out, "{value}");
     let len = out.len() - start;
     out.extend_from_slice(b"\r\n");
