@@ -35,8 +35,8 @@ struct Group {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferUse {
-    /// Bytes that received messages hold. They may exceed the limit: some messages must be stored even when the buffer
-    /// is full. See [`Config::buffer`](crate::Config::buffer).
+    /// Bytes that received messages hold. May exceed the limit when a single batch is larger than the whole buffer. See
+    /// [`Config::buffer`](crate::Config::buffer).
     pub used: usize,
     /// The limit, in bytes.
     pub limit: usize,
