@@ -1,25 +1,25 @@
-//! A record made of a value that can be serialized.
+//! Makes a record from a value that implements `Serialize`.
 
 use serde::Serialize;
 
 use super::{field_value, members, plain};
 use crate::record::Record;
 
-/// No record can be made of a value. As a [`Failure`](crate::Failure) it rejects the message.
+/// Why a value cannot become a record. As a [`Failure`](crate::Failure) it rejects the message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
     /// The value cannot be written as JSON.
     #[error("the value cannot be written as JSON")]
     Json(#[source] serde_json::Error),
-    /// It is a number, a string or a list.
+    /// The value is a number, a string or a list.
     #[error("only a struct or a map can become a record")]
     NoFields,
 }
 
 impl Record {
-    /// A record with a field for each field of a struct, or each entry of a map: strings as they are, everything else as
-    /// the text of its JSON, as the [`JsonProcessor`](crate::JsonProcessor) does.
+    /// A record with a field for each field of a struct, or for each entry of a map. Strings become values directly;
+    /// all other values become their JSON text, as in the [`JsonProcessor`](crate::JsonProcessor).
     ///
     /// ```
     /// use redis_consumer_group::Record;
