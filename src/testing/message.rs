@@ -1,4 +1,4 @@
-//! Messages that no server sent.
+//! Messages that do not come from a server.
 
 use std::sync::Arc;
 
@@ -38,12 +38,12 @@ pub(super) enum Content {
 }
 
 impl MessageBuilder {
-    /// A message that was published with this payload to `messages:published`, and is tried for the first time.
+    /// A message that was published to `messages:published` with this payload, at its first attempt.
     pub fn new(payload: impl Into<Vec<u8>>) -> Self {
         Self { content: Content::Payload(payload.into()), channel: "messages:published".into(), attempt: 1 }
     }
 
-    /// An entry with these fields of the stream `messages:published`, with the id `1-0`.
+    /// An entry of the stream `messages:published` with these fields and the id `1-0`.
     pub fn entry(fields: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>) -> Self {
         let content = Content::Entry {
             id: EntryId { ms: 1, seq: 0 },
@@ -53,19 +53,19 @@ impl MessageBuilder {
         Self { content, ..Self::new("") }
     }
 
-    /// The channel, or the stream.
+    /// The channel or the stream.
     #[must_use]
     pub fn channel(self, name: impl Into<Arc<str>>) -> Self {
         Self { channel: name.into(), ..self }
     }
 
-    /// Which attempt it is, counted from 1.
+    /// The number of the attempt, counted from 1.
     #[must_use]
     pub fn attempt(self, attempt: u32) -> Self {
         Self { attempt, ..self }
     }
 
-    /// The id of the entry. A payload becomes the field `payload` of one.
+    /// The id of the entry. A payload becomes an entry with the field `payload`.
     #[must_use]
     pub fn entry_id(mut self, id: EntryId) -> Self {
         match &mut self.content {
@@ -79,7 +79,7 @@ impl MessageBuilder {
         self
     }
 
-    /// The field of the entry that holds its payload. Nothing changes for a payload that was published.
+    /// The field of the entry that holds its payload. No effect on a published payload.
     #[must_use]
     pub fn payload_field(mut self, name: impl Into<Arc<str>>) -> Self {
         if let Content::Entry { payload_field, .. } = &mut self.content {
@@ -88,7 +88,7 @@ impl MessageBuilder {
         self
     }
 
-    /// The message.
+    /// Builds the message.
     #[must_use]
     pub fn build(self) -> Message {
         let (bytes, entries) = self.content.into_parts();
@@ -107,7 +107,7 @@ impl MessageBuilder {
 }
 
 impl Content {
-    /// Its bytes, and what they are in a stream.
+    /// Its bytes, and the stream entries behind them.
     pub(super) fn into_parts(self) -> (Vec<u8>, Option<Entries>) {
         match self {
             Self::Payload(payload) => (payload, None),

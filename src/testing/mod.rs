@@ -1,7 +1,6 @@
-//! For tests of processors: messages and consumers that no server sent, and a group that runs in memory. With the feature
-//! `testing`.
+//! Tests processors without a server: messages, consumers, and a group in memory. Needs the feature `testing`.
 //!
-//! One message, and what becomes of it:
+//! Process one message and check its outcome:
 //!
 //! ```
 //! use redis_consumer_group::testing::{MessageBuilder, process};
@@ -20,7 +19,7 @@
 //! # });
 //! ```
 //!
-//! A whole group, with its retries, its rejected messages and its ledger, but without a server: see [`Pipeline`].
+//! To run a whole group with its retries, rejected messages and ledger, but without a server, use [`Pipeline`].
 
 mod message;
 mod pipeline;
@@ -35,22 +34,22 @@ use crate::consumer::Consumer;
 use crate::group::attempt::Attempt;
 use crate::processor::{Failure, Outcome, Processor};
 
-/// A consumer with a random id: the first one of a group without shards.
+/// A consumer with a random id: the first consumer of a group without shards.
 #[must_use]
 pub fn consumer() -> Consumer {
     Consumer::new(None, 0, Uuid::new_v4())
 }
 
-/// A consumer with this place in its group, in a shard if there is one.
+/// A consumer with this index in its group, and this shard if there is one.
 #[must_use]
 pub fn consumer_at(index: usize, shard: Option<u32>) -> Consumer {
     Consumer::new(shard, index, Uuid::new_v4())
 }
 
-/// Processes one message, once, as a group would: with a [`consumer`], and a panic rejects the message.
+/// Processes one message once, as a group would: with a [`consumer`]. A panic rejects the message.
 ///
 /// # Errors
-/// What the processor failed with.
+/// The failure of the processor.
 pub async fn process<P: Processor>(
     processor: &P,
     message: impl Into<MessageBuilder>,

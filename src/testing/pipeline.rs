@@ -1,4 +1,4 @@
-//! A group between memory and memory: the engine without a server.
+//! A group in memory: the engine without a server.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::sink::memory::Memory;
 use crate::source::Source;
 use crate::status::Status;
 
-/// A group that takes its messages from a list and appends its records to another one: consumers, retries, rejected messages
-/// and the ledger are those of a group at a server.
+/// A group that takes its messages from a list and appends its records to another list. Consumers, retries, rejected
+/// messages and the ledger work as in a group at a server.
 ///
-/// It can be made of the very [`Builder`] that the application starts, so that its settings are tested as well:
+/// Build it from the same [`Builder`] that the application starts, so that the test covers its settings too:
 ///
 /// ```
 /// use redis_consumer_group::testing::Pipeline;
@@ -45,18 +45,18 @@ use crate::status::Status;
 /// # });
 /// ```
 ///
-/// The group stops once it has received all messages, and a group that stops tries again soon: 5 attempts take about 400 ms. In
-/// a test with `#[tokio::test(start_paused = true)]` they take no time.
+/// The group stops when it has received all messages, and a stopping group retries soon: 5 attempts take about 400 ms.
+/// In a test with `#[tokio::test(start_paused = true)]` they take no time.
 #[must_use = "it does nothing until `run`"]
 pub struct Pipeline<P> {
     builder: Builder<P>,
 }
 
-/// What became of the messages of a [`Pipeline`].
+/// The result of a [`Pipeline`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Finished {
-    /// The output, in the order in which it was appended. With several consumers that need not be the order of the messages.
+    /// The output, in the order of the appends. With several consumers, the order of the messages may differ.
     pub records: Vec<Record>,
     /// The stream of rejected messages: `payload` or the fields of the entry, `error`, `consumer_id` and `source`.
     pub rejected: Vec<Record>,
@@ -65,12 +65,12 @@ pub struct Finished {
 }
 
 impl<P: Processor> Pipeline<P> {
-    /// With this processor and the default settings.
+    /// A pipeline with this processor and the default settings.
     pub fn new(processor: P) -> Self {
         Self::of(Builder::<JsonProcessor>::from_config(Config::default()).processor_type(processor))
     }
 
-    /// With the processor and the settings of this builder. Its address and its shards do not count.
+    /// A pipeline with the processor and the settings of this builder. Its address and its shards are ignored.
     pub fn of(builder: Builder<P>) -> Self {
         Self { builder }
     }
@@ -80,11 +80,11 @@ impl<P: Processor> Pipeline<P> {
         Self { builder: self.builder.configure(change) }
     }
 
-    /// Runs the group on these messages until each of them is processed or rejected. A payload begins with its first attempt,
-    /// an entry with the one that it was built with.
+    /// Runs the group until each of these messages is processed or rejected. A payload begins with its first attempt,
+    /// an entry with the attempt that it was built with.
     ///
     /// # Panics
-    /// When a setting cannot work, or it is called outside of a Tokio runtime.
+    /// When a setting is invalid, or when it is called outside of a Tokio runtime.
     pub async fn run(self, messages: impl IntoIterator<Item = impl Into<MessageBuilder>>) -> Finished {
         let (config, processor, hooks) = match self.builder.into_parts() {
             Ok(parts) => parts,
@@ -113,7 +113,7 @@ impl<P: Processor> Pipeline<P> {
             spill: None,
             workers: Handle::current(),
             shared: shared.clone(),
-            // The stop begins when everything is delivered: what a test waits for is its own affair.
+            // The stop begins when everything is delivered: how long to wait for the processor is up to the test.
             config: Config { drain_timeout: Duration::from_secs(86_400), ..config },
         };
         if let Err(error) = engine.run(pending()).await {
@@ -123,7 +123,7 @@ impl<P: Processor> Pipeline<P> {
     }
 }
 
-/// A source that has everything from the start.
+/// A source that has all messages from the start.
 struct Prepared {
     messages: Vec<MessageBuilder>,
     max_payload: usize,
@@ -164,7 +164,7 @@ mod tests {
     use crate::message::Message;
     use crate::processor::Failure;
 
-    /// Fails as often as the payload says, and then makes a record.
+    /// Fails as often as the payload says, then makes a record.
     async fn stubborn(_: Consumer, message: Message) -> Result<Record, Failure> {
         let failures: u32 = message.text()?.parse()?;
         if message.attempt() <= failures {
