@@ -1,11 +1,11 @@
-//! The memory that waiting messages may hold, counted in bytes.
+//! The buffer: a limit on the bytes that waiting messages may hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// A limit on bytes, shared by everyone who holds received messages.
+/// A limit on bytes, shared by all holders of received messages.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     limit: usize,
@@ -13,7 +13,8 @@ pub(crate) struct Buffer {
     room: Notify,
 }
 
-/// Bytes taken from a [`Buffer`]. They return to it when this is dropped, together with what they stand for.
+/// Bytes reserved in a [`Buffer`]. They are released when this is dropped, together with the memory that they stand
+/// for.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     buffer: Arc<Buffer>,
@@ -33,7 +34,7 @@ impl Buffer {
         self.used.load(Ordering::Acquire)
     }
 
-    /// The bytes that can be reserved now.
+    /// The bytes that are free now.
     pub(crate) fn room(&self) -> usize {
         self.limit.saturating_sub(self.used())
     }
@@ -47,10 +48,10 @@ impl Buffer {
             .then(|| Reservation { buffer: self.clone(), bytes })
     }
 
-    /// Waits until the bytes are free. What is larger than the whole buffer waits until it is empty.
+    /// Waits until the bytes are free. A reservation larger than the whole buffer waits until the buffer is empty.
     pub(crate) async fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
         loop {
-            // Registered before the look: a release between the look and the wait still wakes us.
+            // Registered before the check: a release between the check and the wait still wakes this task.
             let room = self.room.notified();
             if let Some(reservation) = self.try_reserve(bytes) {
                 return reservation;
@@ -62,7 +63,7 @@ impl Buffer {
         }
     }
 
-    /// Takes the bytes even when the limit is exceeded: for a copy of what was received already.
+    /// Reserves the bytes even beyond the limit: for a reservation that is larger than the whole buffer.
     pub(crate) fn reserve_beyond(self: &Arc<Self>, bytes: usize) -> Reservation {
         self.used.fetch_add(bytes, Ordering::AcqRel);
         Reservation { buffer: self.clone(), bytes }

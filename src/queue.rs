@@ -1,4 +1,4 @@
-//! The queue between the source and the consumers: whole batches go in, messages come out as consumers take them.
+//! The queue between the source and the consumers: whole batches go in, single messages come out.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,59 +8,59 @@ use tokio::sync::Notify;
 
 use crate::message::{Batch, Message, Portion};
 
-/// Messages that wait for a consumer. Its bound are the bytes of the [`Buffer`](crate::buffer::Buffer) that
-/// every batch has reserved before it comes here.
+/// Messages that wait for a consumer. The queue is bounded by the bytes of the [`Buffer`](crate::buffer::Buffer), which
+/// every batch reserves before it is pushed.
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// Consumers that found nothing and wait, or are about to.
+    /// Consumers that found nothing and wait, or are about to wait.
     idle: AtomicUsize,
     ready: Notify,
-    /// A source waits here until consumers have little left to begin with.
+    /// A source waits here until the consumers have few messages left.
     low: Notify,
-    /// Whether one does.
+    /// Whether a source waits for `low`.
     watched: AtomicBool,
     /// Messages that wait for their next attempt.
     retries: Arc<AtomicUsize>,
 }
 
-/// Counts a message that waits for its next attempt, for as long as it lives.
+/// Counts a message that waits for its next attempt, until this is dropped.
 pub(crate) struct WaitsToRetry(Arc<AtomicUsize>);
 
-/// How much the consumers could begin with.
+/// How much work waits, and how many consumers could take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Demand {
     /// Messages that no consumer has begun.
     pub(crate) waiting: usize,
-    /// Consumers that have nothing to do.
+    /// Consumers without a message.
     pub(crate) idle: usize,
-    /// Messages that were begun since the queue is there.
+    /// Messages begun since the queue was created.
     pub(crate) begun: u64,
 }
 
 #[derive(Default)]
 struct State {
-    /// None of them is empty.
+    /// Never contains an empty portion.
     portions: VecDeque<Portion>,
-    /// How many messages they have.
+    /// The number of messages in all portions.
     waiting: usize,
     /// Messages that were handed out and not given back.
     begun: u64,
-    /// With so many messages left a source that waits is woken.
+    /// A waiting source is woken when this many messages are left.
     low: usize,
-    /// No batch comes from the source any more.
+    /// Set when no more batches come from the source.
     closed: bool,
-    /// Messages that were set aside for their next attempt, and claims that may be given back: it is not over
-    /// before they are.
+    /// Messages that were set aside for a retry, plus claims that may be given back: the queue is not drained before
+    /// they are back.
     out: usize,
 }
 
-/// One consumer's place at the queue.
+/// One consumer's end of the queue.
 ///
 /// It claims one message, or a few when its consumer is quick, so that the lock is taken once for all of them.
 pub(crate) struct Receiver {
     queue: Arc<Queue>,
-    /// The rest of what it has claimed, if it has claimed several.
+    /// The rest of its claim, if it has claimed several messages.
     claimed: Option<Portion>,
 }
 
@@ -78,7 +78,7 @@ impl Queue {
         self.wake_one();
     }
 
-    /// Adds a batch that has waited long enough elsewhere: it goes first.
+    /// Adds a batch at the front, because it has already waited elsewhere.
     pub(crate) fn push_first(&self, batch: Arc<Batch>) {
         let mut state = self.lock();
         state.waiting += batch.len();
@@ -87,11 +87,11 @@ impl Queue {
         self.wake_one();
     }
 
-    /// Waits until no more than `few` messages wait, if that is given, or a consumer has nothing to do.
+    /// Waits until at most `few` messages wait (if `few` is given), or a consumer has nothing to do.
     pub(crate) async fn runs_low(&self, few: Option<usize>) -> Demand {
         loop {
             let low = self.low.notified();
-            // Before the look: whoever changes something after it sees that somebody waits.
+            // Set before the check: a consumer that changes something after the check sees that a source waits.
             self.watched.store(true, Ordering::SeqCst);
             let demand = {
                 let mut state = self.lock();
@@ -107,13 +107,13 @@ impl Queue {
         }
     }
 
-    /// Says that a message is being set aside: the queue is not drained before it came back.
+    /// Records that a message is being set aside: the queue is not drained before it is back.
     pub(crate) fn set_aside(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
         self.lock().out += 1;
     }
 
-    /// Adds a message that was set aside before. It goes first: it has waited longest.
+    /// Adds a message that was set aside. It goes to the front, because it has waited longest.
     pub(crate) fn push_again(&self, batch: Arc<Batch>) {
         self.retries.fetch_sub(1, Ordering::Relaxed);
         self.put_back(Portion::of(batch), 0);
@@ -124,7 +124,7 @@ impl Queue {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Says that the source has ended. Consumers end when everything was handed out.
+    /// Records that the source has ended. Consumers end when all messages were handed out.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_waiters();
@@ -134,7 +134,7 @@ impl Queue {
         Receiver { queue: self.clone(), claimed: None }
     }
 
-    /// Adds what was out, in front of all that came later. So many of them counted as begun, and are not.
+    /// Puts a portion back at the front. `begun` of its messages were counted as begun, and no longer are.
     fn put_back(&self, portion: Portion, begun: u64) {
         let mut state = self.lock();
         state.out -= 1;
@@ -157,8 +157,8 @@ impl Queue {
 }
 
 impl Receiver {
-    /// The next message; `None` when the source has ended and everything was handed out. When nothing is claimed
-    /// any more, it claims `most` at most.
+    /// The next message. `None` when the source has ended and all messages were handed out. Without a current claim, it
+    /// claims at most `most` messages.
     pub(crate) async fn next(&mut self, most: usize) -> Option<Message> {
         if let Some(message) = self.take(most) {
             return Some(message);
@@ -167,8 +167,8 @@ impl Receiver {
         loop {
             let ready = queue.ready.notified();
             tokio::pin!(ready);
-            // Registered, and counted as idle, before the second look: whoever pushes after that look sees
-            // us and wakes us.
+            // Register and count as idle before the second check: a producer that pushes after that check sees this
+            // consumer as idle and wakes it.
             ready.as_mut().enable();
             let idle = Idle::enter(&queue.idle);
             if queue.watched.load(Ordering::SeqCst) {
@@ -178,7 +178,8 @@ impl Receiver {
                 return Some(message);
             }
             if queue.lock().is_drained() {
-                // What was out may have been the last to come back: tell the others.
+                // The last message that was out may have come back to this consumer: wake the others, so that they end
+                // too.
                 queue.ready.notify_waiters();
                 return None;
             }
@@ -187,18 +188,18 @@ impl Receiver {
         }
     }
 
-    /// Says that this consumer keeps a message until its next attempt.
+    /// Records that this consumer keeps a message until its next attempt.
     pub(crate) fn waits_to_retry(&self) -> WaitsToRetry {
         self.queue.retries.fetch_add(1, Ordering::Relaxed);
         WaitsToRetry(self.queue.retries.clone())
     }
 
-    /// Whether there are claimed messages that were not taken yet.
+    /// Whether the current claim has messages that were not taken yet.
     pub(crate) fn has_claimed(&self) -> bool {
         self.claimed.is_some()
     }
 
-    /// Gives back what was claimed and not taken: this consumer is not as quick as it seemed.
+    /// Gives the rest of the claim back: this consumer is slower than expected.
     pub(crate) fn give_back(&mut self) {
         if let Some(portion) = self.claimed.take() {
             let begun = portion.len() as u64;
@@ -206,13 +207,13 @@ impl Receiver {
         }
     }
 
-    /// The next message, if one waits.
+    /// The next message, if one is available.
     pub(crate) fn take(&mut self, most: usize) -> Option<Message> {
         match &mut self.claimed {
             Some(claimed) => {
                 let message = claimed.next();
                 if claimed.is_empty() {
-                    // Its memory is freed with the message, and not when the consumer asks for another one.
+                    // Free the batch together with its last message, not at the consumer's next call.
                     self.claimed = None;
                     self.queue.lock().out -= 1;
                 }
@@ -243,7 +244,7 @@ impl Receiver {
         }
         self.claimed = several.then_some(claimed);
         if more {
-            // Each consumer that was woken wakes the next one, for as long as there is work.
+            // Each woken consumer wakes the next one while there is work.
             self.queue.wake_one();
         }
         message
@@ -257,7 +258,7 @@ impl Drop for WaitsToRetry {
 }
 
 impl Drop for Receiver {
-    /// Nothing is left behind with a consumer that ends before its time.
+    /// A consumer that ends early gives its claim back.
     fn drop(&mut self) {
         self.give_back();
     }
@@ -269,7 +270,7 @@ impl State {
     }
 }
 
-/// Counts a consumer as idle for as long as it lives.
+/// Counts a consumer as idle until this is dropped.
 struct Idle<'a>(&'a AtomicUsize);
 
 impl<'a> Idle<'a> {
