@@ -1,4 +1,4 @@
-//! How the socket's bytes are cut into reads must not matter to the scanner.
+//! The scanner's result must not depend on how the socket's bytes are cut into reads.
 //!
 //!     cargo +nightly fuzz run frames -- -dict=fuzz/resp.dict
 
@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use redis_consumer_group::fuzzing;
 
-/// The input begins with the longest payload that is allowed and the lengths of eight reads.
+/// The input begins with the longest allowed payload and the lengths of eight reads.
 const HEADER: usize = 9;
 
 fuzz_target!(|data: &[u8]| {

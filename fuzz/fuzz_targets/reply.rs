@@ -1,4 +1,4 @@
-//! No bytes make the reply parser panic.
+//! The reply parser does not panic, whatever the bytes are.
 //!
 //!     cargo +nightly fuzz run reply -- -dict=fuzz/resp.dict
 

@@ -1,4 +1,4 @@
-//! The way of records into a commit, up to the bytes of it.
+//! The path of records into a commit, up to its encoded bytes.
 
 use std::cell::Cell;
 use std::slice::from_ref;
@@ -16,7 +16,7 @@ use crate::sink::{Form, Keep, Lane, Records, Settled, Size, StreamLane, Target};
 use crate::slot::beside;
 use crate::status::Status;
 
-/// Makes commits as a lane of the output does, but sends them nowhere.
+/// Encodes commits like a lane of the output, but does not send them.
 pub struct Encoder {
     records: Records,
     pub(super) lane: StreamLane,
@@ -46,7 +46,7 @@ impl Encoder {
         Self { records: Records::new(lane.form()), lane }
     }
 
-    /// Makes one commit of these records.
+    /// Encodes one commit of these records.
     pub fn encode(&mut self, records: &[Record]) {
         for record in records {
             self.records.push(from_ref(record), true, None);
@@ -56,10 +56,10 @@ impl Encoder {
     }
 }
 
-/// Puts records into an appender, each as those of one message, and takes them out in commits that go nowhere.
+/// Puts records into an appender, one message each, and takes them out in commits that are not sent.
 ///
 /// # Panics
-/// When a record is lost on the way.
+/// When a record is lost.
 pub async fn append(records: &[Record]) {
     let appender = Arc::new(Appender::new(Nowhere.form()));
     let put = async {

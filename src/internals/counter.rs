@@ -1,16 +1,16 @@
-//! Everything that is counted.
+//! The counters of the engine.
 
 use crate::ledger::{Counts, Ledger};
 use crate::rate::Rate;
 
-/// The counts behind the ledger, and those of the last second.
+/// The counts behind the ledger, and the rate of the last second.
 pub struct Counter {
     counts: Counts,
     rate: Rate,
 }
 
 impl Counter {
-    /// Counts that begin at 0.
+    /// Counters that start at 0.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "nobody asks for a default")]
     pub fn new() -> Self {
@@ -27,7 +27,7 @@ impl Counter {
         self.counts.process(messages, 0);
     }
 
-    /// What became of the messages so far.
+    /// The counts of all messages so far.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.counts.read()
@@ -38,7 +38,7 @@ impl Counter {
         self.rate.add(messages, now);
     }
 
-    /// How many messages there were in the second before the millisecond `now`.
+    /// The number of messages in the second before the millisecond `now`.
     #[must_use]
     pub fn last_second(&self, now: u64) -> u64 {
         self.rate.last_second(now)

@@ -1,4 +1,4 @@
-//! The engine with nothing around it that could slow it down.
+//! The engine without a network and a server.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,31 +22,31 @@ use crate::sink::{Form, Lane, Records, Settled};
 use crate::source::Source;
 use crate::status::Status;
 
-/// Messages that are made beforehand, and delivered again and again: 7 MiB of frames.
+/// Messages that are made in advance and delivered repeatedly: 7 MiB of frames.
 const PREPARED: u64 = 64 << 10;
 
-/// Runs a group on a source and lanes in memory, with the default processor and an id in each message. How long
-/// it took from the first delivery to the last confirmed commit, with a network and a server that take no time.
+/// Runs a group on a source and lanes in memory, with the default processor and an id in each message. Returns the time
+/// from the first delivery to the last confirmed commit, as if network and server took no time.
 ///
-/// Commits are confirmed at once here, so the next one has no time to fill: they hold some tens of records, where
-/// those of a group under load hold 256. What each commit costs by itself weighs more than it does there.
+/// Commits are confirmed at once, so the next commit has no time to fill: commits hold some tens of records, while
+/// those of a group under load hold 256. So the fixed cost of a commit weighs more than in a real group.
 ///
-/// As with a real group, the consumers run on the runtime of the caller, and all else on a thread of its own.
+/// As in a real group, the consumers run on the runtime of the caller, and everything else on its own thread.
 ///
 /// # Panics
-/// When not every message was processed.
+/// When a message was not processed.
 pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
     let stopwatch = Arc::new(Stopwatch::default());
     let confirmed = stopwatch.clone();
     let hooks = Hooks { append: Some(Arc::new(move |_| confirmed.lap())), ..Hooks::default() };
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let shared = Shared::new(Config::default().buffer, stop, abort, None, hooks, Status::alone());
-    // Whoever does not wait any more ends it.
+    // Ends the group when the caller drops this future.
     let _abort = shared.abort.clone().drop_guard();
     let engine = Engine {
         config: Config {
             overflow: Overflow::Wait,
-            // The group stops when everything is delivered, and a stop may take what it takes.
+            // The group stops when everything is delivered, so the stop may take any time.
             drain_timeout: Duration::from_secs(3600),
             ..Config::default()
         },
@@ -76,7 +76,7 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
     stopwatch.total()
 }
 
-/// The time from a start to the last of several laps.
+/// Measures the time from the start to the last lap.
 #[derive(Default)]
 struct Stopwatch {
     started: OnceLock<Instant>,
@@ -98,7 +98,7 @@ impl Stopwatch {
     }
 }
 
-/// A source that has been read and scanned before.
+/// A source whose data was read and scanned in advance.
 struct Prepared {
     runs: Vec<Run>,
     messages: u64,
@@ -111,7 +111,7 @@ impl Source for Prepared {
         let mut left = usize::try_from(self.messages).unwrap_or(usize::MAX);
         self.stopwatch.start();
         for Run { bytes, spans } in self.runs.iter().cycle() {
-            // The list is made for each delivery, as the scanner makes it. The bytes are shared.
+            // The spans are copied for each delivery, because the scanner allocates them too. The bytes are shared.
             let spans = spans[..spans.len().min(left)].to_vec();
             left -= spans.len();
             intake.receive(spans.len() as u64);
@@ -133,7 +133,7 @@ impl Lane for Encoder {
 
     async fn commit(&mut self, records: &Records, _: Option<&Records>) -> Result<Settled, Error> {
         self.lane.begin(records);
-        // Here a lane waits for its answer, and the others on this thread go on.
+        // A real lane waits for its answer here, while the other tasks of this thread run.
         yield_now().await;
         Ok(Settled::Committed)
     }

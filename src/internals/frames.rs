@@ -1,4 +1,4 @@
-//! The bytes of a subscriber's socket, and the messages in them.
+//! The bytes from a subscriber's socket, and the messages in them.
 
 use std::io::Cursor;
 
@@ -15,20 +15,20 @@ use crate::redis::frames::{Event, Scanner};
 use crate::redis::resp;
 use crate::redis::subscription::Subscription;
 
-/// Messages that were read together: they share one buffer.
+/// Messages that were read together and share one buffer.
 #[derive(Clone)]
 pub struct Run {
     pub(super) bytes: Bytes,
     pub(super) spans: Vec<Span>,
 }
 
-/// A payload as `publish` makes it: 53 bytes with a UUID.
+/// A payload as from `publish`: 53 bytes with a UUID.
 #[must_use]
 pub fn payload() -> String {
     format!(r#"{{"message_id":"{}"}}"#, Uuid::new_v4())
 }
 
-/// What a server sends for messages of these payloads.
+/// The bytes that a server sends for messages with these payloads.
 pub fn frames(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Bytes {
     let mut out = Vec::new();
     for payload in payloads {
@@ -40,7 +40,7 @@ pub fn frames(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Bytes {
     out.into()
 }
 
-/// Messages of these payloads, joined into runs as the source joins them.
+/// Messages with these payloads, joined into runs as the source joins them.
 ///
 /// # Panics
 /// When a payload is longer than the default configuration allows.
@@ -55,19 +55,18 @@ pub fn runs(payloads: impl IntoIterator<Item: AsRef<[u8]>>) -> Vec<Run> {
     runs
 }
 
-/// Reads frames to their end, as the source does from a socket that always has more. How many messages there
-/// were.
+/// Reads frames to their end, as the source does from a socket that always has more. Returns the number of messages.
 ///
 /// # Panics
-/// When they are no frames.
+/// When the bytes are not frames.
 pub async fn scan(frames: Bytes) -> usize {
     let socket = Box::new(join(Cursor::new(frames), sink()));
     let channel = Channel::new(CHANNEL, ChannelKind::Plain);
     let max_payload = Config::default().max_payload;
     let mut subscription = Subscription::on(socket, BytesMut::new(), &channel, max_payload);
     let mut messages = 0;
-    // What one read brought is still waiting for consumers while the next one takes place. Without that, its
-    // memory could be used again at once.
+    // The messages of one read still wait for consumers during the next read. Otherwise their memory could be reused at
+    // once.
     let mut waiting = Vec::new();
     while subscription.read().await.expect("memory") > 0 {
         let mut events = Vec::new();

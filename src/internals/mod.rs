@@ -1,5 +1,5 @@
-//! What the benchmarks, and the program's `bench`, need of the inside. Exists only with the feature `internals`,
-//! and is no part of the library's interface: it may change with any version.
+//! Internal parts for the benchmarks and for the program's `bench`. Only with the feature `internals`. Not a part of
+//! the library's interface: it may change with any version.
 
 mod commit;
 mod counter;

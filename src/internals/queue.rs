@@ -1,4 +1,4 @@
-//! The queue behind its intake, and what a processor is called with.
+//! The queue behind its intake, and the arguments of a processor.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::intake::Intake;
 use crate::message::{Batch, Message, Portion, Span};
 use crate::queue;
 
-/// A queue with the intake before it, which reserves room in a buffer of the default size.
+/// A queue behind an intake, which reserves room in a buffer of the default size.
 pub struct Queue {
     channel: Arc<str>,
     intake: Intake,
     queue: Arc<queue::Queue>,
 }
 
-/// One consumer's place at the queue.
+/// One consumer's end of the queue.
 pub struct Receiver(queue::Receiver);
 
 impl Queue {
@@ -42,12 +42,12 @@ impl Queue {
         self.intake.keep(&self.channel, run.bytes, run.spans).await;
     }
 
-    /// Says that nothing more comes.
+    /// Records that no more messages come.
     pub fn close(&self) {
         self.queue.close();
     }
 
-    /// A place for one more consumer.
+    /// A receiver for one more consumer.
     #[must_use]
     pub fn receiver(&self) -> Receiver {
         Receiver(self.queue.receiver())
@@ -55,7 +55,7 @@ impl Queue {
 }
 
 impl Receiver {
-    /// The next message; `None` when nothing more comes. When nothing is claimed any more, it claims `most` at once.
+    /// The next message; `None` when no more messages come. Without a current claim, it claims at most `most` messages.
     pub async fn next(&mut self, most: usize) -> Option<Message> {
         self.0.next(most).await
     }
@@ -73,7 +73,7 @@ pub fn message(payload: &[u8]) -> Message {
     Portion::of(Arc::new(batch)).next().expect("the only message of its batch")
 }
 
-/// A consumer with an id of its own.
+/// A consumer with its own id.
 #[must_use]
 pub fn consumer(index: usize) -> Consumer {
     Consumer::new(None, index, Uuid::new_v4())
