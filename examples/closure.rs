@@ -1,6 +1,6 @@
 //! A group with a closure as its processor.
 //!
-//! Start a server on port 6379, then `cargo run --example closure`, and publish from somewhere else:
+//! Start a server on port 6379, then run `cargo run --example closure`, and publish from another terminal:
 //! `redis-cli PUBLISH messages:published hello`.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]

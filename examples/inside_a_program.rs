@@ -1,7 +1,7 @@
-//! A group inside of a larger Tokio program: it starts with the program's other tasks, is watched beside them,
-//! and is the first to stop, while what its processor needs is still there.
+//! A group inside a larger Tokio program. It starts with the program's other tasks and runs beside them. It is the
+//! first to stop, while the resources that its processor needs still exist.
 //!
-//! `cargo run --example inside_a_program`, and Ctrl-C.
+//! Run `cargo run --example inside_a_program`, and end it with Ctrl-C.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Record};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-/// Something of the program's own that the processor needs, and that fails now and then.
+/// A part of the program that the processor needs, and that fails now and then.
 struct Shop;
 
 impl Shop {
@@ -34,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
         })
         .processor_with(Shop, |shop, consumer, message| async move {
             let article = message.text()?;
-            // An error of the network: try again later, three times in all.
+            // A network error becomes a retry: three attempts in total.
             let price = shop.price_of(article).await?;
             Ok(Record::new()
                 .field("article", article)
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     report.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            // Ends by itself only when something fails for good.
+            // The group ends by itself only after a permanent failure.
             ended = group.join() => {
                 println!("{}", ended?);
                 break;

@@ -1,7 +1,7 @@
-//! A processor type of its own, with state that its consumers share: it appends the first message of each
-//! `message_id` and skips what it has seen before.
+//! Your own processor type, with state that its consumers share: it appends the first message with each `message_id`
+//! and skips the later ones.
 //!
-//! `cargo run --example stateful`, then publish the same message twice:
+//! Run `cargo run --example stateful`, then publish the same message twice:
 //! `redis-cli PUBLISH messages:published '{"message_id":"1"}'`.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use redis_consumer_group::{Consumer, ConsumerGroup, Failure, Message, Outcome, Processor, Record};
 use serde::Deserialize;
 
-/// Remembers the ids it has seen. One processor serves all consumers of the group.
+/// Remembers the ids that it has seen. One processor serves all consumers of the group.
 #[derive(Default)]
 struct Deduplicate {
     seen: Mutex<HashSet<String>>,
@@ -27,7 +27,7 @@ impl Processor for Deduplicate {
     type Error = Failure;
 
     async fn process(&self, consumer: &Consumer, message: Message) -> Result<Outcome, Failure> {
-        // What is not such an object is rejected.
+        // A payload that is not such an object is rejected.
         let order: Order = message.json()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = seen.insert(order.message_id.clone());

@@ -1,11 +1,11 @@
-//! A processor that never comes to an end, to see what the limit of the buffer is worth: what does not fit is
-//! dropped and counted, and the memory of the process stays where the limit puts it.
+//! A processor that never finishes, to test the limit of the buffer: messages that do not fit are dropped and counted,
+//! and the memory of the process stays within the limit.
 //!
 //! ```sh
 //! /usr/bin/time -v target/release/examples/stuck redis://localhost:6379 67108864
 //! ```
 //!
-//! Publish to `messages:published` in another terminal. Ctrl-C ends it.
+//! Publish to `messages:published` in another terminal. End it with Ctrl-C.
 
 #![allow(clippy::print_stdout, reason = "a program prints")]
 

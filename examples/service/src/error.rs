@@ -1,4 +1,4 @@
-//! What can go wrong with an order, and whether another attempt may help.
+//! The errors of an order, and which of them are worth a retry.
 
 use redis_consumer_group::{Failure, PayloadError, RecordError};
 
@@ -26,7 +26,7 @@ pub enum AppError {
     NotARecord(#[from] RecordError),
 }
 
-/// The one place that decides. Everywhere else it is `?`.
+/// The only place that decides. Everywhere else, `?` is enough.
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {

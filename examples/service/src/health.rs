@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`, for whatever restarts the service and whatever shows its state.
+//! `/livez` and `/readyz`, for supervisors and load balancers.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Answers until it is dropped. `ready` says how the group is, or why it cannot work now.
+/// Serves until it is dropped. `ready` returns the state of the group, or why it cannot work now.
 pub async fn serve(
     listener: TcpListener,
     ready: impl Fn() -> Result<String, String> + Clone + Send + Sync + 'static,
 ) {
-    // Its connections end with it.
+    // The connections end with this function.
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
-                // Out of file descriptors, or gone before it was accepted: the next one may work.
+                // Out of file descriptors, or the client closed before the accept: the next one may work.
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -39,7 +39,7 @@ pub async fn serve(
             std::future::ready(Ok::<_, Infallible>(response))
         });
         connections.spawn(async move {
-            // A client that goes away is its own affair.
+            // Errors of a client do not concern the service.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
     }
@@ -47,7 +47,7 @@ pub async fn serve(
 
 fn answer(path: &str, ready: &impl Fn() -> Result<String, String>) -> (StatusCode, String) {
     match path {
-        // Never asks Redis: a restart would not bring it back.
+        // Does not ask Redis: restarting this service would not repair Redis.
         "/livez" => (StatusCode::OK, "alive".to_owned()),
         "/readyz" => match ready() {
             Ok(text) => (StatusCode::OK, text),

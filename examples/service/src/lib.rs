@@ -1,4 +1,4 @@
-//! The parts of the service, so that the tests can reach them.
+//! The parts of the service, public for its tests.
 
 pub mod error;
 pub mod health;

@@ -1,7 +1,7 @@
-//! A service that reads orders from Redis, asks another service for their prices over HTTP, and appends the priced orders
-//! to a stream. It tells on `/livez` and `/readyz` how it is.
+//! A service that reads orders from Redis, asks another service for their prices over HTTP, and appends the priced
+//! orders to a stream. It reports its health on `/livez` and `/readyz`.
 //!
-//! Start a Redis server and something that answers `GET /prices/tea` with a number of cents, then
+//! Start a Redis server, and a service that answers `GET /prices/tea` with a number of cents. Then run
 //! `REDIS_URL=redis://localhost:6379 PRICES_URL=http://localhost:8000 cargo run`, and publish an order:
 //! `redis-cli PUBLISH messages:published '{"id":"7","article":"tea","quantity":2}'`.
 
@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     }));
 
     let end = tokio::select! {
-        // By itself it ends only when something fails for good.
+        // The group ends by itself only after a permanent failure.
         ended = group.join() => ended,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;

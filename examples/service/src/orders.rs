@@ -1,4 +1,4 @@
-//! Orders become priced orders.
+//! Turns orders into priced orders.
 
 use redis_consumer_group::{Builder, Consumer, ConsumerGroup, Message, Outcome, Processor, Record};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ struct PricedOrder<'a> {
     priced_by: &'a str,
 }
 
-/// The processor. All consumers of the group share it, and so the client in it.
+/// The processor. All consumers of the group share it and its client.
 pub struct PriceOrders {
     pub prices: Prices,
 }
@@ -40,7 +40,7 @@ impl Processor for PriceOrders {
     }
 }
 
-/// The group as the service starts it, and as the tests run it without Redis.
+/// The group, for the service with Redis and for the tests without it.
 pub fn group(redis: impl AsRef<str>, prices: Prices) -> Builder<PriceOrders> {
     ConsumerGroup::builder(redis)
         .consumers(8)

@@ -1,4 +1,4 @@
-//! The client of the price service. Its connections are shared by all consumers.
+//! The client of the price service. All consumers share its connections.
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;

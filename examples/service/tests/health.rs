@@ -1,4 +1,4 @@
-//! The health endpoint, asked as a load balancer would.
+//! Tests the health endpoint with the requests of a load balancer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The processor and the whole group, without Redis. The price service is one of the test's own.
+//! Tests the processor and the whole group without Redis. The test starts its own price service.
 
 use std::convert::Infallible;
 
@@ -14,7 +14,7 @@ use redis_consumer_group::Failure;
 use redis_consumer_group::testing::{MessageBuilder, Pipeline, process};
 use tokio::net::TcpListener;
 
-/// A price service that knows tea, and is out of order for cake.
+/// A price service that knows tea, and fails for cake.
 async fn prices() -> Prices {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
