@@ -1,4 +1,4 @@
-//! Records into an appender one by one, and out of it in commits.
+//! Puts records into an appender one by one, and takes them out in commits.
 
 use criterion::{Criterion, Throughput};
 use redis_consumer_group::internals::append;

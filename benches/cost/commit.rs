@@ -1,4 +1,4 @@
-//! Records into a transaction, as it goes over the wire.
+//! Encodes records into a transaction, as it goes over the wire.
 
 use criterion::{Criterion, Throughput};
 use redis_consumer_group::internals::Encoder;

@@ -1,4 +1,4 @@
-//! What is counted with each commit, and what a reader of it takes.
+//! Counts as each commit does, and reads the counters.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! The whole way of a message, but for the socket and the server.
+//! The whole path of a message, without the socket and the server.
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use redis_consumer_group::internals::engine_limit;

@@ -1,4 +1,4 @@
-//! What one message costs, part by part, and in the whole engine.
+//! The cost of one message, part by part and in the whole engine.
 //!
 //!     cargo bench --features internals
 //!     cargo bench --features internals -- scanner
@@ -31,7 +31,7 @@ criterion_group!(
 );
 criterion_main!(all);
 
-/// Measures one message of rounds that have `messages` each. `round` tells how long its round took.
+/// Measures one message, in rounds of `messages` each. `round` returns how long its round took.
 fn each_of(messages: u64, bencher: &mut Bencher<'_>, mut round: impl FnMut() -> Duration) {
     bencher.iter_custom(|asked| {
         let rounds = asked.div_ceil(messages);
@@ -46,12 +46,12 @@ fn timed(work: impl FnOnce()) -> Duration {
     began.elapsed()
 }
 
-/// A runtime for what waits for nothing.
+/// A runtime for work that does not wait.
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// Records as the default processor makes them of ids.
+/// Records as from the default processor, with ids.
 fn records(count: usize) -> Vec<Record> {
     let id = |_| payload()[15..51].to_owned();
     (0..count).map(|n| Record::new().field("message_id", id(n)).field("consumer_id", id(n))).collect()

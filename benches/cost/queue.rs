@@ -1,4 +1,4 @@
-//! Batches into the queue, through the intake, and messages out of it one by one.
+//! Puts batches into the queue through the intake, and takes messages out one by one.
 
 use std::hint::black_box;
 
@@ -45,7 +45,7 @@ fn run(size: usize) -> Run {
     runs.remove(0)
 }
 
-/// One batch in, and its messages out to the receivers in turn.
+/// Puts one batch in, and takes its messages out at the receivers in turn.
 async fn pass(queue: &Queue, run: Run, size: usize, claim: usize, receivers: &mut [Receiver]) {
     queue.put(run).await;
     let count = receivers.len();
@@ -54,7 +54,7 @@ async fn pass(queue: &Queue, run: Run, size: usize, claim: usize, receivers: &mu
     }
 }
 
-/// All batches in, and then their messages out to two tasks.
+/// Puts all batches in, then takes their messages out in two tasks.
 async fn drain_by_two(runs: Vec<Run>) {
     let queue = Queue::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! Reading a socket that always has more, and finding the messages in it.
+//! Reads a socket that always has more data, and finds the messages in it.
 
 use criterion::{Criterion, Throughput};
 use redis_consumer_group::internals::{frames, payload, scan};
