@@ -1,4 +1,4 @@
-//! What was appended, for those who want to hear of it.
+//! Confirmed appends, for hooks.
 
 use crate::record;
 use crate::sink::Records;
@@ -13,7 +13,7 @@ impl<'a> Appended<'a> {
         Self(records)
     }
 
-    /// How many records it has, 256 at most.
+    /// The number of records, at most 256.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "there is no commit without a record")]
     pub fn len(&self) -> usize {

@@ -1,5 +1,5 @@
-//! Connections for the program of this workspace, which loads and checks the servers that it runs a group
-//! against. No part of the library's interface: it may change with any version.
+//! Connections for the program of this workspace, which loads and checks the servers that it runs groups against. Not a
+//! part of the library's interface: it may change with any version.
 
 use std::sync::Arc;
 
@@ -24,25 +24,25 @@ pub use crate::rejected::Rejected;
 
 pub use crate::redis::link::Link;
 
-/// Opens a connection, and retries as a group does at its start.
+/// Opens a connection, with the retries of a group's start.
 ///
 /// # Errors
-/// A server that is not reachable for five seconds, or refuses the login; certificates that cannot be read.
+/// A server that is not reachable for five seconds, or that refuses the login; certificates that cannot be read.
 pub async fn connect(address: &Address, tls: &Tls) -> Result<MultiplexedConnection, Error> {
     let server = Server::new(address.clone(), tls)?;
     let control = Control(server.clone());
     retry_at_start(&server, async || answered(connected(&control)).await).await.map(Link::into_connection)
 }
 
-/// Tells who serves a name: the server of the address; in a cluster the primary of its slot, or for a plain channel any
-/// node; behind sentinels the primary that they name.
+/// Finds the server of a name: the server of the address; in a cluster, the primary of its slot, or for a plain channel
+/// any node; behind sentinels, the primary that they name.
 #[derive(Clone)]
 pub struct Router {
     server: Arc<Server>,
     names: Names,
 }
 
-/// What the names are that a [`Router`] is asked for.
+/// The kind of names that a [`Router`] looks up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// Keys or sharded channels.
@@ -51,12 +51,12 @@ pub enum Names {
     Channels,
 }
 
-/// Whom a connection leads to. The default is the very address.
+/// The server that a connection leads to. The default is the address itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place(Option<Node>);
 
 impl Router {
-    /// Finds out whether the address is one of a cluster.
+    /// Asks the server whether it belongs to a cluster.
     ///
     /// # Errors
     /// As [`connect`].
@@ -66,37 +66,37 @@ impl Router {
         Ok(Self { server, names })
     }
 
-    /// Whether the address is one of a cluster.
+    /// Whether the address belongs to a cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         self.server.cluster().is_some()
     }
 
-    /// Whether another server may come to serve a name.
+    /// Whether another server may take over a name.
     #[must_use]
     pub fn has_others(&self) -> bool {
         self.server.has_successors()
     }
 
-    /// Refuses sharded channels where there is no cluster, as a group does.
+    /// Refuses sharded channels without a cluster, as a group does.
     ///
     /// # Errors
-    /// [`Error::Config`], or [`Error::Refused`] by a server that does not let us ask.
+    /// [`Error::Config`], or [`Error::Refused`] by a server that does not permit the question.
     pub fn must_be_a_cluster(&self) -> Result<(), Error> {
         self.server.must_be_a_cluster()
     }
 
-    /// Who serves this name. The others are asked unless they just were.
+    /// The server of this name. The topology is refreshed first, unless that was just done.
     ///
     /// # Errors
-    /// Where nobody has served it for five seconds.
+    /// When no server has served the name for five seconds.
     pub async fn place(&self, name: &str) -> Result<Place, Error> {
         let control = Control(self.of(name));
         let asked = control.clone();
         retry_at_start(&control.0, move || answered(locating(asked.clone()))).await
     }
 
-    /// Opens a connection to whoever serves this name: in each attempt to the one that does so then.
+    /// Opens a connection to the server of this name. Each attempt looks the server up again.
     ///
     /// # Errors
     /// As [`connect`].
@@ -113,7 +113,7 @@ impl Router {
         }
     }
 
-    /// Learns from a node's refusal who serves a slot now, if it says so.
+    /// Learns from a node's refusal which node serves a slot now, if the refusal says so.
     pub fn learn(&self, refusal: &RedisError) {
         if let Some(cluster) = self.server.cluster() {
             cluster.learn(&answer(refusal));
@@ -121,7 +121,7 @@ impl Router {
     }
 }
 
-/// Streams that questions are put to, each at whoever serves it, over one connection to each node.
+/// Streams to query, each at the node that serves it, over one connection per node.
 pub struct Streams {
     server: Arc<Server>,
     open: Nodes,
@@ -130,7 +130,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Does not connect yet.
+    /// Creates the set without connecting.
     ///
     /// # Errors
     /// Certificates that cannot be read.
@@ -139,10 +139,10 @@ impl Streams {
         Ok(Self { open: Nodes::new(server.clone()), server, option })
     }
 
-    /// Runs a command, of which the first argument is the stream. It is repeated when its answer was lost.
+    /// Runs a command whose first argument is the stream. It is repeated when its answer was lost.
     ///
     /// # Errors
-    /// As [`connect`]; what the server refuses; a key of another type.
+    /// As [`connect`]; a refusal by the server; a key of another type.
     pub async fn ask<T: FromRedisValue>(
         &mut self,
         command: &str,
@@ -153,7 +153,7 @@ impl Streams {
         let mut call = redis::cmd(command);
         call.arg(stream).arg(arguments);
         let asking = retry_at_start(&server, async || {
-            // After a fault the connections may be broken: only those of a success are kept.
+            // After a fault the connections may be broken: only those of a successful attempt are kept.
             let mut nodes = std::mem::replace(open, Nodes::new(server.clone()));
             let asking = async {
                 explore(&server).await?;
@@ -170,7 +170,7 @@ impl Streams {
     }
 }
 
-/// What it means that a command on a stream was refused.
+/// The fault behind a refused command on a stream.
 fn refused(
     control: &Control,
     command: &str,
@@ -191,8 +191,8 @@ fn refused(
     control.fault(&format!("{command} {stream}"), &needs, error)
 }
 
-/// These two own what they work on: with a borrow in an attempt that is made again and again, the compiler does not see
-/// that the whole can be spawned.
+/// These two functions own their arguments: with a borrow in a repeated attempt, the compiler does not see that the
+/// whole future can be spawned.
 async fn locating(control: Control) -> Result<Place, Fault> {
     locate(&control.0).await.map(Place)
 }
@@ -203,8 +203,8 @@ async fn opening(control: Control) -> Result<(Place, Link), Fault> {
     Ok((Place(node), link))
 }
 
-/// Opens a socket that has logged in and selected the database, with the same retries. What comes next on it
-/// is up to the caller.
+/// Opens a socket that has logged in and selected the database, with the same retries. The caller decides what to send
+/// next.
 ///
 /// # Errors
 /// As [`connect`].
@@ -215,14 +215,14 @@ pub async fn open_socket(
 ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, Error> {
     let server = Server::new(address.clone(), tls)?;
     let connection = retry_at_start(&server, async || Connection::open(&server, name).await).await?;
-    // Every answer of the handshake was waited for, so nothing more has been read.
+    // Every answer of the handshake was awaited, so no further bytes were read.
     Ok(connection.into_parts().0)
 }
 
-/// The address as a URL with the password of now: for handing it to a process of one's own, over a pipe.
+/// The address as a URL with the current password: to pass it to a child process through a pipe.
 ///
 /// # Errors
-/// When the password cannot be had.
+/// When the credentials are not available.
 pub async fn secret_url(address: &Address) -> Result<String, Error> {
     let unreachable = |cause: BoxError| Error::Unreachable {
         address: address.to_string(),

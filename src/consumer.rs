@@ -1,4 +1,4 @@
-//! One worker of the group, as processors see it.
+//! A consumer of the group, as processors see it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Consumer {
         Self { inner: Arc::new(Inner { id: id.to_string(), shard, index }) }
     }
 
-    /// Its id, a UUID. It stands in the list of ids for as long as the consumer lives.
+    /// Its id, a UUID. It is in the list of ids while the consumer lives.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.inner.id
@@ -34,7 +34,7 @@ impl Consumer {
         self.inner.shard
     }
 
-    /// Its place in the group of this process, from 0; with shards, in that of its shard.
+    /// Its index in the group of this process, from 0. With shards, its index in the group of its shard.
     #[must_use]
     pub fn index(&self) -> usize {
         self.inner.index

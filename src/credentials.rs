@@ -1,4 +1,4 @@
-//! What a connection logs in with, and where that comes from.
+//! The credentials for the login of a connection, and their providers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::error::Error;
 /// An error of any kind.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A user and its password, or a token in its place. `Debug` does not show it.
+/// A user name and a password or token. `Debug` does not show the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     username: Option<String>,
@@ -19,32 +19,32 @@ pub struct Credentials {
     expires: Option<SystemTime>,
 }
 
-/// A password. It is written to a socket and nowhere else.
+/// A password. It is only ever written to a socket.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(pub(crate) String);
 
 impl Credentials {
-    /// This password, for the user that the address names, or `default`. It does not expire.
+    /// This password, without an expiry, for the user that the address names, or `default`.
     pub fn new(password: impl Into<String>) -> Self {
         Self { username: None, password: Password(password.into()), expires: None }
     }
 
-    /// For this user.
+    /// Sets the user name.
     #[must_use]
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
     }
 
-    /// Until this time. Well before it the group asks its provider for others, and every open connection logs in with
-    /// these.
+    /// Sets the expiry. Well before this time the group asks its provider for new credentials, and every open
+    /// connection logs in with these.
     #[must_use]
     pub fn expires(mut self, at: SystemTime) -> Self {
         self.expires = Some(at);
         self
     }
 
-    /// For this user, if they name none.
+    /// Sets the user name if there is none.
     pub(crate) fn or_username(mut self, username: Option<&str>) -> Self {
         self.username = self.username.or_else(|| username.map(str::to_owned));
         self
@@ -69,13 +69,14 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Tells what to log in with. It is asked before each handshake, so it should remember what is still valid.
+/// Provides the credentials for a login. It is asked before each handshake, so it should cache credentials that are
+/// still valid.
 ///
-/// An error is taken for one that passes: it is logged, and the connection is tried again with the usual backoff. At the
-/// start of a group, where nobody was let in yet, that ends after five seconds.
+/// The group treats an error as transient: it logs the error and retries the connection with the usual backoff. At the
+/// start of a group, before the first login, the retries end after five seconds.
 ///
-/// A login that the server refuses ends a group at its start. In a running group the provider is asked and the login is
-/// tried again for a minute, since a new password may reach the server earlier than it reaches us.
+/// A login that the server refuses ends a group at its start. A running group asks the provider and retries the login
+/// for a minute, because a new password may reach the server earlier than this process.
 ///
 /// A closure is a provider:
 ///
@@ -90,10 +91,10 @@ impl fmt::Debug for Password {
 /// # }
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// The credentials as they are now.
+    /// Returns the current credentials.
     ///
     /// # Errors
-    /// When there are none at the moment. The text goes into the log.
+    /// When no credentials are available now. The group logs the text of the error.
     fn credentials(&self) -> impl Future<Output = Result<Credentials, BoxError>> + Send;
 }
 
@@ -107,12 +108,13 @@ where
     }
 }
 
-/// A file with the password, which is read again at every handshake: all of it, but for one newline at its end.
+/// A file with the password, which is read again at every handshake. The whole content counts, except one newline at
+/// the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordFile(PathBuf);
 
 impl PasswordFile {
-    /// The file at this path. It is not read yet.
+    /// The file at this path. Does not read it yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -120,7 +122,7 @@ impl PasswordFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read, or is empty.
+    /// When the file cannot be read, or is empty.
     pub fn read(&self) -> Result<Credentials, Error> {
         const OPTION: &str = "password-file";
         let Self(path) = self;
@@ -165,7 +167,7 @@ impl PartialEq for Provider {
 
 impl Eq for Provider {}
 
-/// [`CredentialsProvider`] as an object.
+/// [`CredentialsProvider`] as a trait object.
 trait Provides: Send + Sync {
     fn provide(&self) -> Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + '_>>;
 }

@@ -1,15 +1,15 @@
-//! The id of a stream's entry.
+//! The id of a stream entry.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The id of an entry of a stream: milliseconds since 1970 as a rule, and a number among those of one millisecond.
-/// Shown and read as `1700000000000-0`. Ids of one stream only ever grow.
+/// The id of a stream entry: normally milliseconds since 1970, and a sequence number within the millisecond. Written
+/// and parsed as `1700000000000-0`. Ids within one stream always increase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
-    /// Milliseconds since 1970 by the server's clock, unless whoever appended it chose otherwise.
+    /// Milliseconds since 1970 by the server's clock, unless the producer chose another number.
     pub ms: u64,
-    /// Its number among the entries of that millisecond, from 0.
+    /// The sequence number within the millisecond, from 0.
     pub seq: u64,
 }
 
@@ -17,13 +17,13 @@ impl EntryId {
     /// Two numbers of 20 digits and a dash.
     const MOST_BYTES: usize = 41;
 
-    /// Reads what a server sent.
+    /// Parses an id from the server.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let dash = memchr::memchr(b'-', bytes)?;
         Some(Self { ms: number(&bytes[..dash])?, seq: number(&bytes[dash + 1..])? })
     }
 
-    /// Writes it as one argument of a command.
+    /// Writes the id as one argument of a command.
     pub(crate) fn push(self, out: &mut Vec<u8>) {
         let mut text = [0; Self::MOST_BYTES];
         let mut end = 0;
@@ -48,7 +48,7 @@ impl fmt::Display for EntryId {
 impl FromStr for EntryId {
     type Err = String;
 
-    /// As Redis reads it: without a dash it is the first one of its millisecond.
+    /// As in Redis: an id without a dash is the first one of its millisecond.
     fn from_str(text: &str) -> Result<Self, String> {
         let whole = text.parse().ok().map(|ms| Self { ms, seq: 0 });
         whole

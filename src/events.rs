@@ -1,4 +1,4 @@
-//! What happens to messages on the way, told in three ways at once: counted, logged, and handed to the user's hooks.
+//! Events of messages. Each is counted, logged, and passed to the user's hooks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::sink::Records;
 use crate::text::{Lasted, entries, messages, seconds};
 use crate::throttle::{Tell, Throttle};
 
-/// Where gaps, drops, rejects and retries of one group or shard are told.
+/// Reports gaps, drops, rejects, retries, spills and takeovers of one group or shard.
 #[derive(Default)]
 pub(crate) struct Events {
     pub(crate) counts: Arc<Counts>,
@@ -25,7 +25,7 @@ pub(crate) struct Events {
     retries: Throttle<Retried>,
     spilled: Throttle<Arc<str>>,
     takeovers: Throttle<TakenOver>,
-    /// Something is not told yet.
+    /// Notified when something is not logged yet.
     untold: Notify,
 }
 
@@ -33,24 +33,24 @@ pub(crate) struct Events {
 struct Dropped {
     channel: Arc<str>,
     buffer: usize,
-    /// What is full beside the buffer, and what to do about it.
+    /// Text about the other resource that is full, and about the remedy.
     full: &'static str,
 }
 
-/// The last one of some rejected messages.
+/// The last of several rejected messages.
 struct Rejected {
     reason: String,
     consumer: String,
     stream: String,
 }
 
-/// The last one of some attempts that failed.
+/// The last of several failed attempts.
 struct Retried {
     reason: String,
     consumer: Consumer,
 }
 
-/// From whom the last entries were taken over.
+/// The previous holder of the last entries that were taken over.
 struct TakenOver {
     holder: String,
     stream: String,
@@ -61,12 +61,12 @@ impl Events {
         Arc::new(Self { hooks, ..Self::default() })
     }
 
-    /// Nothing is received since then. The gap counts as an open one until [`gap`](Self::gap) tells what it was.
+    /// Nothing has been received since then. The gap is open until [`gap`](Self::gap) reports its end.
     pub(crate) fn gap_begins(&self, since: Instant) {
         self.counts.gap_begins(since);
     }
 
-    /// A span of time in which messages may have been published without reaching us is over.
+    /// Reports the end of a gap.
     pub(crate) fn gap(&self, channel: &str, cause: String, duration: Duration) {
         tracing::warn!(
             event = "gap",
@@ -82,7 +82,7 @@ impl Events {
         }
     }
 
-    /// Messages were dropped: they found a buffer of so many bytes full.
+    /// Reports dropped messages: they found a buffer of this many bytes full.
     pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, full: &'static str) {
         self.counts.discard(count);
         if let Some(hook) = &self.hooks.drop {
@@ -92,7 +92,7 @@ impl Events {
         self.tell(self.drops.add(count, dropped), Dropped::log);
     }
 
-    /// Messages are confirmed to be in the stream of rejected ones.
+    /// Reports messages that are confirmed to be in the stream of rejected messages.
     pub(crate) fn rejected(&self, records: &Records, stream: &str) {
         let count = records.messages();
         self.counts.reject(count);
@@ -106,27 +106,27 @@ impl Events {
         self.tell(self.rejects.add(count, Rejected::last(&appended, stream)), Rejected::log);
     }
 
-    /// An attempt at a message failed, and another one follows.
+    /// Reports a failed attempt at a message that will be retried.
     pub(crate) fn retries(&self, reason: String, consumer: &Consumer) {
         self.counts.retry();
         let retried = Retried { reason, consumer: consumer.clone() };
         self.tell(self.retries.add(1, retried), Retried::log);
     }
 
-    /// Messages are confirmed to be in the spill.
+    /// Reports messages that are confirmed to be in the spill.
     pub(crate) fn spilled(&self, count: u64, spill: &Arc<str>) {
         self.counts.spill(count);
         self.tell(self.spilled.add(count, spill.clone()), log_spilled);
     }
 
-    /// Entries were taken over from another consumer of the stream's group.
+    /// Reports entries that were taken over from another consumer of the stream's group.
     pub(crate) fn taken_over(&self, count: u64, holder: &str, stream: &str) {
         self.counts.take_over(count);
         let taken_over = TakenOver { holder: holder.to_owned(), stream: stream.to_owned() };
         self.tell(self.takeovers.add(count, taken_over), TakenOver::log);
     }
 
-    /// Logs what is not told at once, within a few seconds. Never comes back.
+    /// Logs delayed reports within a few seconds. Never returns.
     pub(crate) async fn tell_the_rest(&self) {
         loop {
             self.untold.notified().await;
@@ -135,7 +135,7 @@ impl Events {
         }
     }
 
-    /// Logs what is not told yet.
+    /// Logs all delayed reports now.
     pub(crate) fn tell_now(&self) {
         rest(&self.drops, Dropped::log);
         rest(&self.rejects, Rejected::log);
@@ -181,7 +181,7 @@ impl Dropped {
 impl Rejected {
     fn last(appended: &Appended<'_>, stream: &str) -> Self {
         let mut rejected = Self { reason: String::new(), consumer: String::new(), stream: stream.to_owned() };
-        // Ours come last; the fields of an entry that was rejected may have the same names.
+        // The fields of this library come last; a rejected entry may have fields with the same names.
         for (name, value) in appended.records().last().into_iter().flatten() {
             match name {
                 b"error" => rejected.reason = String::from_utf8_lossy(value).into_owned(),
@@ -194,7 +194,7 @@ impl Rejected {
 
     fn log(self, count: u64) {
         let Self { reason, consumer, stream } = self;
-        // Quoted: the reason may repeat what somebody has published.
+        // Quoted, because the reason may contain published text.
         tracing::warn!(
             event = "reject",
             stream,

@@ -1,4 +1,4 @@
-//! Functions of the user that are told what happens, on the group's thread.
+//! Hooks: functions of the user that run on the group's thread when something happens.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use crate::ledger::Gap;
 type Hook<T> = Option<Arc<dyn Fn(&T) + Send + Sync>>;
 type CommitHook = Option<Arc<dyn Fn(&Appended<'_>) + Send + Sync>>;
 
-/// Those that were set with the [`Builder`](crate::Builder).
+/// The hooks that were set with the [`Builder`](crate::Builder).
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     /// A commit to the output.
     pub(crate) append: CommitHook,
     /// A commit to the stream of rejected messages.
     pub(crate) reject: CommitHook,
-    /// A gap that is over.
+    /// A gap that has ended.
     pub(crate) gap: Hook<Gap>,
-    /// So many messages were dropped.
+    /// The number of messages that were dropped.
     pub(crate) drop: Hook<u64>,
 }

@@ -1,4 +1,4 @@
-//! The ids of the consumers that are alive, for people and programs that look at them from outside of a group.
+//! The ids of the living consumers, for people and programs outside of a group.
 
 use redis::aio::MultiplexedConnection;
 
@@ -16,12 +16,12 @@ pub use crate::redis::ids::{Lease, ListedId};
 /// All ids in the list at `key`, oldest first, each with the state of its process's lease.
 ///
 /// # Errors
-/// A server that is not reachable for five seconds, or refuses what is needed; a key that holds something else.
+/// A server that is not reachable for five seconds, or that refuses a command; a key of another type.
 pub async fn list(address: &Address, tls: &Tls, key: &str) -> Result<Vec<ListedId>, Error> {
     list_each(address, tls, &[key]).await.map(|lists| lists.into_iter().flatten().collect())
 }
 
-/// The same of several lists, as shards have them, in the order of the keys.
+/// Like [`list`], for several lists (such as those of shards), in the order of the keys.
 ///
 /// # Errors
 /// As for [`list`].
@@ -33,7 +33,7 @@ pub async fn list_each(
     at_each(address, tls, keys, async |mut connection, key| store::list(&mut connection, key).await).await
 }
 
-/// Empties the list at `key`, and tells how many ids it had. Living processes put theirs back within seconds.
+/// Empties the list at `key`, and returns how many ids it had. Living processes add their ids again within seconds.
 ///
 /// # Errors
 /// As for [`list`].
@@ -41,15 +41,15 @@ pub async fn clear(address: &Address, tls: &Tls, key: &str) -> Result<u64, Error
     clear_each(address, tls, &[key]).await.map(|removed| removed.into_iter().sum())
 }
 
-/// The same with several lists, one after the other, and how many ids each had.
+/// Like [`clear`], for several lists, one after the other. Returns how many ids each had.
 ///
 /// # Errors
-/// As for [`list`]. The lists before it are empty then.
+/// As for [`list`]. The lists before the one that failed are already empty.
 pub async fn clear_each(address: &Address, tls: &Tls, keys: &[impl AsRef<str>]) -> Result<Vec<u64>, Error> {
     at_each(address, tls, keys, async |mut connection, key| store::clear(&mut connection, key).await).await
 }
 
-/// Asks whoever serves each key, over one connection to each node.
+/// Asks the node that serves each key, over one connection per node.
 async fn at_each<T>(
     address: &Address,
     tls: &Tls,
@@ -61,7 +61,7 @@ async fn at_each<T>(
     let mut answers = Vec::with_capacity(keys.len());
     for key in keys.iter().map(AsRef::as_ref) {
         let answer = retry_at_start(&server, async || {
-            // After a fault the connections may be broken: only those of a success are kept.
+            // After a fault the connections may be broken: only those of a successful attempt are kept.
             let mut nodes = std::mem::replace(&mut open, Nodes::new(server.clone()));
             let asking = async {
                 explore(&server).await?;

@@ -1,20 +1,20 @@
-//! How many messages there were in the last second.
+//! The rate: how many messages there were in the last second.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A bucket that is exactly this old still counts.
 const WINDOW_MS: u64 = 1000;
-/// Twice the window: the buckets of the window outlive it by a second, so the sum is also exact for who took
-/// the time and was then not scheduled for a while.
+/// Twice the window: buckets stay for another second, so the sum is exact even if the reader took the time and was then
+/// not scheduled for a while.
 const SLOTS: usize = 2048;
 const COUNT_BITS: u32 = 32;
 const MAX_COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// Counts in buckets of one millisecond, for any number of threads, without a lock.
 ///
-/// The millisecond `t` lives in slot `t % 2048`, which packs a stamp (`t / 2048`) and a count into one word. A
-/// bucket is thus begun, and its predecessor of two seconds ago forgotten, in one step; nothing has to be
-/// cleared in between, however long the silence. The stamp suffices for 278 years after the clock's zero.
+/// The millisecond `t` is in slot `t % 2048`, which packs a stamp (`t / 2048`) and a count into one word. So one atomic
+/// step begins a bucket and discards its predecessor of two seconds ago; nothing has to be cleared, even after a long
+/// silence. The stamp suffices for 278 years after the clock's zero.
 pub(crate) struct Rate {
     slots: Box<[AtomicU64; SLOTS]>,
 }
@@ -31,7 +31,7 @@ impl Rate {
         let mut old = slot.load(Relaxed);
         loop {
             let count = match stamp_of(old) {
-                newer if newer > mine => return, // We are two seconds late: nobody asks for our bucket any more.
+                newer if newer > mine => return, // Two seconds late: this bucket is outside of every window.
                 same if same == mine => count_of(old),
                 _ => 0,
             };
@@ -43,7 +43,7 @@ impl Rate {
         }
     }
 
-    /// The messages of the buckets that are 0 to 1000 ms old at `now_ms`.
+    /// The sum of the buckets that are 0 to 1000 ms old at `now_ms`.
     pub(crate) fn last_second(&self, now_ms: u64) -> u64 {
         let oldest = now_ms.saturating_sub(WINDOW_MS);
         let (from, to) = (index(oldest), index(now_ms));

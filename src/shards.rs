@@ -1,4 +1,4 @@
-//! Shards: several inputs of one kind, each with an output and a group of its own.
+//! Shards: several inputs of one kind, each with its own output and its own consumers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use crate::error::{Error, check};
 use crate::slot;
 
-/// How many shards there are, what they are called, and which of them run in this process.
+/// The number of shards, their names, and which of them run in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shards {
-    /// How many there are. Default: 16.
+    /// The number of shards, 1 to 16384. Default: 16.
     pub count: u32,
-    /// Whether the number is a hash tag: `messages:published:{0}` instead of `messages:published:0`. Then everything of
-    /// a shard is in one slot of a cluster: it moves together, and commits go to the node that delivers.
+    /// Whether the number is a hash tag: `messages:published:{0}` instead of `messages:published:0`. With tags, all
+    /// keys of a shard are in one slot of a cluster: they move together, and commits go to the node that delivers.
     pub tags: bool,
-    /// Those that run here; the others run elsewhere. Default: all.
+    /// The shards that run here; the others run elsewhere. Default: all.
     pub only: Option<ShardSet>,
 }
 
@@ -23,29 +23,28 @@ pub struct Shards {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardSet(Vec<u32>);
 
-/// Why a text names no shards.
+/// Why a text is not a set of shards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} names no shards; write them like 0-7 or 0,2,5-9")]
 pub struct ShardSetError(String);
 
 impl Shards {
-    /// As many as a cluster has slots.
+    /// The number of slots in a cluster.
     pub(crate) const MOST: u32 = slot::SLOTS as u32;
 
-    /// So many, all of them here, with plain names.
+    /// This many shards, all of them here, with plain names.
     #[must_use]
     pub fn new(count: u32) -> Self {
         Self { count, tags: false, only: None }
     }
 
-    /// What a name becomes for one of the shards: `messages:published:3`, or with [`tags`](Self::tags)
-    /// `messages:published:{3}`.
+    /// The name for one of the shards: `messages:published:3`, or with [`tags`](Self::tags) `messages:published:{3}`.
     #[must_use]
     pub fn name(&self, name: &str, shard: u32) -> String {
         if self.tags { format!("{name}:{{{shard}}}") } else { format!("{name}:{shard}") }
     }
 
-    /// What a name becomes for the shards that run here, as a text: the first one, and the last one if there are several.
+    /// The names for the shards that run here, as one text: the first one, and the last one if there are several.
     #[must_use]
     pub fn names(&self, name: &str) -> String {
         let (first, last) = (self.here().next(), self.here().last());
@@ -53,23 +52,23 @@ impl Shards {
         names.map(|shard| self.name(name, shard)).collect::<Vec<_>>().join(" … ")
     }
 
-    /// The shard for a value, so that equal ones come to the same: the slot that `CLUSTER KEYSLOT` tells for it, modulo
-    /// [`count`](Self::count).
+    /// The shard for a value. Equal values have the same shard: the slot that `CLUSTER KEYSLOT` returns for the value,
+    /// modulo [`count`](Self::count).
     #[must_use]
     pub fn of(&self, value: &str) -> u32 {
         u32::from(slot::of(value)) % self.count.max(1)
     }
 
-    /// The numbers of those that run here, from the least.
+    /// The numbers of the shards that run here, in ascending order.
     pub fn here(&self) -> impl Iterator<Item = u32> {
         (0..self.count)
             .filter(|shard| self.only.as_ref().is_none_or(|only| only.0.binary_search(shard).is_ok()))
     }
 
-    /// Checks the numbers, and the names that the shards are to have, each with the option that gives it.
+    /// Checks the numbers, and the names that the shards will have, each with the option that gives it.
     ///
     /// # Errors
-    /// [`Error::Config`] for the first one that cannot work.
+    /// [`Error::Config`] for the first invalid number or name.
     pub fn validate<'a>(
         &self,
         names: impl IntoIterator<Item = (&'static str, &'a str)>,
@@ -101,12 +100,12 @@ impl Default for Shards {
 }
 
 impl ShardSet {
-    /// The numbers, from the least.
+    /// The numbers, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = &u32> {
         self.0.iter()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

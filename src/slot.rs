@@ -1,14 +1,14 @@
-//! Slots of a cluster, and names of helper keys that live in the slot of a user's key.
+//! The slots of a cluster, and the names of helper keys in the slot of a user's key.
 //!
-//! A Redis Cluster hashes what stands between the first `{` of a key and the first `}` after it, if that is
-//! not empty, and else the whole key (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
+//! A Redis Cluster hashes the text between the first `{` of a key and the first `}` after it, if that is not empty, and
+//! otherwise the whole key (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
 
 use crc::{CRC_16_XMODEM, Crc};
 
-/// How many slots a cluster has.
+/// The number of slots in a cluster.
 pub(crate) const SLOTS: u16 = 16384;
 
-/// The slot of a key, or of a sharded channel.
+/// The slot of a key or of a sharded channel.
 pub(crate) fn of(key: &str) -> u16 {
     const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
     CRC.checksum(tag(key).unwrap_or(key).as_bytes()) % SLOTS
@@ -18,11 +18,11 @@ pub(crate) fn of(key: &str) -> u16 {
 ///
 /// | `key` | has a tag | helper key |
 /// |---|---|---|
-/// | `consumer:ids` | no, so the whole of it becomes one | `{consumer:ids}:leases` |
+/// | `consumer:ids` | no, so the whole key becomes the tag | `{consumer:ids}:leases` |
 /// | `{app}:ids` | yes, it is kept | `{app}:ids::leases` |
 ///
-/// The second form has two colons so that no two keys share a helper: with one, `{x}:leases` would belong to
-/// `x` and to `{x}`. A suffix begins with a letter and contains neither `::` nor braces.
+/// The second form has two colons, so that two keys never share a helper key: with one colon, `{x}:leases` would belong
+/// to `x` and to `{x}`. A suffix begins with a letter and contains neither `::` nor braces.
 pub(crate) fn beside(key: &str, suffix: &str) -> String {
     match tag(key) {
         Some(_) => format!("{key}::{suffix}"),
@@ -30,7 +30,7 @@ pub(crate) fn beside(key: &str, suffix: &str) -> String {
     }
 }
 
-/// What a cluster hashes instead of the whole key.
+/// The part of a key that a cluster hashes instead of the whole key.
 fn tag(key: &str) -> Option<&str> {
     let (_, rest) = key.split_once('{')?;
     let (tag, _) = rest.split_once('}')?;
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn slots_are_those_of_a_cluster() {
-        // As CLUSTER KEYSLOT tells them.
+        // As returned by CLUSTER KEYSLOT.
         assert_eq!(of("123456789"), 12739);
         assert_eq!(of("foo"), 12182);
         assert_eq!(of("a{foo}b{c}"), 12182);

@@ -1,4 +1,4 @@
-//! Whether a group works, and what keeps it from that.
+//! The state of a group: whether it works, and what prevents it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,25 +6,25 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What a group, or one of its shards, is doing.
+/// The state of a group or of one of its shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// It is subscribed (or reads its stream), and nothing that it needs from Redis has failed.
+    /// It is subscribed (or reads its stream), and nothing that it needs from Redis fails.
     Connected,
-    /// Something that it needs from Redis cannot be had for now: the subscription or the reading of the stream, a commit,
-    /// or the renewal of a lease. It retries until it succeeds. Also when the server has not answered for 4 seconds.
+    /// Something that it needs from Redis fails: the subscription or the reading of the stream, a commit, or the
+    /// renewal of a lease. The group retries until it succeeds. Also when the server has not answered for 4 seconds.
     #[non_exhaustive]
     Disconnected {
-        /// From when on. For a subscription: when the connection last delivered, or last answered.
+        /// Since when. For a subscription: when the connection last delivered or answered.
         since: Instant,
-        /// What fails and why, as of the latest attempt.
+        /// The failure of the latest attempt and its cause.
         cause: String,
     },
-    /// It stops: no more is received, and what was received is finished. With shards, also when one of them has ended and
-    /// others have not.
+    /// It is stopping: it receives no more messages and finishes the received ones. With shards, also when some shards
+    /// have ended and others have not.
     Draining,
-    /// It has ended. This state is the last.
+    /// It has ended. This state is final.
     Ended,
 }
 
@@ -35,18 +35,18 @@ pub(crate) struct Status {
     shard: usize,
 }
 
-/// One thing that the group needs, which fails or does not. It counts as well when this is dropped.
+/// One thing that the group needs, which may fail. Dropping it ends its failure.
 #[derive(Debug)]
 pub(crate) struct Need {
     status: Status,
     id: u64,
 }
 
-/// The states of all shards, and of the group that they are.
+/// The states of all shards and of the whole group.
 #[derive(Debug)]
 struct Board {
     shards: Mutex<Shards>,
-    /// The group's state, for those who wait for a change.
+    /// The group's state, for tasks that wait for a change.
     state: watch::Sender<State>,
 }
 
@@ -60,7 +60,7 @@ struct Shards {
 #[derive(Debug, Default)]
 struct Shard {
     phase: Phase,
-    /// What fails now, in the order in which it began to.
+    /// The current failures, in the order in which they began.
     failing: Vec<Failing>,
     downtime: Downtime,
 }
@@ -80,17 +80,17 @@ struct Failing {
     cause: String,
 }
 
-/// How long something was failing, all in all.
+/// The total time of failures.
 #[derive(Debug, Default)]
 struct Downtime {
     before: Duration,
-    /// When the last one was over: the next one, which may begin in the past, does not count twice.
+    /// The end of the last failure. The next failure may begin in the past, but time before this is not counted twice.
     until: Option<Instant>,
     since: Option<Instant>,
 }
 
 impl Status {
-    /// The statuses of a group's shards; one for a group without.
+    /// The statuses of a group's shards; one status for a group without shards.
     pub(crate) fn of_shards(shards: usize) -> Vec<Self> {
         let all = Shards { each: (0..shards).map(|_| Shard::default()).collect(), ..Shards::default() };
         let board = Board { shards: Mutex::new(all), state: watch::Sender::new(State::Connected) };
@@ -98,7 +98,7 @@ impl Status {
         (0..shards).map(|shard| Self { board: board.clone(), shard }).collect()
     }
 
-    /// The status of what is no shard of anything.
+    /// The status of something that is not a shard.
     #[cfg(any(test, feature = "internals", feature = "testing"))]
     pub(crate) fn alone() -> Self {
         let board = Board { shards: Mutex::default(), state: watch::Sender::new(State::Connected) };
@@ -106,7 +106,7 @@ impl Status {
         Self { board: Arc::new(board), shard: 0 }
     }
 
-    /// Something that is needed from now on.
+    /// Registers something that is needed from now on.
     pub(crate) fn need(&self) -> Need {
         let mut shards = self.board.lock();
         shards.needs += 1;
@@ -131,7 +131,7 @@ impl Status {
         self.board.lock().each[self.shard].state()
     }
 
-    /// How long the shard was disconnected, all in all.
+    /// The total time that the shard was disconnected.
     pub(crate) fn disconnected(&self) -> Duration {
         self.board.lock().each[self.shard].downtime.total()
     }
@@ -141,7 +141,7 @@ impl Status {
         self.board.state.subscribe()
     }
 
-    /// How long any shard of the group was disconnected, all in all.
+    /// The total time that any shard of the group was disconnected.
     pub(crate) fn group_disconnected(&self) -> Duration {
         self.board.lock().downtime.total()
     }
@@ -155,7 +155,7 @@ impl Status {
         let since = shards.each.iter().filter_map(|shard| shard.downtime.since).min();
         shards.downtime.note(since);
         let state = shards.state();
-        // While the lock is held: states are told in their order.
+        // While the lock is held, so that states are published in order.
         self.board.state.send_if_modified(|told| {
             let changes = *told != state;
             *told = state;
@@ -165,7 +165,7 @@ impl Status {
 }
 
 impl Need {
-    /// It fails, and has failed since this time, if it is not known to fail for longer.
+    /// Records a failure since this time, unless it already fails since an earlier time.
     pub(crate) fn fails(&self, since: Instant, cause: String) {
         self.status.change(|shard| {
             if shard.phase == Phase::Ended {
@@ -178,7 +178,7 @@ impl Need {
         });
     }
 
-    /// It does not fail any more.
+    /// Records that it works again.
     pub(crate) fn is_met(&self) {
         self.status.change(|shard| shard.failing.retain(|failing| failing.need != self.id));
     }
@@ -197,7 +197,7 @@ impl Board {
 }
 
 impl Shards {
-    /// The worst state of a shard is the group's.
+    /// The group's state is the worst state of a shard.
     fn state(&self) -> State {
         let phases = || self.each.iter().map(|shard| shard.phase);
         if phases().all(|phase| phase == Phase::Ended) {
@@ -228,7 +228,7 @@ impl Shard {
 }
 
 impl Downtime {
-    /// Something fails since then, or nothing does.
+    /// Records since when something fails; `None` when nothing fails.
     fn note(&mut self, failing: Option<Instant>) {
         match (self.since, failing) {
             (None, Some(since)) => self.since = Some(self.until.map_or(since, |until| since.max(until))),

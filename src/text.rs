@@ -1,4 +1,4 @@
-//! How numbers and durations stand in texts.
+//! The format of numbers and durations in texts.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,24 +11,24 @@ pub(crate) struct Lasted(pub(crate) Duration);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str, pub(crate) &'static str);
 
-/// So many messages.
+/// A number of messages.
 pub(crate) fn messages(count: u64) -> Count {
     Count(count, "message", "messages")
 }
 
-/// So many entries of a stream.
+/// A number of entries of a stream.
 pub(crate) fn entries(count: u64) -> Count {
     Count(count, "entry", "entries")
 }
 
-/// Seconds to the millisecond, as a field of an event.
+/// Seconds, rounded to milliseconds, as a field of an event.
 pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 impl fmt::Display for Lasted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// From how many seconds on which unit is used, and how many seconds it has.
+        /// For each unit: the seconds from which it is used, its length in seconds, and its name.
         const UNITS: [(f64, f64, &str); 6] = [
             (48.0 * 3600.0, 86_400.0, "d"),
             (120.0 * 60.0, 3600.0, "h"),

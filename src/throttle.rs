@@ -1,12 +1,13 @@
-//! Warnings about what may happen to every single message: at once, and then no more often than every few seconds.
+//! Limits warnings that may concern every single message: the first is logged at once, the next ones together every few
+//! seconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Adds up what happens, and lets it be told now and then, with the latest example. Nothing stays untold: whoever adds
-/// also sees to it that [`rest`](Self::rest) is asked for after [`EVERY`](Self::EVERY), and at the end.
+/// Adds up occurrences and releases the sum from time to time, with the latest example. None is lost: the caller of
+/// `add` must call [`rest`](Self::rest) after [`EVERY`](Self::EVERY), and at the end.
 #[derive(Debug)]
 pub(crate) struct Throttle<T>(Mutex<State<T>>);
 
@@ -16,14 +17,14 @@ struct State<T> {
     untold: Option<(u64, T)>,
 }
 
-/// What is to be done about what happened.
+/// What to do about an occurrence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tell<T> {
-    /// Tell this much of it, and this example.
+    /// Log this sum and this example.
     Now(u64, T),
-    /// It is the first that is not told at once: ask for the rest later.
+    /// The first occurrence that is delayed: call `rest` later.
     Later,
-    /// Somebody was told `Later` already.
+    /// An earlier call has already returned `Later`.
     Nothing,
 }
 
@@ -36,7 +37,7 @@ impl<T> Default for Throttle<T> {
 impl<T> Throttle<T> {
     pub(crate) const EVERY: Duration = Duration::from_secs(3);
 
-    /// Adds what happened.
+    /// Adds occurrences.
     pub(crate) fn add(&self, count: u64, example: T) -> Tell<T> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.untold.take().map(|(count, _)| count);
@@ -49,7 +50,7 @@ impl<T> Throttle<T> {
         Tell::Now(sum, example)
     }
 
-    /// What is not told yet.
+    /// Takes the sum that is not logged yet.
     pub(crate) fn rest(&self) -> Option<(u64, T)> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = state.untold.take()?;
