@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! # What is promised
+//! # Delivery guarantees
 //!
 //! Every message *received* (its complete frame was read from the socket) ends in the output once, unless the
 //! [`Ledger`] counts it as rejected, dropped, skipped or abandoned. This also holds when the connection breaks in the
@@ -64,7 +64,7 @@
 //! so a processor that blocks its thread delays neither. The library changes nothing global: it installs no logger
 //! (events go to [`tracing`]), no signal handler and no TLS provider.
 //!
-//! # What it is not
+//! # Non-goals
 //!
 //! Not a job queue with schedules and priorities, not a Redis client, and not a way to store results outside of Redis.
 
