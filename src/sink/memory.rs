@@ -1,4 +1,4 @@
-//! A lane for tests: it keeps what is appended, takes its time, and fails when it is told to.
+//! A lane for tests: it stores records in memory, and waits or fails on demand.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,11 +8,11 @@ use super::{Form, Lane, Records, Settled};
 use crate::error::Error;
 use crate::record::Record;
 
-/// A lane, and the test's view of it: clones share what they keep.
+/// A lane, and the test's handle to it: clones share their state.
 #[derive(Clone)]
 pub(crate) struct Memory {
     state: Arc<Mutex<State>>,
-    /// A commit needs a token. Plenty are there unless the test takes them.
+    /// Each commit takes a permit. There are plenty unless the test holds them back.
     gate: Arc<Semaphore>,
 }
 
@@ -28,7 +28,7 @@ impl Memory {
         Self { state: Arc::default(), gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)) }
     }
 
-    /// What was appended, in order.
+    /// The appended records, in order.
     #[cfg(feature = "testing")]
     pub(crate) fn entries(&self) -> Vec<Record> {
         self.state().entries.clone()
@@ -41,17 +41,17 @@ impl Memory {
 
 #[cfg(test)]
 impl Memory {
-    /// A lane that confirms a commit for each call of [`Memory::confirm`].
+    /// A lane that confirms one commit for each call of [`Memory::confirm`].
     pub(crate) fn stuck() -> Self {
         Self { gate: Arc::new(Semaphore::new(0)), ..Self::new() }
     }
 
-    /// Fails for good at its next commit.
+    /// Makes the next commit fail permanently.
     pub(crate) fn break_down(&self) {
         self.state().broken = true;
     }
 
-    /// Lets a stuck lane confirm the commit under way, or the next one.
+    /// Lets a stuck lane confirm the commit in flight, or the next one.
     pub(crate) fn confirm(&self) {
         self.gate.add_permits(1);
     }
@@ -77,7 +77,7 @@ impl Lane for Memory {
         if self.state().broken {
             return Err(Error::Config { option: "output", problem: "the lane is broken".into() });
         }
-        // Nobody closes it.
+        // The semaphore is never closed.
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
         }

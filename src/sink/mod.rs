@@ -1,4 +1,4 @@
-//! Where records go: lanes that append batches of them.
+//! Where records go: lanes append them in commits.
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
@@ -13,43 +13,42 @@ pub(crate) use self::stream::StreamLane;
 pub(crate) use self::target::{Acknowledges, Keep, Target};
 use crate::error::Error;
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settled {
-    /// The records are in the stream, and their messages are acknowledged where they have receipts.
+    /// The records are in the stream, and the entries they came from are acknowledged.
     Committed,
-    /// Nothing was appended: the epoch under which the messages were held is over.
+    /// Nothing was appended: the epoch of the messages is over.
     Fenced,
 }
 
-/// One writer of commits. One commit is under way at a time, and they are made in the order in which they come.
+/// A writer of commits. One commit is in flight at a time, and commits happen in the order in which they are passed.
 pub(crate) trait Lane: Send + 'static {
-    /// What the records for this lane are made of.
+    /// The form of the records for this lane.
     fn form(&self) -> Form;
 
-    /// Appends the records and acknowledges their messages, and comes back when that is known to be done. What passes
-    /// (a server that is away, loading, out of memory) is waited out for as long as it takes.
+    /// Appends the records, acknowledges their messages, and returns when both are confirmed. Transient faults (the
+    /// server is unreachable, loading, out of memory) are retried until they pass.
     ///
-    /// `next` is the commit that comes after it, if that is known: what of it changes nothing may be sent already.
-    ///
+    /// `next` is the following commit, if it is known: the part of it that changes nothing may be sent ahead.
     /// # Errors
-    /// What waiting cannot repair. The lane is not used again.
+    /// Permanent faults. The lane is not used again.
     fn commit(
         &mut self,
         records: &Records,
         next: Option<&Records>,
     ) -> impl Future<Output = Result<Settled, Error>> + Send;
 
-    /// Comes back when the lane wants to be tended. May be dropped.
+    /// Returns when [`tend`](Self::tend) should be called. May be dropped.
     fn due(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
-    /// Looks after what was committed.
+    /// Maintains the connection and checks on former commits.
     fn tend(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 
-    /// Removes what the lane kept for itself. Called once, after the last commit.
+    /// Deletes the lane's own state in Redis. Called once, after the last commit.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 }

@@ -7,20 +7,20 @@ use crate::redis::connection::Connection;
 use crate::redis::fault::Fault;
 use crate::redis::resp::command;
 
-/// Plain `XADD` in a pipeline; what came from a stream is acknowledged once all of it is there. What was not confirmed
-/// is appended again, so that nothing is lost; what was appended and not confirmed is there twice then.
+/// Plain `XADD` in a pipeline. Entries of a stream are acknowledged once all records are confirmed. Unconfirmed
+/// records are appended again, so nothing is lost, but records whose confirmation was lost are appended twice.
 #[derive(Default)]
 pub(super) struct Pipeline {
     connection: Option<Connection>,
-    /// Where the input is at another node than the output: the connection there.
+    /// The connection to the input's node, if that is not the output's.
     to_input: Option<Connection>,
-    /// Which records of the commit under way are not confirmed.
+    /// Which records of the commit in flight are not confirmed.
     wanted: Vec<bool>,
     out: Vec<u8>,
 }
 
 impl Pipeline {
-    /// Takes up the next commit.
+    /// Starts the next commit.
     pub(super) fn begin(&mut self, records: &Records) {
         self.wanted.clear();
         self.wanted.resize(records.len(), true);
@@ -67,7 +67,7 @@ impl Pipeline {
         }
     }
 
-    /// The node that the connection leads to, where there are several.
+    /// The node of the connection, on a cluster or behind sentinels.
     pub(super) fn node(&self) -> Option<&Node> {
         self.connection.as_ref()?.node()
     }
@@ -77,12 +77,12 @@ impl Pipeline {
         self.connection.as_mut()
     }
 
-    /// Gives the connections up.
+    /// Drops both connections.
     pub(super) fn disconnect(&mut self) {
         (self.connection, self.to_input) = (None, None);
     }
 
-    /// Has the server look at an append without making it.
+    /// Lets the server check an append without executing it.
     pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = target.connect().await?;
         let mut out = Vec::new();
@@ -99,7 +99,7 @@ impl Pipeline {
     }
 }
 
-/// What an ACL rule must have for the commits.
+/// The permissions that commits need, as an ACL rule.
 fn needs(target: &Target) -> String {
     match &target.acknowledges {
         None => format!("+xadd ~{}", target.stream),

@@ -6,28 +6,28 @@ use crate::epoch::{Epoch, Receipt};
 use crate::record::{Record, push_bulk};
 use crate::redis::resp::array;
 
-/// Records on their way into one commit, as the commands that append them, and whose messages they are.
+/// The records of one commit, encoded as the commands that append them, and the messages they belong to.
 #[derive(Debug)]
 pub(crate) struct Records {
     form: Form,
     bytes: Vec<u8>,
     entries: Vec<Extent>,
     messages: u64,
-    /// Messages among them that became no record.
+    /// Messages among them without a record.
     skipped: u64,
-    /// Under which epoch the messages are held, where they came from a stream. All of them, or none.
+    /// The epoch of the messages, if they came from a stream. All of them have the same one, or none.
     held: Option<Arc<Epoch>>,
-    /// The ids that are acknowledged with the records, as arguments of a command.
+    /// The ids that are acknowledged with the records, encoded as arguments.
     acks: Vec<u8>,
     acknowledged: usize,
-    /// Whether a message is among them that needs several commits.
+    /// Whether one of the messages needs several commits.
     split: bool,
 }
 
-/// What the commits to one stream have in common.
+/// What all commits to one stream share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Form {
-    /// What stands between the length of a command that appends a record and the record's fields.
+    /// The encoded arguments of `XADD` before the record's fields.
     prefix: Arc<[u8]>,
     size: Size,
 }
@@ -35,11 +35,11 @@ pub(crate) struct Form {
 /// How large commits are, and how many of them may wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// One holds the server for about half a millisecond, so that others do not notice.
+    /// A commit occupies the server for about half a millisecond, so that other clients do not notice.
     #[default]
     Small,
-    /// One holds it for some milliseconds, and many wait: for a lane that has to keep up with all that is published,
-    /// while the reader goes on.
+    /// A commit occupies the server for some milliseconds, and many may wait: for a lane that has to keep up with
+    /// everything that is published, while the reader goes on.
     Large,
 }
 
@@ -58,7 +58,7 @@ impl Size {
         }
     }
 
-    /// Commits that wait for the lanes, at most.
+    /// The most commits that wait for the lanes.
     pub(crate) fn most_commits(self) -> usize {
         match self {
             Self::Small => 4,
@@ -71,13 +71,13 @@ impl Size {
 pub(crate) struct Entry<'a> {
     /// The command that appends it.
     pub(crate) command: &'a [u8],
-    /// Its fields, as they stand in the command.
+    /// Its fields, as encoded in the command.
     pub(crate) encoded: &'a [u8],
-    /// How many fields it has.
+    /// The number of its fields.
     pub(crate) fields: usize,
 }
 
-/// Where an entry lies, as lengths: 4 GiB in one record are more than the server takes in one argument.
+/// The lengths of an entry's parts. `u32` is enough: the server takes less than 4 GiB in one argument.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     command: u32,
@@ -95,7 +95,7 @@ impl Form {
         Self { prefix: form.into(), size: Size::default() }
     }
 
-    /// The same for commits of another size.
+    /// Changes the size of the commits.
     pub(crate) fn sized(self, size: Size) -> Self {
         Self { size, ..self }
     }
@@ -104,12 +104,12 @@ impl Form {
         self.size
     }
 
-    /// How many arguments it stands for.
+    /// The number of arguments in `prefix`.
     const ARGUMENTS: usize = 3;
 }
 
 impl Records {
-    /// A small commit has no more bytes.
+    /// The most bytes of a small commit.
     pub(crate) const MOST_BYTES: usize = 128 << 10;
 
     pub(crate) fn new(form: Form) -> Self {
@@ -126,7 +126,7 @@ impl Records {
         }
     }
 
-    /// How many of these records of one message go into one commit: at least one, if there is any.
+    /// How many of these records of one message go into one commit: at least one, `None` if there are none.
     pub(crate) fn first_commit(records: &[Record]) -> Option<usize> {
         let mut bytes = 0;
         let fitting = records
@@ -140,7 +140,7 @@ impl Records {
         (!records.is_empty()).then_some(fitting.max(1))
     }
 
-    /// Whether these records of one message fit in beside what is there. Whatever is larger goes alone.
+    /// Whether these records of one message fit in. A record that is too large for any commit goes alone.
     pub(crate) fn has_room_for(&self, records: &[Record], receipt: Option<Receipt<'_>>) -> bool {
         let bytes: usize = records.iter().map(|record| self.form.prefix.len() + record.encoded().len()).sum();
         self.is_empty()
@@ -148,14 +148,14 @@ impl Records {
                 && self.has_room(records.len(), 1, bytes))
     }
 
-    /// Whether these fit in beside what is there. Whatever is larger goes alone.
+    /// Whether all of `others` fit in. A record that is too large for any commit goes alone.
     pub(crate) fn has_room_for_all(&self, others: &Records) -> bool {
         self.is_empty()
             || (self.is_held_as(others) && self.has_room(others.len(), others.acknowledged, others.bytes()))
     }
 
-    /// Whether the messages are held in the same way. What is held by an epoch may have to be dropped when that ends,
-    /// and nothing else with it: so the two are not mixed.
+    /// Whether the messages belong to the same epoch. When an epoch ends, its messages are dropped and no others, so
+    /// epochs are not mixed.
     pub(crate) fn is_held_as(&self, others: &Records) -> bool {
         self.is_held_by(others.held.as_ref())
     }
@@ -164,7 +164,7 @@ impl Records {
         self.held.as_ref().map(Arc::as_ptr) == epoch.map(Arc::as_ptr)
     }
 
-    /// Adds records of one message. `complete` when they are the last ones of it: then its receipt, if it has one, is
+    /// Adds records of one message. `complete`: these are the last ones, so the message's receipt, if it has one, is
     /// acknowledged with them.
     pub(crate) fn push(&mut self, records: &[Record], complete: bool, receipt: Option<Receipt<'_>>) {
         if let Some(Receipt { epoch, id }) = receipt {
@@ -192,7 +192,7 @@ impl Records {
         self.skipped += u64::from(complete && records.is_empty());
     }
 
-    /// Says that among them are some of a message that needs several commits: those are to be made in order.
+    /// Marks that one of the messages needs several commits, which have to be made in order.
     pub(crate) fn mark_split(&mut self) {
         self.split = true;
     }
@@ -201,7 +201,7 @@ impl Records {
         self.split
     }
 
-    /// Moves all of these behind what is there.
+    /// Moves all of `others` to the end of these.
     pub(crate) fn append(&mut self, others: &mut Records) {
         self.bytes.append(&mut others.bytes);
         self.entries.append(&mut others.entries);
@@ -222,42 +222,42 @@ impl Records {
         self.entries.len()
     }
 
-    /// Whether anything is appended: of messages that became no record, only receipts are acknowledged.
+    /// Whether anything is appended. For messages without a record, only the receipts are acknowledged.
     pub(crate) fn has_entries(&self) -> bool {
         !self.entries.is_empty()
     }
 
-    /// How many bytes the commands take.
+    /// The size of the commands in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// How many messages the records stand for.
+    /// The number of messages that the records complete.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// How many of those messages became no record.
+    /// The number of those messages without a record.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// The epoch under which the messages are held, where they came from a stream.
+    /// The epoch of the messages, if they came from a stream.
     pub(crate) fn held(&self) -> Option<&Arc<Epoch>> {
         self.held.as_ref()
     }
 
-    /// How many entries are acknowledged with them.
+    /// The number of entries that are acknowledged with the records.
     pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged
     }
 
-    /// The ids of these entries, as arguments of a command.
+    /// The ids of these entries, encoded as arguments.
     pub(crate) fn acks(&self) -> &[u8] {
         &self.acks
     }
 
-    /// The commands that append them, one behind the other.
+    /// The concatenated commands that append the records.
     pub(crate) fn commands(&self) -> &[u8] {
         &self.bytes
     }
@@ -272,7 +272,7 @@ impl Records {
         })
     }
 
-    /// Makes it ready for the next commit, keeping its memory unless one large record blew it up.
+    /// Empties it for the next commit. Keeps its memory, unless one large record made it too large.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
@@ -285,7 +285,7 @@ impl Records {
         self.shrink_to(2 * self.form.size.most_bytes());
     }
 
-    /// Gives back memory for more bytes than so many.
+    /// Frees memory beyond this many bytes.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.bytes.shrink_to(bytes);
     }

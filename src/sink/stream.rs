@@ -18,19 +18,19 @@ use crate::redis::fault::Fault;
 use crate::redis::outage::{Outage, Task};
 use crate::text::messages;
 
-/// A lane on a connection of its own.
+/// A lane with its own connection.
 pub(crate) struct StreamLane {
     target: Target,
     way: Way,
-    /// Attempts at a commit that fail.
+    /// Reports failing commits. Shared with the other lane.
     outage: Arc<Outage>,
 }
 
-/// How long a lane that stops looks for a server that has its commits, when its own one is away.
+/// How long a closing lane looks for a server that has its commits, if its own server is away.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// How often a lane is tended that keeps commits.
+/// How often a lane that keeps commits is tended.
 const TEND_EVERY: Duration = Duration::from_millis(250);
-/// And how often one that does not, and has made some that replicas may lack.
+/// How often a lane is tended that keeps none but has made some that replicas may lack.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// How it appends.
@@ -49,19 +49,19 @@ impl Way {
 }
 
 impl StreamLane {
-    /// A lane that keeps what it must know of its commits at `key`. It connects at its first commit, or when it
-    /// is rehearsed.
+    /// A lane that stores the state of its commits at `key`. It connects for its first commit, or when it is
+    /// rehearsed.
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
         let outage = Arc::new(Outage::new(Task::Append(target.stream.clone()), &target.status));
         Self { target, way: Way::new(commit, key), outage }
     }
 
-    /// A second lane to the same stream. What keeps both from appending is told once.
+    /// A second lane to the same stream. An outage of both is reported once.
     pub(crate) fn another(&self, commit: Commit, key: String) -> Self {
         Self { target: self.target.clone(), way: Way::new(commit, key), outage: self.outage.clone() }
     }
 
-    /// The key of its own that it keeps in Redis, if it has one.
+    /// The key of the lane's own hash in Redis, if it has one.
     pub(crate) fn key(&self) -> Option<&str> {
         match &self.way {
             Way::Transaction(transaction) => Some(transaction.key()),
@@ -74,8 +74,8 @@ impl StreamLane {
         &self.target.stream
     }
 
-    /// Connects, and has the server look at a commit without making it: what is not permitted shows now, and not
-    /// with the first message.
+    /// Connects, and lets the server check a commit without executing it: missing permissions show now, and not with
+    /// the first message.
     pub(crate) async fn rehearse(&mut self) -> Result<(), Fault> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.rehearse(&self.target).await,
@@ -83,12 +83,12 @@ impl StreamLane {
         }
     }
 
-    /// Says that nothing can be appended for now; the lane tries again with each commit.
+    /// Reports that appending is impossible for now. The lane tries again with each commit.
     pub(crate) fn cannot_append(&self, cause: &str) {
         self.outage.warn(cause);
     }
 
-    /// Takes up the next commit: makes of it what goes over the wire.
+    /// Starts the next commit: encodes it.
     pub(crate) fn begin(&mut self, records: &Records) {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.begin(&self.target, records),
@@ -96,7 +96,7 @@ impl StreamLane {
         }
     }
 
-    /// Ends early when another server has taken the place of this one: what became of the commit shows there.
+    /// Fails early when another server has taken the place of this one, where the commit's state can be read.
     async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Fault> {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
@@ -113,7 +113,7 @@ impl StreamLane {
         }
     }
 
-    /// What is known of the commits that were confirmed, where that is of any use.
+    /// The confirmed commits that may have to be repeated; `None` for a pipeline.
     fn kept(&self) -> Option<&Kept> {
         match &self.way {
             Way::Transaction(transaction) => Some(transaction.kept()),
@@ -121,17 +121,17 @@ impl StreamLane {
         }
     }
 
-    /// How often it looks for what replicas have of its commits.
+    /// How often the lane asks which of its commits replicas have.
     fn looks_every(&self) -> Option<Duration> {
         match self.kept()? {
             kept if kept.is_keeping() => Some(TEND_EVERY),
-            // They may be missing, and would have to be counted.
+            // If they get lost, they have to be counted.
             kept if kept.is_open() && !kept.is_alone() => Some(LOOK_EVERY),
             _ => None,
         }
     }
 
-    /// Logs in with new credentials between two commits.
+    /// Logs in with new credentials, between two commits.
     async fn log_in_again(&mut self) -> Result<(), Fault> {
         let server = self.target.server.clone();
         match self.connection() {
@@ -140,7 +140,7 @@ impl StreamLane {
         }
     }
 
-    /// The connection, where it can be spoken on.
+    /// The connection, unless a commit is queued on it.
     fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.connection(),
@@ -160,7 +160,7 @@ impl StreamLane {
         );
     }
 
-    /// Removes what the lane keeps in Redis. What is refused for good stays.
+    /// Deletes the lane's hash. It stays if the server refuses that permanently.
     async fn remove(&mut self) -> Result<(), String> {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         let Way::Transaction(transaction) = &mut self.way else { return Ok(()) };
@@ -211,10 +211,10 @@ impl Lane for StreamLane {
                 Ok(Made::No(why)) | Err(Fault::Transient(why)) => why,
                 Err(Fault::Permanent(error)) => return Err(error),
             };
-            // Whatever it was, a new connection finds out what was made.
+            // Whatever the fault, a new connection reads which commits happened.
             self.disconnect();
             failures += 1;
-            // At once the first time: a server closes connections that were idle, and that is no trouble.
+            // The first retry is immediate: servers close idle connections, and that is not an outage.
             if failures > 1 {
                 self.outage.failed(&why);
                 backoff.wait().await;
@@ -244,12 +244,12 @@ impl Lane for StreamLane {
         let Way::Transaction(transaction) = &mut self.way else { return };
         let tended = tokio::select! {
             biased;
-            // One that has been replaced, and does not know it yet, has nothing to say.
+            // A server that was replaced and does not know it yet gives outdated answers.
             () = answers_no_more(&server, node.as_ref()) => Err(Fault::Transient(server.why_left().to_owned())),
             tended = transaction.tend(&self.target) => tended,
         };
         if let Err(fault) = tended {
-            // It is tried again soon, and what is refused for good shows with the next commit.
+            // `due` returns again soon, and a permanent refusal shows with the next commit.
             tracing::debug!(
                 "cannot ask what the replicas of {} have: {fault:?}; reconnecting",
                 self.target.stream
@@ -259,7 +259,7 @@ impl Lane for StreamLane {
     }
 
     async fn close(&mut self) {
-        // What nobody else has may be missing where this lane is not there any more to see it.
+        // Once this lane is gone, nobody notices if a commit without a replica is lost. So it waits for replicas.
         let until = Instant::now() + self.target.keep.time;
         let waits = |kept: &Kept| kept.is_keeping() && !kept.is_alone();
         while self.kept().is_some_and(waits) && Instant::now() < until {
@@ -270,7 +270,8 @@ impl Lane for StreamLane {
         if is_told {
             self.tell_of_what_is_open();
         }
-        // With the hash goes what is known of commits that the server may lack: so a last look, wherever it is then.
+        // Deleting the hash also deletes the record of commits that the server may lack. So check once more, wherever
+        // it is.
         let may_lack = self.kept().is_some_and(|kept| kept.is_open() && !kept.is_alone());
         if may_lack {
             self.tend().await;

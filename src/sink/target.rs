@@ -1,4 +1,4 @@
-//! The stream that lanes append to: how an append goes over the wire, and what a refusal of one means.
+//! The stream that lanes append to: how an append is encoded, and what a refusal means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::slot::{self, beside};
 use crate::status::Status;
 use crate::text;
 
-/// A stream of a server.
+/// An output stream on a server.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) server: Arc<Server>,
@@ -29,21 +29,21 @@ pub(crate) struct Target {
     pub(crate) maxlen: Option<u64>,
     /// How large the commits are.
     pub(crate) size: Size,
-    /// What is kept of commits after they were made.
+    /// How long, and in how much memory, confirmed commits are kept.
     pub(crate) keep: Keep,
-    /// Where it is told what became of them later.
+    /// Counts messages that are repeated or lost after their commit was confirmed.
     pub(crate) counts: Arc<Counts>,
-    /// Where it is told that nothing can be appended.
+    /// Shows that nothing can be appended.
     pub(crate) status: Status,
-    /// Where the messages that have receipts are acknowledged.
+    /// The stream in which messages with receipts are acknowledged.
     pub(crate) acknowledges: Option<Acknowledges>,
 }
 
-/// For how long commits are kept that may have to be made again: see [`Config::keep`](crate::Config::keep).
+/// How long confirmed commits are kept, in case they have to be repeated: see [`Config::keep`](crate::Config::keep).
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
     pub(crate) time: Duration,
-    /// The memory for it, shared by all lanes of the process.
+    /// The memory for them, shared by all lanes of the process.
     pub(crate) memory: Arc<Buffer>,
 }
 
@@ -56,7 +56,7 @@ impl Keep {
     }
 }
 
-/// A stream whose entries are acknowledged in its group, by the commit that appends what became of them.
+/// A stream whose entries are acknowledged by the commit that appends their records.
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledges {
     /// The stream's key.
@@ -64,24 +64,24 @@ pub(crate) struct Acknowledges {
     pub(crate) group: String,
     /// The option that names the stream.
     pub(crate) option: &'static str,
-    /// Whether they are deleted as well.
+    /// Whether its entries are also deleted.
     pub(crate) deletes: bool,
 }
 
-/// Acknowledges and deletes, in one step that does nothing where nothing could be appended.
+/// Acknowledges and deletes in one step, unless nothing could be appended.
 const MOVE: &str = include_str!("move.lua");
 
-/// What became of an attempt at a commit.
+/// The result of an attempt at a commit.
 pub(super) enum Made {
     Yes,
-    /// The server has executed nothing of what is still wanted.
+    /// The server has executed nothing of what is still wanted; with the cause.
     No(String),
-    /// It has executed nothing and must not: the epoch that the messages were held by is over.
+    /// The server has executed nothing and never will: the epoch of the messages is over.
     Never,
 }
 
 impl Acknowledges {
-    /// What it means that an acknowledgement was refused; `None` if there is nothing special about it.
+    /// The fault that a refused acknowledgement means; `None` if it is not specific to acknowledgements.
     pub(super) fn refused(&self, answer: &str) -> Option<Fault> {
         (Kind::of(answer) == Kind::WrongType).then(|| {
             Fault::Permanent(Error::WrongType {
@@ -95,33 +95,33 @@ impl Acknowledges {
 }
 
 impl Target {
-    /// A connection of a lane.
+    /// Opens a connection of a lane.
     pub(super) async fn connect(&self) -> Result<Connection, Fault> {
         Self::connect_to(&self.server).await
     }
 
-    /// The same to this server.
+    /// Opens a connection of a lane to this server.
     pub(super) async fn connect_to(server: &Server) -> Result<Connection, Fault> {
         Connection::open(server, "redis-consumer-group:lane").await
     }
 
-    /// Who serves the stream that is acknowledged in, where that may be another node than the output's.
+    /// The server of the acknowledged stream, if it may be another node than the output's.
     pub(super) fn input_elsewhere(&self) -> Option<Arc<Server>> {
         let input = &self.acknowledges.as_ref()?.stream;
         let may_be = self.server.cluster().is_some() && slot::of(input) != slot::of(&self.stream);
         may_be.then(|| self.server.of(input))
     }
 
-    /// What the records to this stream are made of.
+    /// The form of the records to this stream.
     pub(crate) fn form(&self) -> Form {
         Form::xadd(&self.stream).sized(self.size)
     }
 
-    /// Writes the commands that append the records.
+    /// Encodes the commands that append the records.
     pub(super) fn append(&self, out: &mut Vec<u8>, records: &Records) {
         match (self.maxlen, records.iter().last()) {
             (Some(maxlen), Some(last)) => {
-                // One trimming a commit is enough, and costs the server least.
+                // One trim per commit is enough, and is cheapest for the server.
                 out.extend_from_slice(&records.commands()[..records.bytes() - last.command.len()]);
                 self.append_and_trim(out, &last, maxlen);
             }
@@ -129,7 +129,7 @@ impl Target {
         }
     }
 
-    /// Writes the commands that append those of the records that are `wanted`.
+    /// Encodes the commands that append the `wanted` records.
     pub(super) fn append_some(&self, out: &mut Vec<u8>, records: &Records, wanted: &[bool]) {
         let mut entries =
             records.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(entry, _)| entry).peekable();
@@ -152,7 +152,7 @@ impl Target {
         out.extend_from_slice(entry.encoded);
     }
 
-    /// Writes the commands that acknowledge the messages of the records.
+    /// Encodes the command that acknowledges the messages of the records.
     pub(super) fn acknowledge(&self, out: &mut Vec<u8>, records: &Records) {
         let Some(input) = self.acknowledged_at(records) else { return };
         if input.deletes {
@@ -170,10 +170,10 @@ impl Target {
         out.extend_from_slice(records.acks());
     }
 
-    /// Writes the command that makes the messages of the records pending again that were acknowledged; whether there
-    /// are any.
+    /// Encodes the command that makes the acknowledged messages of the records pending again. `false` if there are
+    /// none.
     pub(super) fn take_back(&self, out: &mut Vec<u8>, records: &Records) -> bool {
-        // What would be deleted as well is pending still.
+        // Entries that are deleted with the acknowledgement are still pending: `move.lua` did nothing.
         let acknowledged_at = self.acknowledged_at(records).filter(|input| !input.deletes);
         let (Some(input), Some(epoch)) = (acknowledged_at, records.held()) else { return false };
         array(out, 7 + records.acknowledged());
@@ -186,7 +186,7 @@ impl Target {
         true
     }
 
-    /// How many commands acknowledge them.
+    /// The number of commands that acknowledge the records' messages: 0 or 1.
     pub(super) fn acknowledging(&self, records: &Records) -> usize {
         usize::from(self.acknowledged_at(records).is_some())
     }
@@ -195,7 +195,7 @@ impl Target {
         self.acknowledges.as_ref().filter(|_| records.acknowledged() > 0)
     }
 
-    /// Says that entries were acknowledged, or their group destroyed, by somebody else while they were ours.
+    /// Warns that entries of ours were no longer pending: somebody else acknowledged them, or deleted their group.
     pub(super) fn tell_of_missing(&self, entries: u64) {
         let stream = self.input();
         tracing::warn!(
@@ -209,15 +209,15 @@ impl Target {
         );
     }
 
-    /// Records of so many messages were appended again.
+    /// Counts messages whose records were appended again.
     pub(super) fn repeated(&self, messages: u64) {
-        // What is in the spill is not processed yet.
+        // Messages in the spill are not processed yet.
         if !self.is_spill() {
             self.counts.repeat(messages);
         }
     }
 
-    /// Records of so many messages are lost.
+    /// Counts messages whose records are lost.
     pub(super) fn lost(&self, messages: u64) {
         match self.is_spill() {
             true => self.counts.lose_spilled(messages),
@@ -225,7 +225,7 @@ impl Target {
         }
     }
 
-    /// Says that the server lacked what was confirmed.
+    /// Warns that the server lacked confirmed commits.
     pub(super) fn tell_of_going_back(&self, repeated: u64, lost: u64) {
         let told = match (lost, &self.acknowledges) {
             (0, _) => String::new(),
@@ -249,12 +249,12 @@ impl Target {
         self.option == "spill-key"
     }
 
-    /// Writes an `XADD` that is only there to be looked at.
+    /// Encodes an `XADD` that is only checked, and not executed.
     pub(super) fn append_for_show(&self, out: &mut Vec<u8>) {
         command(out, &[b"XADD", self.stream.as_bytes(), b"*", b"field", b"value"]);
     }
 
-    /// Writes the commands that acknowledge, only to be looked at; which they are.
+    /// Encodes acknowledging commands that are only checked, and returns their names.
     pub(super) fn acknowledge_for_show(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
         let Some(input) = &self.acknowledges else { return Vec::new() };
         command(out, &[b"XACK", input.stream.as_bytes(), input.group.as_bytes(), b"0-1"]);
@@ -266,12 +266,12 @@ impl Target {
         vec!["XACK", "XDEL", "TYPE"]
     }
 
-    /// The key of the stream that is acknowledged in.
+    /// The key of the acknowledged stream; empty if there is none.
     pub(super) fn input(&self) -> &str {
         self.acknowledges.as_ref().map_or("", |input| &input.stream)
     }
 
-    /// Waits for the answer to a command that is only there to be looked at.
+    /// Reads the answer to a command that is only checked.
     pub(super) async fn looked_at(
         &self,
         connection: &mut Connection,
@@ -294,7 +294,7 @@ impl Target {
         beside(&self.stream, "*")
     }
 
-    /// What an error reply to a command of a commit means. `needs` is what an ACL rule must have for it.
+    /// The fault that an error reply to a commit means. `needs`: the ACL rule for the command.
     pub(super) fn refused(&self, needs: &str, answer: &str) -> Fault {
         match Kind::of(answer) {
             Kind::WrongType => Fault::Permanent(Error::WrongType {
@@ -310,7 +310,7 @@ impl Target {
         }
     }
 
-    /// An answer after which the commit cannot be repeated.
+    /// The error for an answer after which the commit cannot be repeated.
     pub(super) fn nonsense(&self, answer: &str) -> Error {
         Error::Protocol {
             address: self.server.address().to_string(),

@@ -1,4 +1,52 @@
-//! Appending in numbered transactions: after any break it is known which were made.
+//! Commits that happen exactly once: a numbered transaction on a watched hash. This page explains the whole folder.
+//!
+//! # The idea
+//!
+//! When a connection breaks, the answer to a commit may be lost, and with it whether the commit happened. So each
+//! commit has a number. The transaction that appends the records also stores the number in the lane's hash, on a
+//! connection that watches this hash. (`XACK` and the token are only there for entries of a stream, see [`Epoch`].)
+//!
+//! ```text
+//! lane ──► server   MULTI, XADD …, XACK input group id …, HSET lane number N, EXEC, WATCH lane token, EXISTS token
+//! lane ◄── server   OK, QUEUED …, [entry ids …, acknowledged, 0], OK, 1
+//! ```
+//!
+//! A new connection begins with `MULTI, HGET lane number, HINCRBY lane fence 1, EXEC, WATCH lane`. If the number is N
+//! or higher, commit N happened and is not repeated. If it is lower, commit N cannot happen any more: an `EXEC` that
+//! arrives late on the old connection finds its watched hash changed by the fence, and does nothing. The lane sends
+//! commit N again. Any unexpected reply ends the connection, so there is one way to recover, and it is always taken.
+//!
+//! # The files
+//!
+//! ```text
+//!  stream.rs ── begin, attempt ──► transaction ─────── commit N ────────────────► server
+//!                                   │  ▲     ◄─────── replies: parses answers ─────┤
+//!                    confirmed, and │  │ connection,                               │
+//!                    then repeated  │  │ number                                    │
+//!                                   ▼  │                                           │
+//!                  kept ◄────────► succession ─── HGET number, HINCRBY fence ─────►┤
+//!       commits that │              └ identity: which server, whose data? ◄────────┤ INFO server replication
+//!       replicas may ├ replicas: how much of it do they have? ◄────────────────────┘ INFO replication
+//!       lack         └ tally: message counts of all other commits
+//! ```
+//!
+//! `kept`, `replicas`, `tally` and `identity` matter only if another server can succeed this one (a cluster,
+//! sentinels): Redis replicates after it has confirmed, so a promoted replica may lack confirmed commits.
+//!
+//! # What can go wrong, in the order of an attempt
+//!
+//! 1. The token is gone before the commit is sent: another process took over, the epoch is over ([`Made::Never`]).
+//! 2. The server refuses a command while it queues the transaction: the `EXEC` is refused too, and nothing happened.
+//! 3. The watched hash or token changed: `EXEC` answers nil, and nothing happened ([`Made::No`]).
+//! 4. A command fails during `EXEC`: Redis does not roll back. If the first one failed, the acknowledged entries are
+//!    made pending again (`take_back`). The error is permanent, as a repetition would append the other records twice.
+//! 5. The connection breaks before the answer arrives: the next connection reads the number (`succession`).
+//! 6. The number is lower than the last confirmed one: the server was replaced, or restarted with older data.
+//!    `succession` repeats the commits that are `kept`; the `tally` tells how many messages are lost. If an
+//!    acknowledgement is missing, the epoch ends, and the process takes over from its own former name.
+//! 7. The hash is gone: somebody deleted it, so its number says nothing. No confirmed commit is repeated. The epoch
+//!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` tells this case
+//!    from case 6.
 
 mod identity;
 mod kept;
@@ -25,80 +73,59 @@ use crate::redis::resp::command;
 use crate::slot::beside;
 use crate::text::entries;
 
-/// Commits that are transactions.
+/// Makes the commits of one lane. Owns the lane's hash, which [`remove`](Self::remove) deletes when the lane closes.
 ///
-/// Beside the stream a lane keeps a hash with two numbers: the `number` of the last commit it made, and a
-/// `fence`. Every commit is one transaction that appends and stores its number, on a connection that watches
-/// the hash:
-///
-/// `MULTI, XADD …, HSET lane number N, EXEC, WATCH lane`
-///
-/// When a connection breaks in the middle of a commit, nobody knows whether the server has seen it, or will.
-/// So the next connection raises the fence and reads the number in one step. A commit that was made shows in
-/// the number, and is not repeated. One that arrives afterwards, late, on the old connection, finds its watched
-/// hash changed, and does nothing. Whatever looks odd in the replies ends the connection: then the same
-/// questions have the same answers.
-///
-/// While one commit is answered the server has nothing to do for the lane. So where the next one is known, all of it but
-/// its `EXEC` is sent already, and the server queues it:
+/// While the server executes a commit, it has nothing else to do for the lane. So if the next commit is known, the
+/// lane sends it up to its `EXEC` before the answer arrives, and the server queues it:
 ///
 /// `… EXEC, WATCH lane` | `MULTI, XADD …, HSET lane number N+1` | *the answer to N* | `EXEC, WATCH lane`
 ///
-/// Nothing of it is executed before its `EXEC`, and that is sent when commit N is known to be made, and by the same
-/// watches as ever. Whatever else becomes of N ends the connection, and what is queued there with it. So the order
-/// is kept, and no number is stored before the one below it.
+/// The `EXEC` follows once commit N is confirmed. Any other answer to N ends the connection, and the queued commit
+/// with it. So no commit overtakes another.
 ///
-/// Nothing is queued ahead beside messages that are held: a server checks permissions again at `EXEC`, command by command.
-/// If `XADD` were forbidden between the two, it would execute the `XACK` alone. Sent in one piece, all of it is refused.
+/// A commit of entries of a stream is never queued ahead, nor anything behind it: a server checks permissions again
+/// at `EXEC`, command by command. If `XADD` were forbidden between the two, it would execute the `XACK` alone. If all
+/// of it is sent at once, all of it is refused.
 ///
-/// What came from a stream is acknowledged in the same transaction: `XACK` stands beside the `XADD`s. Others may take
-/// such messages over from a process that they take for dead, so the connection also watches the token of the
-/// [`Epoch`] that they are held by, and has seen it *after* it began to watch:
-///
-/// `MULTI, XADD …, XACK input group id …, HSET lane number N, EXEC, WATCH lane token, EXISTS token`
-///
-/// Whoever takes them over deletes the token before. So either the commit comes first, and what it acknowledged is not
-/// there to be taken over; or the deletion does, and the commit does nothing.
-///
-/// Where another server may take the place of the one that confirmed a commit, it may lack it: Redis replicates
-/// afterwards. Its number says so, and the commits that are missing are made again, as far as they are [`Kept`].
+/// The lane checks the [`Epoch`]'s token *after* it began to watch it. A takeover deletes the token first. So either
+/// the commit comes first, and the acknowledged entries are not there to be taken over; or the deletion does, and the
+/// commit does nothing.
 pub(super) struct Transaction {
     /// The key of the hash.
     key: String,
-    /// The number of the commit under way, or of the last one.
+    /// The number of the commit in flight, or of the last one.
     number: u64,
     /// The number of the last commit that was confirmed.
     confirmed: u64,
     connection: Option<Connection>,
-    /// Whether the connection has queued the commands of the commit under way before it began: only its `EXEC` is to
-    /// be sent.
+    /// Whether the commands of the commit in flight are already queued at the server: only its `EXEC` is missing.
     queued: bool,
-    /// The epoch whose token the connection watches, and has seen since.
+    /// The epoch whose token the connection watches. The token existed after the watch began.
     watched: Option<Arc<Epoch>>,
-    /// Whether the commit under way was sent before.
+    /// Whether the commit in flight was sent before.
     sent: bool,
-    /// Whether a connection has raised the fence before: then the hash must be there.
+    /// Whether an earlier connection has incremented the fence: then the hash must exist.
     fenced: bool,
-    /// The last commit of messages that are held, and by which epoch.
+    /// The last commit that acknowledged entries of a stream, and their epoch.
     held: Option<(u64, Arc<Epoch>)>,
-    /// The server that the connection leads to.
+    /// The server of the current connection.
     here: Option<Identity>,
-    /// And the one that confirmed the last commit.
+    /// The server that confirmed the last commit.
     confirmed_by: Option<Identity>,
     kept: Kept,
-    /// The commit under way, and behind it what may be asked with it.
+    /// The commit in flight, and behind it the question to the server that is sent with it.
     out: Wire,
-    /// The one that follows, if it is known.
+    /// The next commit, once it is encoded.
     next: Option<Wire>,
 }
 
-/// A commit as it goes over the wire.
+/// An encoded commit.
 #[derive(Default)]
 struct Wire {
     bytes: Vec<u8>,
-    /// Where the `EXEC` begins: before it nothing changes.
+    /// Where the `EXEC` begins: nothing changes before it.
     exec: usize,
-    /// Where it ends.
+    /// Where the commit ends.
     end: usize,
 }
 
@@ -126,7 +153,7 @@ impl Transaction {
         &self.key
     }
 
-    /// Takes up the next commit.
+    /// Starts the next commit.
     pub(super) fn begin(&mut self, target: &Target, records: &Records) {
         self.number += 1;
         self.sent = false;
@@ -142,7 +169,7 @@ impl Transaction {
         };
     }
 
-    /// Writes a commit into this memory, or another one if it has none.
+    /// Encodes a commit into this memory, or into recycled memory if it has no capacity.
     fn write(&mut self, target: &Target, records: &Records, number: u64, memory: Vec<u8>) -> Wire {
         let mut bytes = if memory.capacity() == 0 { self.kept.memory() } else { memory };
         let (out, key) = (&mut bytes, self.key.as_bytes());
@@ -165,8 +192,8 @@ impl Transaction {
         Wire { bytes, exec, end }
     }
 
-    /// Sends what of the next commit changes nothing, so that the server takes it up while the one under way is
-    /// answered. False where the connection has ended: the answers to what was sent before may be there still.
+    /// Sends the next commit up to its `EXEC`, so that the server queues it before it answers the one in flight.
+    /// `false` if the connection has ended: answers to earlier commands may still be readable.
     async fn queue(
         &mut self,
         connection: &mut Connection,
@@ -185,7 +212,7 @@ impl Transaction {
         }
     }
 
-    /// May be dropped before it is done. Then it has no connection any more.
+    /// Tries to make the commit in flight. If it is dropped before it is done, the connection is gone with it.
     pub(super) async fn attempt(
         &mut self,
         target: &Target,
@@ -193,7 +220,7 @@ impl Transaction {
         next: Option<&Records>,
     ) -> Result<Made, Fault> {
         self.out.bytes.truncate(self.out.end);
-        // It counts for the connection, which is lost where this ends early.
+        // Belongs to the connection, which is lost if this function returns early.
         let queued = std::mem::take(&mut self.queued) && self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -204,7 +231,8 @@ impl Transaction {
                     self.confirm(target, records);
                     return Ok(Made::Yes);
                 }
-                // Where the hash is gone, nobody knows whether the commit under way was made, be it the first one.
+                // If the hash is gone, the commit in flight may or may not have happened, even if it was the first
+                // one.
                 if let Some(epoch) = records.held()
                     && self.sent
                     && found != Found::Everything
@@ -217,7 +245,7 @@ impl Transaction {
         if !queued {
             connection.log_in_again(&target.server).await?;
         }
-        // Of a commit that may be under way it is known by now what became of it.
+        // By now every earlier attempt at this commit is decided.
         if let Some(epoch) = records.held()
             && (epoch.is_over() || !self.may_commit(&mut connection, target, epoch).await?)
         {
@@ -229,7 +257,7 @@ impl Transaction {
         let answers = records.len() + target.acknowledging(records);
         send(&mut connection, &self.out.bytes[if queued { self.out.exec } else { 0 }..]).await?;
         self.out.bytes.truncate(self.out.end);
-        // What is queued would take a new login for a part of the transaction.
+        // If a new login is due, nothing is queued: the login would become a part of the transaction.
         let next =
             next.filter(|next| may_be_queued(records, next) && !connection.is_outdated(&target.server));
         let next_is_queued = match next {
@@ -254,7 +282,7 @@ impl Transaction {
                 if let Some(epoch) = records.held() {
                     epoch.confirm(&self.key, self.number, acknowledged);
                 }
-                // If it is not watched any more, or has ended, the next commit needs another connection.
+                // If the watch was refused or the connection has ended, the next commit needs another connection.
                 let is_ready = watched.is_none() && next_is_queued != Some(false);
                 self.connection = is_ready.then_some(connection);
                 self.queued = is_ready && next_is_queued.is_some();
@@ -265,12 +293,12 @@ impl Transaction {
                 }
                 Ok(Made::Yes)
             }
-            // The slot left after the commands were queued.
+            // The slot moved to another node after the commands were queued.
             Executed::Nothing(why) if Kind::of(&why) == Kind::Cluster => {
                 Err(target.refused(&needs(target), &why))
             }
             Executed::Nothing(why) => Ok(Made::No(why)),
-            // It does not go back, and repeating it would append the other records twice.
+            // Redis does not roll back, and a repetition would append the other records twice.
             Executed::InPart { from, answer } => {
                 if from == 0 && matches!(Kind::of(&answer), Kind::WrongType | Kind::Refusal) {
                     take_back(&mut connection, target, records).await;
@@ -287,7 +315,7 @@ impl Transaction {
         }
     }
 
-    /// The commit under way is made.
+    /// Records that the commit in flight happened.
     fn confirm(&mut self, target: &Target, records: &Records) {
         self.confirmed = self.number;
         if self.confirmed_by != self.here {
@@ -306,29 +334,29 @@ impl Transaction {
         }
     }
 
-    /// Whether commits are kept after they were made. What came from a stream is pending again where its commit is
-    /// missing, and needs no repetition.
+    /// Whether confirmed commits are kept. Entries of a stream need no repetition: if their commit is missing, they
+    /// are pending again.
     fn keeps(&self, target: &Target, records: &Records) -> bool {
         target.server.has_successors() && !target.keep.time.is_zero() && records.held().is_none()
     }
 
-    /// The node that the connection leads to, where there are several.
+    /// The node of the connection, on a cluster or behind sentinels.
     pub(super) fn node(&self) -> Option<&Node> {
         self.connection.as_ref()?.node()
     }
 
-    /// The connection, where nothing is queued.
+    /// The connection, unless a commit is queued on it.
     pub(super) fn connection(&mut self) -> Option<&mut Connection> {
         self.connection.as_mut().filter(|_| !self.queued)
     }
 
-    /// Gives the connection up.
+    /// Drops the connection, and what is queued on it.
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
         self.queued = false;
     }
 
-    /// Whether the connection watches the epoch's token, and the token was still there afterwards.
+    /// Whether the connection watches the epoch's token, and the token existed after the watch began.
     async fn may_commit(
         &mut self,
         connection: &mut Connection,
@@ -357,7 +385,7 @@ impl Transaction {
         Ok(!epoch.is_over())
     }
 
-    /// Has the server look at a commit without making it.
+    /// Lets the server check the commands of a commit without executing them (`MULTI` … `DISCARD`).
     pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = self.connect(target).await?.connection;
         let (server, key) = (&target.server, self.key.as_bytes());
@@ -368,7 +396,7 @@ impl Transaction {
         command(&mut out, &[b"HSET", key, b"number", b"0"]);
         command(&mut out, &[b"UNLINK", key]);
         command(&mut out, &[b"DISCARD"]);
-        // DISCARD has ended the watch, and the first commit needs its fence as much as any.
+        // `DISCARD` ends the watch, and the first commit needs it too.
         command(&mut out, &[b"WATCH", key]);
         connection.send(&out).await?;
         connection.expect(server, "MULTI", "+multi +exec +discard").await?;
@@ -386,11 +414,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Removes the hash.
+    /// Deletes the hash.
     pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            // What is missing there is told, or made again, before nobody knows of it any more.
+            // Reports or repeats missing commits before the record of them is deleted.
             None => self.reconnect(target).await?.connection,
         };
         let mut out = Vec::new();
@@ -400,17 +428,17 @@ impl Transaction {
     }
 }
 
-/// Whether the next commit may be queued behind this one. What is large holds up the answer to this one.
+/// Whether the next commit may be queued behind this one. A large one would delay the answer to this one.
 fn may_be_queued(records: &Records, next: &Records) -> bool {
     records.held().is_none() && next.held().is_none() && next.bytes() <= Size::Large.most_bytes()
 }
 
-/// What a transaction was answered.
+/// The answers to a transaction.
 struct Exchanged {
-    /// The first refusal before it was executed.
+    /// The first error before `EXEC`.
     refusal: Option<String>,
     executed: Executed,
-    /// Why the hash is not watched any more.
+    /// The error of the `WATCH` after it.
     watched: Option<String>,
 }
 
@@ -418,14 +446,15 @@ struct Exchanged {
 async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Fault> {
     match connection.send(out).await {
         Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
-        // A server that takes a commit for nonsense says so in its middle, and closes: hear it out.
+        // A server that rejects the protocol of a commit answers with an error and closes: read the answer before
+        // giving up.
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Hears out the answers to a transaction up to the `WATCH`.
+/// Reads the answers to a transaction, up to the one to `WATCH`.
 async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> Result<Exchanged, Fault> {
-    // MULTI, each XADD, HSET: an error among them aborts the transaction.
+    // The answers to `MULTI`, each `XADD` and `HSET`: an error among them aborts the transaction.
     let mut refusal = None;
     let mut left = answers + 2;
     loop {
@@ -447,9 +476,9 @@ async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> R
     Ok(Exchanged { refusal, executed, watched })
 }
 
-/// Makes messages pending again that were acknowledged by a commit of which nothing was appended: the output has become
-/// a key of another type, or `XADD` was forbidden after it was queued. Another process takes them over once that is
-/// repaired.
+/// Makes entries pending again after a commit that acknowledged them and appended nothing: the output has become a
+/// key of another type, or `XADD` was forbidden after it was queued. Another process takes the entries over once that
+/// is repaired.
 async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
     let mut out = Vec::new();
     if !target.take_back(&mut out, records) {
@@ -460,7 +489,7 @@ async fn take_back(connection: &mut Connection, target: &Target, records: &Recor
         connection.receive(|reply| pending_again(&reply)).await
     };
     let (again, cause) = match answer.await {
-        // What was deleted with it, as from a spill, cannot be pending.
+        // Entries that were also deleted, as in a spill, cannot become pending.
         Ok(Ok(again)) => (again, "and are deleted".to_owned()),
         Ok(Err(answer)) => (0, answer),
         Err(Fault::Transient(cause)) => (0, cause),
@@ -480,7 +509,7 @@ async fn take_back(connection: &mut Connection, target: &Target, records: &Recor
     }
 }
 
-/// What an ACL rule must have for the commits.
+/// The permissions that commits need, as an ACL rule.
 fn needs(target: &Target) -> String {
     let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
         let deletes = if input.deletes { " +xdel +eval +type" } else { "" };

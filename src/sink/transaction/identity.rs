@@ -1,20 +1,21 @@
-//! Which server it is that confirms commits, and whose data it has.
+//! Identifies the server that confirms commits, and its data.
 
 use crate::redis::reply::Reply;
 
-/// What a server calls itself and its data.
+/// A server's ids of itself and of its data, from `INFO server replication`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// Itself, until it is started again.
+    /// `run_id`: changes when the server restarts.
     run: Box<str>,
-    /// Its data, until it is promoted.
+    /// `master_replid`: changes when the server is promoted.
     history: Box<str>,
-    /// Whether its data was another server's, or its own before a start, and is known to go on from there.
+    /// Whether `master_replid2` is set: the data continues that of another server, or the server's own before a
+    /// restart.
     is_heir: bool,
 }
 
 impl Identity {
-    /// Reads the answer to `INFO server replication`; `None` if that is not allowed.
+    /// Reads the answer to `INFO server replication`; `None` if the command is not permitted.
     pub(super) fn of(reply: &Reply<'_>) -> Option<Self> {
         match reply {
             Reply::Bulk(Some(info)) => Self::read(std::str::from_utf8(info).ok()?),
@@ -34,13 +35,13 @@ impl Identity {
         })
     }
 
-    /// Whether its data may be older than what this one had: it is another server, or was a replica in between. A
-    /// server's first replica gives its history a new name as well, but no former one.
+    /// Whether its data may be older than that of `former`: it is another server, or was a replica in between. A
+    /// server's first replica also changes `master_replid`, but leaves `master_replid2` empty.
     pub(super) fn may_lack_what(&self, former: &Self) -> bool {
         self.run != former.run || (self.is_heir && self.history != former.history)
     }
 
-    /// Whether it was started, and knows of no data before that.
+    /// Whether it started after `former`, without any earlier data.
     pub(super) fn began_after(&self, former: &Self) -> bool {
         self.run != former.run && !self.is_heir
     }

@@ -1,4 +1,4 @@
-//! Commits that were confirmed, and that no replica is known to have.
+//! Keeps confirmed commits that replicas may lack.
 
 use std::collections::VecDeque;
 
@@ -10,42 +10,42 @@ use crate::buffer::Reservation;
 use crate::sink::Records;
 use crate::sink::target::Keep;
 
-/// The last commits of a lane, to be made again where a node that was promoted lacks them, and the count of all of them.
-/// Redis replicates after it has confirmed; the output and the lane's number go there together, so the number tells what
-/// is missing.
+/// The last commits of a lane, to be repeated if a promoted node lacks them, and the message counts of all its
+/// commits. Redis replicates after it has confirmed. The output and the lane's number are replicated together, so the
+/// number tells which commits are missing.
 #[derive(Debug, Default)]
 pub(in crate::sink) struct Kept {
-    /// By number.
+    /// In the order of their numbers.
     commits: VecDeque<Commit>,
-    /// Of the others.
+    /// Counts the commits that are not in `commits`.
     tally: Tally,
     replicas: Replicas,
-    /// Memory of commits that are kept no more.
+    /// Memory of former commits, for new ones.
     spare: Vec<Vec<u8>>,
 }
 
-/// A commit that was made.
+/// A confirmed commit.
 #[derive(Debug)]
 pub(super) struct Commit {
     pub(super) number: u64,
     pub(super) messages: u64,
-    /// How many answers it had.
+    /// The number of its answers before the one to `HSET`.
     pub(super) answers: usize,
     at: Instant,
-    /// Whether it was sent once more, and not answered yet.
+    /// Whether it was sent again and is not answered yet.
     pub(super) again: bool,
     pub(super) commands: Vec<u8>,
-    /// The memory that they take.
+    /// The memory of `commands`, reserved until the commit is dropped.
     _reservation: Reservation,
 }
 
 impl Kept {
-    /// Counts a commit that was confirmed and is not kept.
+    /// Counts a confirmed commit that is not kept.
     pub(super) fn count(&mut self, number: u64, messages: u64) {
         self.tally.push(number, messages);
     }
 
-    /// Keeps it.
+    /// Keeps a confirmed commit. If the memory is short, the lane's oldest commits make room.
     pub(super) fn push(
         &mut self,
         number: u64,
@@ -72,7 +72,7 @@ impl Kept {
                     return self.commits.push_back(commit);
                 }
                 None if self.forget_oldest() => {}
-                // Not even the memory of this one is there.
+                // There is no memory for this one, even without the others.
                 None => {
                     self.count(number, messages);
                     return self.recycle(commands);
@@ -81,14 +81,14 @@ impl Kept {
         }
     }
 
-    /// Keeps what is too old no more.
+    /// Drops commits that are older than the limit.
     pub(super) fn age(&mut self, keep: &Keep) {
         while self.commits.front().is_some_and(|oldest| oldest.at.elapsed() > keep.time) {
             self.forget_oldest();
         }
     }
 
-    /// Whether there are commits that can be made again.
+    /// Whether there are commits that can be repeated.
     pub(in crate::sink) fn is_keeping(&self) -> bool {
         !self.commits.is_empty()
     }
@@ -98,7 +98,7 @@ impl Kept {
         self.is_keeping() || self.tally.is_open()
     }
 
-    /// Whether the server is known to have no replica, nor had any lately.
+    /// Whether the server is known to have no replica, and had none recently.
     pub(in crate::sink) fn is_alone(&self) -> bool {
         self.replicas.are_none()
     }
@@ -108,12 +108,12 @@ impl Kept {
         self.tally.was_replicated()
     }
 
-    /// How many messages are in the commits that replicas may lack.
+    /// The number of messages in the commits that replicas may lack.
     pub(in crate::sink) fn open(&self) -> u64 {
         self.tally.open() + self.commits.iter().map(|commit| commit.messages).sum::<u64>()
     }
 
-    /// The commands without memory that they do not need: a lone record may have been written where many had been.
+    /// Frees unused memory: a lone record may have been written where many had been.
     fn fitted(&mut self, commands: Vec<u8>) -> Vec<u8> {
         if commands.capacity() <= 2 * commands.len() {
             return commands;
@@ -123,7 +123,7 @@ impl Kept {
         fitted
     }
 
-    /// From here on it is only counted. Whether there was one.
+    /// Drops the oldest commit, which is only counted from now on. `false` if there was none.
     fn forget_oldest(&mut self) -> bool {
         let Some(oldest) = self.commits.pop_front() else { return false };
         self.count(oldest.number, oldest.messages);
@@ -136,7 +136,7 @@ impl Kept {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Adds the question how far the replicas are, if it is time to ask; whether it was.
+    /// Adds the question about the replicas, if one is due. Returns whether it was.
     pub(super) fn ask(&mut self, out: &mut Vec<u8>) -> bool {
         let due = self.replicas.are_due();
         if due {
@@ -145,12 +145,12 @@ impl Kept {
         due
     }
 
-    /// Adds the question in any case.
+    /// Adds the question, due or not.
     pub(super) fn ask_now(&mut self, out: &mut Vec<u8>) {
         self.replicas.ask(out);
     }
 
-    /// Takes the answer: it was given after the commit of this number.
+    /// Handles the answer, which the server gave after the commit of this number.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) {
         let Some(replicated) = self.replicas.answered(number, replication) else { return };
         while self.commits.front().is_some_and(|commit| commit.number <= replicated) {
@@ -159,38 +159,39 @@ impl Kept {
         self.tally.replicated(replicated);
     }
 
-    /// The first commit after this number that can be made again.
+    /// The first commit after this number that can be repeated.
     pub(super) fn after(&mut self, made: u64) -> Option<&mut Commit> {
         let from = self.commits.partition_point(|commit| commit.number <= made);
         self.commits.get_mut(from)
     }
 
-    /// How many messages are in the commits after this number that are kept no more. They count no more from here on.
+    /// Returns the number of messages in the commits after this number that are no longer kept, and stops counting
+    /// them.
     pub(super) fn lost(&mut self, made: u64) -> u64 {
         self.tally.take_after(made)
     }
 
-    /// How many messages were in the commits up to this number that were sent again: it was made, though nobody has said so.
+    /// The number of messages in repeated commits up to this number: they happened, though their answer was lost.
     pub(super) fn made_again(&mut self, made: u64) -> u64 {
         let made = self.commits.iter_mut().take_while(|commit| commit.number <= made);
         made.map(|commit| if std::mem::take(&mut commit.again) { commit.messages } else { 0 }).sum()
     }
 
-    /// Knows of no commit any more.
+    /// Drops all commits and counts.
     pub(super) fn forget(&mut self) {
         while self.forget_oldest() {}
         self.tally = Tally::default();
         self.replicas.forget();
     }
 
-    /// Those that are kept were made again just now.
+    /// Restarts the age of all kept commits, as they were just repeated.
     pub(super) fn repeated(&mut self) {
         for commit in &mut self.commits {
             commit.at = Instant::now();
         }
     }
 
-    /// Forgets what was said before this connection, and how many replicas `another` server had.
+    /// Forgets the answers of the former connection, and with `another` server also its number of replicas.
     pub(super) fn elsewhere(&mut self, another: bool) {
         match another {
             true => self.replicas = Replicas::default(),

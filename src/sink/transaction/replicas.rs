@@ -1,4 +1,4 @@
-//! How far the replicas of a server are.
+//! Tracks how much of a server's data its replicas have.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use tokio::time::Instant;
 
 use crate::redis::resp::command;
 
-/// What is known of the replicas of the server that a lane is connected to.
+/// What a lane knows about the replicas of its server.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
-    /// What the server's replication had come to after a commit.
+    /// The server's replication offset after a commit.
     marks: VecDeque<Mark>,
-    /// When it was asked for the last time.
+    /// When the server was last asked.
     asked: Option<Instant>,
-    /// The most replicas that it has had lately: one that is away now may come back, and take its place. `None` until it
-    /// was asked.
+    /// The highest recent number of replicas: one that is away may come back and be promoted. `None` before the first
+    /// answer.
     most: Option<usize>,
-    /// Since when it has had fewer.
+    /// Since when there are fewer.
     fewer: Option<Instant>,
 }
 
@@ -27,28 +27,28 @@ struct Mark {
     offset: u64,
 }
 
-/// What a server says of its replicas.
+/// The answer to `INFO replication`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Replication {
-    /// How far its own data has come.
+    /// The server's own replication offset.
     offset: u64,
-    /// How many replicas are connected and up to date.
+    /// The number of replicas that are connected and in sync.
     replicas: usize,
-    /// How far all of them have confirmed it.
+    /// The offset that all of them have confirmed.
     confirmed: u64,
-    /// Whether it is no replica itself.
+    /// Whether the server is not a replica itself.
     pub(super) is_primary: bool,
 }
 
 impl Replicas {
-    /// No more answers of the server are remembered: those of some minutes.
+    /// The limit of remembered offsets: those of some minutes.
     const MOST_MARKS: usize = 1 << 10;
-    /// A replica that is away for so long was taken away.
+    /// A replica that is away for longer was removed.
     const COME_BACK: Duration = Duration::from_secs(300);
-    /// How often the server is asked. Replicas tell it once a second how far they are.
+    /// How often the server is asked. Replicas report their offset to it once a second.
     const ASK_EVERY: Duration = Duration::from_millis(250);
 
-    /// Whether the server is known to have none, nor to have had any lately.
+    /// Whether the server is known to have no replica, and had none recently.
     pub(super) fn are_none(&self) -> bool {
         self.most == Some(0)
     }
@@ -64,8 +64,8 @@ impl Replicas {
         command(out, &[b"INFO", b"replication"]);
     }
 
-    /// Takes the answer, which was given after the commit of this number. Up to which commit all replicas have everything,
-    /// where that says more than the answers before.
+    /// Handles the answer, which the server gave after the commit of this number. Returns the last commit that all
+    /// replicas have, if the answer shows more than the ones before.
     pub(super) fn answered(&mut self, number: u64, replication: Replication) -> Option<u64> {
         let Replication { offset, replicas, confirmed, .. } = replication;
         let is_missing = self.most.is_some_and(|most| replicas < most);
@@ -87,7 +87,7 @@ impl Replicas {
         replicated
     }
 
-    /// Forgets how far they were: the next answer comes from another connection.
+    /// Forgets the offsets: the next answer comes on another connection.
     pub(super) fn forget(&mut self) {
         self.marks.clear();
         self.asked = None;
@@ -102,7 +102,7 @@ impl Replication {
         let of_replica = |line: &str| {
             let (name, fields) = line.split_once(':')?;
             name.strip_prefix("slave")?.parse::<u32>().ok()?;
-            // One that is fetching everything comes up to date by itself, or never counts.
+            // A replica in its first full synchronization counts once it is online.
             fields.split(',').find(|field| *field == "state=online")?;
             fields.trim().split(',').find_map(|field| field.strip_prefix("offset="))?.parse::<u64>().ok()
         };

@@ -1,11 +1,11 @@
-//! What the server answers to a lane's transactions.
+//! Parses the server's answers to a lane's transactions.
 
 use crate::redis::reply::{self, Reply};
 use crate::redis::resp::{self, FrameError, Head};
 
-/// What the hash says to a new connection.
+/// The contents of the hash, as a new connection reads them.
 pub(super) struct Fence {
-    /// Of the last commit that was made; `None` where none was since the hash is there.
+    /// The number of the last commit that happened; `None` if there was none since the hash was created.
     pub(super) number: Option<u64>,
     pub(super) fence: i64,
 }
@@ -31,14 +31,14 @@ impl Fence {
     }
 }
 
-/// What the server made of a transaction.
+/// The result of an `EXEC`.
 pub(super) enum Executed {
-    /// All of it; so many entries were acknowledged that were not before.
+    /// Everything was executed. `acknowledged`: entries that were pending until now.
     All {
         acknowledged: u64,
     },
     Nothing(String),
-    /// The first command that was refused, counted from 0.
+    /// `from`: the first command that failed, counted from 0.
     InPart {
         from: usize,
         answer: String,
@@ -46,10 +46,10 @@ pub(super) enum Executed {
 }
 
 impl Executed {
-    /// Reads the reply to an `EXEC` at the front of `input`, and how many bytes it takes; `None` until it is
-    /// complete. Nearly all of it are the ids of the entries, which are only stepped over.
+    /// Reads the reply to an `EXEC` at the front of `input`, and its length in bytes; `None` until it is complete.
+    /// Most of it are entry ids, which are skipped without being parsed.
     ///
-    /// `answers` are those of the commands before the last one.
+    /// `answers`: the number of commands before the last one, which is the `HSET`.
     pub(super) fn parse(input: &[u8], answers: usize) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((Head::Array(Some(len)), mut at)) = resp::head(input, 0)? else {
             return Ok(reply::parse(input)?.map(|(reply, used)| (Self::of_none(&reply), used)));
@@ -79,7 +79,7 @@ impl Executed {
         Ok(Some((executed, at)))
     }
 
-    /// Reads a reply that has no replies of commands in it.
+    /// Reads a reply that does not contain the replies of commands.
     fn of_none(reply: &Reply<'_>) -> Self {
         match reply {
             Reply::Array(None) | Reply::Bulk(None) => {

@@ -1,4 +1,4 @@
-//! A new connection: what the server says of the commits before, and what it lacks of them.
+//! Reconnects: reads the number of the last commit, and repeats confirmed commits that the server lacks.
 
 use super::identity::Identity;
 use super::kept::Kept;
@@ -13,28 +13,28 @@ use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 use crate::sink::target::Target;
 
-/// A new connection, and what the hash said to it.
+/// A new connection, and the state of the lane's hash.
 pub(super) struct Connected {
     pub(super) connection: Connection,
-    /// The number of the last commit that was made, as far as the hash knows.
+    /// The number in the hash; 0 if there is none.
     pub(super) made: u64,
     pub(super) found: Found,
 }
 
-/// What a server has of the commits that were confirmed.
+/// Which of the confirmed commits a server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     /// All of them.
     Everything,
-    /// Those up to the number. It is another server, which was promoted, or has been started with older data or none.
+    /// Those up to the number. Another server was promoted, or the server was started with older data or none.
     Less,
-    /// The hash was deleted by somebody, so its number says nothing: the records are there, as far as anybody knows.
+    /// Unknown: somebody deleted the hash. The records are assumed to be there.
     NoHash,
 }
 
 impl Transaction {
-    /// Looks how far the replicas are, on a new connection if there is none, so that what a node lacks is made again also
-    /// when nothing more is to be committed.
+    /// Asks how much the replicas have, on a new connection if there is none. So missing commits are repeated even if
+    /// nothing more is to be committed.
     pub(in crate::sink) async fn tend(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -59,26 +59,27 @@ impl Transaction {
         }
     }
 
-    /// What is known of the commits that were confirmed.
+    /// The confirmed commits that may have to be repeated.
     pub(in crate::sink) fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// Opens a connection, and sees to what the server lacks that was confirmed.
+    /// Opens a connection, and repeats the confirmed commits that the server lacks.
     pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Fault> {
         let mut connected = self.connect(target).await?;
         let (made, found) = (connected.made, connected.found);
-        // What it lacks of these is pending again, for a name that others do not touch.
+        // Entries of missing commits are pending again, under this process's own name, which others do not take over
+        // from.
         let lacks = |number: u64| found == Found::NoHash || made < number;
         if let Some((_, epoch)) = self.held.take_if(|(number, _)| lacks(*number)) {
             epoch.end(WENT_BACK);
         }
-        // The answer to a repetition may have been lost.
+        // Counts repeated commits whose answer was lost.
         target.repeated(self.kept.made_again(made));
         match found {
             Found::Everything => {}
             Found::Less => self.repeat(&mut connected.connection, target, made).await?,
-            // The next connection finds a hash that knows nothing of them either.
+            // The next connection finds a new hash, which does not contain these commits either.
             Found::NoHash => {
                 self.kept.forget();
                 self.confirmed = 0;
@@ -90,7 +91,7 @@ impl Transaction {
         Ok(connected)
     }
 
-    /// Makes the commits again that the server lacks, and counts those that nobody has any more.
+    /// Repeats the commits that the server lacks, and counts as lost those that are no longer kept.
     async fn repeat(
         &mut self,
         connection: &mut Connection,
@@ -126,12 +127,12 @@ impl Transaction {
             target.tell_of_going_back(repeated, lost);
         }
         self.kept.repeated();
-        // What is lost is lost once.
+        // So that lost commits are counted once.
         self.confirmed = made;
         Ok(())
     }
 
-    /// Opens a connection, fences off the ones before, and tells the number of the last commit that was made.
+    /// Opens a connection, fences off the earlier ones, and reads the number of the last commit.
     pub(super) async fn connect(&mut self, target: &Target) -> Result<Connected, Fault> {
         let mut connection = target.connect().await?;
         self.watched = None;
@@ -141,7 +142,7 @@ impl Transaction {
         command(&mut out, &[b"HGET", key, b"number"]);
         command(&mut out, &[b"HINCRBY", key, b"fence", b"1"]);
         command(&mut out, &[b"EXEC"]);
-        // Watched from after the fence. Confirmed before the first commit is sent.
+        // The watch begins after the fence. Its answer is read before the first commit is sent.
         command(&mut out, &[b"WATCH", key]);
         if target.server.has_successors() {
             command(&mut out, &[b"INFO", b"server", b"replication"]);
@@ -171,7 +172,7 @@ impl Transaction {
             Kind::Unknown => Fault::Permanent(target.nonsense(answer)),
             _ => target.server.fault(&format!("{what} {}", self.key), &needs(target), answer),
         };
-        // Without an EXEC everything behind it is refused as well.
+        // If `EXEC` does not exist, all commands after it are refused as well.
         let missing = fence.as_ref().err().filter(|answer| Kind::of(answer) == Kind::Missing);
         let refusal = refusal.or(missing.map(|answer| ("EXEC on", answer.clone())));
         if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
@@ -179,22 +180,23 @@ impl Transaction {
         }
         let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
         let made = number.unwrap_or(0);
-        // Only one that says who it is can be told from the one before.
+        // Servers can only be compared if `INFO` is permitted on both.
         let both = here.as_ref().zip(self.confirmed_by.as_ref());
         let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
         let anew = both.is_some_and(|(here, former)| here.began_after(former));
-        // A first connection that we never heard the answer of may have made the hash anew.
+        // A first connection whose answer was lost may have created the hash.
         let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
         let found = match is_gone {
-            // Certainly not by a failover where replicas had it, unless the server was started without its data.
+            // A failover cannot explain it if replicas had the commits, unless the server was started without its
+            // data.
             true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
-            // Where the hash is there, only a server that went back has a lower number in it.
+            // If the hash exists, only a server that went back has a lower number in it.
             _ if made < self.confirmed => Found::Less,
             _ => Found::Everything,
         };
         self.kept.elsewhere(here != self.here);
         self.here = here;
-        // A message that has a receipt is not repeated then: see `attempt`.
+        // `attempt` ends the epoch in this case, so messages with receipts are not repeated.
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| input.option == "input");
         if found == Found::NoHash && !all_have_receipts {
             tracing::warn!(
@@ -211,7 +213,7 @@ impl Transaction {
     }
 }
 
-/// Reads the answer to `INFO replication`; `None` where that is not allowed.
+/// Reads the answer to `INFO replication`; `None` if the command is not permitted.
 pub(super) fn replication(reply: &Reply<'_>) -> Option<Replication> {
     match reply {
         Reply::Bulk(Some(info)) => Replication::read(std::str::from_utf8(info).ok()?),

@@ -1,21 +1,21 @@
-//! How many messages were in the commits that were made, for when a server turns out to lack some of them.
+//! Counts the messages of confirmed commits, for the report when a server turns out to lack some of them.
 
 use std::collections::VecDeque;
 
-/// The messages of all commits that were confirmed and are not kept.
+/// The number of messages in all confirmed commits that are not kept.
 ///
-/// Each commit counts for itself, from the first one on that replicas are not known to have: a server that lacks some most
-/// often has a few more than that. Those before, and those that are far behind it, count together: of a part of them it is
-/// not known exactly how many messages it has.
+/// Each commit after the last replicated one has its own count: a server that lacks commits usually lacks only a few
+/// of these. Older commits, and those beyond [`MOST_RUNS`](Self::MOST_RUNS), are counted together; for a part of such
+/// a run the number of messages is an estimate.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Those that replicas are known to have.
+    /// Commits that all replicas are known to have.
     replicated: Run,
-    /// Those after them.
+    /// Later commits.
     runs: VecDeque<Run>,
 }
 
-/// Commits with neighbouring numbers.
+/// Commits with adjacent numbers.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     first: u64,
@@ -24,11 +24,11 @@ struct Run {
 }
 
 impl Tally {
-    /// More are not counted for themselves: 192 KiB of a lane.
+    /// The limit of runs: 192 KiB per lane. Further commits join the last run.
     const MOST_RUNS: usize = 1 << 13;
 
-    /// A commit with so many messages is counted. Most often its number is higher than all before, but one that was kept for
-    /// a while comes later than others that were not.
+    /// Counts a commit. Its number is usually the highest one, but a commit that was kept for a while comes after
+    /// later ones that were not.
     pub(super) fn push(&mut self, number: u64, messages: u64) {
         let at = self.runs.partition_point(|run| run.first <= number);
         let is_full = self.runs.len() >= Self::MOST_RUNS;
@@ -41,7 +41,7 @@ impl Tally {
         }
     }
 
-    /// Replicas have the commits up to this number.
+    /// Notes that all replicas have the commits up to this number.
     pub(super) fn replicated(&mut self, number: u64) {
         while self.runs.front().is_some_and(|oldest| oldest.last <= number) {
             let Some(mut oldest) = self.runs.pop_front() else { break };
@@ -50,22 +50,22 @@ impl Tally {
         }
     }
 
-    /// Whether there are commits that replicas are not known to have.
+    /// Whether replicas may lack some of the commits.
     pub(super) fn is_open(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// How many messages they have.
+    /// The number of messages in these commits.
     pub(super) fn open(&self) -> u64 {
         self.runs.iter().map(|run| run.messages).sum()
     }
 
-    /// Whether replicas are known to have any.
+    /// Whether replicas are known to have at least one commit.
     pub(super) fn was_replicated(&self) -> bool {
         self.replicated.last > 0
     }
 
-    /// Takes the commits after this number out: how many messages they have.
+    /// Removes the commits after this number, and returns their number of messages.
     pub(super) fn take_after(&mut self, number: u64) -> u64 {
         let mut taken = 0;
         while let Some(last) = self.runs.back_mut().filter(|last| last.last > number) {
@@ -82,7 +82,7 @@ impl Tally {
 }
 
 impl Run {
-    /// Takes an older run in, unless that is none.
+    /// Merges an older run into this one, unless that one is empty.
     fn absorb(&mut self, older: Self) {
         if older.last > 0 {
             self.first = older.first;
@@ -90,12 +90,12 @@ impl Run {
         }
     }
 
-    /// Takes those after the number out of it: their part of the messages.
+    /// Removes the commits after this number from the run, and returns their share of the messages.
     fn take_after(&mut self, number: u64) -> u64 {
         let left = (number + 1).saturating_sub(self.first);
         let all = self.last + 1 - self.first;
         let stay = u128::from(self.messages) * u128::from(left) / u128::from(all);
-        // No more than there are.
+        // The share cannot exceed the total.
         let stay = u64::try_from(stay).unwrap_or(self.messages);
         let taken = self.messages - stay;
         (self.last, self.messages) = (self.first + left - 1, stay);
