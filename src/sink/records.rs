@@ -154,8 +154,8 @@ impl Records {
             || (self.is_held_as(others) && self.has_room(others.len(), others.acknowledged, others.bytes()))
     }
 
-    /// Whether the messages belong to the same epoch. When an epoch ends, its messages are dropped and no others, so
-    /// epochs are not mixed.
+    /// Whether the messages belong to the same epoch. When an epoch ends, its messages are dropped and no
+    /// others, so epochs are not mixed.
     pub(crate) fn is_held_as(&self, others: &Records) -> bool {
         self.is_held_by(others.held.as_ref())
     }

@@ -49,8 +49,8 @@ impl Way {
 }
 
 impl StreamLane {
-    /// A lane that stores the state of its commits at `key`. It connects for its first commit, or when it is
-    /// rehearsed.
+    /// A lane that stores the state of its commits at `key`. It connects for its first
+    /// commit, or when it is rehearsed.
     pub(crate) fn new(target: Target, commit: Commit, key: String) -> Self {
         let outage = Arc::new(Outage::new(Task::Append(target.stream.clone()), &target.status));
         Self { target, way: Way::new(commit, key), outage }
@@ -74,8 +74,8 @@ impl StreamLane {
         &self.target.stream
     }
 
-    /// Connects, and lets the server check a commit without executing it: missing permissions show now, and not with
-    /// the first message.
+    /// Connects, and lets the server check a commit without executing it: missing permissions show now,
+    /// and not with the first message.
     pub(crate) async fn rehearse(&mut self) -> Result<(), Fault> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.rehearse(&self.target).await,
@@ -270,8 +270,8 @@ impl Lane for StreamLane {
         if is_told {
             self.tell_of_what_is_open();
         }
-        // Deleting the hash also deletes the record of commits that the server may lack. So check once more, wherever
-        // it is.
+        // Deleting the hash also deletes the record of commits that the server may lack. So
+        // check once more, wherever it is.
         let may_lack = self.kept().is_some_and(|kept| kept.is_open() && !kept.is_alone());
         if may_lack {
             self.tend().await;

@@ -170,8 +170,8 @@ impl Target {
         out.extend_from_slice(records.acks());
     }
 
-    /// Encodes the command that makes the acknowledged messages of the records pending again. `false` if there are
-    /// none.
+    /// Encodes the command that makes the acknowledged messages of the records pending
+    /// again. `false` if there are none.
     pub(super) fn take_back(&self, out: &mut Vec<u8>, records: &Records) -> bool {
         // Entries that are deleted with the acknowledgement are still pending: `move.lua` did nothing.
         let acknowledged_at = self.acknowledged_at(records).filter(|input| !input.deletes);

@@ -87,9 +87,9 @@ use crate::text::entries;
 /// at `EXEC`, command by command. If `XADD` were forbidden between the two, it would execute the `XACK` alone. If all
 /// of it is sent at once, all of it is refused.
 ///
-/// The lane checks the [`Epoch`]'s token *after* it began to watch it. A takeover deletes the token first. So either
-/// the commit comes first, and the acknowledged entries are not there to be taken over; or the deletion does, and the
-/// commit does nothing.
+/// The lane checks the [`Epoch`]'s token *after* it began to watch it. A takeover deletes the token first. So
+/// either the commit comes first, and the acknowledged entries are not there to be taken over; or the deletion
+/// does, and the commit does nothing.
 pub(super) struct Transaction {
     /// The key of the hash.
     key: String,
@@ -231,8 +231,8 @@ impl Transaction {
                     self.confirm(target, records);
                     return Ok(Made::Yes);
                 }
-                // If the hash is gone, the commit in flight may or may not have happened, even if it was the first
-                // one.
+                // If the hash is gone, the commit in flight may or may not have
+                // happened, even if it was the first one.
                 if let Some(epoch) = records.held()
                     && self.sent
                     && found != Found::Everything
@@ -334,8 +334,8 @@ impl Transaction {
         }
     }
 
-    /// Whether confirmed commits are kept. Entries of a stream need no repetition: if their commit is missing, they
-    /// are pending again.
+    /// Whether confirmed commits are kept. Entries of a stream need no repetition: if their commit is
+    /// missing, they are pending again.
     fn keeps(&self, target: &Target, records: &Records) -> bool {
         target.server.has_successors() && !target.keep.time.is_zero() && records.held().is_none()
     }
@@ -446,8 +446,8 @@ struct Exchanged {
 async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Fault> {
     match connection.send(out).await {
         Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
-        // A server that rejects the protocol of a commit answers with an error and closes: read the answer before
-        // giving up.
+        // A server that rejects the protocol of a commit answers with an error and closes:
+        // read the answer before giving up.
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -476,9 +476,9 @@ async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> R
     Ok(Exchanged { refusal, executed, watched })
 }
 
-/// Makes entries pending again after a commit that acknowledged them and appended nothing: the output has become a
-/// key of another type, or `XADD` was forbidden after it was queued. Another process takes the entries over once that
-/// is repaired.
+/// Makes entries pending again after a commit that acknowledged them and appended nothing: the output has
+/// become a key of another type, or `XADD` was forbidden after it was queued. Another process takes the
+/// entries over once that is repaired.
 async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
     let mut out = Vec::new();
     if !target.take_back(&mut out, records) {

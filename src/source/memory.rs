@@ -1,4 +1,4 @@
-//! A source for tests: it delivers what the test hands it.
+//! A source for tests: it delivers the messages that the test hands it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::message::Span;
 
-/// The source's end of the channel.
+/// The source's end of the test's channel.
 pub(crate) struct Memory {
     input: mpsc::UnboundedReceiver<Result<Vec<String>, Error>>,
-    /// How long the server takes to confirm that we left.
+    /// How long the server takes to confirm the unsubscription.
     farewell: Duration,
 }
 
-/// The test's end. The source ends when it is dropped.
+/// The test's end of the channel. The source ends when it is dropped.
 pub(crate) struct Publisher(mpsc::UnboundedSender<Result<Vec<String>, Error>>);
 
 impl Memory {
@@ -30,7 +30,7 @@ impl Memory {
 }
 
 impl Publisher {
-    /// Payloads that arrive together.
+    /// Delivers these payloads in one read.
     pub(crate) fn publish<S: ToString>(&self, payloads: impl IntoIterator<Item = S>) {
         self.0.send(Ok(payloads.into_iter().map(|payload| payload.to_string()).collect())).unwrap();
     }

@@ -27,11 +27,11 @@ impl Source for AnySource {
     }
 }
 
-/// A source that is connected, subscribed, and about to deliver.
+/// A source that is connected and subscribed, and has not delivered anything yet.
 pub(crate) trait Source: Send + 'static {
     /// Delivers messages until `stop` is cancelled, and then everything that was published before.
     ///
     /// # Errors
-    /// What waiting cannot repair. What was delivered before stays with the group.
+    /// Permanent faults. Messages that were delivered before stay with the group.
     fn run(self, intake: Intake, stop: CancellationToken) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -1,4 +1,4 @@
-//! The sources `pubsub` and `sharded`: one channel, read from a connection of its own.
+//! The sources `pubsub` and `sharded`: one channel, read on its own connection.
 
 mod liveness;
 
@@ -22,16 +22,16 @@ use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::subscription::Subscription;
 use crate::status::Status;
 
-/// After this long without a byte a PING is sent.
+/// A `PING` is sent after this time without a byte.
 const QUIET: Duration = Duration::from_secs(2);
-/// After this long without a byte, an answer to the PING among them, the connection is suspected to be dead.
+/// The connection is suspected to be dead after this time without a byte, including the answer to the `PING`.
 const SILENT: Duration = Duration::from_secs(4);
-/// What keeps us from reading for this long may let the server fall behind.
+/// If reading pauses for this long, the server's output may have fallen behind.
 const HELD_UP: Duration = Duration::from_millis(100);
-/// So long afterwards it is asked whether it has. Not at once: one that has cut us off would throw away what it has yet to
-/// deliver. (A channel on which nothing comes is asked anyway.)
+/// How long after such a pause the server is asked whether it has. Not at once: a server that has disconnected us
+/// would discard the rest of its output. (On a channel without messages it is asked anyway.)
 const ASK_LATER: Duration = Duration::from_secs(1);
-/// After this long a server that would not let us unsubscribe is asked again.
+/// How long to wait after a refused `UNSUBSCRIBE` before the next one.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A subscribed channel.
@@ -97,13 +97,13 @@ struct Reader {
     channel: Channel,
     max_payload: usize,
     subscription: Subscription,
-    /// Attempts to subscribe again that fail.
+    /// Reports failing attempts to subscribe again.
     outage: Arc<Outage>,
     intake: Intake,
     stop: CancellationToken,
-    /// When the last byte was heard. Silence counts from here.
+    /// When the last byte was received. Silence is measured from here.
     heard: Instant,
-    /// When to ask whether everything was read, after reading was held up.
+    /// When to ask whether everything was read, after a pause in reading.
     ask_at: Instant,
 }
 
@@ -113,24 +113,24 @@ enum Heard {
     Stop,
     /// The connection has ended.
     End(String),
-    /// Another node delivers the channel, and this one has not said so. It still did at this time.
+    /// Another node now delivers the channel, and this one did not say so. It was still responsible at this time.
     Left(Instant),
-    /// Nothing came, not even an answer to a PING.
+    /// Nothing was received, not even an answer to a `PING`.
     Silence,
 }
 
-/// What the server answered to a command on the subscription.
+/// The server's answer to a command on the subscription.
 enum Answer {
     None,
-    /// It delivers nothing more.
+    /// The server delivers nothing more.
     Unsubscribed,
-    /// It refused, in these words.
+    /// The server refused; with its text.
     Error(String),
 }
 
 impl Reader {
     async fn listen(&mut self) -> Heard {
-        // Messages may have come in one read with the confirmation of the subscription.
+        // The confirmation of the subscription and the first messages may have arrived in one read.
         match self.deliver().await {
             Ok(Answer::Unsubscribed) => return Heard::End(self.server.why_left().to_owned()),
             Ok(_) => {}
@@ -140,8 +140,8 @@ impl Reader {
         let (mut pinged, mut left) = (false, None);
         let mut login = self.subscription.login().cloned();
         loop {
-            // Reading goes first: a byte that is there is not overlooked in favour of a timer. While there is
-            // always one, the stop is seen after each read.
+            // Reading comes first, so that no timer fires while bytes are waiting. The stop is checked after each
+            // read, in case bytes are always waiting.
             tokio::select! {
                 biased;
                 read = self.subscription.read() => {
@@ -177,7 +177,7 @@ impl Reader {
         }
     }
 
-    /// Subscribes again, and reports the gap since then. `false` when the group stops before that.
+    /// Subscribes again, and reports the gap since `since`. `false` if the group stops before that.
     async fn reconnect(&mut self, cause: String, since: Instant) -> Result<bool, Error> {
         let name = &self.channel.name;
         tracing::warn!(
@@ -209,7 +209,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Unsubscribes, and receives what was published before the server confirms that.
+    /// Unsubscribes, and receives the messages that were published before the server confirms that.
     async fn leave(&mut self) {
         let asked = Instant::now();
         let mut ask = Some(asked);
@@ -225,15 +225,15 @@ impl Reader {
                 read = self.subscription.read() => match self.take(read).await {
                     Ok(Answer::Unsubscribed) => return,
                     Ok(Answer::Error(answer)) if Kind::of(&answer) == Kind::Transient => {
-                        // Busy in a script, it refuses this too, and goes on delivering afterwards.
+                        // A server that is busy in a script refuses this too, and continues to deliver afterwards.
                         ask = Some(Instant::now() + ASK_AGAIN);
                     }
-                    // Not permitted, or renamed. Other answers are to a PING.
+                    // `UNSUBSCRIBE` is not permitted, or renamed. Other errors are answers to a `PING`.
                     Ok(Answer::Error(answer)) if answer.to_lowercase().contains("unsubscribe") => break answer,
                     Ok(Answer::Error(_) | Answer::None) => {}
                     Err(cause) => break cause,
                 },
-                // Not from before: who has just been asked has not been silent yet.
+                // Counted from the question: silence before it says nothing about the answer.
                 () = sleep_until(self.heard.max(asked) + SILENT + LAST_CHANCE) => break "the server fell silent".to_owned(),
             }
         };
@@ -244,7 +244,7 @@ impl Reader {
         );
     }
 
-    /// Looks at the result of a read and delivers what is complete. An error says why the connection has ended.
+    /// Handles the result of a read, and delivers complete messages. An error says why the connection has ended.
     async fn take(&mut self, read: std::io::Result<usize>) -> Result<Answer, String> {
         match read {
             Ok(0) => Err("the server closed the connection".to_owned()),
@@ -252,7 +252,7 @@ impl Reader {
             Ok(_) => {
                 let since = Instant::now();
                 let delivered = self.deliver().await.map_err(|error| nonsense(&error))?;
-                // Only now: while a full buffer keeps us waiting we do not read, and hear nothing.
+                // Updated only now: while a full buffer makes us wait, we do not read, and receive nothing.
                 self.heard = Instant::now();
                 if self.heard - since >= HELD_UP {
                     if !self.subscription.is_late() {
@@ -270,7 +270,8 @@ impl Reader {
         }
     }
 
-    /// Delivers every complete frame that was read. Tells what the server answered meanwhile.
+    /// Delivers every complete frame that was read, and returns the server's answer to a
+    /// command, if there is one among them.
     async fn deliver(&mut self) -> Result<Answer, FrameError> {
         let mut events = Vec::new();
         let end = loop {
@@ -285,8 +286,7 @@ impl Reader {
     }
 
     async fn receive(&mut self, events: Vec<Event>) -> Answer {
-        // All of them before the first one is kept: what was read is received, also if we are ended while we
-        // wait for room.
+        // All of them count as received before the first one is kept, even if we are dropped while we wait for room.
         self.intake.receive(events.iter().map(messages_in).sum());
         let mut answer = Answer::None;
         for event in events {
@@ -299,7 +299,7 @@ impl Reader {
                 Event::Error(text) => {
                     self.subscription.answered();
                     if Kind::of(&text) == Kind::Login {
-                        // It stays subscribed as it was. A reconnect finds out more.
+                        // The subscription stays as it was. A reconnect will show whether the credentials work.
                         let channel = &self.channel.name;
                         tracing::warn!(
                             %channel,
@@ -319,7 +319,7 @@ impl Reader {
         answer
     }
 
-    /// The cause of a gap, with what the server says about it.
+    /// Adds the server's own explanation to the cause of a gap.
     fn explained(&self, cause: String, next: &Subscription) -> String {
         match self.subscription.server_info().cause(next.server_info()) {
             Some(why) => format!("{cause}: {why}"),
@@ -328,7 +328,7 @@ impl Reader {
     }
 }
 
-/// Waits for the end of a time.
+/// Waits for the end of a period, and returns its beginning. Waits forever without a period.
 async fn over(left: Option<(Instant, Instant)>) -> Instant {
     match left {
         Some((since, end)) => {
@@ -351,7 +351,7 @@ fn nonsense(error: &FrameError) -> String {
     format!("the server sent a reply that cannot be read ({error})")
 }
 
-/// Connects and subscribes, for as long as it takes.
+/// Connects and subscribes; retries until it succeeds or the fault is permanent.
 async fn connect(
     server: &Server,
     channel: &Channel,

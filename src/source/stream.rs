@@ -1,12 +1,12 @@
-//! A stream, read through its consumer group; and the spill, which is read in the same way.
+//! The source `stream`, read through its consumer group. The spill is read in the same way.
 //!
 //! ```text
-//!   membership   keeps the epoch, looks who is dead, counts     (source/stream/membership.rs)
+//!   membership   keeps the epoch, finds dead members, counts    (source/stream/membership.rs)
 //!      │ takeovers: which ones are due                          (source/stream/takeovers.rs)
-//!   reader       reads, hands to the intake                     (here)
-//!      ├ takeover: claims what a dead member held               (source/stream/takeover.rs)
+//!   reader       reads, hands entries to the intake             (here)
+//!      ├ takeover: claims the entries of a dead member          (source/stream/takeover.rs)
 //!      ├ replay: which rejected messages are processed again    (source/stream/replay.rs)
-//!      └ flow: how much the consumers can begin with soon       (source/stream/flow.rs)
+//!      └ flow: how many entries the consumers can start soon    (source/stream/flow.rs)
 //! ```
 
 mod flow;
@@ -41,14 +41,14 @@ use crate::redis::fault::Fault;
 use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{Entries, Former, Reader, Registry, Unread};
 
-/// One read takes no more entries than this: they hold the server for a quarter of a millisecond.
+/// The most entries of one read, which occupy the server for a quarter of a millisecond.
 const MOST_ENTRIES: usize = 256;
-/// Nor about so many bytes.
+/// About the most bytes of one read.
 const MOST_BYTES: usize = 1 << 20;
-/// After a stop an answer that is under way is waited for so long. What it hands to us stays pending, for others.
+/// How long a stop waits for the answer to a read. Entries in that answer stay pending, for other processes.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
-/// A stream whose group is there.
+/// A stream whose group exists.
 pub(crate) struct Stream {
     reader: Reader,
     registry: Registry,
@@ -56,19 +56,19 @@ pub(crate) struct Stream {
     begin: Begin,
     origin: Origin,
     stream: Arc<str>,
-    /// Where messages say that they came from: of a spill, what they were published to.
+    /// The name that messages give as their source: for a spill, the channel they were published to.
     channel: Arc<str>,
-    /// Whether the stream is trimmed by us.
+    /// Whether this group trims the stream.
     trims: bool,
-    /// Attempts to read that fail.
+    /// Reports failing attempts to read.
     outage: Outage,
-    /// What is replayed of it, if it is that of rejected messages.
+    /// The replay, if this is the stream of rejected messages.
     replaying: Option<Arc<Replaying>>,
 }
 
 impl Stream {
-    /// The source that belongs to a membership that has joined. `reader` is connected. `channel` is where its messages
-    /// say that they came from.
+    /// The source for a membership that has joined. `reader` is connected. `channel` is the name that its
+    /// messages give as their source.
     pub(crate) fn new(
         reader: Reader,
         membership: &Membership,
@@ -94,7 +94,7 @@ impl Stream {
         }
     }
 
-    /// Replays this, and ends by itself.
+    /// Makes this source a replay, which ends by itself.
     pub(crate) fn replays(self, replaying: Replaying) -> Self {
         Self { replaying: Some(Arc::new(replaying)), ..self }
     }
@@ -142,25 +142,25 @@ struct Reading {
     intake: Intake,
     stop: CancellationToken,
     flow: Flow,
-    /// While nothing can be read: how long to wait before the next attempt.
+    /// The backoff before the next attempt, while nothing can be read.
     trouble: Option<Backoff>,
-    /// Attempts to read that fail.
+    /// Reports failing attempts to read.
     outage: Outage,
     trimmed: Trimmed,
     replaying: Option<Arc<Replaying>>,
     progress: Progress,
 }
 
-/// What belongs to one epoch.
+/// The state of reading within one epoch.
 struct Progress {
     epoch: Arc<Epoch>,
-    /// The last entry that was handed to us as a new one.
+    /// The last new entry that was received.
     last: EntryId,
-    /// Entries beyond it that we took over: what is pending for us there is not all lost on its way.
+    /// Entries after `last` that were taken over: they are pending for us, but not because an answer was lost.
     ahead: BTreeSet<EntryId>,
-    /// Whether an answer may have been lost on its way.
+    /// Whether the answer to a read may have been lost.
     uncertain: bool,
-    /// An entry that was taken over and may be what killed others, and since when it is ours.
+    /// An entry that was taken over and may have killed its former processes, and when it was taken over.
     suspect: Option<(EntryId, Instant)>,
     /// How far a replay has come.
     replayed: Replayed,
@@ -205,7 +205,7 @@ impl Reading {
         if count == 0 {
             return Ok(Step::Over);
         }
-        // The dead first: their entries have waited longest.
+        // Takeovers come first: those entries have waited longest.
         if let Some(left) = self.takeovers.next()
             && !self.suspect_is_at_work().await
         {
@@ -214,8 +214,8 @@ impl Reading {
         self.read(count.min(self.flow.fitting(MOST_BYTES))).await
     }
 
-    /// What comes before anything new is fetched: an epoch, a connection, and what was lost on its way. `None` when
-    /// nothing of it is left to do.
+    /// Prepares for a read: an epoch, a connection, and entries whose answer was lost.
+    /// `None` when everything is ready.
     async fn prepare(&mut self) -> Result<Option<Step>, Error> {
         if self.progress.epoch.is_over() {
             tokio::select! {
@@ -239,7 +239,8 @@ impl Reading {
         if !self.progress.uncertain {
             return Ok(None);
         }
-        // What was acknowledged may be pending again, for a name that others do not touch.
+        // Acknowledged entries may be pending again, under this process's own name,
+        // which others do not take over from.
         match self.registry.has_gone_back(&self.progress.epoch).await {
             Ok(false) => self.recover().await.map(Some),
             Ok(true) => {
@@ -258,13 +259,13 @@ impl Reading {
         loop {
             match self.reader.connect().await {
                 Ok(Former::Gone) => {
-                    // Whatever broke this connection has broken that one, as a rule.
+                    // The registry's connection is usually broken by the same cause.
                     self.registry.disconnect();
                     self.trimmed.distrust();
                     return Ok(Step::Done);
                 }
                 Ok(Former::MayBeHeard) => {
-                    // What is handed to this name from now on is left to those who take over.
+                    // Entries that this name gets from now on are left to a takeover.
                     self.progress.epoch.end("a read was given up that Redis may still hear");
                     return Ok(Step::Done);
                 }
@@ -277,10 +278,10 @@ impl Reading {
         }
     }
 
-    /// Waits before the next attempt. Nothing is lost meanwhile: what is not read stays where it is.
+    /// Waits before the next attempt. Nothing is lost meanwhile: unread entries stay in the stream.
     async fn put_up_with(&mut self, cause: &str) {
         let Some(backoff) = &mut self.trouble else {
-            // At once the first time: a server closes connections that were idle, and that is no trouble.
+            // The first retry is immediate: servers close idle connections, and that is not an outage.
             tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.stream);
             self.trouble = Some(Backoff::at(self.reader.server()));
             return;
@@ -289,7 +290,7 @@ impl Reading {
         let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 
-    /// Asks again for what was handed to us and did not reach us.
+    /// Asks again for entries that Redis handed to us and whose answer was lost.
     async fn recover(&mut self) -> Result<Step, Error> {
         let answer = self.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
@@ -310,7 +311,7 @@ impl Reading {
         Ok(Step::Done)
     }
 
-    /// Acknowledges entries that are pending for us and of which nothing is left.
+    /// Acknowledges entries that are pending for us and were deleted.
     async fn forget(&mut self, deleted: &[EntryId]) -> Result<(), Error> {
         if deleted.is_empty() {
             return Ok(());
@@ -338,7 +339,7 @@ impl Reading {
         self.trouble = None;
         self.outage.is_over();
         if figures.last_delivered < self.progress.last {
-            // What was handed to us since is handed out once more: here it has to be dropped.
+            // The entries that we received since then will be delivered again, so they have to be dropped here.
             self.progress.epoch.end(WENT_BACK);
             return Ok(Step::Done);
         }
@@ -378,7 +379,7 @@ impl Reading {
         self.deliver(entries).await;
     }
 
-    /// What an answer means; `None` when there was none that can be used.
+    /// Handles the fault of an answer; `None` if there is not a usable answer.
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
@@ -388,7 +389,7 @@ impl Reading {
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) if self.replaying.is_some() => {
-                // What we hold would be handed out once more by another group.
+                // A new group would deliver the entries that we hold once more.
                 self.progress.epoch.end(&format!("the group of the replay was gone ({answer})"));
                 Ok(None)
             }
@@ -397,7 +398,7 @@ impl Reading {
                     Ok(true) => {
                         self.intake.group_lost(&answer, &self.registry.names.group, &self.stream);
                         if matches!(self.origin, Origin::Spill) {
-                            // What was appended since it was deleted is there.
+                            // The entries that were appended since the deletion are still there.
                             let left = self.registry.length().await.unwrap_or(0);
                             self.intake.spill_lost(left, &self.stream);
                         }
@@ -425,7 +426,7 @@ impl Reading {
 
     async fn hand_over(&mut self, entries: Entries, attempt: u32) {
         if self.progress.epoch.is_over() {
-            // They are pending for a name that is ours no more, and taken over with the others.
+            // They are pending under our former name, and are taken over with its other entries.
             return;
         }
         if let Some(replaying) = self.replaying.clone() {

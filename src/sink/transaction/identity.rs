@@ -9,8 +9,8 @@ pub(super) struct Identity {
     run: Box<str>,
     /// `master_replid`: changes when the server is promoted.
     history: Box<str>,
-    /// Whether `master_replid2` is set: the data continues that of another server, or the server's own before a
-    /// restart.
+    /// Whether `master_replid2` is set: the data continues that of another server, or the
+    /// server's own before a restart.
     is_heir: bool,
 }
 

@@ -165,8 +165,8 @@ impl Kept {
         self.commits.get_mut(from)
     }
 
-    /// Returns the number of messages in the commits after this number that are no longer kept, and stops counting
-    /// them.
+    /// Returns the number of messages in the commits after this number that are no longer
+    /// kept, and stops counting them.
     pub(super) fn lost(&mut self, made: u64) -> u64 {
         self.tally.take_after(made)
     }

@@ -14,8 +14,8 @@ pub(super) struct Replicas {
     marks: VecDeque<Mark>,
     /// When the server was last asked.
     asked: Option<Instant>,
-    /// The highest recent number of replicas: one that is away may come back and be promoted. `None` before the first
-    /// answer.
+    /// The highest recent number of replicas: one that is away may come back and be promoted.
+    /// `None` before the first answer.
     most: Option<usize>,
     /// Since when there are fewer.
     fewer: Option<Instant>,

@@ -68,8 +68,8 @@ impl Transaction {
     pub(super) async fn reconnect(&mut self, target: &Target) -> Result<Connected, Fault> {
         let mut connected = self.connect(target).await?;
         let (made, found) = (connected.made, connected.found);
-        // Entries of missing commits are pending again, under this process's own name, which others do not take over
-        // from.
+        // Entries of missing commits are pending again, under this process's own name,
+        // which others do not take over from.
         let lacks = |number: u64| found == Found::NoHash || made < number;
         if let Some((_, epoch)) = self.held.take_if(|(number, _)| lacks(*number)) {
             epoch.end(WENT_BACK);
@@ -187,8 +187,8 @@ impl Transaction {
         // A first connection whose answer was lost may have created the hash.
         let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
         let found = match is_gone {
-            // A failover cannot explain it if replicas had the commits, unless the server was started without its
-            // data.
+            // A failover cannot explain it if replicas had the commits, unless the
+            // server was started without its data.
             true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
             // If the hash exists, only a server that went back has a lower number in it.
             _ if made < self.confirmed => Found::Less,

@@ -1,4 +1,4 @@
-//! A connection that has fallen silent: is it dead, or does the server only stand still?
+//! Decides whether a silent connection is dead, or its server is only frozen.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::redis::frames::Event;
 use crate::redis::subscription::Subscription;
 use crate::text::Lasted;
 
-/// How much longer a suspected connection has, once a second one is subscribed.
+/// How much longer a suspected connection may take to answer, once a second one is subscribed.
 pub(super) const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// What became of a suspected connection.
+/// The result for a suspected connection.
 pub(super) enum Verdict {
-    /// The group stops before anyone knows.
+    /// The group stops before it is decided.
     Stop,
-    /// It answered. A server that was frozen delivers everything to those who stayed.
+    /// It answered. A server that was frozen delivers everything to connections that stayed.
     Alive,
-    /// It did not, and a new one has taken its place.
+    /// It did not answer, and a second connection replaced it.
     Replaced,
-    /// It has ended before a new one could take its place.
+    /// It ended before a second connection was subscribed. Contains the cause.
     Lost(String),
 }
 
 impl Reader {
-    /// Decides about a connection that is silent: opens a second one beside it, and gives it a last chance
-    /// once that is subscribed. Only one of them is ever listened to, so no message is received twice.
+    /// Decides about a silent connection: opens a second one beside it, and waits [`LAST_CHANCE`] for the first one
+    /// once the second is subscribed. The messages of only one of them are used, so no message is received twice.
     ///
-    /// Until the verdict the group is disconnected: nobody knows better. If the connection is lost, it stays so.
+    /// Until the verdict the group counts as disconnected. If the connection is lost, it stays so.
     pub(super) async fn check_liveness(&mut self) -> Result<Verdict, Error> {
         self.outage.begins(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
         let verdict = self.verdict().await?;
@@ -61,7 +61,8 @@ impl Reader {
                         None => return Ok(Verdict::Lost(end)),
                     },
                 },
-                // Once there is a candidate the verdict is near, and with it what the candidate holds.
+                // Once there is a candidate, the verdict is near, and the candidate's
+                // messages are not given up for a stop.
                 () = self.stop.cancelled(), if candidate.is_none() => return Ok(Verdict::Stop),
                 subscription = &mut second, if candidate.is_none() => match subscription {
                     Ok(subscription) => candidate = Some(Candidate::new(subscription)),
@@ -93,7 +94,7 @@ impl Reader {
     }
 }
 
-/// A second connection, while the first one is suspected. What it delivers is held until the verdict.
+/// A second connection while the first one is suspected. Its messages are held until the verdict.
 struct Candidate {
     subscription: Subscription,
     since: Instant,
@@ -102,7 +103,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// More is left in the socket; it is a second's worth at most.
+    /// Once this much is held, the rest stays in the socket, for a second at most.
     const MOST_BYTES: usize = 16 << 20;
 
     fn new(subscription: Subscription) -> Self {
@@ -110,7 +111,7 @@ impl Candidate {
     }
 }
 
-/// Reads from the candidate. One that has ended is not read any more; whoever replaces by it finds out.
+/// Reads from the candidate. If it has ended, nothing is read; the reader notices after the replacement.
 async fn hold(candidate: &mut Option<Candidate>) {
     let Some(candidate) = candidate else { return std::future::pending().await };
     loop {

@@ -1,4 +1,4 @@
-//! How many entries to fetch: no more than the consumers can begin with soon, so that others get their share.
+//! How many entries to fetch: only as many as the consumers can start soon, so that other processes get their share.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use tokio::time::Instant;
 
 use crate::queue::Demand;
 
-/// Learns from how many messages are finished in a second.
+/// Estimates the demand from the rate at which messages are finished.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// Messages finished in a second, lately.
+    /// Finished messages per second, recently.
     rate: f64,
     /// When the rate was updated, and how many messages were finished by then.
     last: Option<(Instant, u64)>,
-    /// How many consumers there are: the most that were idle at once.
+    /// The number of consumers: the most that were idle at once.
     consumers: usize,
-    /// Bytes of an entry, lately.
+    /// Recent mean size of an entry, in bytes.
     size: f64,
 }
 
 impl Flow {
-    /// Entries that the consumers begin within this time may be fetched beforehand: a few round trips.
+    /// Entries that the consumers start within this time may be fetched ahead: a few round trips.
     const SOON: Duration = Duration::from_millis(10);
-    /// A shorter time says nothing about the rate.
+    /// A shorter period says nothing about the rate.
     const LEAST: Duration = Duration::from_millis(1);
 
     pub(crate) fn new() -> Self {
         Self { rate: 0.0, last: None, consumers: 0, size: 0.0 }
     }
 
-    /// Updates the rate. A message that a consumer has only begun says nothing about how long it takes.
+    /// Updates the rate. A message that was only started does not count: it may take long.
     pub(crate) fn note(&mut self, demand: Demand) {
         let now = Instant::now();
         self.consumers = self.consumers.max(demand.idle);
@@ -41,7 +41,7 @@ impl Flow {
         let elapsed = now - at;
         if elapsed >= Self::LEAST {
             let rate = finished.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-            // One that is long ago counts for nothing.
+            // An old rate has no weight.
             let weight = if elapsed > 10 * Self::SOON { 1.0 } else { 0.5 };
             self.rate += weight * (rate - self.rate);
             self.last = Some((now, finished));
@@ -56,18 +56,18 @@ impl Flow {
         }
     }
 
-    /// With so many messages left it is time to fetch more; `None`: only when a consumer has nothing to do.
+    /// How few messages may be left before more are fetched; `None`: only fetch when a consumer is idle.
     pub(crate) fn low(&self) -> Option<usize> {
         let soon = self.soon();
         (soon > 0).then_some(soon / 2)
     }
 
-    /// How many to fetch.
+    /// How many entries to fetch.
     pub(crate) fn wanted(&self, demand: Demand) -> usize {
         self.soon().max(demand.idle).saturating_sub(demand.waiting).max(1)
     }
 
-    /// How many entries have about so many bytes. Before the first one is there, nobody knows how large they are.
+    /// How many entries fit into about this many bytes. Their size is unknown until the first one has arrived.
     pub(crate) fn fitting(&self, bytes: usize) -> usize {
         const UNKNOWN: usize = 16;
         if self.size == 0.0 { UNKNOWN } else { ((bytes as f64 / self.size) as usize).max(1) }

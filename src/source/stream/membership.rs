@@ -1,4 +1,4 @@
-//! The membership of a stream: keeps this process's epoch, looks who is dead, and knows how far behind the group is.
+//! The membership of a stream: keeps this process's epoch, finds dead members, and measures the backlog of the group.
 
 #[cfg(test)]
 mod model;
@@ -24,42 +24,42 @@ use crate::redis::timing::Timing;
 use crate::spill::Level;
 use crate::status::Status;
 
-/// Runs beside the engine, and ends after it: the epoch lasts until the last commit is made.
+/// Runs beside the engine, and ends after it: the epoch has to last until the last commit.
 pub(crate) struct Membership {
     registry: Registry,
     takeovers: Arc<Takeovers>,
     epoch: Arc<Epoch>,
     attempts: mpsc::UnboundedReceiver<Attempt>,
-    /// Attempts that began and are not stored yet.
+    /// Attempts that have started and are not stored in Redis yet.
     unstored: BTreeMap<EntryId, u32>,
     lease: Duration,
     timing: Timing,
-    /// Processes that have a token and no lease, and since when.
+    /// Processes with a token and without a lease, and since when.
     unlisted: HashMap<Uuid, Instant>,
     input: StreamInput,
-    /// Where the search for entries that others have not touched goes on.
+    /// Where the search for idle entries of foreign consumers continues.
     cursor: EntryId,
     backlog: Arc<Mutex<Option<Backlog>>>,
-    /// Of a spill: how full it is.
+    /// For a spill: how full it is.
     level: Arc<Level>,
     status: Status,
-    /// Where the group begins that is created.
+    /// Where a created group begins to read.
     begin: Begin,
-    /// Whether something of it may be in Redis.
+    /// Whether joining was tried, so that Redis may hold state of this process.
     joining: bool,
 }
 
-/// The part of the lease after which a process counts as dead: so that its entries are taken over within the lease.
+/// The part of the lease after which a process counts as dead, so that its entries are taken over within the lease.
 const LAPSES: f64 = 0.8;
-/// Attempts that are stored by one call.
+/// The most attempts that one call stores.
 const ATTEMPTS: usize = 100;
-/// Looks at figures, at other consumers' entries and at what can be trimmed are this far apart.
+/// The interval for reading figures, searching idle entries of foreign consumers, and trimming.
 const LOOKS: Duration = Duration::from_secs(1);
-/// Pages of pending entries, of a hundred each, that one look goes through.
+/// The most pages of pending entries, of 100 each, that one such search reads.
 const PAGES: usize = 10;
 
 impl Membership {
-    /// For the group of these names. It has nothing in Redis yet.
+    /// A membership in the registry's group. It does not have anything in Redis yet.
     pub(crate) fn new(
         registry: Registry,
         input: StreamInput,
@@ -97,7 +97,7 @@ impl Membership {
         self.takeovers.clone()
     }
 
-    /// Whether the stream is trimmed by us. A spill always is: it is ours alone.
+    /// Whether this group trims the stream. A spill is always trimmed: it belongs to this group alone.
     pub(crate) fn trims(&self) -> bool {
         (self.input.trim == Trim::Acknowledged && !self.names().is_of_replay()) || self.is_of_spill()
     }
@@ -114,7 +114,7 @@ impl Membership {
         self.registry.another()
     }
 
-    /// Creates the group if it is missing, and begins the epoch. After an error it can be called again.
+    /// Creates the group if it is missing, and begins the epoch. Can be called again after an error.
     pub(crate) async fn join(&mut self, begin: Begin) -> Result<(), Fault> {
         (self.joining, self.begin) = (true, begin);
         self.registry.create_group(begin).await?;
@@ -123,7 +123,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Keeps the epoch for as long as it is asked to. Comes back only when that is refused for good.
+    /// Keeps the epoch alive until it is dropped. Returns only after a permanent fault.
     pub(crate) async fn run(&mut self) -> Error {
         let (mut look, mut sweep) = (Instant::now(), Instant::now());
         let mut renewal = Instant::now() + self.timing.interval();
@@ -140,7 +140,7 @@ impl Membership {
                         renewal = now + if kept.is_ok() { self.timing.interval() } else { self.timing.retry() };
                         kept
                     } else if now >= sweep {
-                        // Often enough for a dead process to be noticed before its whole lease is over.
+                        // So often that a dead process is noticed before its whole lease is over.
                         sweep = now + self.timing.retry();
                         self.sweep().await
                     } else {
@@ -159,12 +159,12 @@ impl Membership {
         }
     }
 
-    /// Ends the epoch. What is still pending is for others to take over, at once.
+    /// Ends the epoch. Others may take over the entries that are still pending, at once.
     pub(crate) async fn leave(&mut self) -> Result<(), Fault> {
         if !self.joining {
             return Ok(());
         }
-        // Of the dead from whom nothing is left to take over, none stays for want of a last look.
+        // Removes dead members from whom there is nothing left to take over, so that none stays behind.
         for process in self.takeovers.dead() {
             self.registry.forget(process).await?;
         }
@@ -207,8 +207,8 @@ impl Membership {
         Ok(())
     }
 
-    /// Begins an epoch. One whose beginning was not confirmed is never taken up: the request may arrive late, when the
-    /// epoch is over, and bring its token back.
+    /// Begins an epoch. If its beginning was not confirmed, the epoch is never used: the request may arrive late,
+    /// after the epoch is over, and recreate its token.
     async fn begin(&mut self) -> Result<(), Fault> {
         let former = self.epoch.process;
         let (epoch, attempts) = epoch(&self.registry.names);
@@ -221,11 +221,11 @@ impl Membership {
         }
     }
 
-    /// Begins a replay: as the only process, with nobody left who could commit an entry that it reads, and with the
-    /// first entry that is there.
+    /// Begins a replay: waits until this is the only process, and no other can commit an entry that it reads.
+    /// Then it starts at the first entry.
     async fn begin_replay(&mut self, former: Uuid) -> Result<(), Fault> {
         self.registry.fence_off(self.epoch.process, former, Why::Own).await?;
-        // Whoever took over may have destroyed it at its end.
+        // A process that took over may have deleted the group when it ended.
         self.registry.create_group(self.begin).await?;
         let mut expiries = HashMap::new();
         let mut renewal = Instant::now() + self.timing.interval();
@@ -264,14 +264,15 @@ impl Membership {
         }
     }
 
-    /// Begins another epoch after one that is over, and takes over from that one like from any.
+    /// Begins another epoch after one that is over, and takes over from the former one as from any dead member.
     async fn begin_anew(&mut self) -> Result<(), Fault> {
         let former = self.epoch.process;
         let mut backoff = self.registry.backoff();
         let outage = Outage::new(Task::JoinGroup(self.registry.names.input.clone()), &self.status);
         loop {
             let begun = match self.begin().await {
-                // Deleted before anything of it is taken over; it may be there still, if we have ended it ourselves.
+                // Deletes the former token before anything is taken over; the token still exists
+                // if we ended the epoch ourselves.
                 Ok(()) => self.registry.fence_off(self.epoch.process, former, Why::Own).await.map(drop),
                 Err(fault) => Err(fault),
             };
@@ -290,13 +291,13 @@ impl Membership {
         Ok(())
     }
 
-    /// Looks which consumers of the group are dead, and ends their epochs.
+    /// Finds dead members of the group, and ends their epochs.
     async fn sweep(&mut self) -> Result<(), Fault> {
         let ours = self.registry.processes().await?;
         self.unlisted.retain(|process, _| ours.contains(process));
         let began = Instant::now();
         for process in ours.into_iter().filter(|process| *process != self.epoch.process) {
-            // The own lease does not wait for the last of hundreds; those come with a later look.
+            // With hundreds of members, the own renewal comes first; the rest is checked by a later sweep.
             if began.elapsed() > LOOKS {
                 break;
             }
@@ -352,7 +353,7 @@ impl Membership {
         let (pending, oldest_pending) = self.registry.backlog().await?;
         let lag = self.registry.lag().await?;
         let length = match lag {
-            // What was acknowledged there may wait to be trimmed.
+            // The stream's length includes acknowledged entries that are not trimmed yet.
             Some(lag) if self.is_of_spill() => lag + pending,
             _ => self.registry.length().await?,
         };
@@ -362,14 +363,14 @@ impl Membership {
         Ok(())
     }
 
-    /// Removes what every group has acknowledged. Not for longer than a renewal can wait.
+    /// Removes entries that every group has acknowledged. Takes no longer than a renewal can wait.
     async fn trim(&mut self) -> Result<(), Fault> {
         let until = Instant::now() + self.timing.retry();
         while self.registry.trim().await? > 0 && Instant::now() < until {}
         Ok(())
     }
 
-    /// Looks for entries that consumers which are not ours have not touched for so long.
+    /// Searches entries of foreign consumers that have been idle for this long.
     async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
         const PAGE: usize = 100;
         for _ in 0..PAGES {
@@ -389,7 +390,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Stores which attempts begin, so that they count after this process as well.
+    /// Stores started attempts, so that they count after this process has died, too.
     async fn count(&mut self, first: Attempt) -> Result<(), Fault> {
         self.unstored.insert(first.id, first.number);
         while let Ok(Attempt { id, number }) = self.attempts.try_recv() {

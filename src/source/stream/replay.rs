@@ -1,7 +1,7 @@
-//! Replaying rejected messages: which entries go through the processor again, and when that is done.
+//! Replays rejected messages: selects the entries that go through the processor again, and decides when that is done.
 //!
-//! The stream alone knows what is left to do: an entry is there until the commit of what it became has deleted it. So
-//! the group begins anew with each epoch, and nothing of an earlier replay has to be remembered.
+//! The stream alone holds the state: an entry is there until the commit of its new record deletes it. So the group
+//! begins again with each epoch, and nothing of an earlier replay has to be remembered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,39 +18,39 @@ use crate::record::{Record, fields};
 use crate::redis::registry::Entries;
 use crate::rejected::{PAYLOAD, Rejected};
 
-/// What is replayed.
+/// A replay: the selected entries, and the state that its shards share.
 pub(crate) struct Replaying {
     pub(crate) selection: Replay,
-    /// The last entry that was there at the start.
+    /// The last entry of the stream at the start.
     pub(crate) until: EntryId,
-    /// Of a stream's entry, the name of the field that may hold its whole payload.
+    /// For entries of a stream: the field that may hold the whole payload.
     pub(crate) payload_field: Arc<str>,
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all shards of a replay share.
+/// The state that all shards of a replay share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Those that are done wait here for the others: where one ends, all do.
+    /// Shards that are done wait here for the others: when one ends, all end.
     done: Barrier,
-    /// Entries that were handed over.
+    /// Entries that were handed to the intake.
     replayed: AtomicU64,
 }
 
-/// How far an epoch has come with it.
+/// The progress of a replay within an epoch.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
-    /// Whether all that is to be replayed was read.
+    /// Whether all entries to replay were read.
     pub(super) is_read: bool,
-    /// Entries that stay because they were not asked for.
+    /// Entries that stay because they are not selected.
     unselected: u64,
-    /// Entries that hold only a part of their message.
+    /// Entries that hold only the first bytes of their message.
     cut: u64,
-    /// Entries that no group has written.
+    /// Entries that were not written by a group.
     foreign: u64,
 }
 
-/// How often it is looked whether all that was handed over has come to its end.
+/// How often to check whether all messages are processed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Shared {
@@ -66,12 +66,12 @@ impl Replaying {
 }
 
 impl Reading {
-    /// Hands over those of the entries that are to be replayed, each as the message that it was.
+    /// Hands the selected entries to the intake, each as its original message.
     pub(super) async fn replay(&mut self, replaying: &Replaying, entries: Entries, attempt: u32) {
         let mut stay = Vec::new();
         for (span, entry) in entries.spans.iter().zip(&entries.list) {
             if entry.id > replaying.until || replaying.is_full() {
-                // It is pending until the group is gone.
+                // This entry stays pending until the group is deleted.
                 self.progress.replayed.is_read = true;
                 break;
             }
@@ -123,8 +123,8 @@ impl Reading {
         self.intake.keep_entries(&source, bytes, spans, held, attempt).await;
     }
 
-    /// Ends once all that was handed over has come to its end, in the other shards too. An entry that waits for its next
-    /// attempt has its time, which a stop would not give it.
+    /// Ends once all messages are processed, in the other shards too. Entries that wait for their next attempt get
+    /// it; a stop would not give it to them.
     pub(super) async fn conclude(&mut self, replaying: &Replaying) -> Step {
         if self.intake.in_flight() > 0 || self.progress.epoch.is_over() {
             let _ = self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await;

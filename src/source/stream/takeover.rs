@@ -1,4 +1,4 @@
-//! Taking over what dead members hold.
+//! Claims the pending entries of dead members.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::message::Origin;
 use crate::redis::fault::Fault;
 use crate::redis::registry::{Entries, Held, Refusal, TakenOver};
 
-/// For so long, at most, nothing else is taken over beside an entry that may be what kills its processes.
+/// How long, at most, other takeovers wait for an entry that may kill its processes.
 const SUSPECT: Duration = Duration::from_secs(1);
 
 impl Reading {
-    /// Whether an entry that may be what kills its processes is being processed, so that no others of those that were
-    /// taken over before are to be at stake.
+    /// Whether an entry that may kill its processes is being processed. Until it is done, other entries that were
+    /// taken over before are not put at risk.
     pub(super) async fn suspect_is_at_work(&mut self) -> bool {
         let Some((id, since)) = self.progress.suspect else { return false };
         let consumer = &self.progress.epoch.consumer;
-        // If it takes longer than that, or waits for its next attempt, others do not wait for it.
+        // If it takes too long, or waits for its next attempt, other entries do not wait for it.
         let over = since.elapsed() > SUSPECT || !self.registry.is_pending(id, consumer).await.unwrap_or(true);
         if over {
             self.progress.suspect = None;
@@ -29,13 +29,13 @@ impl Reading {
         !over
     }
 
-    /// Takes over some of what another consumer has takeover.
+    /// Takes over some of the pending entries of another consumer.
     ///
-    /// Each time counts as an attempt. What is taken over for the second time was held by two processes that died, and
-    /// may be the cause: such entries come first, and one by one, so that the innocent ones beside them are not given
-    /// up with the one that kills.
+    /// Each takeover counts as an attempt. Two processes died while they held an entry that is taken over for the
+    /// second time, so it may be the cause. Such entries come first, and one by one, so that others are not rejected
+    /// with an entry that kills.
     pub(super) async fn take_over(&mut self, takeover: Takeover, count: usize) -> Result<Step, Error> {
-        // Asked for here, and just before: what we have taken over already is not among them.
+        // Read just before the claim, so that entries we have already taken over are not among them.
         let held = Held { consumer: Some(&takeover.holder), idle: takeover.idle };
         let pending = match self.registry.pending(held, takeover.from, MOST_ENTRIES).await {
             Ok(pending) => pending,
@@ -60,8 +60,8 @@ impl Reading {
         self.claim(takeover, &ids).await
     }
 
-    /// Takes these entries over. Each of them until there is an answer: whether one that was lost on its way was carried
-    /// out is not known before. Fewer at a time then, for it may have been too long.
+    /// Claims these entries. Repeats a claim until there is an answer, as a claim whose answer was lost may have been
+    /// executed. Each repetition claims fewer entries, in case there were too many.
     async fn claim(&mut self, takeover: Takeover, ids: &[EntryId]) -> Result<Step, Error> {
         let (mut rest, mut most) = (ids, ids.len());
         let mut backoff = self.registry.backoff();
@@ -94,7 +94,7 @@ impl Reading {
         Ok(Step::Done)
     }
 
-    /// Hands on what was taken over; false where it was refused.
+    /// Hands the claimed entries to the intake; `false` if the claim was refused.
     async fn hand_over_all(&mut self, takeover: &Takeover, taken_over: TakenOver) -> bool {
         match taken_over.refusal {
             Some(Refusal::FencedOff) => {
@@ -126,7 +126,7 @@ impl Reading {
             Fault::Permanent(error) => Err(error),
             Fault::Transient(cause) => {
                 tracing::debug!("cannot take over from {} yet: {cause}; retrying", takeover.holder);
-                // The membership finds it again.
+                // The membership finds this consumer again.
                 self.takeovers.settled(&takeover);
                 Ok(Step::Done)
             }

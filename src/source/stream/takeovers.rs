@@ -1,4 +1,4 @@
-//! What reader and membership of a stream share: the epoch, and what others have left.
+//! The state that a stream's reader and membership share: the epoch, and the takeovers that are due.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::entry_id::EntryId;
 use crate::epoch::Epoch;
 use crate::redis::registry::Names;
 
-/// The epoch that is current, and consumers whose entries can be taken over.
+/// The current epoch, and the consumers whose entries can be taken over.
 pub(crate) struct Takeovers {
     state: Mutex<State>,
     /// The reader waits here for the next epoch.
@@ -23,21 +23,22 @@ struct State {
     due: VecDeque<Takeover>,
 }
 
-/// A consumer that others may take over from.
+/// A consumer whose pending entries may be claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Takeover {
     /// Its name in the group.
     pub(crate) holder: String,
-    /// Its process, if it is one of ours: its epoch is over. All that is pending for it is left.
+    /// Its process, if this program created the consumer: the epoch is over, and all its pending
+    /// entries may be claimed. claimed.
     pub(crate) process: Option<Uuid>,
-    /// Of one that is not ours, what was idle for so long.
+    /// For a foreign consumer: the idle time from which an entry may be claimed.
     pub(crate) idle: Duration,
-    /// Nothing before this entry.
+    /// The first entry to claim.
     pub(crate) from: EntryId,
 }
 
 impl Takeover {
-    /// By a process of ours whose epoch is over.
+    /// From a process of this program whose epoch is over.
     pub(crate) fn by(process: Uuid) -> Self {
         Self {
             holder: Names::consumer(process),
@@ -47,7 +48,7 @@ impl Takeover {
         }
     }
 
-    /// By a consumer that is not ours: what it has not touched for so long, from this entry on.
+    /// From a foreign consumer: entries from this one on that have been idle for so long.
     pub(crate) fn by_foreign(holder: String, idle: Duration, from: EntryId) -> Self {
         Self { holder, process: None, idle, from }
     }
@@ -63,13 +64,13 @@ impl Takeovers {
         self.lock().epoch.clone()
     }
 
-    /// Begins another epoch.
+    /// Sets the next epoch.
     pub(crate) fn begin(&self, epoch: Arc<Epoch>) {
         self.lock().epoch = epoch;
         self.begun.notify_one();
     }
 
-    /// Waits for another epoch than this one.
+    /// Waits for an epoch other than this one.
     pub(crate) async fn epoch_after(&self, former: &Arc<Epoch>) -> Arc<Epoch> {
         loop {
             let current = self.epoch();
@@ -80,7 +81,7 @@ impl Takeovers {
         }
     }
 
-    /// Adds what a consumer has left, unless it is known.
+    /// Adds a consumer, unless it is known already.
     pub(crate) fn add(&self, takeover: Takeover) {
         let mut state = self.lock();
         if !state.due.iter().any(|known| known.holder == takeover.holder) {
@@ -88,17 +89,17 @@ impl Takeovers {
         }
     }
 
-    /// Of whom to take over next.
+    /// The next consumer to take over from.
     pub(crate) fn next(&self) -> Option<Takeover> {
         self.lock().due.front().cloned()
     }
 
-    /// The processes whose epochs are over, as far as they are known and not settled.
+    /// The known processes whose epochs are over and from which entries may be left.
     pub(crate) fn dead(&self) -> Vec<Uuid> {
         self.lock().due.iter().filter_map(|takeover| takeover.process).collect()
     }
 
-    /// Nothing is left by it, or it lives.
+    /// Removes a consumer: it has nothing left, or it lives.
     pub(crate) fn settled(&self, takeover: &Takeover) {
         self.lock().due.retain(|known| known.holder != takeover.holder);
     }

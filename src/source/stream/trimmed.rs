@@ -1,4 +1,4 @@
-//! What was trimmed from the stream before anyone of the group had read it.
+//! Counts entries that were trimmed from the stream before the group had read them.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use crate::message::Origin;
 use crate::redis::fault::Fault;
 use crate::redis::registry::{Entries, Figures};
 
-/// How often a server is asked again that could not tell how many entries the group has read.
+/// How often to ask again whether the server's count of read entries is reliable.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The figures that tell how much it was.
+/// The figures from which the number of such entries is computed.
 pub(super) struct Trimmed {
-    /// As they were with the last read.
+    /// The figures of the last read.
     figures: Option<Figures>,
-    /// Whether the server's count of what the group has read can be relied on.
+    /// Whether the server's count of entries that the group has read is reliable.
     reliable: bool,
-    /// When that was asked last.
+    /// When the server was last asked about that.
     asked: Option<Instant>,
     /// Since when the server has counted, once it was asked.
     counting_since: Option<Option<u64>>,
-    /// Whether we trim the stream ourselves, and only what is acknowledged.
+    /// Whether this group trims the stream, and only acknowledged entries.
     trims: bool,
 }
 
@@ -32,13 +32,13 @@ impl Trimmed {
         Self { figures: None, reliable: false, asked: None, counting_since: None, trims }
     }
 
-    /// The stream or the group is another one now.
+    /// Starts again: the stream or the group was recreated.
     pub(super) fn forget(&mut self) {
         self.figures = None;
         self.distrust();
     }
 
-    /// The server may be another one now, or have been started again.
+    /// Stops relying on the count: the server may have been replaced or restarted.
     pub(super) fn distrust(&mut self) {
         (self.reliable, self.asked, self.counting_since) = (false, None, None);
     }
@@ -49,9 +49,9 @@ impl Trimmed {
 }
 
 impl Reading {
-    /// Makes sure of the server's count before something is read that may lie behind what was trimmed.
+    /// Checks the server's count before reading entries that may come after trimmed ones.
     pub(super) async fn look_at_the_count(&mut self) -> Result<(), Error> {
-        // A spill is trimmed by nobody but us. Rejected messages may be removed by whoever looks after them.
+        // Only this group trims a spill. Rejected messages may be removed by their operator.
         if !matches!(self.origin, Origin::Input(_)) || !self.trimmed.is_due() {
             return Ok(());
         }
@@ -66,7 +66,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Counts what was trimmed before anyone had read it. What is read next lies behind that.
+    /// Counts entries that were trimmed before they were read. The next entries that are read come after them.
     pub(super) async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
         let earlier = self.trimmed.figures.replace(figures);
         if !matches!(self.origin, Origin::Input(_)) {
@@ -82,11 +82,11 @@ impl Reading {
         let mut trimmed = figures.trimmed_unread();
         match read.list.last() {
             _ if trimmed == 0 => {}
-            // Whoever of us comes first moves the group behind it, so that it is counted once.
+            // The first process moves the group behind them, so that they are counted once.
             None => match self.registry.skip().await {
                 Ok(skipped) => trimmed = skipped,
                 Err(Fault::Permanent(error)) => return Err(error),
-                // It may have been done, and then nobody counts it again.
+                // The move may have been executed; then nobody counts these entries.
                 Err(Fault::Transient(_)) => {
                     trimmed = 0;
                     self.intake.trimmed(None, &self.stream);
@@ -94,7 +94,7 @@ impl Reading {
             },
             Some(last) => {
                 let position = figures.removed() + read.list.len() as u64;
-                // Refused, it costs no more than that.
+                // A refusal has no other consequence than the one in the message.
                 if let Err(fault) = self.registry.repair(last.id, position).await {
                     tracing::debug!(
                         "cannot set how many entries the group has read: {fault:?}; the next trimmed entries may be counted twice"
@@ -108,8 +108,8 @@ impl Reading {
         Ok(())
     }
 
-    /// Whether the server has counted since before the last entry was added that it has handed out. Asked only where
-    /// something seems to be missing.
+    /// Whether the server has counted since before its last delivered entry was added. Only asked
+    /// if entries seem to be missing.
     async fn counted_all_along(&mut self, figures: &Figures) -> Result<bool, Error> {
         if figures.trimmed_unread() == 0 {
             return Ok(false);

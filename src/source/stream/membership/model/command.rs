@@ -1,4 +1,4 @@
-//! What may happen.
+//! The commands of a story.
 
 use std::fmt;
 
@@ -7,34 +7,34 @@ use proptest::prelude::*;
 
 use super::wire::{Trouble, Which};
 
-/// One life of a group.
+/// The life of a group.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     pub(super) processes: usize,
     pub(super) commands: Vec<Command>,
-    /// Who takes over everything at the end.
+    /// The process that takes over everything at the end.
     pub(super) survivor: usize,
 }
 
-/// Processes are counted around, so that any number names one.
+/// Numbers of processes wrap around, so that any number names one.
 #[derive(Debug, Clone)]
 pub(super) enum Command {
-    /// Appends entries to the input, unless there were enough.
+    /// Appends entries to the input, up to the limit of a story.
     Append(usize),
     Read {
         who: usize,
         most: usize,
         conditions: Conditions,
     },
-    /// Here and where it is too late: by the next process that holds something.
+    /// Here and in `CommitTooLate`, `who` means the next process that holds something.
     Commit {
         who: usize,
         lane: usize,
         most: usize,
         conditions: Conditions,
     },
-    /// In the middle of a commit its process is taken for dead, and everything taken over. It does not know, and goes
-    /// on with the rest of what it holds. In part: when the commit was made and the answer is awaited.
+    /// During a commit, another process takes this one for dead, and takes over everything. This one does not know,
+    /// and goes on with the other entries it holds. `in_part`: the commit was executed and its answer is awaited.
     CommitTooLate {
         who: usize,
         by: usize,
@@ -43,7 +43,7 @@ pub(super) enum Command {
         after: usize,
         in_part: bool,
     },
-    /// It stands still for longer than its lease; or somebody deletes the leases.
+    /// Lets the lease lapse. `unlisted`: somebody deletes it instead.
     Lapse {
         who: usize,
         unlisted: bool,
@@ -56,50 +56,50 @@ pub(super) enum Command {
         who: usize,
         conditions: Conditions,
     },
-    /// Looks who is dead, without knowing whether it would be taken for dead itself.
+    /// Finds dead members, without checking whether it would count as dead itself.
     Sweep {
         who: usize,
         conditions: Conditions,
     },
-    /// Takes over or buries, if it knows of somebody.
+    /// Takes over from a dead member or removes it, if it knows one.
     TakeOver {
         who: usize,
         most: usize,
         conditions: Conditions,
     },
-    /// All that it takes to take over.
+    /// All steps of a takeover: renews, sweeps, and takes over.
     Claim {
         who: usize,
         most: usize,
     },
-    /// Buries all that were ever there, if it is let.
+    /// Tries to remove every process that ever existed.
     Forget {
         who: usize,
     },
-    /// Tries to take over from one that nobody has looked at.
+    /// Tries to take over from a process that nobody has checked.
     Usurp {
         who: usize,
         from: usize,
         most: usize,
     },
-    /// It is killed, and another one started.
+    /// Kills it, and starts another one.
     Crash {
         who: usize,
         lapsed: bool,
     },
-    /// Removes what is acknowledged.
+    /// Removes acknowledged entries.
     Trim {
         who: usize,
     },
-    /// The server sees all that is late.
+    /// Delivers all late requests to the server.
     Deliver,
 }
 
-/// What happens to what a process writes, if anything.
+/// The fault of a process's connections, if there is one.
 #[derive(Clone, Copy)]
 pub(super) struct Conditions {
     pub(super) strike: Option<(Which, Trouble)>,
-    /// Whether the process is killed then.
+    /// Whether the process is killed when it happens.
     pub(super) deadly: bool,
 }
 
@@ -114,7 +114,7 @@ impl fmt::Debug for Conditions {
 }
 
 impl fmt::Display for Story {
-    /// A command a line.
+    /// Prints one command per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { processes, commands, survivor } = self;
         writeln!(f, "{processes} processes")?;
@@ -167,14 +167,14 @@ fn most() -> impl Strategy<Value = usize> {
     1..=4usize
 }
 
-/// Bad in so many of ten times.
+/// Faulty in `bad` of 10 cases.
 fn conditions(bad: u32) -> impl Strategy<Value = Conditions> {
     let trouble = prop_oneof![
         Just(Trouble::LostRequest),
         Just(Trouble::LostAnswer),
         proptest::option::of(1..4usize).prop_map(Trouble::Late),
     ];
-    // Where nothing is committed, nothing happens to the commit.
+    // `Which::Commit` has no effect on a command that does not commit.
     let which = prop_oneof![Just(Which::After(0)), (1..4usize).prop_map(Which::After), Just(Which::Commit)];
     let strike = (which, trouble);
     prop_oneof![

@@ -1,14 +1,15 @@
-//! The group against a model: whatever processes do and whatever happens to them, every entry ends in the output once.
+//! Tests the group against a model: whatever happens to its processes, every entry ends in the output once.
 //!
-//! Random stories are played with the real membership, reader, scripts and lanes on a real server. Time plays no part in
-//! them: leases lapse and requests arrive late when the story says so. So a story that fails, fails again, and is
-//! shortened to what matters.
+//! Random stories are played with the real membership, reader, scripts and lanes on a real server. They do not depend
+//! on time: leases lapse and requests arrive late when the story says so. So a failing story fails again, and is
+//! shortened to the commands that matter.
 //!
 //! | file | |
 //! |---|---|
-//! | `command` | what may happen |
-//! | `world` | makes it happen, and knows what must be true |
+//! | `command` | the commands of a story |
+//! | `world` | executes them, and checks the invariants |
 //! | `process` | one process |
+//! | `wire` | its connections, which lose and delay requests on demand |
 //! | `wire` | its connections, which lose and delay what they are told to |
 
 mod command;
@@ -29,14 +30,14 @@ use self::command::{Command, Conditions, FAIR, Story, story};
 use self::wire::{Trouble, Which};
 use self::world::World;
 
-/// A server that stories are played on, one after the other.
+/// A server for stories, played one after the other.
 struct Stage {
     runtime: Runtime,
     server: PrivateServer,
-    /// For the sockets of the wires.
+    /// Contains the sockets of the wires.
     folder: TempDir,
     eye: MultiplexedConnection,
-    /// How many stories were played: none uses the keys of another one.
+    /// The number of stories played. Part of all keys, so that no story uses those of another one.
     played: Cell<u32>,
 }
 
@@ -84,7 +85,7 @@ fn an_epoch_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
         Command::BeginAnew { who: 0, conditions: bad(Trouble::Late(None)) },
         Command::Read { who: 0, most: 1, conditions: FAIR },
         Command::Lapse { who: 0, unlisted: false },
-        // Of the epoch before it, and then of this one.
+        // Takes over from the former epoch, and then from this one.
         Command::Claim { who: 1, most: 1 },
         Command::Claim { who: 1, most: 1 },
         Command::Deliver,
@@ -113,18 +114,18 @@ fn a_read_that_arrives_late_hands_entries_to_nobody() {
         Command::Read { who: 1, most: 1, conditions: FAIR },
         Command::Append(1),
         Command::Read { who: 1, most: 1, conditions: bad(Trouble::Late(None)) },
-        // It asks again for what may have been lost.
+        // Asks again for entries whose answer may have been lost.
         Command::TakeOver { who: 1, most: 1, conditions: FAIR },
         Command::Deliver,
     ]);
 }
 
-/// It happens to the first thing that is asked.
+/// The trouble happens to the first exchange.
 fn bad(trouble: Trouble) -> Conditions {
     Conditions { strike: Some((Which::After(0), trouble)), deadly: false }
 }
 
-/// Two processes, of which the second one takes over everything.
+/// Plays a story of two processes. The second one takes over everything.
 fn play_one(commands: Vec<Command>) {
     let story = Story { processes: 2, commands, survivor: 1 };
     if let Err(why) = Stage::new().play(&story) {

@@ -1,4 +1,5 @@
-//! One process: the real membership, reader and lanes, and a consumer that keeps what it gets until it is told to commit.
+//! One process: the real membership, reader and lanes, and a consumer that holds its
+//! messages until it is told to commit.
 
 use std::cell::RefCell;
 use std::mem::replace;
@@ -36,18 +37,18 @@ use crate::source::stream::{Progress, Reading};
 use crate::spill::Level;
 use crate::status::Status;
 
-/// Never over while a test runs: it lapses when the test says so.
+/// Longer than any test: it lapses when the test says so.
 const LEASE: Duration = Duration::from_secs(3600);
 
-/// What all processes of one group have in common.
+/// What all processes of a group share.
 pub(super) struct Group {
     pub(super) names: Names,
     pub(super) output: String,
-    /// All epochs, in the order in which they began.
+    /// All epochs, in the order of their beginning.
     pub(super) epochs: RefCell<Vec<Uuid>>,
 }
 
-/// Dropping it is `kill -9`.
+/// A process. Dropping it is `kill -9`.
 pub(super) struct Process {
     pub(super) wire: Wire,
     pub(super) membership: Membership,
@@ -55,14 +56,14 @@ pub(super) struct Process {
     receiver: Receiver,
     lanes: [StreamLane; 2],
     group: Rc<Group>,
-    /// What its consumer has, and has not committed.
+    /// Messages that its consumer has and has not committed.
     pub(super) held: Vec<Message>,
 }
 
-/// A commit, as it went out.
+/// The result of a commit.
 pub(super) struct Committed {
     pub(super) epoch: Arc<Epoch>,
-    /// Whether the process knew already that its epoch is over.
+    /// Whether the process already knew that its epoch is over.
     pub(super) was_over: bool,
     pub(super) settled: Settled,
 }
@@ -127,13 +128,13 @@ impl Process {
         self.membership.epoch.process
     }
 
-    /// Whether nothing can be pending for it that it has not been told of.
+    /// Whether it must know all entries that are pending for it.
     pub(super) fn knows_all(&self) -> bool {
         let Progress { epoch, uncertain, .. } = &self.reading.progress;
         !uncertain && self.reading.reader.is_connected() && epoch.process == self.id() && !epoch.is_over()
     }
 
-    /// Renews the lease, and hears whether it is still the one it was.
+    /// Renews the lease, and notices if it was fenced off.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
         passed(self.membership.renew().await)
     }
@@ -146,8 +147,8 @@ impl Process {
         passed(begun)
     }
 
-    /// Looks who is dead. That this process has been looking for long enough is taken for granted: the scripts must be
-    /// right without that.
+    /// Finds dead members. Assumes that this process has been observing for long enough: the
+    /// scripts must be right without that.
     pub(super) async fn sweep(&mut self) -> Result<(), Error> {
         self.live().await?;
         self.membership.timing = Timing::new(Duration::ZERO);
@@ -158,14 +159,14 @@ impl Process {
         passed(swept)
     }
 
-    /// Takes over some of what another one has left, or buries it; whether it knew of one.
+    /// Takes over some entries of a dead member, or removes it. Returns whether it knew one.
     pub(super) async fn take_over(&mut self, most: usize) -> Result<bool, Error> {
         self.prepare().await?;
         self.put_the_oldest_first();
         let left = self.reading.takeovers.next();
         let some = left.is_some();
         if let Some(left) = left {
-            // Here it counts that it is done again and again.
+            // A stop would end the repetition of claims.
             self.reading.stop = CancellationToken::new();
             self.reading.take_over(left, most).await?;
         }
@@ -185,7 +186,8 @@ impl Process {
         Ok(())
     }
 
-    /// Commits some of what it holds, in records that carry the number of the commit. `None` if it holds nothing.
+    /// Commits some of the messages it holds, in records that carry the number of the
+    /// commit. `None` if it holds nothing.
     pub(super) async fn commit(
         &mut self,
         lane: usize,
@@ -215,14 +217,14 @@ impl Process {
 
     async fn prepare(&mut self) -> Result<(), Error> {
         self.live().await?;
-        // Who is being stopped does not wait: not before another attempt, and not for entries.
+        // A stopped process does not wait, neither for a backoff nor for entries.
         self.reading.stop = CancellationToken::new();
         self.reading.stop.cancel();
         while self.reading.prepare().await?.is_some() {}
         Ok(())
     }
 
-    /// What others have left is known in the order of their names, which are random: no story would be the same twice.
+    /// Takeovers are found in the order of random names. Sorted by age, so that a story is repeatable.
     fn put_the_oldest_first(&self) {
         let (takeovers, epochs) = (&self.reading.takeovers, self.group.epochs.borrow());
         let mut all: Vec<_> =
@@ -231,7 +233,7 @@ impl Process {
         all.into_iter().for_each(|left| takeovers.add(left));
     }
 
-    /// Its consumer takes what waits.
+    /// Its consumer takes all waiting messages.
     fn take(&mut self) {
         while let Some(message) = self.receiver.take(1) {
             self.held.push(message);
@@ -239,7 +241,7 @@ impl Process {
     }
 }
 
-/// What passes is tried again some other time.
+/// Ignores transient faults: a later command tries again.
 fn passed(done: Result<(), Fault>) -> Result<(), Error> {
     match done {
         Ok(()) | Err(Fault::Transient(_)) => Ok(()),

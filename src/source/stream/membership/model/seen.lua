@@ -1,4 +1,4 @@
--- All there is to see of a group, a line each.
+-- The whole state of a group, one item per line.
 -- KEYS: input, output, leases. ARGV: group, pattern of the tokens
 local input, output, leases = KEYS[1], KEYS[2], KEYS[3]
 local group, tokens = ARGV[1], ARGV[2]

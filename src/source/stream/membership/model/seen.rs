@@ -1,4 +1,4 @@
-//! What is in Redis at one moment.
+//! A snapshot of the group's state in Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use super::process::Group;
 use crate::entry_id::EntryId;
 use crate::redis::registry::Names;
 
-/// What is in Redis.
+/// The group's state in Redis.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Entries that were handed to nobody.
+    /// Entries that were not delivered to any consumer.
     pub(super) unread: BTreeSet<EntryId>,
     pub(super) pending: BTreeMap<EntryId, String>,
-    /// Which entry was appended by which commit.
+    /// The entries in the output, and the commits that appended them.
     pub(super) output: Vec<(String, u32)>,
-    /// Consumers that are ours.
+    /// The processes that have a consumer in the group.
     pub(super) consumers: BTreeSet<Uuid>,
     pub(super) tokens: BTreeSet<Uuid>,
     pub(super) leases: BTreeSet<Uuid>,
 }
 
 impl Seen {
-    /// Looks at all of it in one step.
+    /// Reads all of it in one step.
     pub(super) async fn at(eye: &mut MultiplexedConnection, of: &Group) -> Self {
         let Names { input, group, leases, .. } = &of.names;
         let mut ask = redis::cmd("EVAL");

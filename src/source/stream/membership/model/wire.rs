@@ -1,7 +1,7 @@
-//! What lies between a process and the server: it loses and delays what it is told to.
+//! The connections between a process and the server: they lose and delay exchanges on demand.
 //!
-//! All that a process has written when the wire looks is one exchange: a command, a pipeline, a transaction. A process
-//! does nothing before that is answered, so exchanges are counted the same way each time.
+//! All bytes that a process has written when the wire reads are one exchange: a command, a pipeline, a transaction. A
+//! process waits for the answer before it sends more, so exchanges are counted the same way each time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,32 +13,32 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-/// Which exchange.
+/// Selects an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which {
-    /// The one after so many others.
+    /// The one after this many others.
     After(usize),
-    /// The next one that is a commit.
+    /// The next commit.
     Commit,
 }
 
-/// What becomes of one exchange.
+/// What happens to an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Trouble {
-    /// The connection is cut, and the server never sees it.
+    /// The connection is cut, and the server never gets the request.
     LostRequest,
-    /// The connection is cut when the server has answered.
+    /// The connection is cut after the server has answered.
     LostAnswer,
-    /// The connection is cut, and the server sees it later: with the exchange of this number after it, or when
-    /// everything is delivered that is late.
+    /// The connection is cut, and the server gets the request later: with the exchange of this number after it, or
+    /// when all late requests are delivered.
     Late(Option<usize>),
-    /// It reaches the server once the wire is told to go on.
+    /// The request is held until the wire is told to go on.
     Held,
-    /// Of a commit all up to its `EXEC` is executed, and what stands behind that is held.
+    /// The commit is executed up to its `EXEC`, and the rest of the request is held.
     HeldInPart,
 }
 
-/// Requests that the server has not seen yet, of all processes. Their connections are open at its end.
+/// Late requests of all processes. The server's ends of their connections stay open.
 #[derive(Clone, Default)]
 pub(super) struct Delayed(Arc<Mutex<Vec<Late>>>);
 
@@ -48,11 +48,11 @@ struct Late {
 }
 
 impl Delayed {
-    /// Lets the server see them, in order.
+    /// Delivers them, in order.
     pub(super) async fn deliver(&self) {
         let late = std::mem::take(&mut *self.0.lock().unwrap());
         for Late { mut server, request } in late {
-            // Of a read the server may have closed the connection meanwhile: the process has told it to.
+            // The server may have closed the connection of a read, because the process asked it to (`CLIENT KILL`).
             if server.write_all(&request).await.is_err() {
                 continue;
             }
@@ -82,9 +82,9 @@ pub(super) struct Plan {
 
 #[derive(Default)]
 struct State {
-    /// To which exchange what happens, and who is told.
+    /// The exchange, what happens to it, and the sender that reports it.
     strike: Option<(Which, Trouble, oneshot::Sender<()>)>,
-    /// After how many exchanges what is late arrives.
+    /// After how many exchanges the late requests arrive.
     due: Option<usize>,
 }
 
@@ -113,19 +113,19 @@ impl Drop for Wire {
 }
 
 impl Plan {
-    /// Something is to happen to an exchange. The receiver hears when it has.
+    /// Plans trouble for an exchange. The receiver is notified when it has happened.
     pub(super) fn strike(&self, which: Which, trouble: Trouble) -> oneshot::Receiver<()> {
         let (struck, told) = oneshot::channel();
         *self.state.lock().unwrap() = State { strike: Some((which, trouble, struck)), due: None };
         told
     }
 
-    /// Nothing more is to happen.
+    /// Cancels all plans.
     pub(super) fn calm(&self) {
         *self.state.lock().unwrap() = State::default();
     }
 
-    /// Ends the holding of an exchange.
+    /// Releases a held exchange.
     pub(super) fn go_on(&self) {
         self.go_on.notify_one();
     }
@@ -184,7 +184,7 @@ impl Plan {
         }
     }
 
-    /// What happens to this exchange.
+    /// The trouble planned for this exchange.
     fn next(&self, request: &[u8]) -> Option<(Trouble, oneshot::Sender<()>)> {
         let mut state = self.state.lock().unwrap();
         match &mut state.strike.as_mut()?.0 {
@@ -199,7 +199,7 @@ impl Plan {
         state.strike.take().map(|(_, trouble, struck)| (trouble, struck))
     }
 
-    /// Whether what is late arrives with this exchange.
+    /// Whether late requests arrive with this exchange.
     fn is_due(&self) -> bool {
         let mut state = self.state.lock().unwrap();
         let Some(due) = &mut state.due else { return false };
@@ -212,7 +212,7 @@ impl Plan {
     }
 }
 
-/// What only a commit has in it.
+/// Only commits contain this.
 const COMMIT: &[u8] = b"$4\r\nHSET\r\n";
 
 fn end_of_exec(request: &[u8]) -> usize {

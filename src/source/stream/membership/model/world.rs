@@ -1,4 +1,4 @@
-//! Processes, a server, and what must be true of them whatever happened.
+//! Processes, a server, and the invariants that must hold whatever happened.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use crate::source::stream::takeovers::Takeover;
 
 type Checked = Result<(), TestCaseError>;
 
-/// More entries are not appended.
+/// The most entries of a story.
 const MOST_ENTRIES: usize = 8;
 
 pub(super) struct World<'a> {
@@ -33,7 +33,7 @@ pub(super) struct World<'a> {
     group: Rc<Group>,
     processes: Vec<Process>,
     delayed: Delayed,
-    /// Everything that was ever appended to the input.
+    /// All entries that were ever appended to the input.
     appended: BTreeMap<EntryId, String>,
     /// The number of the last commit.
     commits: u32,
@@ -41,7 +41,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// An empty stream, with a group that processes have joined.
+    /// An empty stream, with a group that the processes have joined.
     pub(super) async fn new(
         eye: MultiplexedConnection,
         socket: &'a Path,
@@ -61,7 +61,7 @@ impl<'a> World<'a> {
         Self { socket, folder, eye, group, processes, delayed, appended, commits: 0, seen }
     }
 
-    /// Does what the command says, and checks what must be true at any time.
+    /// Executes a command, and checks the invariants.
     pub(super) async fn run(&mut self, command: &Command) -> Checked {
         self.obey(command).await?;
         self.look().await
@@ -128,14 +128,14 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// One takes over everything and commits all. Then it is checked what must be true at the end.
+    /// One process takes over everything and commits it. Then checks what must be true at the end.
     pub(super) async fn end(mut self, survivor: usize) -> Checked {
         let mut survivor = self.processes.swap_remove(survivor % self.processes.len());
         let others: Vec<_> = self.processes.drain(..).map(|process| process.id()).collect();
         survivor.renew().await.map_err(failed)?;
         self.processes.push(survivor);
         self.commit_all().await?;
-        // What it was handed and does not know of is taken over as well.
+        // Entries that were delivered to it without its knowledge are taken over as well.
         self.processes[0].begin_anew().await.map_err(failed)?;
         self.delayed.deliver().await;
         for _ in 0..2 {
@@ -187,7 +187,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Makes a lease one that is long past, or one that is not there.
+    /// Lets a lease lapse long ago, or deletes it.
     async fn lapse(&mut self, process: Uuid, unlisted: bool) {
         let leases = &self.group.names.leases;
         let lapse = if unlisted {
@@ -198,7 +198,7 @@ impl<'a> World<'a> {
         lapse.query_async::<()>(&mut self.eye).await.unwrap();
     }
 
-    /// All that it had in memory is gone.
+    /// Replaces a process: everything in its memory is lost.
     async fn crash(&mut self, who: usize, lapsed: bool) {
         if lapsed {
             self.lapse(self.processes[who].id(), false).await;
@@ -207,7 +207,7 @@ impl<'a> World<'a> {
             Process::start(self.group.clone(), self.socket, self.folder, self.delayed.clone()).await;
     }
 
-    /// Has a process do something while its connections suffer. What it came to, unless it was killed.
+    /// Lets a process act while its connections are faulty. Returns the result, unless the process was killed.
     async fn under<T>(
         &mut self,
         conditions: Conditions,
@@ -249,7 +249,7 @@ impl<'a> World<'a> {
         let (number, dead) = (self.commits, self.processes[who].id());
         let plan = self.processes[who].wire.plan.clone();
         let struck = strike(&plan, Some(strike_at));
-        // Taken out of the world, so that the world can go on meanwhile.
+        // Taken out of the list, so that other processes can act meanwhile.
         let mut late = self.processes.swap_remove(who);
         let heir = if by == self.processes.len() { who } else { by };
         let committed = {
@@ -282,7 +282,7 @@ impl<'a> World<'a> {
         self.look().await
     }
 
-    /// Checks that a commit has told the truth.
+    /// Checks that the result of a commit is true.
     async fn check_commit(&mut self, committed: Option<Committed>) -> Checked {
         let Some(Committed { epoch, was_over, settled }) = committed else { return Ok(()) };
         let permitted_before = self.seen.tokens.contains(&epoch.process);
@@ -302,7 +302,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Checks what must be true at any time.
+    /// Checks the invariants that hold at any time.
     async fn look(&mut self) -> Checked {
         let now = Seen::at(&mut self.eye, &self.group).await;
         let mut entries = BTreeSet::new();
@@ -351,7 +351,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Looks who is dead and takes over from the first one.
+/// Finds dead members and takes over from the first one.
 async fn claim(process: &mut Process, most: usize) -> Checked {
     process.renew().await.map_err(failed)?;
     process.sweep().await.map_err(failed)?;
@@ -359,7 +359,7 @@ async fn claim(process: &mut Process, most: usize) -> Checked {
     Ok(())
 }
 
-/// Nothing is heard when nothing is to happen.
+/// The receiver is never notified if nothing is planned.
 fn strike(plan: &Plan, strike: Option<(Which, Trouble)>) -> oneshot::Receiver<()> {
     match strike {
         Some((which, trouble)) => plan.strike(which, trouble),
