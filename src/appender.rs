@@ -1,4 +1,4 @@
-//! The appender: consumers put records in, its lanes take them out as commits.
+//! The appender: consumers put records in, and its lanes take them out as commits.
 
 #[cfg(test)]
 mod tests;
@@ -13,28 +13,28 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::Error;
 use crate::sink::{Form, Lane, Records, Settled, Size};
 
-/// Records that wait for a lane: as many commits as their [`Size`] says, and their bytes unless it is one.
-/// What does not fit stays with its consumer, which takes no further message meanwhile. While one commit is
-/// under way the next one fills, so that what is ready at the same time goes together, and a lone message
-/// waits for no company.
+/// Records that wait for a lane: as many commits as their [`Size`] allows, with a limit of bytes for more
+/// than one. Records that do not fit stay with their consumer, which takes no further message until they do.
+/// While a commit is in flight the next one fills, so records that are ready together are committed
+/// together, and a lone one does not wait.
 pub(crate) struct Appender {
-    /// What the records for its lanes are made of.
+    /// The form of the records for its lanes.
     form: Form,
     state: Mutex<State>,
-    /// The first lane waits here for records.
+    /// Wakes the first lane when there are records.
     filled: Notify,
-    /// The second lane waits here for more records than go into one commit.
+    /// Wakes the second lane when there are more records than go into one commit.
     heaped: Notify,
-    /// Consumers wait here for room.
+    /// Wakes consumers when there is room.
     room: Notify,
 }
 
-/// When what is handed on has to be committed.
+/// When records have to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// As soon as the lane can: nothing more comes from this consumer for now.
+    /// As soon as the lane can: this consumer has no more records for now.
     Now,
-    /// Within [`Appender::SOON`]. Its consumer goes on with a message that waited for it: a commit that fills for a
+    /// Within [`Appender::SOON`]. The consumer continues with a message that was waiting: a commit that fills for a
     /// moment leaves the processors the time that several smaller ones would take.
     Soon,
 }
@@ -42,15 +42,15 @@ pub(crate) enum Urgency {
 #[derive(Default)]
 struct State {
     commits: VecDeque<Records>,
-    /// Emptied commits, kept for their memory.
+    /// Emptied commits, for reuse of their memory.
     spare: Vec<Records>,
-    /// Whether some of the records were handed on for now.
+    /// Whether some of the records are due [`Now`](Urgency::Now).
     hurried: bool,
-    /// What the first lane waits for.
+    /// The event that the first lane waits for.
     first_waits: Option<Awaited>,
-    /// Whether the second lane is to be woken.
+    /// Whether the second lane waits to be woken.
     second_waits: bool,
-    /// Whether it has nothing to do, or was woken and did not come yet.
+    /// Whether the second lane is idle, or was woken and has not taken a commit yet.
     second_is_free: bool,
     end: Option<End>,
 }
@@ -59,31 +59,31 @@ struct State {
 enum Awaited {
     /// Any record.
     Records,
-    /// That there is reason to commit those that are there.
+    /// A reason to commit the records that are there.
     Reason,
 }
 
-/// Which of its lanes.
+/// Which of the appender's lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Takes what is there as soon as it can.
+    /// Takes records as soon as it can.
     First,
-    /// Helps when there is more than one commit to make, so that the server has work while the first one waits for
-    /// its answer. Were it to take less, there would be twice as many commits of half the size, and both the server
-    /// and we would have more to do.
+    /// Helps when there is more than one commit to make, so that the server has work while the first
+    /// lane waits for its answer. If it took less, there would be twice as many commits of half the
+    /// size, and more work for both sides.
     Second,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// No more records come; the lanes end after the last commit.
+    /// No more records come. The lanes end after the last commit.
     Closed,
-    /// A lane has failed. What is put in stays in flight, and is abandoned at the end.
+    /// A lane has failed. Further records are discarded: their messages stay in flight, and are abandoned at the end.
     Failed,
 }
 
 impl Appender {
-    /// How long a commit may fill that nobody waits for.
+    /// How long a commit may fill while nobody waits for it.
     const SOON: Duration = Duration::from_millis(1);
 
     pub(crate) fn new(form: Form) -> Self {
@@ -100,8 +100,7 @@ impl Appender {
         self.form.clone()
     }
 
-    /// Commits what is put in, until the appender is closed or the lane fails. `settle` learns of
-    /// each confirmed commit.
+    /// Commits records until the appender is closed or the lane fails. Calls `settle` after each commit.
     pub(crate) async fn run<L: Lane>(
         &self,
         mut lane: L,
@@ -136,13 +135,13 @@ impl Appender {
         Ok(())
     }
 
-    /// Says that no more records come.
+    /// Closes the appender: no more records come.
     pub(crate) fn close(&self) {
         self.lock().end.get_or_insert(End::Closed);
         self.wake_lanes();
     }
 
-    /// Takes the records, waiting for room if there is none. They go into one commit.
+    /// Takes the records, and waits for room if there is none. They go into one commit.
     pub(crate) async fn put(&self, records: &mut Records, urgency: Urgency) {
         loop {
             let room = self.room.notified();
@@ -175,14 +174,14 @@ impl Appender {
         true
     }
 
-    /// What was handed on for soon has to be committed now.
+    /// Makes all waiting records due now.
     pub(crate) fn hurry(&self) {
         let mut state = self.lock();
         state.hurried |= !state.commits.is_empty();
         self.wake_for(state);
     }
 
-    /// Wakes the lanes that wait for what there is.
+    /// Wakes the lanes whose event has occurred.
     fn wake_for(&self, mut state: MutexGuard<'_, State>) {
         let first = match state.first_waits {
             Some(Awaited::Records) => !state.commits.is_empty(),
@@ -251,7 +250,7 @@ impl Appender {
         }
     }
 
-    /// The commit after the one just taken, if nothing more goes into it and no other lane waits for it.
+    /// The commit after the one just taken, if no more records go into it and no other lane waits for it.
     fn next_if_whole(&self, turn: Turn) -> Option<Records> {
         let state = self.lock();
         let is_whole = match turn {
@@ -264,7 +263,7 @@ impl Appender {
     fn pop(&self, mut state: MutexGuard<'_, State>) -> Option<Records> {
         let records = state.commits.pop_front()?;
         state.hurried &= !state.commits.is_empty();
-        // Before the lane runs out of work, and not for each commit.
+        // Wakes consumers before the lane runs out of work, but not after each commit.
         let few = state.commits.len() <= self.form.size().most_commits() / 2;
         drop(state);
         if few {
@@ -301,13 +300,13 @@ impl Appender {
 }
 
 impl State {
-    /// Whether there is more than goes into one commit.
+    /// Whether there are more records than go into one commit.
     fn is_heaped(&self) -> bool {
         self.commits.len() > 1
     }
 
-    /// Whether the second lane may help with the next commit. Those of one message that needs several are left to
-    /// the first lane, which makes them in order: the message counts as processed with the last one.
+    /// Whether the second lane may take the next commit. If a message needs several commits, the first lane makes
+    /// them in order: the message counts as processed with the last one.
     fn has_for_second(&self) -> bool {
         self.is_heaped() && !self.commits.front().is_some_and(Records::is_split)
     }

@@ -7,10 +7,10 @@ use super::*;
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 
-/// A lane that takes its time, and notes the sizes of its commits.
+/// A slow lane that notes the sizes of its commits, and fails after the given number of them.
 struct Slow(Arc<Mutex<Vec<usize>>>, Option<usize>);
 
-/// The same; it notes the size of each commit, and that of the next one: 0 where it was told of none.
+/// A slow lane that notes the size of each commit and of the next one: 0 if it was not told of one.
 struct Foresighted(Arc<Mutex<Vec<[usize; 2]>>>);
 
 impl Lane for Foresighted {
@@ -187,17 +187,17 @@ async fn what_nobody_waits_for_fills_a_commit_for_a_moment() {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         std::mem::take(&mut *sizes.lock().unwrap())
     };
-    // A commit takes 10 ms. Its consumer has more to do, until it has not.
+    // A commit takes 10 ms. The consumer has more messages until the third record.
     for urgency in [Urgency::Soon, Urgency::Soon, Urgency::Now] {
         put(&mut busy, urgency).await;
         tokio::task::yield_now().await;
     }
     assert_eq!(committed_within(11).await, [3]);
-    // Its consumer is busy for long.
+    // The consumer is busy for a long time.
     put(&mut busy, Urgency::Soon).await;
     assert_eq!(committed_within(10).await, [0; 0]);
     assert_eq!(committed_within(3).await, [1]);
-    // It finds nothing more to do, and has nothing more to hand on.
+    // The consumer has no more messages, and no more records to hand on.
     put(&mut busy, Urgency::Soon).await;
     put(&mut other, Urgency::Soon).await;
     busy.hand_on(Urgency::Now).await;
