@@ -1,4 +1,4 @@
-//! A lease epoch: the span in which this process may commit what it has read of a stream.
+//! A lease epoch: the span in which this process may commit the entries that it has read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,36 +12,36 @@ use crate::entry_id::EntryId;
 
 /// One life of this process as a reader of a stream.
 ///
-/// Entries are handed to a name in the stream's group, and the name has a token in Redis. Whoever takes the entries
-/// of a dead process over deletes its token first. So a process that was taken for dead (it stood still, or was cut
-/// off) can commit nothing more of what it held; it drops that, and goes on under a new name. An epoch that is over
-/// never comes back.
+/// Entries are delivered to a consumer name in the stream's group, and each name has a fencing token in Redis.
+/// A takeover deletes the token first. So a process that was wrongly taken for dead (it was frozen, or
+/// disconnected) cannot commit the entries it held; it drops them, and continues under a new name. An epoch
+/// that is over never comes back.
 pub(crate) struct Epoch {
-    /// Chosen anew for each epoch.
+    /// A new id for each epoch.
     pub(crate) process: Uuid,
-    /// The name that the entries are handed to.
+    /// The consumer name in the stream's group.
     pub(crate) consumer: String,
-    /// The key that is there for as long as it lasts. Lanes watch it.
+    /// The key of the fencing token, which exists as long as the epoch. Lanes watch it.
     pub(crate) token: String,
-    /// The node that its entries are handed out by, where there are several.
+    /// The node that delivers its entries, on a cluster or behind sentinels.
     place: OnceLock<String>,
     over: AtomicBool,
     ended: Notify,
     attempts: mpsc::UnboundedSender<Attempt>,
-    /// The number of the last commit that each lane had confirmed, by the lane's key.
+    /// The number of each lane's last confirmed commit, by the lane's key.
     confirmed: Mutex<BTreeMap<String, u64>>,
-    /// Entries that its commits have acknowledged.
+    /// The number of entries that its commits have acknowledged.
     acknowledged: AtomicU64,
     many: Notify,
 }
 
-/// Why an epoch ends when its server was replaced by one that knows less, or by an earlier state of itself.
+/// Why an epoch ends when its server was replaced by one with older data, or went back to an earlier state.
 pub(crate) const WENT_BACK: &str = "Redis went back to an earlier state";
 
-/// Why an epoch ends when its stream is served by another node.
+/// Why an epoch ends when another node serves its stream.
 const MOVED: &str = "the stream moved to another node, which may know less";
 
-/// An attempt at an entry that begins again, for the entry's count in Redis.
+/// A further attempt at an entry, for the entry's count in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) id: EntryId,
@@ -49,7 +49,8 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
 }
 
-/// What a message that came from a stream is held by: whoever commits what became of it acknowledges this.
+/// The entry that a message came from, and the epoch that holds it. The commit of the
+/// message's records acknowledges it.
 #[derive(Clone, Copy)]
 pub(crate) struct Receipt<'a> {
     pub(crate) epoch: &'a Arc<Epoch>,
@@ -57,7 +58,7 @@ pub(crate) struct Receipt<'a> {
 }
 
 impl Epoch {
-    /// An epoch that begins. The receiver hears of attempts that begin again.
+    /// A new epoch. The receiver gets further attempts at its entries.
     pub(crate) fn new(
         process: Uuid,
         consumer: String,
@@ -83,7 +84,7 @@ impl Epoch {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Ends it: its token is gone, or what Redis knows of it is no longer what it was.
+    /// Ends the epoch: its token is gone, or Redis has lost part of its state.
     pub(crate) fn end(&self, why: &str) {
         if !self.over.swap(true, Ordering::AcqRel) {
             tracing::warn!(
@@ -97,30 +98,30 @@ impl Epoch {
         }
     }
 
-    /// Waits for its end. Heard by one.
+    /// Waits for the end of the epoch. Wakes one waiter.
     pub(crate) async fn ended(&self) {
         while !self.is_over() {
             self.ended.notified().await;
         }
     }
 
-    /// Ends it where the stream is at another node by now than where its entries were handed out:
+    /// Ends the epoch if the stream is at another node than the one that delivered its entries. Otherwise:
     ///
-    /// 1. a node hands an entry to us, and dies before its replica has heard of that;
-    /// 2. a lane commits the entry at the replica, which was promoted: nothing is pending there to be acknowledged;
-    /// 3. the promoted node hands the entry out as a new one, and it is processed a second time.
+    /// 1. A node delivers an entry to us, and dies before its replica has received that.
+    /// 2. The replica is promoted, and a lane commits the entry there: nothing is pending that could be acknowledged.
+    /// 3. The promoted node delivers the entry again, and it is processed twice.
     ///
-    /// So nobody commits at one node what another one has handed out. The reader says where it reads before it reads.
+    /// So an entry is only committed at the node that delivered it. The reader calls this before each read.
     pub(crate) fn is_at(&self, node: &str) {
         if self.place.get_or_init(|| node.to_owned()) != node {
             self.end(MOVED);
         }
     }
 
-    /// After so many more entries were acknowledged, [`many_acknowledged`](Self::many_acknowledged) comes back.
+    /// How many acknowledged entries make [`many_acknowledged`](Self::many_acknowledged) return.
     pub(crate) const MANY: u64 = 5_000;
 
-    /// A lane had its commit of this number confirmed, which has acknowledged so many entries.
+    /// Notes a lane's confirmed commit of this number, and how many entries it acknowledged.
     pub(crate) fn confirm(&self, lane: &str, number: u64, acknowledged: u64) {
         let before = self.acknowledged.fetch_add(acknowledged, Ordering::Relaxed);
         if before / Self::MANY != (before + acknowledged) / Self::MANY {
@@ -133,19 +134,19 @@ impl Epoch {
         }
     }
 
-    /// Waits until many more entries were acknowledged. Heard by one.
+    /// Waits until [`MANY`](Self::MANY) more entries were acknowledged. Wakes one waiter.
     pub(crate) async fn many_acknowledged(&self) {
         self.many.notified().await;
     }
 
-    /// The last number of each lane that was confirmed. Redis knows no lower ones, unless it has gone back.
+    /// The number of each lane's last confirmed commit. The number in Redis is lower only if Redis went back.
     pub(crate) fn confirmed(&self) -> BTreeMap<String, u64> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says that another attempt at an entry begins.
+    /// Reports that a further attempt at an entry begins.
     pub(crate) fn begins(&self, id: EntryId, number: u32) {
-        // Nobody listens any more once the epoch is over.
+        // The receiver is dropped once the epoch is over.
         let _ = self.attempts.send(Attempt { id, number });
     }
 }

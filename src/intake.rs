@@ -1,4 +1,4 @@
-//! The intake: what a source hands over becomes a batch in the queue, or is dropped and counted.
+//! The intake: messages from a source become a batch in the queue, or are spilled, or dropped and counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +14,20 @@ use crate::queue::{Demand, Queue};
 use crate::spill::Spill;
 use crate::text;
 
-/// Where a source puts what it read. The only place that drops messages.
+/// Receives the messages of a source. The only place that drops messages.
 pub(crate) struct Intake {
     queue: Arc<Queue>,
     buffer: Arc<Buffer>,
     events: Arc<Events>,
     overflow: Overflow,
-    /// Where it goes that finds no room, with [`Overflow::Spill`].
+    /// Takes messages that find no room, with [`Overflow::Spill`].
     spill: Option<Spill>,
     limit: Option<Arc<Limit>>,
-    /// Cancelled when as many as the limit were received.
+    /// Cancelled when the limit of messages was received.
     stop: CancellationToken,
 }
 
-/// How many messages are received before the stop, by all shards together.
+/// The number of messages to receive before the stop, by all shards together.
 #[derive(Debug)]
 pub(crate) struct Limit {
     most: u64,
@@ -39,7 +39,7 @@ impl Limit {
         Self { most, received: AtomicU64::new(0) }
     }
 
-    /// Counts messages; whether these are as many as there may be.
+    /// Counts messages. Returns whether the limit is reached.
     fn receive(&self, messages: u64) -> bool {
         self.received.fetch_add(messages, Ordering::AcqRel) + messages >= self.most
     }
@@ -49,7 +49,7 @@ impl Limit {
     }
 }
 
-/// What there is to say of a full buffer without a spill.
+/// The advice for a full buffer without a spill.
 const FULL: &str = "; raise the limit";
 
 impl Intake {
@@ -65,7 +65,7 @@ impl Intake {
         Self { queue, buffer, events, overflow, spill, limit, stop }
     }
 
-    /// Receives messages: from here on the ledger knows them. They are kept, or dropped, afterwards.
+    /// Counts messages as received. They are kept or dropped afterwards.
     pub(crate) fn receive(&self, messages: u64) {
         self.events.counts.receive(messages);
         if self.limit.as_ref().is_some_and(|limit| limit.receive(messages)) {
@@ -73,8 +73,8 @@ impl Intake {
         }
     }
 
-    /// Keeps a run of messages that were received. With [`Overflow::Wait`] it waits until there is room for
-    /// them, and nothing is read meanwhile; with [`Overflow::Drop`] as many are kept as there is room for.
+    /// Keeps a run of received messages. With [`Overflow::Wait`] it waits until there is room for them, and nothing
+    /// is read until then; with [`Overflow::Drop`] it keeps as many as there is room for.
     pub(crate) async fn keep(&self, channel: &Arc<str>, bytes: Bytes, spans: Vec<Span>) {
         match self.reserve(Batch::cost(bytes.len(), spans.capacity())).await {
             Some(reservation) => self.push(Batch::new(channel.clone(), bytes, spans, reservation)),
@@ -89,33 +89,32 @@ impl Intake {
         }
     }
 
-    /// Keeps what is left of a message that was received: its first bytes.
+    /// Keeps the first bytes of a received message that was too long.
     pub(crate) async fn keep_oversize(&self, channel: &Arc<str>, head: Bytes, full_length: u64) {
         let reservation = self.reserve(Batch::cost(head.len(), 1)).await;
         match reservation {
             Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
-            // Not spilled: it would come back as a shorter message than it was.
+            // Not spilled: it would come back as a shorter message.
             None => self.discard(channel, 1, FULL),
         }
     }
 
-    /// Waits until the consumers have no more than `few` messages left to begin with, if that is given, or one of them
-    /// has nothing to do.
+    /// Waits until no more than `few` messages wait for consumers, if `few` is given, or until a consumer is idle.
     pub(crate) async fn demand(&self, few: Option<usize>) -> Demand {
         self.queue.runs_low(few).await
     }
 
-    /// Messages that were received, and of which it is not known yet what becomes of them.
+    /// The number of received messages that are not finished yet.
     pub(crate) fn in_flight(&self) -> u64 {
         self.events.counts.read().in_flight()
     }
 
-    /// How many messages may still be received.
+    /// The number of messages that may still be received.
     pub(crate) fn left(&self) -> usize {
         self.limit.as_ref().map_or(usize::MAX, |limit| usize::try_from(limit.left()).unwrap_or(usize::MAX))
     }
 
-    /// Receives entries that were handed to us, and keeps them. What has been tried before goes first.
+    /// Receives and keeps entries of a stream. Entries that were tried before go first.
     pub(crate) async fn keep_entries(
         &self,
         stream: &Arc<str>,
@@ -135,14 +134,14 @@ impl Intake {
         if attempt > 1 { self.queue.push_first(batch) } else { self.queue.push(batch) }
     }
 
-    /// Entries were taken over from another consumer.
+    /// Reports entries that were taken over from another consumer.
     pub(crate) fn taken_over(&self, entries: u64, holder: &str, stream: &str) {
         if entries > 0 {
             self.events.taken_over(entries, holder, stream);
         }
     }
 
-    /// Entries that were pending have been deleted by somebody.
+    /// Counts and reports pending entries that somebody deleted.
     pub(crate) fn deleted(&self, entries: u64) {
         if entries > 0 {
             tracing::warn!(
@@ -155,7 +154,7 @@ impl Intake {
         }
     }
 
-    /// Entries were trimmed before anyone had read them; `None` when nobody knows how many.
+    /// Counts and reports entries that were trimmed before they were read; `None` if their number is unknown.
     pub(crate) fn trimmed(&self, entries: Option<u64>, stream: &str) {
         let many = entries.map_or_else(
             || "an unknown number of entries".to_owned(),
@@ -170,7 +169,7 @@ impl Intake {
         self.events.counts.trim(entries);
     }
 
-    /// The group was gone, and was recreated.
+    /// Reports that the group was missing and was recreated.
     pub(crate) fn group_lost(&self, answer: &str, group: &str, stream: &str) {
         tracing::warn!(
             event = "group_lost",
@@ -182,7 +181,7 @@ impl Intake {
         self.events.counts.lose_group();
     }
 
-    /// The spill was deleted, and since then has been given so many messages.
+    /// Counts and reports messages lost with a deleted spill. `left`: messages that were spilled since.
     pub(crate) fn spill_lost(&self, left: u64, spill: &str) {
         let lost = self.events.counts.lose_spill(left);
         if lost > 0 {
@@ -196,7 +195,7 @@ impl Intake {
         }
     }
 
-    /// Where it is told that nothing is received.
+    /// The events of the group, for reports of gaps.
     pub(crate) fn events(&self) -> &Events {
         &self.events
     }
@@ -216,7 +215,7 @@ impl Intake {
         let spans = spans[..fitting].to_vec();
         let end = end(spans.last()?);
         let reservation = self.buffer.try_reserve(Batch::cost(end, fitting))?;
-        // As a copy: a part would hold the whole.
+        // Copied: a slice would keep the whole buffer alive.
         Some(Batch::new(channel.clone(), Bytes::copy_from_slice(&bytes[..end]), spans, reservation))
     }
 
@@ -232,7 +231,7 @@ impl Intake {
         self.discard(channel, (spans.len() - spilled) as u64, why);
     }
 
-    /// Drops messages, because something is full.
+    /// Drops messages because something is full, and counts them.
     fn discard(&self, channel: &Arc<str>, messages: u64, full: &'static str) {
         if messages > 0 {
             self.events.dropped(messages, channel, self.buffer.limit(), full);

@@ -1,8 +1,8 @@
-//! An entry of the stream of rejected messages: the message as it was, and why and by whom it was rejected.
+//! An entry of the stream of rejected messages: the original message, why it was rejected, and by which consumer.
 
 use crate::entry_id::EntryId;
 
-/// The fields behind those of the message, in this order.
+/// The fields after those of the message, in this order.
 pub(crate) const PAYLOAD_BYTES: &str = "payload_bytes";
 pub(crate) const ERROR: &str = "error";
 pub(crate) const CONSUMER_ID: &str = "consumer_id";
@@ -10,31 +10,31 @@ pub(crate) const SOURCE: &str = "source";
 pub(crate) const SOURCE_ID: &str = "source_id";
 pub(crate) const ATTEMPTS: &str = "attempts";
 
-/// The field that holds a message which is nothing but a payload.
+/// The field that holds the payload of a message from a channel.
 pub(crate) const PAYLOAD: &str = "payload";
 
-/// What a group wrote about a message that it rejected.
+/// The fields that a group wrote about a message that it rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected<'a> {
-    /// How many of the entry's fields, from the first one, are the message's own.
+    /// How many of the entry's fields, counted from the first one, are those of the message.
     pub fields: usize,
-    /// Why it was rejected.
+    /// Why the message was rejected.
     pub error: &'a [u8],
-    /// By which consumer.
+    /// The id of the consumer that rejected it.
     pub consumer_id: &'a [u8],
     /// The channel or stream that it came from.
     pub source: &'a [u8],
-    /// Its id in that stream.
+    /// Its entry id in that stream; `None` for a message from a channel.
     pub source_id: Option<EntryId>,
-    /// How often it was tried, earlier replays included.
+    /// How often it was tried, including earlier replays.
     pub attempts: Option<u32>,
-    /// The whole length of a payload that was too long: only its first bytes are there.
+    /// The full length, in bytes, of a payload that was too long: the entry holds only its first bytes.
     pub payload_bytes: Option<u64>,
 }
 
 impl<'a> Rejected<'a> {
-    /// Reads an entry's fields; `None` where they do not end as those that a group writes. From the end: the message
-    /// may have fields of the same names.
+    /// Reads an entry's fields, from the end, because the message may have fields of the same names. `None` if they
+    /// do not end like those that a group writes.
     #[must_use]
     pub fn of(fields: &[(&'a [u8], &'a [u8])]) -> Option<Self> {
         let mut rest = fields;
@@ -43,7 +43,7 @@ impl<'a> Rejected<'a> {
         let source = take(&mut rest, SOURCE)?;
         let consumer_id = take(&mut rest, CONSUMER_ID)?;
         let error = take(&mut rest, ERROR)?;
-        // Entries of a stream are never too long.
+        // Entries of a stream are never cut.
         let payload_bytes = match rest {
             [(PAYLOAD_NAME, _), _] if source_id.is_none() => take(&mut rest, PAYLOAD_BYTES).and_then(number),
             _ => None,

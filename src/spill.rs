@@ -1,4 +1,4 @@
-//! The spill: where messages go that find the buffer full, until there is room again.
+//! The spill: takes messages that find the buffer full, until there is room again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,16 +12,16 @@ use crate::message::Span;
 use crate::record::Record;
 use crate::sink::Records;
 
-/// The way into the spill: records for a lane of its own.
+/// The way into the spill: messages become records for the spill's own lane.
 pub(crate) struct Spill {
     appender: Arc<Appender>,
     level: Arc<Level>,
     most: u64,
-    /// Whether the lane has stopped taking anything: then it is not waited for again before it does.
+    /// Whether the last attempt timed out: then the next one does not wait, until the lane takes records again.
     stuck: AtomicBool,
 }
 
-/// How many messages are in the spill, about: as it was last looked at, and what went in since.
+/// About how many messages are in the spill: the last measured number, and those added since.
 #[derive(Debug, Default)]
 pub(crate) struct Level(AtomicU64);
 
@@ -42,14 +42,15 @@ impl Level {
 impl Spill {
     /// The field of an entry that holds the message.
     const FIELD: &str = "payload";
-    /// The lane takes as much as the server does. When it takes nothing for so long, Redis is away or takes no writes.
+    /// How long to wait for the lane, which is as fast as the server. After that, Redis is
+    /// unreachable or refuses writes.
     const TIMEOUT: Duration = Duration::from_millis(500);
 
     pub(crate) fn new(appender: Arc<Appender>, level: Arc<Level>, most: u64) -> Self {
         Self { appender, level, most, stuck: AtomicBool::new(false) }
     }
 
-    /// Takes the messages, in order, as far as there is room; how many, and what is full if these are not all.
+    /// Takes messages in order, while there is room. Returns how many, and the advice if these are not all.
     pub(crate) async fn take(&self, bytes: &Bytes, spans: &[Span]) -> (usize, &'static str) {
         let room = self.most.saturating_sub(self.level.read());
         let fitting = spans.len().min(usize::try_from(room).unwrap_or(usize::MAX));
