@@ -10,7 +10,7 @@ pub(crate) const SOURCE: &str = "source";
 pub(crate) const SOURCE_ID: &str = "source_id";
 pub(crate) const ATTEMPTS: &str = "attempts";
 
-/// The field that holds the payload of a message from a channel.
+/// The field for a message that is only a payload, such as one from a channel.
 pub(crate) const PAYLOAD: &str = "payload";
 
 /// The fields that a group wrote about a message that it rejected.

@@ -32,7 +32,7 @@ pub(crate) trait Lane: Send + 'static {
     ///
     /// `next` is the following commit, if it is known: the part of it that changes nothing may be sent ahead.
     /// # Errors
-    /// Permanent faults. The lane is not used again.
+    /// Permanent faults: retrying cannot help. The lane is not used again.
     fn commit(
         &mut self,
         records: &Records,

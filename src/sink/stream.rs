@@ -259,7 +259,7 @@ impl Lane for StreamLane {
     }
 
     async fn close(&mut self) {
-        // Once this lane is gone, nobody notices if a commit without a replica is lost. So it waits for replicas.
+        // Once this lane is gone, a lost commit would not be noticed or repeated. So it waits for replicas.
         let until = Instant::now() + self.target.keep.time;
         let waits = |kept: &Kept| kept.is_keeping() && !kept.is_alone();
         while self.kept().is_some_and(waits) && Instant::now() < until {

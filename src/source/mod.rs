@@ -32,6 +32,6 @@ pub(crate) trait Source: Send + 'static {
     /// Delivers messages until `stop` is cancelled, and then everything that was published before.
     ///
     /// # Errors
-    /// Permanent faults. Messages that were delivered before stay with the group.
+    /// Permanent faults: retrying cannot help. Messages that were delivered before stay with the group.
     fn run(self, intake: Intake, stop: CancellationToken) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -379,7 +379,7 @@ impl Reading {
         self.deliver(entries).await;
     }
 
-    /// Handles the fault of an answer; `None` if there is not a usable answer.
+    /// Returns a usable answer. Otherwise handles the fault, and returns `None`.
     async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
         match answer {
             Ok(answer) => Ok(Some(answer)),

@@ -30,7 +30,7 @@ impl Reader {
     /// Decides about a silent connection: opens a second one beside it, and waits [`LAST_CHANCE`] for the first one
     /// once the second is subscribed. The messages of only one of them are used, so no message is received twice.
     ///
-    /// Until the verdict the group counts as disconnected. If the connection is lost, it stays so.
+    /// Until the verdict the group counts as disconnected. If the connection is lost, the group stays disconnected.
     pub(super) async fn check_liveness(&mut self) -> Result<Verdict, Error> {
         self.outage.begins(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
         let verdict = self.verdict().await?;
@@ -61,8 +61,8 @@ impl Reader {
                         None => return Ok(Verdict::Lost(end)),
                     },
                 },
-                // Once there is a candidate, the verdict is near, and the candidate's
-                // messages are not given up for a stop.
+                // Once there is a candidate, the verdict is near: a stop waits for it, so that the
+                // candidate's messages are kept.
                 () = self.stop.cancelled(), if candidate.is_none() => return Ok(Verdict::Stop),
                 subscription = &mut second, if candidate.is_none() => match subscription {
                     Ok(subscription) => candidate = Some(Candidate::new(subscription)),

@@ -56,7 +56,7 @@ impl Flow {
         }
     }
 
-    /// How few messages may be left before more are fetched; `None`: only fetch when a consumer is idle.
+    /// The number of waiting messages at which more are fetched; `None`: only when a consumer is idle.
     pub(crate) fn low(&self) -> Option<usize> {
         let soon = self.soon();
         (soon > 0).then_some(soon / 2)

@@ -53,7 +53,7 @@ pub(crate) struct Membership {
 const LAPSES: f64 = 0.8;
 /// The most attempts that one call stores.
 const ATTEMPTS: usize = 100;
-/// The interval for reading figures, searching idle entries of foreign consumers, and trimming.
+/// The interval for reading figures, searching for idle entries of foreign consumers, and trimming.
 const LOOKS: Duration = Duration::from_secs(1);
 /// The most pages of pending entries, of 100 each, that one such search reads.
 const PAGES: usize = 10;
@@ -370,7 +370,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Searches entries of foreign consumers that have been idle for this long.
+    /// Searches for entries of foreign consumers that have been idle for this long.
     async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
         const PAGE: usize = 100;
         for _ in 0..PAGES {

@@ -14,7 +14,7 @@ use crate::redis::registry::Names;
 /// The current epoch, and the consumers whose entries can be taken over.
 pub(crate) struct Takeovers {
     state: Mutex<State>,
-    /// The reader waits here for the next epoch.
+    /// Wakes the reader when the next epoch begins.
     begun: Notify,
 }
 
@@ -28,8 +28,8 @@ struct State {
 pub(crate) struct Takeover {
     /// Its name in the group.
     pub(crate) holder: String,
-    /// Its process, if this program created the consumer: the epoch is over, and all its pending
-    /// entries may be claimed. claimed.
+    /// Its process, if this program created the consumer: its epoch is over, and all its
+    /// pending entries may be claimed.
     pub(crate) process: Option<Uuid>,
     /// For a foreign consumer: the idle time from which an entry may be claimed.
     pub(crate) idle: Duration,

@@ -76,7 +76,7 @@ pub(super) enum Command {
     Forget {
         who: usize,
     },
-    /// Tries to take over from a process that nobody has checked.
+    /// Tries to take over from a process without checking whether it is dead.
     Usurp {
         who: usize,
         from: usize,

@@ -10,7 +10,6 @@
 //! | `world` | executes them, and checks the invariants |
 //! | `process` | one process |
 //! | `wire` | its connections, which lose and delay requests on demand |
-//! | `wire` | its connections, which lose and delay what they are told to |
 
 mod command;
 mod process;

@@ -166,7 +166,7 @@ impl Process {
         let left = self.reading.takeovers.next();
         let some = left.is_some();
         if let Some(left) = left {
-            // A stop would end the repetition of claims.
+            // Replaces the stop of `prepare`, which would end the repetition of claims.
             self.reading.stop = CancellationToken::new();
             self.reading.take_over(left, most).await?;
         }

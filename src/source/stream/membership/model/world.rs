@@ -187,7 +187,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets a lease lapse long ago, or deletes it.
+    /// Sets a lease to a time long past, or deletes it.
     async fn lapse(&mut self, process: Uuid, unlisted: bool) {
         let leases = &self.group.names.leases;
         let lapse = if unlisted {
