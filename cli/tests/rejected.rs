@@ -278,6 +278,8 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
         // Killed with SIGKILL.
         drop(replay);
+        // The server may still have a commit of it in its socket.
+        while redis.ask::<String>(&["CLIENT", "LIST"]).lines().count() > 1 {}
         kills += 1;
         each_is_there_once(&mut redis, MESSAGES);
     }
@@ -381,8 +383,8 @@ async fn rejected_maxlen_keeps_about_the_last_ones() {
     let left = redis.length(REJECTED);
     assert!((100..600).contains(&left), "{left}");
     assert!(
-        end.stderr.contains("messages:processed only grows")
-            && !end.stderr.contains("messages:rejected only grows")
+        end.stderr.contains("nothing trims messages:processed")
+            && !end.stderr.contains("nothing trims messages:rejected")
     );
 }
 

@@ -163,7 +163,7 @@ async fn a_server_that_is_no_cluster_has_no_sharded_channels() {
 
 #[test]
 fn shards_that_there_are_not_are_a_wrong_call_or_a_wrong_configuration() {
-    let said = "there are --shards 4, numbered 0 to 3; leave out the others";
+    let said = "there are 4 shards, numbered 0 to 3; leave out the others";
     for command in [&["run", "--source", "sharded"][..], &["ids"], &["publish"], &["load"]] {
         let flags = run(program(command).args(["--shards", "4", "--only-shards", "9"]));
         assert_eq!(flags.code, 2, "{command:?}: {}", flags.stderr);
