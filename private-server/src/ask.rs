@@ -1,4 +1,4 @@
-//! One command and its answer, over the private Unix socket.
+//! Sends one command over the private Unix socket and reads the answer.
 
 use std::{io, path::Path, time::Duration};
 
@@ -8,14 +8,14 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a server that answers at all may take.
+/// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends a command that is written as in a terminal; its answer as a text. `password` is that of the default user.
+/// Sends a command, written as in a terminal, and returns the answer as text. `password` is the default user's.
 ///
 /// # Errors
 ///
-/// A server that does not answer, and one that refuses, with what it says.
+/// The server does not answer, or it refuses; then the error contains its answer.
 pub(crate) async fn ask(socket: &Path, password: Option<&str>, command: &str) -> io::Result<String> {
     let asking = async {
         let mut stream = BufReader::new(UnixStream::connect(socket).await?);
@@ -30,7 +30,7 @@ pub(crate) async fn ask(socket: &Path, password: Option<&str>, command: &str) ->
     timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// A list is told one element a line.
+/// Returns a list with one element per line.
 async fn answer(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     let first = element(stream).await?;
     let Some(length) = first.strip_prefix('*') else { return Ok(first) };
@@ -41,7 +41,7 @@ async fn answer(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     Ok(elements.join("\n"))
 }
 
-/// A value as a text; of a list, how many elements follow: `*3`.
+/// A value as text. For a list, the number of elements that follow: `*3`.
 async fn element(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;

@@ -1,4 +1,4 @@
-//! Which server to run, and what it is able to do.
+//! Chooses the server to run, and finds out whether it supports TLS.
 
 use std::{
     env,
@@ -15,25 +15,25 @@ use crate::{Error, install};
 /// The variable that names the server to run.
 const VARIABLE: &str = "REDIS_SERVER";
 
-/// The server that is started when the builder names none: `REDIS_SERVER`, else `valkey-server`, else
+/// The server that is started if the builder does not name one: `REDIS_SERVER`, else `valkey-server`, else
 /// `redis-server` on the search path.
 ///
 /// # Errors
 ///
-/// [`Error::NotExecutable`] if `REDIS_SERVER` is set and wrong: it is never passed over in silence.
-/// [`Error::NotInstalled`] if there is none.
+/// [`Error::NotExecutable`] if `REDIS_SERVER` is set and wrong: a wrong value is never ignored.
+/// [`Error::NotInstalled`] if no server is found.
 pub fn find_server() -> Result<PathBuf, Error> {
     Place::of_this_process().find()
 }
 
-/// The first server that speaks TLS: `REDIS_SERVER`, `valkey-server`, `redis-server`,
+/// The first server that supports TLS, of `REDIS_SERVER`, `valkey-server`, `redis-server` and
 /// `/usr/bin/redis-server`.
 ///
-/// Each is run for some milliseconds to find out, and this thread waits for it.
+/// Runs each of them for a few milliseconds to find out, and blocks this thread meanwhile.
 ///
 /// # Errors
 ///
-/// [`Error::NoTls`] if none of them does.
+/// [`Error::NoTls`] if none of them supports TLS.
 pub fn find_tls_capable() -> Result<PathBuf, Error> {
     let mut tried = Place::of_this_process().candidates();
     tried.push(PathBuf::from("/usr/bin/redis-server"));
@@ -47,18 +47,18 @@ pub fn find_tls_capable() -> Result<PathBuf, Error> {
 
 /// Whether this server was built with TLS.
 ///
-/// No output of `--version` tells, so it is started with a certificate that does not exist, and asked what it
-/// failed at. It ends before it listens anywhere. This thread waits for that, some milliseconds.
+/// `--version` does not say, so this starts the server with a certificate that does not exist and reads the error.
+/// The server ends before it listens on any port. This blocks the thread for a few milliseconds.
 ///
 /// # Errors
 ///
-/// [`Error::Run`] if it cannot be run, [`Error::NotAServer`] if it is none.
+/// [`Error::Run`] if the file cannot be run, [`Error::NotAServer`] if it is not a Redis or Valkey server.
 pub fn supports_tls(binary: &Path) -> Result<bool, Error> {
     const TRIAL: &[u8] = b"port 0\ntls-port 1\nbind 127.0.0.1\nsave \"\"\nloglevel notice\n\
         tls-cert-file /nonexistent/certificate\ntls-key-file /nonexistent/key\n";
     version(binary)?;
     let refused = |source| Error::Run { path: binary.to_owned(), source };
-    // "-" reads the configuration from stdin, so that there is no file to clean up.
+    // "-" reads the configuration from stdin, so there is no file to remove.
     let mut trial = Command::new(binary)
         .arg("-")
         .stdin(Stdio::piped())
@@ -67,7 +67,7 @@ pub fn supports_tls(binary: &Path) -> Result<bool, Error> {
         .spawn()
         .map_err(refused)?;
     if let Some(mut stdin) = trial.stdin.take() {
-        // A server that ends without reading is judged by what it printed.
+        // If the server ends without reading, its output decides.
         let _ = stdin.write_all(TRIAL);
     }
     let output = trial.wait_with_output().map_err(refused)?;
@@ -88,12 +88,12 @@ pub(crate) fn version(binary: &Path) -> Result<String, Error> {
         .ok_or_else(|| Error::NotAServer { path: binary.to_owned(), answer: answer.to_owned() })
 }
 
-/// The path the builder was given, made absolute and checked. A bare name is looked up as a shell would.
+/// The path that was given to the builder, made absolute and checked. A bare name is looked up as a shell does it.
 pub(crate) fn named_by_the_builder(name: &Path) -> Result<PathBuf, Error> {
     Place::of_this_process().named("the builder", name.as_os_str())
 }
 
-/// Where servers are looked for: taken from the environment once, so that tests can hand in their own.
+/// Where to look for servers. Read from the environment once, so that tests can pass their own.
 struct Place {
     variable: Option<OsString>,
     search_path: Option<OsString>,
@@ -123,7 +123,7 @@ impl Place {
         }
     }
 
-    /// Everything that could be meant, the best first.
+    /// All candidates, the best first.
     fn candidates(&self) -> Vec<PathBuf> {
         let named = self.variable.iter().filter(|name| !name.is_empty());
         let named = named.map(|name| self.look_up(name).unwrap_or_else(|| absolute(Path::new(name))));
@@ -142,7 +142,7 @@ impl Place {
 }
 
 /// Absolute, because the server runs in another folder. Links are kept: Debian's `redis-server` is a link to
-/// a program that looks at its own name to know what it is.
+/// a program that reads its own name to know its role.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -156,7 +156,7 @@ fn why_not_executable(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// From "Redis server v=7.0.15 sha=00000000:0 malloc=…".
+/// Parses "Redis server v=7.0.15 sha=00000000:0 malloc=…".
 fn parse_version(answer: &str) -> Option<String> {
     let (name, rest) = answer.split_once(" server v=")?;
     let number = rest.split_whitespace().next()?;

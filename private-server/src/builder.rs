@@ -1,4 +1,4 @@
-//! What the private server should be like.
+//! The options of a private server, and its start.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -15,10 +15,10 @@ use crate::{
     process::Role,
 };
 
-/// How many ports are tried.
+/// How many ports to try.
 const PORTS: u32 = 20;
 
-/// Options of a private server. Made by [`PrivateServer::builder`].
+/// Options of a private server. Created by [`PrivateServer::builder`].
 #[derive(Default)]
 #[must_use = "nothing runs before start()"]
 pub struct Builder {
@@ -37,58 +37,57 @@ impl Builder {
         self
     }
 
-    /// One line of the configuration, as in `redis.conf`: `.arg("maxmemory", "10mb")`. The name may also be
-    /// spelled `--maxmemory`. The value is not quoted for you; an empty one becomes `""`.
+    /// Adds one line of the configuration, as in `redis.conf`: `.arg("maxmemory", "10mb")`. The name may also be
+    /// spelled `--maxmemory`. The value is not quoted for you, except that an empty one becomes `""`.
     ///
-    /// The port, the folder and the log are decided by the private server, passwords and users have methods of
-    /// their own; [`Builder::start`] refuses their names here.
+    /// The private server sets the port, the folder and the log itself, and passwords and users have their own
+    /// methods. [`Builder::start`] refuses the names of those options here.
     pub fn arg(mut self, name: impl AsRef<str>, value: impl fmt::Display) -> Self {
         let name = name.as_ref().trim_start_matches("--").to_owned();
         self.config.options.push((name, value.to_string()));
         self
     }
 
-    /// Keeps every write in the server's folder before it is confirmed, so that
-    /// [`restart`](PrivateServer::restart) finds it again, also after [`kill`](PrivateServer::kill).
+    /// Makes the server write every change to its folder before it confirms it (`appendfsync always`), so that the data
+    /// survives [`restart`](PrivateServer::restart) and [`kill`](PrivateServer::kill).
     pub fn appendonly_always(self) -> Self {
         self.arg("appendonly", "yes").arg("appendfsync", "always")
     }
 
-    /// The password of the default user. It becomes part of [`PrivateServer::url`].
+    /// Sets the password of the default user. It becomes part of [`PrivateServer::url`].
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.config.password = Some(password.into());
         self
     }
 
-    /// A user, as in an ACL file but without the word `user`: `"alice on >wonder ~* &* +@all"`.
+    /// Adds a user, written as in an ACL file but without the word `user`: `"alice on >wonder ~* &* +@all"`.
     pub fn acl_user(mut self, rules: impl Into<String>) -> Self {
         self.config.users.push(rules.into());
         self
     }
 
-    /// A port that speaks TLS only, with certificates made for this server: see
-    /// [`PrivateServer::certificates`]. Unless [`Builder::binary`] names a server, the first one that was built
-    /// with TLS is taken.
+    /// Makes the port speak TLS only, with certificates made for this server (see [`PrivateServer::certificates`]).
+    /// Unless [`Builder::binary`] names a server, the first server with TLS is used.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, clients: ClientCertificates) -> Self {
         self.tls = Some((clients, None));
         self
     }
 
-    /// The same with certificates that other servers have too, so that they trust each other.
+    /// Like [`Builder::tls`], with certificates that several servers share, so that they trust each other.
     #[cfg(feature = "tls")]
     pub fn tls_with(mut self, clients: ClientCertificates, certificates: &Certificates) -> Self {
         self.tls = Some((clients, Some(certificates.clone())));
         self
     }
 
-    /// Starts the server and waits until it answers, at most 10 s.
+    /// Starts the server and waits until it answers, for at most 10 s.
     ///
-    /// Dropping this future ends what it has started.
+    /// Dropping this future ends everything that it has started.
     ///
     /// # Errors
     ///
-    /// No server was found, an option is wrong, the server ended early or did not answer. See [`Error`].
+    /// No server was found, an option is wrong, or the server ended early or did not answer. See [`Error`].
     pub async fn start(self) -> Result<PrivateServer, Error> {
         self.config.validate()?;
         let (binary, version) = self.find_binary().await?;
@@ -129,7 +128,7 @@ impl Builder {
         Err(Error::NoFreePort { attempts: PORTS })
     }
 
-    /// Away from the runtime's threads, because it runs programs and waits for them.
+    /// Runs on a blocking thread, because it runs programs and waits for them.
     async fn find_binary(&self) -> Result<(PathBuf, String), Error> {
         #[cfg(feature = "tls")]
         let needs_tls = self.tls.is_some();
@@ -151,7 +150,7 @@ impl Builder {
 }
 
 impl fmt::Debug for Builder {
-    /// Names of options only: passwords are among the values.
+    /// Shows only the names of options, because passwords are among the values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options: Vec<_> = self.config.options.iter().map(|(name, _)| name).collect();
         f.debug_struct("Builder")

@@ -6,32 +6,33 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Builder, Error, PrivateServer, together::together};
 
-/// How long the nodes may take to find each other.
+/// How long the nodes may take to form the cluster.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often they are asked.
+/// How often the nodes are asked.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
-/// A Redis or Valkey Cluster of private servers, ready about two seconds after its start. Dropped, all of them are
-/// killed and their folders removed.
+/// A Redis or Valkey Cluster of private servers, ready about 2 s after its start. Dropping it kills all nodes
+/// and removes their folders.
 #[must_use = "the servers end when this is dropped"]
 #[derive(Debug)]
 pub struct PrivateCluster {
     nodes: Vec<PrivateServer>,
-    /// What the nodes call each other, in the same order.
+    /// The cluster ids of the nodes, in the same order.
     ids: Vec<String>,
     primaries: usize,
 }
 
 impl PrivateCluster {
-    /// Starts primaries, which share all slots evenly, and for each so many replicas, and waits until every one of
-    /// them finds the cluster in order.
+    /// Starts the primaries, which share all slots evenly, and `replicas` per primary. Returns when every node
+    /// reports the complete cluster.
     ///
-    /// `node` is asked for each node. A failed primary is replaced after `node_timeout` and about a second.
+    /// Calls `node` once per node. A failed primary is replaced after `node_timeout` and about a second.
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::start`]; [`Error::Io`] with what a node refused, or that they did not find each other.
+    /// Those of [`Builder::start`]; [`Error::Io`] if a node refused a command or the nodes did not find each other in
+    /// 30 s.
     pub async fn start(
         node: impl Fn() -> Builder,
         primaries: usize,
@@ -52,17 +53,17 @@ impl PrivateCluster {
         Ok(cluster)
     }
 
-    /// The nodes: first those that began as primaries, in the order of their slots, then the replicas of the first
-    /// one, and so on by turns: node `primaries + n` is a replica of node `n % primaries`.
+    /// The nodes: first the initial primaries in the order of their slots, then the replicas in turn. Node
+    /// `primaries + n` is a replica of node `n % primaries`.
     pub fn nodes(&self) -> &[PrivateServer] {
         &self.nodes
     }
 
-    /// One of the nodes, to kill, stop or restart it.
+    /// One node, to kill, stop or restart it.
     ///
     /// # Panics
     ///
-    /// When there are not so many.
+    /// If `index` is out of range.
     pub fn node(&mut self, index: usize) -> &mut PrivateServer {
         &mut self.nodes[index]
     }
@@ -77,24 +78,24 @@ impl PrivateCluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] with what the node answered, here and below.
+    /// [`Error::Io`] with the answer of the node.
     pub async fn slot_of(&self, key: &str) -> Result<u16, Error> {
         let slot = self.running()?.ask(&format!("CLUSTER KEYSLOT {key}")).await.map_err(failed)?;
         slot.parse().map_err(|error| failed(io::Error::other(error)))
     }
 
-    /// Which of the nodes is the primary of a slot, as the first one that runs knows it.
+    /// The index of the node that is the primary of a slot, according to the first running node.
     ///
     /// # Errors
     ///
-    /// See [`PrivateCluster::slot_of`]; also when nobody serves the slot.
+    /// See [`PrivateCluster::slot_of`]; also if no node serves the slot.
     pub async fn primary_of(&self, slot: u16) -> Result<usize, Error> {
         let at = self.primary_at(self.running()?, slot).await.map_err(failed)?;
         at.ok_or_else(|| failed(io::Error::other(format!("nobody serves slot {slot}"))))
     }
 
-    /// Which of the nodes is the primary of a slot, as this node knows it. By the ids of the nodes: which of its ports a
-    /// node names depends on its version, and on how it is asked.
+    /// The primary of a slot according to `node`. Compares the ids of the nodes, because which of its ports a node
+    /// names depends on its version and on how it is asked.
     async fn primary_at(&self, node: &PrivateServer, slot: u16) -> io::Result<Option<usize>> {
         let nodes = node.ask("CLUSTER NODES").await?;
         let serves = |line: &&str| {
@@ -107,7 +108,7 @@ impl PrivateCluster {
         Ok(line.and_then(|line| self.ids.iter().position(|id| line.starts_with(id))))
     }
 
-    /// Moves a slot with its keys to another primary, as an administrator does it by hand.
+    /// Moves a slot and its keys to another primary step by step, as an administrator does it by hand.
     ///
     /// # Errors
     ///
@@ -137,8 +138,8 @@ impl PrivateCluster {
         Ok(())
     }
 
-    /// Moves a slot with its keys to another primary as the servers do it by themselves, all at once. `false` where they
-    /// cannot: Redis 8.4 and Valkey 9 can.
+    /// Moves a slot and its keys to another primary in one atomic migration by the servers. Returns `false` if the
+    /// servers do not support that: Redis 8.4 and Valkey 9 do.
     ///
     /// # Errors
     ///
@@ -194,7 +195,7 @@ impl PrivateCluster {
         let deadline = Instant::now() + READY_LIMIT;
         for (at, node) in self.nodes.iter().enumerate().skip(self.primaries) {
             let replicate = format!("CLUSTER REPLICATE {}", self.ids[at % self.primaries]);
-            // Until it has heard of its primary.
+            // Fails until the node knows its primary.
             while let Err(error) = node.ask(&replicate).await {
                 if Instant::now() >= deadline {
                     return Err(error);
@@ -216,7 +217,7 @@ impl PrivateCluster {
         Ok(())
     }
 
-    /// Whether the node knows all others in their places, and has the data of its primary if it is a replica.
+    /// Whether the node knows the roles of all others, and has its primary's data if it is a replica.
     async fn is_known_to(&self, node: &PrivateServer) -> io::Result<bool> {
         let (info, nodes) = (node.ask("CLUSTER INFO").await?, node.ask("CLUSTER NODES").await?);
         let replicas = nodes.lines().filter(|line| line.contains("slave")).count();
@@ -229,7 +230,7 @@ impl PrivateCluster {
     }
 }
 
-/// Whether a range of `CLUSTER NODES`, such as `0-5460` or `7`, has this slot in it.
+/// Whether a range of `CLUSTER NODES`, such as `0-5460` or `7`, contains this slot.
 fn holds(range: &str, slot: u16) -> bool {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
     let bounds = first.parse::<u16>().ok().zip(last.parse::<u16>().ok());

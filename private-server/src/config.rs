@@ -1,24 +1,23 @@
-//! What the server is told: one configuration file.
+//! The server's configuration file.
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use crate::Error;
 
-/// What the builder collected, apart from the port, which is known last.
+/// The options that the builder collected, without the port, which is known last.
 #[derive(Default)]
 pub(crate) struct Config {
     /// Names and values as in `redis.conf`, in the order they were given.
     pub(crate) options: Vec<(String, String)>,
     pub(crate) password: Option<String>,
-    /// What follows `user` in an ACL file.
+    /// The text after `user` in an ACL file.
     pub(crate) users: Vec<String>,
-    /// The lines for certificates. If there are any, the port speaks TLS and nothing else.
+    /// The lines for certificates. If there are any, the port speaks TLS only.
     pub(crate) tls: Option<Vec<String>>,
 }
 
 impl Config {
-    /// Refuses what would become something else than one line, or take from the private server what it
-    /// decides.
+    /// Refuses options that would not be one line of the file, and options that the private server sets itself.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         let refuse = |name: &str, why| Err(Error::Option { name: name.to_owned(), why });
         for (name, value) in &self.options {
@@ -38,7 +37,7 @@ impl Config {
         Ok(())
     }
 
-    /// Writes the file, readable by its owner only.
+    /// Writes the file, readable only by its owner.
     pub(crate) fn write(&self, path: &Path, folder: &Path, socket: &Path, port: u16) -> Result<(), Error> {
         let failed = || Error::io(format!("write {}", path.display()));
         let mut options = OpenOptions::new();
@@ -47,13 +46,13 @@ impl Config {
         file.write_all(self.text(folder, socket, port).as_bytes()).map_err(failed())
     }
 
-    /// Whatever must not appear in an error, in every spelling the server may quote it in.
+    /// All texts that must not appear in an error, in every form in which the server may quote them.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let mut secrets: Vec<String> = self.password.iter().cloned().collect();
         let is_secret = |name: &str| name.ends_with("auth") || name.ends_with("pass");
         let values = self.options.iter().filter(|(name, _)| is_secret(name));
         secrets.extend(values.map(|(_, value)| value.clone()));
-        // What a sentinel is told: "auth-pass mymaster PASSWORD".
+        // Sentinels get passwords in this form: "auth-pass mymaster PASSWORD".
         let of_sentinels = self.options.iter().filter(|(name, _)| name == "sentinel");
         secrets.extend(of_sentinels.filter_map(|(_, value)| {
             let (_, password) = value.strip_prefix("auth-pass ")?.split_once(' ')?;
@@ -66,7 +65,7 @@ impl Config {
             secrets.iter().map(|secret| quote(secret).trim_matches('"').to_owned()).collect();
         secrets.extend(quoted);
         secrets.retain(|secret| !secret.is_empty());
-        // The longest first: a secret may contain another one.
+        // The longest first, because a secret may contain another one.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
         secrets
@@ -92,7 +91,7 @@ impl Config {
         }
         lines.extend(self.password.iter().map(|password| format!("requirepass {}", quote(password))));
         lines.extend(self.users.iter().map(|user| format!("user {user}")));
-        // Last, because the last line of a name is the one that counts.
+        // The user's options come last, because the last line with a name counts.
         lines.extend(self.options.iter().map(|(name, value)| match value.trim() {
             "" => format!("{name} \"\""),
             value => format!("{name} {value}"),
@@ -102,8 +101,8 @@ impl Config {
     }
 }
 
-/// As the configuration file wants strings: in double quotes, with the escapes of `sdssplitargs` in Redis'
-/// `sds.c`.
+/// Quotes a string for the configuration file: in double quotes, with the escapes of `sdssplitargs` in
+/// `sds.c` of Redis.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! What can go wrong with a private server.
+//! The errors of a private server.
 
 use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
@@ -12,24 +12,24 @@ pub enum Error {
          {install}, or set REDIS_SERVER=/path/to/redis-server"
     )]
     NotInstalled {
-        /// The sentence that installs one on this system.
+        /// How to install a server on this system.
         install: String,
     },
 
-    /// A server was named, and it cannot be run.
+    /// A server was named, but it cannot be run.
     #[error("{named_by} names {}, which {why}; {install}, or name the path of an executable server", path.display())]
     NotExecutable {
-        /// `REDIS_SERVER` or `the builder`.
+        /// Who named it: `REDIS_SERVER` or `the builder`.
         named_by: &'static str,
         /// The path as it was looked up.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
-        /// The sentence that installs a server on this system.
+        /// How to install a server on this system.
         install: String,
     },
 
-    /// The program runs, and is no Redis or Valkey server.
+    /// The program runs, but it is not a Redis or Valkey server.
     #[error(
         "{} is no Redis or Valkey server: it answered --version with {answer:?}; \
          set REDIS_SERVER=/path/to/redis-server",
@@ -42,7 +42,7 @@ pub enum Error {
         answer: String,
     },
 
-    /// TLS was asked for, and no server here was built with it.
+    /// TLS was requested, but none of the servers that were found supports it.
     #[error(
         "none of these servers speaks TLS: {}; {install}, or set REDIS_SERVER to a build with TLS",
         list(tried)
@@ -50,7 +50,7 @@ pub enum Error {
     NoTls {
         /// The servers that were tried, in order.
         tried: Vec<PathBuf>,
-        /// The sentence that installs a server on this system.
+        /// How to install a server on this system.
         install: String,
     },
 
@@ -91,13 +91,13 @@ pub enum Error {
     EndedEarly {
         /// The program.
         path: PathBuf,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
         /// The last lines of its log, without passwords.
         log: String,
     },
 
-    /// The server runs, and did not answer in time.
+    /// The server runs, but it did not answer in time.
     #[error(
         "{} did not answer within {} s. The end of its log:\n{log}\n\
          Try again when the machine is less busy, or start it with less data",
@@ -107,7 +107,7 @@ pub enum Error {
     NotReady {
         /// The program.
         path: PathBuf,
-        /// How long was waited.
+        /// How long the start waited.
         after: Duration,
         /// The last lines of its log, without passwords.
         log: String,
@@ -123,10 +123,10 @@ pub enum Error {
         attempts: u32,
     },
 
-    /// The server has been stopped or killed, or ended by itself.
+    /// The server was stopped or killed, or it ended by itself.
     #[error("the server at {addr} does not run any more; call restart() first")]
     NotRunning {
-        /// Where it used to answer.
+        /// Its address while it ran.
         addr: String,
     },
 
@@ -139,7 +139,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: what was being done when the system refused.
+    /// For `map_err`: `doing` says what was attempted when the system refused.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }

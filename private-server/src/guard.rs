@@ -1,4 +1,4 @@
-//! What ends with its owner, however the owner ends.
+//! Ends child processes and removes their folder when the owner ends, in any way.
 
 use std::{
     env,
@@ -10,15 +10,15 @@ use std::{
 
 use rustix::process::Pid;
 
-/// The longest path of a socket in bytes that every Unix takes (104 on macOS, with the zero at its end).
+/// The longest socket path, in bytes, that every Unix accepts (104 on macOS, including the terminating zero).
 const SOCKET_PATH: usize = 103;
 
-/// How many names are tried for a folder.
+/// How many folder names to try.
 const NAMES: u32 = 100;
 
-/// Makes the folder `$1` and says so. Then it reads which process groups to kill, until the other end of its stdin is
-/// closed: by the owner, or by the system when the owner has died. Then it kills them, and removes the folder; again and
-/// again, because what was just killed may have been about to write.
+/// Makes the folder `$1` and reports it. Then it reads which process groups to kill, until the other end of its stdin
+/// is closed: by the owner, or by the system when the owner has died. Then it kills the groups and removes the folder.
+/// It repeats the removal, because a process that was just killed may have been writing.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM PIPE
 mkdir -m 700 -- "$1" 2> /dev/null || exit 1
@@ -42,14 +42,14 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 "#;
 
-/// Waits for a line on its stdin, and then becomes the program, with the same pid. Ends when the line does not come.
+/// Waits for a line on stdin, then becomes the program, with the same pid. Ends if stdin closes without a line.
 const WAIT: &str = r#"read -r _ && exec "$0" "$@" < /dev/null"#;
 
-/// A folder, and processes, that end with their owner, however the owner ends.
+/// Owns a folder and processes, which end with their owner, in whatever way the owner ends.
 ///
-/// It is a shell that outlives its owner by some milliseconds: as long as it takes to kill the processes and to remove the
-/// folder. It is there before anything that it guards, so there is no moment at which a `kill -9` of the owner leaves
-/// something. Dropped, both are gone when `drop` returns.
+/// The guard is a shell that outlives its owner by the few milliseconds that it takes to kill the processes and to
+/// remove the folder. It runs before anything that it guards starts, so a `kill -9` of the owner never leaves anything
+/// behind. When `drop` returns, the processes and the folder are gone.
 #[derive(Debug)]
 pub struct Guard {
     shell: Child,
@@ -57,12 +57,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Makes a folder that only its owner can open. Where the usual place is too deep for a socket, in `/tmp`.
+    /// Makes a folder that only its owner can open: in the temporary folder, or in `/tmp` if the path would be too long
+    /// for a socket.
     ///
     /// # Errors
-    /// When there is no room for the folder, or no `/bin/sh`.
+    /// The folder cannot be made, or there is no `/bin/sh`.
     pub fn start() -> io::Result<Self> {
-        // With the owner's pid, so that a folder says whose it is.
+        // The owner's pid in the name shows whose folder it is.
         let name = || format!("redis-private-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let mut place = env::temp_dir();
         if place.join(name()).join("server.sock").as_os_str().as_bytes().len() > SOCKET_PATH {
@@ -76,7 +77,7 @@ impl Guard {
         Err(io::Error::other(format!("no folder could be made in {}", place.display())))
     }
 
-    /// `None` when the folder could not be made, as when it is there already.
+    /// Returns `None` if the folder could not be made, for example because it exists.
     fn of(folder: PathBuf) -> io::Result<Option<Self>> {
         let mut shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "redis-private-server-guard"])
@@ -84,7 +85,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // A Ctrl-C in the terminal goes to the owner's group.
+            // A Ctrl-C in the terminal goes to the owner's process group.
             .process_group(0)
             .spawn()?;
         let mut said = String::new();
@@ -103,29 +104,32 @@ impl Guard {
         &self.folder
     }
 
-    /// The command that starts a program under a guard, in a process group of its own: it waits for [`Guard::release`], and
-    /// an owner that is killed before that leaves nothing behind. Its stdin is needed for that; the program has none.
+    /// A command that starts a program in its own process group. The program waits for [`Guard::release`], so an owner
+    /// that is killed before that leaves nothing behind. The command uses its stdin for this; the program gets an empty
+    /// stdin.
     pub fn command(program: &Path) -> Command {
         let mut command = Command::new("/bin/sh");
-        // A Ctrl-C in the terminal goes to the owner's group. The owner decides what ends when.
+        // A Ctrl-C in the terminal goes to the owner's process group. The owner decides when each process ends.
         command.args(["-c", WAIT]).arg(program).stdin(Stdio::piped()).process_group(0);
         command
     }
 
-    /// Lets a process go on that was started with [`Guard::command`], and kills its group when the owner ends.
+    /// Lets a process that was started with [`Guard::command`] continue. From now on, the guard kills its group when
+    /// the owner ends.
     ///
     /// # Errors
-    /// When the guard is gone.
+    /// The guard has ended.
     pub fn release(&self, pid: Pid, mut stdin: impl Write) -> io::Result<()> {
         self.tell("watch", pid)?;
-        // It has ended already if this fails, which is noticed soon.
+        // This fails if the process has already ended, which the caller notices soon.
         let _ = stdin.write_all(b"\n");
         Ok(())
     }
 
-    /// This process has ended. Said before its pid is given back to the system, which could give it to somebody else.
+    /// Stops guarding a process that has ended. Call it before the process is waited for: afterwards the system may
+    /// give its pid to another process.
     pub fn forget(&self, pid: Pid) {
-        // Fails when the guard is gone, which kills nobody then.
+        // This fails if the guard has ended. Then it does not kill anything either.
         let _ = self.tell("forget", pid);
     }
 
@@ -137,7 +141,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Closes its stdin first.
+        // `wait` closes the shell's stdin first.
         let _ = self.shell.wait();
     }
 }
@@ -190,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("trace");
         let guard = Guard::start().unwrap();
-        // In the place of the server: it leaves a trace.
+        // `touch` instead of the server: it leaves a file that shows that it ran.
         let mut child = Guard::command(Path::new("/usr/bin/touch")).arg(&trace).spawn().unwrap();
         drop(child.stdin.take());
         assert!(!child.wait().unwrap().success());

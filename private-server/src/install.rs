@@ -1,4 +1,4 @@
-//! Which command installs a server on this system.
+//! The command that installs a server on this system.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ pub(crate) fn hint() -> String {
     let system = if cfg!(target_os = "macos") {
         "ID=macos".to_owned()
     } else {
-        // The two places os-release(5) names, in its order.
+        // The two paths that os-release(5) names, in its order.
         fs::read_to_string("/etc/os-release")
             .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
             .unwrap_or_default()
@@ -37,7 +37,7 @@ fn command_of(system: &str) -> Option<&'static str> {
     })
 }
 
-/// `ID` first, then what `ID_LIKE` says, from the nearest relative on.
+/// `ID` first, then the names of `ID_LIKE`, the closest relative first.
 fn system_names(os_release: &str) -> Vec<&str> {
     let value_of = |key: &str| {
         os_release

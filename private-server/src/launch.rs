@@ -1,4 +1,4 @@
-//! One start of the server: spawned, and waited for until it answers.
+//! Starts the server once and waits until it answers.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,18 +19,18 @@ use crate::{
 /// How long a server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is asked.
+/// How often the server is asked.
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
-/// What one start came to.
+/// The result of one start.
 pub(crate) enum Launched {
     /// The server answers.
     Running(Process),
-    /// Somebody else holds its port, or the port of its cluster bus.
+    /// Another process has its port, or the port of its cluster bus.
     PortTaken,
 }
 
-/// Everything needed to start the same server once more.
+/// All that is needed to start the same server again.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) binary: PathBuf,
@@ -53,7 +53,7 @@ impl Launch {
         }
     }
 
-    /// Ends with a server that answers, or with none: when this future is dropped, the process goes with it.
+    /// Starts the server and waits until it answers. Dropping this future kills the process.
     pub(crate) async fn start(&mut self, guard: &Arc<Guard>) -> Result<Launched, Error> {
         let deadline = Instant::now() + READY_LIMIT;
         let mut process = Process::spawn(&self.binary, &self.config, self.role, guard, &mut self.log)

@@ -10,33 +10,33 @@
 //! # }
 //! ```
 //!
-//! What happens between `builder()` and the end:
+//! From `builder()` to the end:
 //!
 //! ```text
 //!   Builder::start
 //!     binary      which server: REDIS_SERVER, else valkey-server, else redis-server
 //!     port        a loopback port below 20000, tried until one is free
-//!     config      everything the server is told, in a file of mode 0600
+//!     config      the server's configuration, in a file of mode 0600
 //!     launch      process   the child, in a process group of its own ──► guard
 //!                 ready     PING over the private Unix socket until it answers
 //!   PrivateServer
 //!     freeze, thaw, kill, stop, restart
 //!   drop          SIGKILL, wait, the folder is removed
 //!   PrivateCluster
-//!     several of them that know each other and share the slots
+//!     several servers that form a cluster and share the slots
 //!   PrivateSentinels
-//!     several sentinels that watch one of them and its replicas
+//!     several sentinels that watch one server and its replicas
 //! ```
 //!
-//! Everything the server writes is in one temporary folder that only its owner can open. Nothing is kept
-//! unless [`Builder::appendonly_always`] asks for it, and then only until the handle is dropped.
+//! The server writes everything into one temporary folder that only its owner can open. Data is kept only
+//! with [`Builder::appendonly_always`], and then until the handle is dropped.
 //!
-//! A Ctrl-C in the terminal does not reach the server: its owner decides when it ends. If the owner is
-//! killed and cannot decide any more, the guard does: a `/bin/sh` that made the folder before anything else, and waits
-//! for the end of a pipe.
+//! A Ctrl-C in the terminal does not reach the server: its owner decides when it ends. If the owner is killed,
+//! the guard ends the server: a `/bin/sh` that made the folder before anything else started, and that waits for
+//! the end of a pipe.
 //!
-//! Runs on Tokio with its time and I/O enabled, on Unix. Its waiting is measured by Tokio's clock, so do not
-//! pause that clock while a server starts or stops.
+//! Requires Unix, and Tokio with time and I/O enabled. Waiting uses Tokio's clock, so do not pause that clock
+//! while a server starts or stops.
 #![forbid(unsafe_code)]
 
 mod ask;

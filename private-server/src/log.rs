@@ -1,4 +1,4 @@
-//! What the server printed.
+//! Reads the end of the server's output for errors.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,11 +10,11 @@ use std::{
 /// How many lines an error quotes.
 const LINES: usize = 12;
 
-/// How far back from the end of the file they are looked for.
+/// How many bytes at the end of the file are searched for them.
 const BYTES: u64 = 16 * 1024;
 
-/// The file that takes the server's stdout and stderr. It goes on through restarts; what is read from it
-/// begins with the present start.
+/// The file that takes the server's stdout and stderr. All starts append to it; only the output of the current
+/// start is read.
 #[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
@@ -26,19 +26,19 @@ impl Log {
         Self { path, from: 0 }
     }
 
-    /// A handle for the child to write to. From here on, only what it writes is quoted.
+    /// A handle for the child to write to. From now on, only output after this point is quoted.
     pub(crate) fn open(&mut self) -> io::Result<File> {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
         self.from = file.metadata()?.len();
         Ok(file)
     }
 
-    /// Whether the server gave up because somebody else holds its port.
+    /// Whether the server ended because another process has its port.
     pub(crate) fn says_port_is_taken(&self) -> bool {
         self.end().contains("Address already in use")
     }
 
-    /// The last lines, indented, with every secret replaced by `***`.
+    /// The last lines, indented, with each secret replaced by `***`.
     pub(crate) fn tail(&self, secrets: &[String]) -> String {
         let end = self.end();
         let lines: Vec<_> = end.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -56,7 +56,7 @@ impl Log {
         tail
     }
 
-    /// An unreadable log must not hide the error it would have explained.
+    /// Returns an empty text if the log cannot be read: that must not hide the error that the log would have explained.
     fn end(&self) -> String {
         self.read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }

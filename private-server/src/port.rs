@@ -1,24 +1,24 @@
-//! A port on the loopback interface that is probably free, and stays ours while the server restarts.
+//! A port on the loopback interface that is probably free, and stays reserved while the server restarts.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
-/// Below the range from which Linux (32768 on) and macOS (49152 on) take ports for outgoing connections, so
-/// that nothing takes the port while a server restarts. The bus of a cluster node, 10000 above, stays below
-/// it as well, and is nobody's port.
+/// Below the range from which Linux (from 32768) and macOS (from 49152) take ports for outgoing connections, so
+/// no such connection takes the port while a server restarts. The bus port of a cluster node, 10000 above, is below
+/// that range too, and no private server listens there.
 const RANGE: std::ops::Range<u16> = 10_000..20_000;
 
-/// A port that other private servers leave alone, in this process and in others, until this is dropped: also
-/// while its server does not run.
+/// A port that no other private server takes, in this process or in others, until this is dropped, even while its
+/// server does not run.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
-    /// The UDP port of the same number, for which no server has a use: whoever holds it has the other one.
+    /// Holds the UDP port of the same number, which no server uses. Its holder owns the TCP port among private servers.
     _reservation: UdpSocket,
 }
 
 impl Port {
-    /// One that nobody held a moment ago. Others may be faster: the server's own bind decides, and who
-    /// starts it tries the next one.
+    /// A port that was free a moment ago. Another program may take it first: the server's own bind decides, and the
+    /// caller tries the next port.
     pub(crate) fn probably_free() -> Option<Self> {
         const TRIES: usize = 100;
         (0..TRIES).find_map(|_| {

@@ -1,4 +1,4 @@
-//! The server's process, from its start to its last wait.
+//! The server's process, from its start until it has been waited for.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{guard::Guard, log::Log};
 
-/// What the program is started as.
+/// The role in which the program is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Has data of its own.
@@ -23,23 +23,23 @@ pub(crate) enum Role {
     Sentinel,
 }
 
-/// A running child in a process group of its own, together with what it forks (rewrites of its files).
+/// A running child in its own process group, together with the processes that it forks (to rewrite its files).
 ///
-/// The child is waited for in [`Process::kill`] only. Until then its pid cannot be given to anyone else, so a
-/// signal always reaches this server or what is left of it.
+/// Only [`Process::kill`] waits for the child. Until then the system cannot reuse its pid, so a signal always
+/// reaches this server or what is left of it.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     pid: Pid,
-    /// Kills it when its owner cannot.
+    /// Kills the process if its owner cannot.
     guard: Arc<Guard>,
-    /// Set once the pid has been given back. No signal may be sent from then on.
+    /// Set once the pid has been returned to the system. No signal may be sent from then on.
     ended: Option<ExitStatus>,
 }
 
 impl Process {
-    /// Everything else the server needs to know is in the file `config`: arguments are visible to every user
-    /// of the machine, and passwords are among them.
+    /// All settings are in the file `config`, because every user of the machine can see the arguments, and the
+    /// settings contain passwords.
     pub(crate) fn spawn(
         binary: &Path,
         config: &Path,
@@ -50,7 +50,7 @@ impl Process {
         let mut child = spawn(Guard::command(binary), config, role, guard.folder(), log)?;
         let pid = Pid::from_child(&child);
         let stdin = child.stdin.take();
-        // From here on it is killed when this is dropped.
+        // From here on, dropping `process` kills it.
         let process = Self { child, pid, guard: guard.clone(), ended: None };
         stdin.map_or(Ok(()), |stdin| guard.release(pid, stdin))?;
         Ok(process)
@@ -60,13 +60,14 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether the server has ended. Does not give its pid back.
+    /// Whether the server has ended. Does not wait for it, so its pid stays reserved.
     pub(crate) fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
     }
 
-    /// Returns when the server stands still, not merely when the signal is on its way. False if it ended.
+    /// Freezes the server and returns when it has stopped, not when the signal was sent. Returns `false` if it has
+    /// ended.
     pub(crate) fn freeze(&self) -> io::Result<bool> {
         kill_process(self.pid, Signal::STOP)?;
         let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -79,16 +80,16 @@ impl Process {
         }
     }
 
-    /// Lets a frozen server go on. False if it has ended.
+    /// Lets a frozen server continue. Returns `false` if it has ended.
     pub(crate) fn thaw(&self) -> io::Result<bool> {
         kill_process(self.pid, Signal::CONT)?;
         Ok(!self.has_ended())
     }
 
-    /// Asks the server to end, and waits for it up to `limit`. One that does not listen is killed.
+    /// Asks the server to end and waits up to `limit`. A server that still runs then is killed.
     pub(crate) async fn stop(mut self, limit: Duration) -> io::Result<ExitStatus> {
         kill_process(self.pid, Signal::TERM)?;
-        // A frozen server takes no SIGTERM.
+        // A frozen server does not handle SIGTERM.
         kill_process(self.pid, Signal::CONT)?;
         let deadline = Instant::now() + limit;
         while !self.has_ended() && Instant::now() < deadline {
@@ -97,15 +98,16 @@ impl Process {
         self.kill()
     }
 
-    /// SIGKILL for the server and everything it forked, then waits. Works on a frozen server too. How it
-    /// ended, which is how it ended by itself if it did before.
+    /// Sends SIGKILL to the server and everything it forked, then waits. Works on a frozen server too. Returns its exit
+    /// status, which is the earlier one if it had ended by itself.
     pub(crate) fn kill(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.ended {
             return Ok(status);
         }
-        // Fails when nobody is left in the group, which is the aim.
+        // Fails if the group has no processes, which is the goal.
         let _ = kill_process_group(self.pid, Signal::KILL);
-        // Not before, or a `kill -9` of the owner in between would leave the server; and not after the wait.
+        // After the kill, or a `kill -9` of the owner in between would leave the server; before the wait returns the
+        // pid.
         self.guard.forget(self.pid);
         let status = self.child.wait()?;
         self.ended = Some(status);

@@ -1,4 +1,4 @@
-//! Whether the server answers.
+//! Checks whether the server answers.
 
 use std::{io, path::Path, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio::{
     time::timeout,
 };
 
-/// Asks once. The socket in the private folder is asked and not the port: on the port another server might
-/// answer, one that was faster to take it. A server opens its socket after its ports, so an answer here means
-/// that those are open too.
+/// Asks once, through the socket in the private folder and not through the port: another server may have taken the
+/// port first and would answer there. A server opens its socket after its ports, so an answer means that those are
+/// open too.
 pub(crate) async fn answers(socket: &Path) -> bool {
     const TIMEOUT: Duration = Duration::from_secs(1);
     matches!(timeout(TIMEOUT, ping(socket)).await, Ok(Ok(reply)) if is_up(&reply))
@@ -24,7 +24,7 @@ async fn ping(socket: &Path) -> io::Result<Vec<u8>> {
     Ok(reply)
 }
 
-/// A refusal (NOAUTH, NOPERM) is an answer as well. While it reads its data from disk it is not up.
+/// A refusal (NOAUTH, NOPERM) is an answer as well. A server that still reads its data from disk is not up.
 fn is_up(reply: &[u8]) -> bool {
     match reply.first() {
         Some(b'+') => true,

@@ -6,15 +6,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Builder, Error, PrivateServer, config::quote, process::Role, together::together};
 
-/// How long the sentinels may take to find each other and the replicas. One that stood still for two seconds, as on a
-/// busy machine, does nothing for the next thirty.
+/// How long the sentinels may take to find each other and the replicas. A sentinel that was suspended for two seconds,
+/// as on a busy machine, does nothing for the next thirty.
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
-/// How often they are asked.
+/// How often the sentinels are asked.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
-/// Sentinels that watch a server and its replicas, ready about three seconds after their start. Dropped, all of them are
-/// killed and their folders removed.
+/// Sentinels that watch a server and its replicas, ready about 3 s after their start. Dropping them kills all sentinels
+/// and removes their folders.
 #[must_use = "the sentinels end when this is dropped"]
 #[derive(Debug)]
 pub struct PrivateSentinels {
@@ -23,15 +23,15 @@ pub struct PrivateSentinels {
 }
 
 impl PrivateSentinels {
-    /// Starts so many sentinels, most of which have to agree before they do something, and waits until each of them knows
-    /// the others and the replicas of the server. `sentinel` is asked for each of them.
+    /// Starts `count` sentinels, a majority of which must agree on a failover. Returns when each of them knows the
+    /// others and the replicas of the server. Calls `sentinel` once per sentinel.
     ///
-    /// A server that does not answer for half a second is replaced by a replica, which takes some two seconds. One that
-    /// has a password takes the same one from its replicas.
+    /// A server that does not answer for half a second is replaced by a replica, which takes about two seconds. If the
+    /// server has a password, its replicas must have the same one.
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::start`]; [`Error::Io`] when they did not find each other.
+    /// Those of [`Builder::start`]; [`Error::Io`] if the sentinels did not find each other in 90 s.
     pub async fn start(
         sentinel: impl Fn() -> Builder,
         count: usize,
@@ -61,32 +61,32 @@ impl PrivateSentinels {
         &self.sentinels
     }
 
-    /// One of the sentinels, to kill, stop or restart it.
+    /// One sentinel, to kill, stop or restart it.
     ///
     /// # Panics
     ///
-    /// When there are not so many.
+    /// If `index` is out of range.
     pub fn sentinel(&mut self, index: usize) -> &mut PrivateServer {
         &mut self.sentinels[index]
     }
 
-    /// The name that they know the server by.
+    /// The service name under which they watch the server.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// The addresses of all of them: `127.0.0.1:PORT,127.0.0.1:PORT,…`.
+    /// The addresses of all sentinels: `127.0.0.1:PORT,127.0.0.1:PORT,…`.
     #[must_use]
     pub fn addrs(&self) -> String {
         self.sentinels.iter().map(PrivateServer::addr).collect::<Vec<_>>().join(",")
     }
 
-    /// The port of whoever is the primary, as one of the sentinels sees it.
+    /// The port of the current primary, according to one sentinel.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when it does not answer, or does not know.
+    /// [`Error::Io`] if the sentinel does not answer, or does not know the primary.
     pub async fn primary(&self, index: usize) -> Result<u16, Error> {
         let info = self.sentinels[index].ask("INFO sentinel").await.map_err(failed)?;
         let address = field(&info, "address").and_then(|address| address.rsplit_once(':')?.1.parse().ok());
@@ -120,7 +120,7 @@ impl PrivateSentinels {
     }
 }
 
-/// A field of the one service: `master0:name=mymaster,status=ok,address=127.0.0.1:6379,slaves=1,sentinels=3`.
+/// A field of the single service: `master0:name=mymaster,status=ok,address=127.0.0.1:6379,slaves=1,sentinels=3`.
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     let fields = info.lines().find_map(|line| line.strip_prefix("master0:"))?;
     fields.trim_end().split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))

@@ -15,16 +15,16 @@ use crate::{
     process::Process,
 };
 
-/// How long a server may take to end by itself. One that has replicas waits for them up to 10 s
+/// How long a server may take to end by itself. A primary waits for its replicas for up to 10 s
 /// (`shutdown-timeout`).
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 
-/// A Redis or Valkey server that belongs to this handle: dropped, it is killed and its folder removed.
+/// A Redis or Valkey server that belongs to this handle. Dropping the handle kills the server and removes its folder.
 ///
-/// Dropping waits for the process to be gone, which takes some milliseconds.
+/// `drop` waits until the process has ended, which takes a few milliseconds.
 #[must_use = "the server ends when this is dropped"]
 pub struct PrivateServer {
-    /// None after `stop` and `kill`. Dropped before the folder it writes to.
+    /// `None` after `stop` and `kill`. Dropped before the folder that the server writes to.
     pub(crate) process: Option<Process>,
     pub(crate) launch: Launch,
     pub(crate) port: Port,
@@ -37,13 +37,13 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// A server with nothing but the defaults, until the builder is told otherwise.
+    /// Options for a server with the defaults, to be changed by the builder's methods.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// `redis://127.0.0.1:PORT`, or `rediss://` with TLS. Contains the password if there is one: for
-    /// connecting. To show it, use [`PrivateServer::addr`].
+    /// `redis://127.0.0.1:PORT`, or `rediss://` with TLS. Contains the password if there is one, so use it only to
+    /// connect. To print an address, use [`PrivateServer::addr`].
     pub fn url(&self) -> String {
         let scheme = if self.speaks_tls { "rediss" } else { "redis" };
         let login = self.password.as_ref().map(|password| format!(":{}@", percent_encode(password)));
@@ -61,27 +61,27 @@ impl PrivateServer {
         format!("127.0.0.1:{}", self.port.number)
     }
 
-    /// The port, 10000 to 19999. The same after each restart.
+    /// The port, 10000 to 19999. It stays the same after each restart.
     pub fn port(&self) -> u16 {
         self.port.number
     }
 
-    /// The Unix socket, which is always there and never speaks TLS.
+    /// The Unix socket. Every private server has one, and it never uses TLS.
     pub fn socket(&self) -> &Path {
         &self.launch.socket
     }
 
-    /// The folder with everything the server writes, `server.log` among it. Gone when this handle is.
+    /// The folder for everything the server writes, including `server.log`. Removed when the handle is dropped.
     pub fn folder(&self) -> &Path {
         self.guard.folder()
     }
 
-    /// What ends with the owner of this server, to put other processes under it.
+    /// The guard of this server, for other processes that should end with the same owner.
     pub fn guard(&self) -> Arc<Guard> {
         self.guard.clone()
     }
 
-    /// The program that runs.
+    /// The path of the server's executable.
     pub fn binary(&self) -> &Path {
         &self.launch.binary
     }
@@ -91,42 +91,41 @@ impl PrivateServer {
         &self.version
     }
 
-    /// The certificates that were made, if this server speaks TLS.
+    /// The certificates of this server, if it uses TLS.
     #[cfg(feature = "tls")]
     pub fn certificates(&self) -> Option<&Certificates> {
         self.certificates.as_ref()
     }
 
-    /// The process, while there is one. Another one after each restart.
+    /// The pid while the process runs. Each restart changes it.
     pub fn pid(&self) -> Option<u32> {
         self.running().ok().map(Process::pid)
     }
 
-    /// Stops the process where it is (SIGSTOP): its connections stay open and silent. Returns when it stands
-    /// still.
+    /// Freezes the process (SIGSTOP): its connections stay open and silent. Returns when the process has stopped.
     ///
     /// # Errors
     ///
-    /// [`Error::NotRunning`].
+    /// [`Error::NotRunning`] if the server has ended.
     pub fn freeze(&self) -> Result<(), Error> {
         self.signalled(self.running()?.freeze(), "freeze the server")
     }
 
-    /// Lets a frozen server go on (SIGCONT).
+    /// Lets a frozen server continue (SIGCONT).
     ///
     /// # Errors
     ///
-    /// [`Error::NotRunning`].
+    /// [`Error::NotRunning`] if the server has ended.
     pub fn thaw(&self) -> Result<(), Error> {
         self.signalled(self.running()?.thaw(), "thaw the server")
     }
 
-    /// Ends the server as a crash would (SIGKILL). Returns when it is gone. Its folder stays, for
-    /// [`PrivateServer::restart`]. Does nothing if it does not run.
+    /// Ends the server as a crash does (SIGKILL). Returns when the process has ended. The folder stays, for
+    /// [`PrivateServer::restart`]. Does nothing if the server does not run.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the system does not let us wait for it.
+    /// [`Error::Io`] if the system refuses to wait for it.
     pub fn kill(&mut self) -> Result<(), Error> {
         match self.process.take() {
             Some(mut process) => process.kill().map(drop).map_err(Error::io("kill the server")),
@@ -134,12 +133,12 @@ impl PrivateServer {
         }
     }
 
-    /// Ends the server as an administrator would (SIGTERM), frozen or not, and waits for it; after 12 s it is
-    /// killed. Its folder stays, for [`PrivateServer::restart`]. Does nothing if it does not run.
+    /// Ends the server as an administrator does (SIGTERM), frozen or not, and waits. Kills it after 12 s. The folder
+    /// stays, for [`PrivateServer::restart`]. Does nothing if the server does not run.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the system does not let us wait for it.
+    /// [`Error::Io`] if the system refuses to wait for it.
     pub async fn stop(&mut self) -> Result<(), Error> {
         match self.process.take() {
             Some(process) => process.stop(STOP_LIMIT).await.map(drop).map_err(Error::io("stop the server")),
@@ -147,12 +146,12 @@ impl PrivateServer {
         }
     }
 
-    /// Starts the server again with the same port, folder and options, after stopping it if it runs. What it
-    /// kept in its folder is there again: see [`Builder::appendonly_always`].
+    /// Starts the server again with the same port, folder and options; stops it first if it runs. The data that it
+    /// wrote to its folder is still there: see [`Builder::appendonly_always`].
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::start`]. [`Error::NoFreePort`] if somebody else took the port meanwhile.
+    /// Those of [`Builder::start`]. [`Error::NoFreePort`] if another process has taken the port.
     pub async fn restart(&mut self) -> Result<(), Error> {
         const ATTEMPTS: u32 = 20;
         const PAUSE: Duration = Duration::from_millis(50);
@@ -163,14 +162,14 @@ impl PrivateServer {
                     self.process = Some(process);
                     return Ok(());
                 }
-                // Others try ports for a moment only, to see whether they are free.
+                // Other private servers hold a port only for a moment, to see whether it is free.
                 Launched::PortTaken => sleep(PAUSE).await,
             }
         }
         Err(Error::NoFreePort { attempts: ATTEMPTS })
     }
 
-    /// One command, written as in a terminal, and its answer.
+    /// Sends one command, written as in a terminal, and returns its answer.
     pub(crate) async fn ask(&self, command: &str) -> io::Result<String> {
         ask(self.socket(), self.password.as_deref(), command).await
     }
@@ -180,7 +179,7 @@ impl PrivateServer {
         process.ok_or_else(|| Error::NotRunning { addr: self.addr() })
     }
 
-    /// The server may end by itself between the look and the signal.
+    /// The server may end by itself between the check and the signal.
     fn signalled(&self, alive: io::Result<bool>, doing: &str) -> Result<(), Error> {
         match alive.map_err(Error::io(doing))? {
             true => Ok(()),
@@ -200,7 +199,7 @@ impl fmt::Debug for PrivateServer {
     }
 }
 
-/// Everything but letters, digits and `-._~`, as RFC 3986 has it for any part of a URL.
+/// Encodes everything but letters, digits and `-._~`, the characters that RFC 3986 allows in any part of a URL.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -15,25 +15,25 @@ use rcgen::{
 
 use crate::{Error, config::quote, guard::Guard};
 
-/// What the server wants to see of its clients (`tls-auth-clients`).
+/// Which certificate the server requires from its clients (`tls-auth-clients`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// Nothing: whoever trusts the CA can connect.
+    /// None: every client that trusts the CA can connect.
     Ignored,
-    /// A certificate may be shown, and one that the CA did not sign is refused.
+    /// A client may present a certificate; one that the CA did not sign is refused.
     Optional,
-    /// Only who shows a certificate signed by the CA can connect.
+    /// Only a client with a certificate signed by the CA can connect.
     Required,
 }
 
-/// A CA made for one server, or for several that have to trust each other, and what it signed. PEM files in a folder that
-/// only its owner can open, gone with the last one that has them.
+/// A CA for one server, or for several servers that must trust each other, and the certificates that it signed. PEM
+/// files in a folder that only its owner can open; the folder is removed with the last clone.
 #[derive(Debug, Clone)]
 pub struct Certificates(Arc<Files>);
 
 #[derive(Debug)]
 struct Files {
-    /// Its folder is removed with this.
+    /// Removes the folder when it is dropped.
     _guard: Guard,
     ca: PathBuf,
     server: PathBuf,
@@ -43,7 +43,7 @@ struct Files {
 }
 
 impl Certificates {
-    /// The certificate of the CA: what a client has to trust.
+    /// The certificate of the CA, which clients must trust.
     pub fn ca(&self) -> &Path {
         &self.0.ca
     }
@@ -53,26 +53,26 @@ impl Certificates {
         &self.0.server
     }
 
-    /// The key of the server's certificate.
+    /// The private key of the server's certificate.
     pub fn server_key(&self) -> &Path {
         &self.0.server_key
     }
 
-    /// A certificate for a client, signed by the CA.
+    /// A client's certificate, signed by the CA.
     pub fn client(&self) -> &Path {
         &self.0.client
     }
 
-    /// The key of the client's certificate.
+    /// The private key of the client's certificate.
     pub fn client_key(&self) -> &Path {
         &self.0.client_key
     }
 
-    /// Makes them.
+    /// Creates the CA, the certificates and their keys.
     ///
     /// # Errors
     ///
-    /// [`Error::Certificates`], or [`Error::Io`] with the file that cannot be written.
+    /// [`Error::Certificates`], or [`Error::Io`] with the file that could not be written.
     pub fn make() -> Result<Self, Error> {
         let guard = Guard::start().map_err(Error::io("make a temporary folder"))?;
         let folder = guard.folder();
@@ -103,7 +103,7 @@ impl Certificates {
             line("tls-cert-file", self.server()),
             line("tls-key-file", self.server_key()),
             format!("tls-auth-clients {clients}"),
-            // With each other as well.
+            // Connections between nodes use TLS as well.
             "tls-replication yes".to_owned(),
             "tls-cluster yes".to_owned(),
         ]
@@ -126,12 +126,12 @@ fn signed(
     let key = KeyPair::generate()?;
     let mut params = named(&format!("redis-private-server {role}"), names)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // The server shows its certificate as a client too, to its primary and to its cluster.
+    // The server also presents its certificate as a client, to its primary and to its cluster.
     params.extended_key_usages = match purpose {
         ExtendedKeyUsagePurpose::ServerAuth => vec![purpose, ExtendedKeyUsagePurpose::ClientAuth],
         _ => vec![purpose],
     };
-    // Strict verifiers (Python from 3.13 on) refuse a certificate that does not name its issuer's key.
+    // Strict verifiers (Python from 3.13 on) refuse a certificate that does not identify its issuer's key.
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, authority)?;
     let certificate = write(folder, &format!("{role}.crt"), &certificate.pem())?;

@@ -1,4 +1,4 @@
-//! Several starts at the same time.
+//! Runs several starts concurrently.
 
 use std::{
     future::{Future, poll_fn},
@@ -6,10 +6,10 @@ use std::{
     task::Poll,
 };
 
-/// Waits for all of them; what they came to, in their order. With the first error the others are given up.
+/// Waits for all of them and returns their results in order. The first error drops the others.
 ///
-/// They belong to the caller's own task: when this is dropped, so are they, and what they have started is gone when `drop`
-/// returns. Tasks of their own would go on for a moment, and be forgotten when the runtime ends.
+/// They run in the caller's task: dropping this future drops them, and everything they started is gone when `drop`
+/// returns. Separate tasks would continue for a moment, and would be lost if the runtime ended.
 pub(crate) async fn together<T, E>(
     starts: impl IntoIterator<Item: Future<Output = Result<T, E>>>,
 ) -> Result<Vec<T>, E> {

@@ -1,4 +1,4 @@
-//! How a server ends, and comes back.
+//! How a server ends and restarts.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod common;
@@ -27,7 +27,7 @@ async fn get(server: &PrivateServer) -> Option<u32> {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_server_that_was_dropped() {
+async fn a_dropped_server_leaves_no_process_and_no_folder() {
     for frozen in [false, true] {
         let server = PrivateServer::builder().start().await.unwrap();
         if frozen {
@@ -43,7 +43,7 @@ async fn nothing_is_left_of_a_server_that_was_dropped() {
 }
 
 #[tokio::test]
-async fn what_a_server_forked_ends_with_it() {
+async fn a_process_that_a_server_forked_ends_with_it() {
     let server = PrivateServer::builder().arg("rdb-key-save-delay", 10_000_000).start().await.unwrap();
     set(&server, 1).await;
     let mut connection = connect(&server.url()).await;
@@ -51,7 +51,7 @@ async fn what_a_server_forked_ends_with_it() {
     let group = Pid::from_raw(server.pid().unwrap().try_into().unwrap()).unwrap();
     let folder = server.folder().to_owned();
     drop(server);
-    // The orphan is waited for by the system's first process, a moment later.
+    // The system's first process waits for the orphan a moment later.
     timeout(Duration::from_secs(5), async {
         while test_kill_process_group(group).is_ok() {
             sleep(Duration::from_millis(5)).await;
@@ -63,7 +63,7 @@ async fn what_a_server_forked_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_frozen_server_is_silent_and_answers_once_it_is_thawed() {
+async fn a_frozen_server_answers_only_after_it_is_thawed() {
     let server = PrivateServer::builder().start().await.unwrap();
     let mut connection = connect(&server.url()).await;
     server.freeze().unwrap();
@@ -79,7 +79,7 @@ async fn a_frozen_server_is_silent_and_answers_once_it_is_thawed() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_the_port_and_what_was_appended() {
+async fn a_restart_keeps_the_port_and_the_appended_data() {
     let mut server = PrivateServer::builder().appendonly_always().start().await.unwrap();
     let (port, pid) = (server.port(), server.pid());
     set(&server, 1).await;
@@ -99,7 +99,7 @@ async fn a_restart_keeps_the_port_and_what_was_appended() {
 }
 
 #[tokio::test]
-async fn a_restart_forgets_what_was_not_appended() {
+async fn a_restart_loses_data_that_was_not_appended() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     set(&server, 1).await;
     server.restart().await.unwrap();
@@ -107,7 +107,7 @@ async fn a_restart_forgets_what_was_not_appended() {
 }
 
 #[tokio::test]
-async fn a_stopped_server_is_gone_and_says_so() {
+async fn a_stopped_server_reports_that_it_does_not_run() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     let pid = server.pid().unwrap();
     server.stop().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_server_that_ended_by_itself_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_restart_waits_for_a_port_that_is_taken_for_a_moment() {
+async fn a_restart_waits_for_a_port_that_is_briefly_taken() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     server.kill().unwrap();
     let other = TcpListener::bind(server.addr()).unwrap();
@@ -155,7 +155,7 @@ async fn a_restart_waits_for_a_port_that_is_taken_for_a_moment() {
 
 /// This test runs itself a second time as the owner that is killed.
 #[tokio::test]
-async fn a_server_goes_when_its_owner_is_killed() {
+async fn a_server_ends_when_its_owner_is_killed() {
     const OWNER: &str = "PRIVATE_SERVER_TEST_OWNER";
     if env::var_os(OWNER).is_some() {
         let server = PrivateServer::builder().start().await.unwrap();
@@ -164,7 +164,7 @@ async fn a_server_goes_when_its_owner_is_killed() {
         return;
     }
     let mut owner = Command::new(env::current_exe().unwrap())
-        .args(["a_server_goes_when_its_owner_is_killed", "--exact", "--nocapture"])
+        .args(["a_server_ends_when_its_owner_is_killed", "--exact", "--nocapture"])
         .env(OWNER, "1")
         .stdout(Stdio::piped())
         .spawn()
@@ -180,7 +180,7 @@ async fn a_server_goes_when_its_owner_is_killed() {
     assert!(exists(pid) && folder.exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
-    // Nobody else holds the owner's stdout: its end is not waited for in vain.
+    // Only the owner holds its stdout, so this read ends when the owner does.
     lines.read_to_string(&mut String::new()).unwrap();
     timeout(Duration::from_secs(5), async {
         while exists(pid) || folder.exists() {
@@ -191,7 +191,7 @@ async fn a_server_goes_when_its_owner_is_killed() {
     .unwrap();
 }
 
-/// Whether this process is still known to the system, alive or not waited for.
+/// Whether this process still exists, alive or not yet waited for.
 fn exists(pid: u32) -> bool {
     test_kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap()).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Alone in its file, and so in its process: it counts the folders that this process owns.
+//! The only test of its file, and so of its process, because it counts the folders that this process owns.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::{env, fs, process, time::Duration};
@@ -7,7 +7,7 @@ use redis_private_server::PrivateServer;
 use tokio::time::timeout;
 
 #[tokio::test]
-async fn a_start_that_is_given_up_leaves_nothing() {
+async fn a_start_that_is_dropped_leaves_nothing_behind() {
     let mut finished = 0;
     for limit in (0..60).step_by(4) {
         let start = PrivateServer::builder().start();

@@ -1,4 +1,4 @@
-//! From the builder to a server that answers.
+//! The start of a server, from the builder to the first answer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod common;
@@ -19,7 +19,7 @@ async fn a_server_answers_when_start_returns() {
 }
 
 #[tokio::test]
-async fn the_unix_socket_answers() {
+async fn a_server_answers_on_its_unix_socket() {
     let server = PrivateServer::builder().start().await.unwrap();
     connect(&server.unix_url()).await;
     let server = PrivateServer::builder().password("a/b c&d").start().await.unwrap();
@@ -27,7 +27,7 @@ async fn the_unix_socket_answers() {
 }
 
 #[tokio::test]
-async fn two_servers_side_by_side_share_nothing() {
+async fn two_servers_do_not_share_data() {
     let (one, other) = tokio::join!(PrivateServer::builder().start(), PrivateServer::builder().start());
     let (one, other) = (one.unwrap(), other.unwrap());
     assert_ne!(one.port(), other.port());
@@ -39,7 +39,7 @@ async fn two_servers_side_by_side_share_nothing() {
 }
 
 #[tokio::test]
-async fn an_option_reaches_the_server_as_it_would_from_its_configuration_file() {
+async fn the_server_reads_an_option_as_in_its_configuration_file() {
     let server = PrivateServer::builder()
         .arg("--maxmemory", "10mb")
         .arg("maxclients", 50)
@@ -64,7 +64,7 @@ async fn a_server_can_be_a_node_of_a_cluster() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for_and_is_not_in_the_process_list() {
+async fn a_password_is_required_and_is_not_in_the_process_list() {
     let password = "open \"sesame\" \\ @:/é";
     let server = PrivateServer::builder().password(password).start().await.unwrap();
     connect(&server.url()).await;
@@ -82,7 +82,7 @@ async fn a_password_is_asked_for_and_is_not_in_the_process_list() {
 }
 
 #[tokio::test]
-async fn a_user_may_do_what_its_rules_say_and_no_more() {
+async fn a_user_has_only_the_permissions_of_its_rules() {
     let server = PrivateServer::builder()
         .acl_user("alice on >wonder ~* &* +@all -flushall")
         .acl_user("default off")
@@ -110,7 +110,7 @@ async fn a_server_that_ends_early_is_an_error_with_the_end_of_its_log() {
 }
 
 #[tokio::test]
-async fn an_option_that_the_private_server_decides_is_refused() {
+async fn an_option_that_the_private_server_sets_is_refused() {
     let error = PrivateServer::builder().arg("--port", 6379).start().await.unwrap_err();
     assert!(error.to_string().starts_with("the option \"port\" is decided by the private server"), "{error}");
 }
@@ -125,7 +125,7 @@ async fn a_missing_binary_is_an_error_that_says_how_to_install_one() {
 }
 
 #[tokio::test]
-async fn another_program_is_not_taken_for_a_server() {
+async fn a_program_that_is_not_a_server_is_refused() {
     let error = PrivateServer::builder().binary("/bin/sh").start().await.unwrap_err();
     assert!(matches!(error, Error::NotAServer { .. }), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A server whose port speaks TLS.
+//! A server whose port uses TLS.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod common;
@@ -20,7 +20,7 @@ use tokio_rustls::{
 };
 
 #[tokio::test]
-async fn the_port_speaks_tls_and_the_socket_does_not() {
+async fn the_port_uses_tls_and_the_socket_does_not() {
     let server = PrivateServer::builder().tls(ClientCertificates::Optional).start().await.unwrap();
     assert_eq!(server.url(), format!("rediss://127.0.0.1:{}", server.port()));
     let certificates = server.certificates().unwrap();
@@ -31,7 +31,7 @@ async fn the_port_speaks_tls_and_the_socket_does_not() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_where_a_certificate_is_required() {
+async fn a_client_without_a_certificate_is_refused_where_one_is_required() {
     let server = PrivateServer::builder().tls(ClientCertificates::Required).start().await.unwrap();
     let certificates = server.certificates().unwrap();
     let known = ping(&server, "127.0.0.1", certificates.ca(), Some(certificates)).await;

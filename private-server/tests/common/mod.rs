@@ -1,8 +1,8 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 use redis::aio::MultiplexedConnection;
 
-/// A connection that has been used once.
+/// Opens a connection and sends one command on it.
 pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
