@@ -1,4 +1,4 @@
-//! The ACL rule of docs/permissions.md: it is enough for a group's whole life, and nothing in it is for nothing.
+//! The ACL rule of docs/permissions.md is sufficient for everything a group does, and each word of it is necessary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -14,13 +14,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// What a group works without. docs/permissions.md says how.
+/// Permissions that a group can work without; docs/permissions.md says how.
 const OPTIONAL: [&str; 2] = ["+info", "+ping"];
 
-/// What became of a group.
+/// The result of one run of a group.
 #[derive(Debug, Default)]
 struct Life {
-    /// Why it did not start, or ended.
+    /// Why the group did not start, or why it ended.
     error: Option<String>,
     gaps: u64,
     left: Vec<String>,
@@ -28,8 +28,8 @@ struct Life {
     published: Vec<String>,
 }
 
-/// Starts a group, has it append and reject, and stops it; as far as it comes. Another process of the group,
-/// whose user may do everything, works on channels of its own beside it.
+/// Starts a group, lets it append and reject, and stops it, as far as its permissions allow. A second group, whose user
+/// has all permissions, works on other channels at the same time.
 async fn live(server: &Server, until: impl AsyncFn() -> bool) -> Life {
     let neighbour = server.group().input("another").output("another:output").rejected("another:rejected");
     let neighbour = neighbour.start().await.unwrap();
@@ -65,7 +65,7 @@ async fn live(server: &Server, until: impl AsyncFn() -> bool) -> Life {
 }
 
 #[tokio::test]
-async fn the_rule_is_enough_for_a_whole_life() {
+async fn the_rule_is_sufficient_from_start_to_stop() {
     let server = Server::start().await;
     grant(&server, &rule("acl")).await;
     let mut published = Vec::new();
@@ -79,9 +79,9 @@ async fn the_rule_is_enough_for_a_whole_life() {
     assert_eq!(server.rejected().await.len(), 2);
 }
 
-/// Every word but `reset`, `on` and the password, each taken out of the rule at a server of its own.
+/// Removes each word of the rule in turn, except `reset`, `on` and the password. Each word has its own server.
 #[tokio::test(flavor = "local")]
-async fn nothing_in_the_rule_is_for_nothing() {
+async fn each_word_of_the_rule_is_necessary() {
     let rule = rule("acl");
     let words: Vec<_> = rule.iter().copied().filter(|word| word.starts_with(['+', '~', '&'])).collect();
     assert_eq!(words.len(), rule.len() - 3);
@@ -95,7 +95,7 @@ async fn nothing_in_the_rule_is_for_nothing() {
             let server = Server::start().await;
             grant(&server, &rest).await;
             let optional = OPTIONAL.contains(&word);
-            // A PING is sent when nothing was heard for two seconds.
+            // A group sends PING after 2 s of silence.
             let until = async || !optional || !refusals(&server).await.is_empty();
             let life = live(&server, until).await;
             assert!(!life.refused.is_empty(), "{word} is never asked for");

@@ -1,4 +1,5 @@
-//! The ACL rules of docs/permissions.md for a stream and for a spill: each is enough, and nothing in it is for nothing.
+//! The ACL rules of docs/permissions.md for a stream and for a spill are sufficient, and each of their words is
+//! necessary.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 const SPILL: &str = "{messages:processed}:spill";
 const LEASE: Duration = Duration::from_secs(1);
 
-/// What a rule is for.
+/// The feature that a rule is for.
 #[derive(Debug, Clone, Copy)]
 enum Use {
     Stream,
@@ -25,7 +26,7 @@ enum Use {
 }
 
 impl Use {
-    /// What its section of docs/permissions.md adds.
+    /// The words that its section of docs/permissions.md adds.
     fn added(self) -> Vec<&'static str> {
         match self {
             Self::Stream => rule("acl stream"),
@@ -33,7 +34,7 @@ impl Use {
         }
     }
 
-    /// All that the page asks for.
+    /// The complete rule.
     fn rule(self) -> Vec<&'static str> {
         let mut words = rule("acl");
         if let Self::Stream = self {
@@ -45,7 +46,7 @@ impl Use {
         words
     }
 
-    /// The stream that is read, and what its leases and tokens begin with.
+    /// The stream that the group reads, and the prefix of its leases and tokens.
     fn keys(self) -> (&'static str, &'static str) {
         match self {
             Self::Stream => (INPUT, "{messages:published}:"),
@@ -53,8 +54,8 @@ impl Use {
         }
     }
 
-    /// The life of a group with this user, to its end: it takes over from a process that died, tries again,
-    /// appends and rejects. Its ledger, or why it ended early.
+    /// Runs a group with this user to its end: it takes over from a dead process, retries, appends and rejects. Returns
+    /// its ledger, or why it ended early.
     async fn live(self, server: &Server) -> Result<Ledger, String> {
         let (stream, keys) = self.keys();
         leave_behind(server, stream, keys).await;
@@ -80,7 +81,7 @@ impl Use {
         }
     }
 
-    /// Waits until that holds and the dead process is buried, and stops the group; or until it ends by itself.
+    /// Waits until `done` holds and the dead process is removed, then stops the group. Returns early if the group ends.
     async fn until_nothing_is_left(
         self,
         server: &Server,
@@ -98,14 +99,14 @@ impl Use {
     }
 }
 
-/// With a processor that rejects `reject`, fails at first with what was left behind, and takes its time.
+/// The processor rejects `reject`, fails twice on the dead process's entry, and takes 1 ms for any other message.
 fn with_a_processor<P: Processor>(group: Builder<P>) -> Builder<impl Processor + use<P>> {
     group.processor(|_, message: Message| async move {
         match (message.payload(), message.attempt()) {
             (b"reject", _) => Err(Failure::reject("as it asked for")),
             (b"{}", ..=2) => Err(Failure::try_again("not at once")),
             (payload, _) => {
-                // So that others find the buffer full.
+                // Slow, so that the buffer fills up.
                 sleep(Duration::from_millis(1)).await;
                 Ok(Record::new().bytes("payload", payload))
             }
@@ -113,7 +114,7 @@ fn with_a_processor<P: Processor>(group: Builder<P>) -> Builder<impl Processor +
     })
 }
 
-/// What a process left that died: an entry that is pending for it, its token, and a lease that is over.
+/// Creates what a dead process leaves: an entry pending for it, its token, and an expired lease.
 async fn leave_behind(server: &Server, stream: &str, keys: &str) {
     let process = Uuid::new_v4();
     let consumer = format!("redis-consumer-group:{process}");
@@ -129,7 +130,7 @@ async fn leave_behind(server: &Server, stream: &str, keys: &str) {
 }
 
 #[tokio::test]
-async fn the_rule_for_a_stream_is_enough_for_a_whole_life() {
+async fn the_rule_for_a_stream_is_sufficient_from_start_to_stop() {
     let server = Server::start().await;
     grant(&server, &Use::Stream.rule()).await;
     let ledger = Use::Stream.live(&server).await.unwrap();
@@ -140,7 +141,7 @@ async fn the_rule_for_a_stream_is_enough_for_a_whole_life() {
 }
 
 #[tokio::test]
-async fn the_rule_for_a_spill_is_enough_for_a_whole_life() {
+async fn the_rule_for_a_spill_is_sufficient_from_start_to_stop() {
     let server = Server::start().await;
     grant(&server, &Use::Spill.rule()).await;
     let ledger = Use::Spill.live(&server).await.unwrap();
@@ -150,9 +151,9 @@ async fn the_rule_for_a_spill_is_enough_for_a_whole_life() {
     assert_eq!(server.keys().await, [OUTPUT, SPILL].map(str::to_owned));
 }
 
-/// Each word that the sections add, taken out of the rule at a server of its own.
+/// Removes each word that the sections add in turn. Each word has its own server.
 #[tokio::test(flavor = "local")]
-async fn nothing_in_the_rules_is_for_nothing() {
+async fn each_word_of_the_rules_is_necessary() {
     let mut lives = JoinSet::new();
     for usage in [Use::Stream, Use::Spill] {
         for word in usage.added() {

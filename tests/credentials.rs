@@ -30,7 +30,7 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_group_outlives_a_new_password_that_reaches_it_later_than_the_server() {
+async fn a_group_survives_a_new_password_that_the_server_has_first() {
     let server = Server::start_with(PrivateServer::builder().acl_user(ALICE)).await;
     let password = Arc::new(Mutex::new("first-hush"));
     let current = password.clone();
@@ -56,7 +56,7 @@ async fn a_group_outlives_a_new_password_that_reaches_it_later_than_the_server()
     server.run::<()>("ACL SETUSER alice resetpass >second-hush").await;
     let killed: usize = server.run("CLIENT KILL USER alice").await;
     assert!(killed >= 4, "{killed}");
-    // What is tested: the new password is known to the server only, for a while in which all attempts fail.
+    // The test: for 3 s only the server knows the new password, so all attempts to log in fail.
     sleep(Duration::from_secs(3)).await;
     let refused: Vec<HashMap<String, redis::Value>> = server.run("ACL LOG").await;
     assert!(!refused.is_empty(), "it has tried the old password");
@@ -76,7 +76,7 @@ async fn a_group_outlives_a_new_password_that_reaches_it_later_than_the_server()
 }
 
 #[tokio::test]
-async fn a_wrong_password_of_a_provider_is_refused_at_the_start_at_once() {
+async fn a_start_with_a_wrong_password_from_a_provider_fails_at_once() {
     let server = Server::start_with(PrivateServer::builder().acl_user(ALICE)).await;
     let wrong = || async { Ok(Credentials::new("wrong-hush").username("alice")) };
     let start = Instant::now();
@@ -86,12 +86,12 @@ async fn a_wrong_password_of_a_provider_is_refused_at_the_start_at_once() {
     let text = format!("{error} {error:?}");
     assert!(text.contains("refused the login: WRONGPASS"), "{text}");
     assert!(text.contains("check the user \"alice\" and its password"), "{text}");
-    // Nothing to grant.
+    // The error does not suggest granting a permission.
     assert!(!text.contains("hush") && !text.contains('+'), "{text}");
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_is_asked_again() {
+async fn a_provider_that_fails_is_called_again() {
     let server = Server::start_with(PrivateServer::builder().acl_user(ALICE)).await;
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
@@ -115,7 +115,7 @@ async fn a_provider_that_fails_is_asked_again() {
     assert!(!error.to_string().contains("redis-cli"), "{error}");
 }
 
-/// A token for each span of time, remembered by its provider until shortly before it expires.
+/// Returns a new token per time span, and the same token until shortly before it expires.
 struct Tokens {
     number: u32,
     expires: SystemTime,
@@ -134,7 +134,7 @@ impl Tokens {
     }
 }
 
-/// The user of each connection of the group, by its name and its id.
+/// The user of each connection of the group, by the connection's name and id.
 async fn users(server: &Server) -> HashMap<(String, String), String> {
     let lines = server.connections_of_groups().await;
     let word = |line: &str, name: &str| {
@@ -168,10 +168,10 @@ async fn open_connections_log_in_again_before_their_token_expires_and_lose_nothi
             .keys()
             .filter(|(name, _)| !name.ends_with("control") && !name.ends_with("explorer"))
             .collect();
-        // Two lanes to the output, one for what is rejected, and the one that reads.
+        // Two lanes to the output, the lane for rejected messages, and the reader.
         assert_eq!(kept.len(), 4, "{first:?}");
 
-        // Other connections are replaced when they are used the next time.
+        // Other connections are replaced at their next use.
         let are_all = |users: &HashMap<_, String>, user: &str| {
             let of_control =
                 |((name, _), of): (&(String, String), &String)| name.ends_with("control") && of == user;
@@ -214,7 +214,7 @@ async fn open_connections_log_in_again_before_their_token_expires_and_lose_nothi
             assert!(start.elapsed() < LIMIT, "{source:?}: {user}, {now:?}");
         }
 
-        // And also those that have nothing to do.
+        // Idle connections as well.
         settled(&group, published.len()).await;
         let number = tokens.lock().unwrap().number;
         eventually(LIMIT, "idle connections log in again", async || {

@@ -1,4 +1,4 @@
-//! What the default processor makes of payloads, and what becomes of those that it cannot read.
+//! How the default processor converts payloads, and rejects those that it cannot read.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -50,7 +50,7 @@ async fn the_default_processor_makes_a_field_of_each_member() {
 }
 
 #[tokio::test]
-async fn what_the_default_processor_cannot_read_is_rejected_whole() {
+async fn a_payload_that_the_default_processor_cannot_read_is_rejected_unchanged() {
     let server = Server::start().await;
     let group = server.group().consumers(1).start().await.unwrap();
     let cases: [(&[u8], &str); 6] = [
@@ -77,7 +77,7 @@ async fn what_the_default_processor_cannot_read_is_rejected_whole() {
 }
 
 #[tokio::test]
-async fn of_a_payload_that_is_too_long_the_length_and_the_first_4_kib_are_kept() {
+async fn a_payload_that_is_too_long_is_rejected_with_its_length_and_first_4_kib() {
     let server = Server::start().await;
     let group = server.group().consumers(1).max_payload(10_000).start().await.unwrap();
     let fitting = format!(r#"{{"message_id":"{}"}}"#, "f".repeat(10_000 - 17));

@@ -1,4 +1,4 @@
-//! A group at work, seen from outside: what it appends, which ids it has, and what it leaves behind.
+//! A running group seen from outside: what it appends, which ids it has, and what remains after it.
 
 mod support;
 
@@ -71,7 +71,7 @@ async fn the_ids_are_in_their_list_in_order_before_the_first_message() {
 }
 
 #[tokio::test]
-async fn a_clean_stop_leaves_nothing_but_the_output() {
+async fn a_clean_stop_leaves_only_the_output() {
     let server = Server::start().await;
     let group = server.group().start().await.unwrap();
     let published = server.publish(100).await;
@@ -97,7 +97,7 @@ async fn one_consumer_keeps_the_order() {
 }
 
 #[tokio::test]
-async fn an_observer_hears_of_every_append_in_the_order_of_the_stream() {
+async fn an_observer_gets_every_append_in_the_order_of_the_stream() {
     let server = Server::start().await;
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let listener = told.clone();
@@ -152,14 +152,14 @@ async fn no_consumer_is_idle_while_messages_wait() {
         }
         let first = spans.iter().map(|(_, start, _)| *start).min().unwrap();
         let took = spans.iter().map(|(.., end)| *end).max().unwrap() - first;
-        // Two rounds, and room for a busy machine.
+        // Two rounds, with a margin for a busy machine.
         assert!((2 * EACH..4 * EACH).contains(&took), "{took:?}");
     }
     assert_eq!(server.length(OUTPUT).await, 8);
 }
 
 #[tokio::test]
-async fn a_consumer_goes_on_before_its_last_commit_is_confirmed() {
+async fn a_consumer_continues_before_its_last_commit_is_confirmed() {
     let server = Server::start().await;
     let (gate, calls) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let group = server
@@ -192,7 +192,7 @@ async fn a_consumer_goes_on_before_its_last_commit_is_confirmed() {
 }
 
 #[tokio::test]
-async fn a_thousand_consumers_share_a_handful_of_connections() {
+async fn a_thousand_consumers_share_a_few_connections() {
     let server = Server::start().await;
     let group = server.group().consumers(1000).start().await.unwrap();
     assert_eq!(server.ids().await, ids_of(&group));
@@ -206,7 +206,7 @@ async fn a_thousand_consumers_share_a_handful_of_connections() {
 }
 
 #[tokio::test]
-async fn a_group_stops_by_itself_after_so_many_messages() {
+async fn a_group_stops_by_itself_after_max_messages() {
     let server = Server::start().await;
     let mut group = server.group().max_messages(100).start().await.unwrap();
     server.publish(99).await;
@@ -219,7 +219,7 @@ async fn a_group_stops_by_itself_after_so_many_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_under_load_loses_nothing_that_was_published_before_it() {
+async fn a_stop_under_load_loses_no_message_that_was_published_before_it() {
     let server = Server::start().await;
     let group = server.group().consumers(4).start().await.unwrap();
     let (published, done): (Arc<Mutex<Vec<String>>>, _) = (Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -263,7 +263,7 @@ async fn a_dropped_group_ends_and_frees_its_ids() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_given_up_leaves_nothing() {
+async fn a_start_that_is_dropped_leaves_nothing_behind() {
     let server = Server::start().await;
     let mut finished = 0;
     for limit in 0..20 {
@@ -278,17 +278,17 @@ async fn a_start_that_is_given_up_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_given_up_when_it_has_just_succeeded_leaves_nothing() {
+async fn a_start_that_is_dropped_just_after_it_succeeded_leaves_nothing_behind() {
     let server = Server::start().await;
     let mut start = Box::pin(server.group().start());
     let is_pending = poll_fn(|context| Poll::Ready(start.as_mut().poll(context).is_pending())).await;
     assert!(is_pending, "it was ready at once");
-    // From here on nobody looks whether it has succeeded.
+    // From here on, the test does not poll the start.
     eventually(LIMIT, "it is subscribed", async || {
         server.run::<(String, u32)>(&format!("PUBSUB NUMSUB {INPUT}")).await.1 == 1
     })
     .await;
-    // The confirmation is on its way; what it makes of that shows nowhere.
+    // The confirmation arrives, but nothing shows when, so the test waits.
     sleep(Duration::from_millis(300)).await;
     drop(start);
     eventually(Duration::from_secs(5), "nothing is left", async || {
@@ -298,7 +298,7 @@ async fn a_start_that_is_given_up_when_it_has_just_succeeded_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn two_groups_on_one_channel_append_everything_each_and_keep_each_others_ids() {
+async fn two_groups_on_one_channel_each_append_everything_and_keep_their_own_ids() {
     let server = Server::start().await;
     let one = server.group().consumers(2).start().await.unwrap();
     let other = server.group().consumers(2).start().await.unwrap();

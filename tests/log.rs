@@ -1,4 +1,4 @@
-//! What a group tells while it runs: log lines and their fields, hooks, state. They agree with the ledger.
+//! What a group reports while it runs: log lines and their fields, hooks, state. All of it agrees with the ledger.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -81,7 +81,7 @@ fn capture() {
     });
 }
 
-/// What the group of this name has logged of this kind.
+/// The events of this kind that the group of this name has logged.
 fn logged(group: &str, event: &str) -> Vec<Logged> {
     let log = LOG.lock().unwrap();
     let is_wanted = |logged: &&Logged| {
@@ -95,7 +95,7 @@ fn sum(group: &str, event: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_lines_about_drops_rejects_and_retries_add_up_to_the_ledger_and_so_do_the_hooks() {
+async fn log_lines_and_hooks_about_drops_rejects_and_retries_add_up_to_the_ledger() {
     const NAME: &str = "sums";
     capture();
     let server = Server::start().await;
@@ -139,14 +139,14 @@ async fn the_lines_about_drops_rejects_and_retries_add_up_to_the_ledger_and_so_d
     eventually(LIMIT, "some wait for another attempt", async || handle.retries_waiting() > 0).await;
     settled(&group, 40).await;
     assert_eq!(handle.retries_waiting(), 0);
-    // Both consumers are busy, and what comes now finds the buffer full sooner or later.
+    // Both consumers are busy, so further messages eventually find the buffer full.
     for _ in 0..50 {
         server.publish_payload("x".repeat(4 << 10)).await;
     }
     eventually(LIMIT, "the buffer is full", async || handle.ledger().received == 90).await;
     assert!(handle.buffer().percent() > 50.0, "{:?}", handle.buffer());
     assert!(handle.ledger().dropped > 10, "{}", handle.ledger());
-    // Without waiting for anything more: the rest is told by time.
+    // No further event is needed: the remaining drops are logged after some time.
     timeout(Duration::from_secs(5), async {
         let drops = || sum(NAME, "drop");
         while drops() < handle.ledger().dropped {
@@ -156,7 +156,7 @@ async fn the_lines_about_drops_rejects_and_retries_add_up_to_the_ledger_and_so_d
     .await
     .unwrap();
     gate.add_permits(1_000);
-    // These are told by the stop.
+    // The stop logs these.
     for _ in 0..20 {
         server.publish_payload("reject").await;
     }
@@ -175,7 +175,7 @@ async fn the_lines_about_drops_rejects_and_retries_add_up_to_the_ledger_and_so_d
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_in_the_state_the_figures_and_the_log_from_its_beginning_to_its_end() {
+async fn the_state_the_figures_and_the_log_show_an_outage_from_beginning_to_end() {
     const NAME: &str = "outage";
     capture();
     let mut server = Server::start().await;
@@ -255,7 +255,7 @@ async fn a_server_without_memory_disconnects_a_group_that_has_something_to_appen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_runs_until_a_future_completes_and_two_groups_are_told_apart() {
+async fn a_group_runs_until_a_future_completes_and_logs_under_its_own_name() {
     capture();
     let server = Server::start().await;
     let (first, second) =

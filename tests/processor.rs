@@ -1,4 +1,4 @@
-//! What a processor says, and what becomes of its message.
+//! The results of a processor, and what they do with the message.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -120,7 +120,7 @@ async fn a_rejected_message_is_kept_byte_for_byte_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_message_is_tried_again_while_its_consumer_goes_on_and_rejected_in_the_end() {
+async fn a_message_is_retried_while_its_consumer_continues_and_finally_rejected() {
     let server = Server::start().await;
     let attempts: Arc<Mutex<Vec<(String, u32, Instant)>>> = Arc::default();
     let group = server
@@ -154,7 +154,7 @@ async fn a_message_is_tried_again_while_its_consumer_goes_on_and_rejected_in_the
     assert_eq!(of("never").iter().map(|(_, n, _)| *n).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(of("second").iter().map(|(_, n, _)| *n).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(of("first").iter().map(|(_, n, _)| *n).collect::<Vec<_>>(), [1, 1]);
-    // Set aside, it kept nobody waiting; and there was time between its attempts.
+    // The message was set aside, so others were processed meanwhile; and its attempts were apart.
     assert!(of("first")[1].2 < of("never")[1].2, "{attempts:?}");
     assert!(of("never")[1].2 - of("never")[0].2 >= Duration::from_millis(100), "{attempts:?}");
     assert!(of("never")[2].2 - of("never")[1].2 >= Duration::from_millis(200), "{attempts:?}");
@@ -166,7 +166,7 @@ async fn a_message_is_tried_again_while_its_consumer_goes_on_and_rejected_in_the
 }
 
 #[tokio::test]
-async fn a_stop_gives_what_was_set_aside_its_remaining_attempts_soon() {
+async fn a_stop_soon_makes_the_remaining_attempts_of_messages_that_wait_for_a_retry() {
     let server = Server::start().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let group = server
@@ -184,7 +184,7 @@ async fn a_stop_gives_what_was_set_aside_its_remaining_attempts_soon() {
         .unwrap();
     server.publish(1).await;
     eventually(LIMIT, "a first attempt", async || calls.load(Ordering::Relaxed) > 0).await;
-    // The delays of eight attempts would be 25 s and more.
+    // The delays of eight attempts would be 25 s or more.
     let ledger = timeout(Duration::from_secs(8), group.shutdown()).await.unwrap().unwrap();
     assert_eq!((calls.load(Ordering::Relaxed), ledger.rejected, ledger.abandoned), (9, 1, 0));
 }
@@ -217,13 +217,13 @@ async fn an_attempt_that_takes_too_long_counts_as_failed() {
 }
 
 #[tokio::test]
-async fn a_panic_rejects_its_message_and_the_consumer_goes_on() {
+async fn a_panic_rejects_its_message_and_the_consumer_continues() {
     let server = Server::start().await;
     let group = server
         .group()
         .consumers(1)
         .processor(|_, message| {
-            // Before the future is made, in its first poll, in a later one.
+            // Panics in the call, in the first poll of the future, or in a later poll.
             assert!(message.payload() != b"call", "in the call");
             async move {
                 assert!(message.payload() != b"poll", "in the first poll of {}", 1);
@@ -276,10 +276,10 @@ async fn a_record_without_fields_is_rejected_and_nothing_of_its_message_is_appen
 }
 
 #[tokio::test]
-async fn a_processor_that_blocks_its_thread_holds_up_neither_reading_nor_committing() {
+async fn a_processor_that_blocks_its_thread_delays_neither_reading_nor_committing() {
     let server = Server::start().await;
     let (blocked, release) = (Arc::new(Semaphore::new(0)), Arc::new(std::sync::Barrier::new(2)));
-    // The consumers' runtime has one thread, and it is not this one.
+    // The consumers' runtime has one thread; the test runs on another.
     let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let start = server
         .group()

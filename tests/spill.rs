@@ -1,4 +1,4 @@
-//! The spill: what finds the buffer full goes into a stream, and comes out of it again, also in the next process.
+//! The spill: messages that find the buffer full go to a stream and are read back, also by the next process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 const SPILL: &str = "{messages:processed}:spill";
-/// What holds the first few hundred messages, and no more.
+/// A buffer for the first few hundred messages.
 const SMALL: usize = 64 << 10;
 
 fn spilling<P: Processor>(builder: Builder<P>, buffer: usize) -> Builder<P> {
@@ -29,7 +29,7 @@ fn record(message: &Message) -> Record {
     Record::new().field("message_id", id)
 }
 
-/// Whose processor takes so long.
+/// A group whose processor takes this long.
 fn that_takes(server: &Server, work: Duration) -> Builder<impl Processor + use<>> {
     server.group().processor(move |_, message: Message| async move {
         sleep(work).await;
@@ -37,7 +37,7 @@ fn that_takes(server: &Server, work: Duration) -> Builder<impl Processor + use<>
     })
 }
 
-/// Whose processor begins nothing before the gate has a token for each message.
+/// A group whose processor takes a token from the gate before each message.
 fn behind_a_gate(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Processor + use<>> {
     let gate = gate.clone();
     server.group().processor(move |_, message: Message| {
@@ -49,14 +49,14 @@ fn behind_a_gate(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Process
     })
 }
 
-/// Everything that a ledger has in its two sides.
+/// Checks that both sides of the ledger are equal.
 fn assert_adds_up(ledger: &Ledger) {
     let ends = ledger.processed + ledger.rejected + ledger.dropped + ledger.abandoned;
     let ends = ends + ledger.fenced + ledger.spilled;
     assert_eq!(ledger.received + ledger.drained, ends, "{ledger:?}");
 }
 
-/// Waits until nothing is in flight and nothing in the spill.
+/// Waits until no message is in flight and the spill is empty.
 async fn drained(server: &Server, group: &ConsumerGroup, limit: Duration) {
     eventually(limit, "everything is out of the spill", async || {
         group.ledger().in_flight() == 0 && server.length(SPILL).await == 0
@@ -65,10 +65,10 @@ async fn drained(server: &Server, group: &ConsumerGroup, limit: Duration) {
     assert_eq!(group.ledger().in_flight(), 0, "{}", group.ledger());
 }
 
-/// A burst that is many times what the buffer holds, with a stop and another start half way.
+/// Publishes many times what the buffer holds, and stops and restarts the group half way.
 async fn a_burst_and_a_restart(messages: usize, buffer: usize, limit: Duration) {
     let server = Server::start().await;
-    // Not about what the server cuts off when a reader is slow.
+    // The server must not disconnect a slow subscriber: that is not what this test is about.
     let mut unlimited = cmd("CONFIG");
     unlimited.arg(&["SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
     unlimited.exec_async(&mut server.connection().await).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_burst_and_a_restart(messages: usize, buffer: usize, limit: Duration) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_that_no_buffer_holds_is_processed_once_also_across_a_restart() {
+async fn a_burst_larger_than_the_buffer_is_processed_once_even_across_a_restart() {
     a_burst_and_a_restart(100_000, 1 << 20, Duration::from_secs(60)).await;
 }
 
@@ -110,13 +110,13 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes more than a minute; scripts/test --long runs it"]
-    async fn a_million_at_once_are_processed_once_also_across_a_restart() {
+    async fn a_burst_of_a_million_is_processed_once_even_across_a_restart() {
         super::a_burst_and_a_restart(1_000_000, 8 << 20, Duration::from_secs(600)).await;
     }
 }
 
 #[tokio::test]
-async fn what_was_spilled_comes_back_in_the_order_of_publishing() {
+async fn spilled_messages_come_back_in_the_order_of_publishing() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = spilling(behind_a_gate(&server, &gate), SMALL).consumers(1).start().await.unwrap();
@@ -134,7 +134,7 @@ async fn what_was_spilled_comes_back_in_the_order_of_publishing() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_spilled_says_which_channel_it_was_published_to() {
+async fn a_spilled_message_keeps_the_channel_it_was_published_to() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = server.group().processor({
@@ -159,7 +159,7 @@ async fn a_message_that_was_spilled_says_which_channel_it_was_published_to() {
 }
 
 #[tokio::test]
-async fn what_finds_the_spill_full_is_dropped_and_counted() {
+async fn messages_that_find_the_spill_full_are_dropped_and_counted() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = spilling(behind_a_gate(&server, &gate), SMALL).spill_max(1_000).start().await.unwrap();
@@ -178,7 +178,7 @@ async fn what_finds_the_spill_full_is_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn while_redis_has_no_memory_for_the_spill_messages_are_dropped_and_counted() {
+async fn messages_are_dropped_and_counted_while_redis_has_no_memory_for_the_spill() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = spilling(behind_a_gate(&server, &gate), SMALL).start().await.unwrap();
@@ -186,7 +186,7 @@ async fn while_redis_has_no_memory_for_the_spill_messages_are_dropped_and_counte
     eventually(LIMIT, "some of it is spilled", async || group.ledger().spilled > 1_000).await;
 
     server.run::<()>("CONFIG SET maxmemory 1").await;
-    // Some ten thousand are held in memory on their way into the spill.
+    // About ten thousand messages are in memory on their way to the spill.
     eventually(LIMIT, "some of it is dropped", async || {
         published.extend(server.publish(10_000).await);
         received(&group, published.len()).await;
@@ -214,7 +214,7 @@ async fn while_redis_has_no_memory_for_the_spill_messages_are_dropped_and_counte
 }
 
 #[tokio::test]
-async fn what_is_deleted_with_the_spill_is_counted_as_lost() {
+async fn messages_that_are_deleted_with_the_spill_are_counted_as_lost() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = spilling(behind_a_gate(&server, &gate), SMALL).start().await.unwrap();
@@ -232,10 +232,10 @@ async fn what_is_deleted_with_the_spill_is_counted_as_lost() {
     assert_eq!(judgement.lost.len() as u64, ledger.spill_lost + ledger.fenced, "{ledger}");
 }
 
-/// Where the other process finds its server.
+/// The variable with the URL of the other process's server.
 const URL: &str = "RCG_SPILL_SERVER";
 
-/// Not a test: a process that spills, and is killed.
+/// Not a test: a process that spills, and that the test below kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is the other process of the test below, which starts it"]
 async fn the_other_process() {
@@ -245,7 +245,7 @@ async fn the_other_process() {
     group.join().await.unwrap();
 }
 
-/// Killed at the latest when the test ends.
+/// The child process. Killed at the latest when the test ends.
 struct Other(Child);
 
 impl Other {
@@ -264,7 +264,7 @@ impl Drop for Other {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_has_spilled_is_processed_by_the_next_one() {
+async fn the_next_process_processes_what_a_killed_process_spilled() {
     let server = Server::start().await;
     let other = Other::start(&server);
     eventually(LIMIT, "it is subscribed", async || {
@@ -297,7 +297,7 @@ async fn what_a_killed_process_has_spilled_is_processed_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_is_published_meanwhile_is_not_held_up_by_what_is_in_the_spill() {
+async fn the_spill_does_not_delay_messages_that_are_published_meanwhile() {
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
     let group = spilling(behind_a_gate(&server, &gate), SMALL).start().await.unwrap();

@@ -1,4 +1,4 @@
-//! How records are appended, and what a full buffer means.
+//! How records are appended, and the behaviours of a full buffer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
@@ -26,7 +26,7 @@ async fn maxlen_trims_the_output_to_about_the_last_entries() {
 }
 
 #[tokio::test]
-async fn a_pipelined_commit_appends_everything_and_keeps_no_numbers() {
+async fn a_pipelined_commit_appends_everything_and_stores_no_commit_numbers() {
     let server = Server::start().await;
     let group = server.group().commit(Commit::AtLeastOnce).maxlen(1_000_000).start().await.unwrap();
     let published = server.publish(5_000).await;
@@ -41,7 +41,7 @@ async fn a_pipelined_commit_appends_everything_and_keeps_no_numbers() {
 }
 
 #[tokio::test]
-async fn names_are_options() {
+async fn the_names_of_keys_and_channels_are_options() {
     let server = Server::start().await;
     let group = server
         .group()
@@ -63,7 +63,7 @@ async fn names_are_options() {
     assert_eq!(server.keys().await, ["no {thanks", "{x}out"]);
 }
 
-/// A group with the smallest buffer and one consumer that waits for a token a message.
+/// A group with the smallest buffer and one consumer, which waits for a token before each message.
 fn stuck(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
     let gate = gate.clone();
     server.group().consumers(1).buffer(64 << 10).max_payload(10_000).processor(move |_, message| {
@@ -100,13 +100,13 @@ async fn a_full_buffer_drops_the_newest_messages_and_counts_them() {
 }
 
 #[tokio::test]
-async fn waiting_for_room_drops_nothing_and_is_no_silence() {
+async fn waiting_for_room_drops_nothing_and_does_not_count_as_silence() {
     let (server, gate) = (Server::start().await, Arc::new(Semaphore::new(0)));
     let group = stuck(&server, &gate).overflow(Overflow::Wait).start().await.unwrap();
-    // Half a megabyte: the server holds 8 for a minute before it cuts a subscriber.
+    // Half a megabyte: the server buffers 8 MB for a minute before it disconnects a subscriber.
     let published = server.publish(5_000).await;
     eventually(LIMIT, "the buffer is full", async || group.ledger().received > 100).await;
-    // What is tested: not reading for longer than a connection may be silent.
+    // The test: the group does not read for longer than a connection may be silent.
     sleep(Duration::from_secs(6)).await;
     assert!(group.ledger().received < 5_000, "reading never stopped");
     gate.add_permits(PLENTY);
@@ -117,10 +117,10 @@ async fn waiting_for_room_drops_nothing_and_is_no_silence() {
 }
 
 #[tokio::test]
-async fn a_stop_reads_what_the_server_still_holds_for_us() {
+async fn a_stop_reads_the_messages_that_the_server_still_buffers() {
     let (server, gate) = (Server::start().await, Arc::new(Semaphore::new(0)));
     let mut group = stuck(&server, &gate).overflow(Overflow::Wait).start().await.unwrap();
-    // Twenty times the buffer: most of it is in sockets, or at the server, when the stop begins.
+    // Twenty times the buffer: when the stop begins, most of it is in sockets or in the server.
     let published = server.publish(10_000).await;
     eventually(LIMIT, "the buffer is full", async || group.ledger().received > 100).await;
     group.stop();
@@ -132,7 +132,7 @@ async fn a_stop_reads_what_the_server_still_holds_for_us() {
 }
 
 #[tokio::test]
-async fn a_stop_that_finds_everything_stuck_abandons_it_after_the_drain_timeout() {
+async fn a_stop_abandons_stuck_messages_after_the_drain_timeout() {
     for overflow in [Overflow::Drop, Overflow::Wait] {
         let (server, gate) = (Server::start().await, Arc::new(Semaphore::new(0)));
         let group = stuck(&server, &gate)
@@ -152,7 +152,7 @@ async fn a_stop_that_finds_everything_stuck_abandons_it_after_the_drain_timeout(
 }
 
 #[tokio::test]
-async fn after_the_end_the_handle_tells_the_same_as_join() {
+async fn the_handle_returns_the_same_result_as_join_after_the_end() {
     let (server, gate) = (Server::start().await, Arc::new(Semaphore::new(0)));
     let mut group = stuck(&server, &gate).drain_timeout(Duration::from_millis(300)).start().await.unwrap();
     server.publish(100).await;

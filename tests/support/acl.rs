@@ -1,4 +1,4 @@
-//! The ACL rules of the documentation, and what a server refuses to a user who has them.
+//! The ACL rules of the documentation, and the commands, keys and channels that a server refuses to their user.
 
 use redis::cmd;
 
@@ -13,7 +13,7 @@ pub(crate) fn rule(name: &str) -> Vec<&'static str> {
     lines.flat_map(|line| line.strip_prefix("ACL SETUSER group ").unwrap().split(' ')).collect()
 }
 
-/// Gives the user of the rules these words.
+/// Gives these words to the user of the rules.
 pub(crate) async fn grant(server: &Server, words: &[&str]) {
     let mut command = cmd("ACL");
     command.arg("SETUSER").arg("group").arg(words);

@@ -1,17 +1,17 @@
-//! The judge: what became of the messages, id by id.
+//! Compares the messages that were sent with the output, id by id.
 
 use std::collections::HashMap;
 
 use super::Entry;
 
-/// What is wrong with an output. Nothing, if all three are empty.
+/// The faults of an output. All three are empty if it is correct.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Judgement {
-    /// Sent, and not in the output.
+    /// Sent, but not in the output.
     pub(crate) lost: Vec<String>,
     /// In the output more than once.
     pub(crate) doubled: Vec<String>,
-    /// In the output and never sent.
+    /// In the output, but never sent.
     pub(crate) strange: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn judge<'a>(sent: &[String], entries: impl IntoIterator<Item = &'a E
 }
 
 impl Judgement {
-    /// Fails the test unless every message is in the output once, and nothing else.
+    /// Fails the test unless every message is in the output once, and nothing else is.
     pub(crate) fn assert_flawless(&self) {
         let Self { lost, doubled, strange } = self;
         assert!(

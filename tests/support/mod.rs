@@ -1,4 +1,4 @@
-//! What the tests of the library share: a server of their own, messages, and a judge of what became of them.
+//! Helpers of the library's tests: a private server, messages, and a judge that checks the output.
 #![allow(dead_code, unused_imports, reason = "each file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -22,17 +22,17 @@ pub(crate) const OUTPUT: &str = "messages:processed";
 pub(crate) const REJECTED: &str = "messages:rejected";
 pub(crate) const IDS: &str = "consumer:ids";
 
-/// Long enough for a busy machine. What a test waits for takes much less as a rule.
+/// A limit for waiting on a busy machine. Normally a condition holds much sooner.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
-/// A private server, and a look at what is in it. Gone when dropped.
+/// A private server with methods to inspect its data. It ends when this is dropped.
 ///
-/// Tests look through its unix socket, which is there with TLS too; so a group's connections are all others.
+/// The tests use its Unix socket, which never has TLS; so all TCP connections belong to groups.
 pub(crate) struct Server {
     server: PrivateServer,
 }
 
-/// One entry of a stream: its id, and its fields in their order.
+/// One entry of a stream: its id, and its fields in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -40,12 +40,12 @@ pub(crate) struct Entry {
 }
 
 impl Server {
-    /// A server with nothing but the defaults.
+    /// Starts a server with the defaults.
     pub(crate) async fn start() -> Self {
         Self::start_with(PrivateServer::builder()).await
     }
 
-    /// The text of an error says how to install a server.
+    /// Starts a server. The error that fails the test says how to install a server.
     pub(crate) async fn start_with(builder: redis_private_server::Builder) -> Self {
         match builder.start().await {
             Ok(server) => Self { server },
@@ -53,19 +53,19 @@ impl Server {
         }
     }
 
-    /// A group at this server, which every test sets up further.
+    /// A builder for a group at this server.
     pub(crate) fn group(&self) -> Builder<JsonProcessor> {
         ConsumerGroup::builder(self.url())
     }
 
-    /// A new connection, which waits for answers as long as it takes.
+    /// Opens a new connection, which waits for answers without a limit.
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.unix_url()).unwrap();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
-    /// Runs a command given as words, and fails the test when it is refused.
+    /// Runs a command given as words. An error fails the test.
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &str) -> T {
         let mut split = words.split(' ');
         let mut command = cmd(split.next().unwrap());
@@ -78,14 +78,14 @@ impl Server {
         }
     }
 
-    /// Publishes `count` messages of the usual form, each with an id of its own, and returns their ids in order.
+    /// Publishes `count` messages of the usual form, each with its own id, and returns their ids in order.
     ///
-    /// When it comes back, the server has handed all of them to its subscribers' buffers.
+    /// On return, the server has put all of them into its subscribers' buffers.
     pub(crate) async fn publish(&self, count: usize) -> Vec<String> {
         publish_on(&mut self.connection().await, INPUT, count).await
     }
 
-    /// Publishes one payload as it is. It must have reached a subscriber.
+    /// Publishes one payload unchanged, and checks that it reached a subscriber.
     pub(crate) async fn publish_payload(&self, payload: impl AsRef<[u8]>) {
         let heard: u64 = cmd("PUBLISH")
             .arg(INPUT)
@@ -123,7 +123,7 @@ impl Server {
         self.entries(REJECTED).await
     }
 
-    /// How many entries the stream has.
+    /// The number of entries of the stream.
     pub(crate) async fn length(&self, stream: &str) -> usize {
         self.run(&format!("XLEN {stream}")).await
     }
@@ -140,10 +140,10 @@ impl Server {
         keys
     }
 
-    /// The connections of groups, as `CLIENT LIST` shows them: one line each.
+    /// The connections of groups, one line of `CLIENT LIST` each.
     pub(crate) async fn connections_of_groups(&self) -> Vec<String> {
         let list: String = self.run("CLIENT LIST").await;
-        // Tests come through the socket.
+        // The tests' own connections use the socket.
         list.lines().filter(|line| line.contains(" addr=127.0.0.1:")).map(str::to_owned).collect()
     }
 }
@@ -163,7 +163,7 @@ impl DerefMut for Server {
 }
 
 impl Entry {
-    /// The value of a field as text; `None` if there is none of that name.
+    /// The value of a field as text; `None` if the entry does not have the field.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
         self.bytes(field).map(|value| std::str::from_utf8(value).unwrap())
     }
@@ -196,7 +196,7 @@ pub(crate) fn payload(id: &str) -> String {
     format!(r#"{{"message_id":"{id}"}}"#)
 }
 
-/// Waits until it is known of so many messages what became of them.
+/// Waits until the outcome of this many messages is known.
 pub(crate) async fn settled(group: &ConsumerGroup, messages: usize) {
     eventually(LIMIT, &format!("{messages} messages are settled"), async || {
         let ledger = group.ledger();
@@ -205,7 +205,7 @@ pub(crate) async fn settled(group: &ConsumerGroup, messages: usize) {
     .await;
 }
 
-/// Waits until so many messages were received.
+/// Waits until this many messages were received.
 pub(crate) async fn received(group: &ConsumerGroup, messages: usize) {
     let what = format!("{messages} messages are received");
     eventually(LIMIT, &what, async || group.ledger().received >= messages as u64).await;
@@ -216,7 +216,7 @@ pub(crate) fn ids_of(group: &ConsumerGroup) -> Vec<String> {
     group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect()
 }
 
-/// Waits until the condition holds, and fails the test when it does not within `limit`.
+/// Waits until the condition holds. Fails the test if that takes longer than `limit`.
 pub(crate) async fn eventually(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition().await {
