@@ -1,4 +1,4 @@
-//! The ACL rule of docs/permissions.md for sharded channels: it is enough, and nothing in it is for nothing.
+//! The ACL rule of docs/permissions.md for sharded channels is sufficient, and each word of it is necessary.
 
 use redis_consumer_group::{ConsumerGroup, Shards, SourceKind};
 
@@ -6,7 +6,7 @@ use crate::fixture::{Cluster, input, settled};
 use crate::support::acl::rule;
 use crate::support::payload;
 
-/// All that the page asks for.
+/// The complete rule.
 fn words() -> Vec<&'static str> {
     let mut words = rule("acl sharded");
     let others = rule("acl").into_iter().filter(|word| word.starts_with('+'));
@@ -21,7 +21,7 @@ async fn grant(cluster: &Cluster, words: &[&str]) {
     }
 }
 
-/// What the nodes have refused.
+/// How many commands, keys and channels the nodes have refused.
 async fn refused(cluster: &Cluster) -> usize {
     let mut refused = 0;
     for node in 0..3 {
@@ -30,7 +30,7 @@ async fn refused(cluster: &Cluster) -> usize {
     refused
 }
 
-/// Starts a group as that user, has it append and reject, and stops it; as far as it comes. Its gaps.
+/// Starts a group as that user, lets it append and reject, and stops it, as far as it gets. Returns its number of gaps.
 async fn live(cluster: &Cluster, tags: bool) -> Result<u64, String> {
     let mut shards = Shards::new(3);
     shards.tags = tags;
@@ -52,7 +52,7 @@ async fn live(cluster: &Cluster, tags: bool) -> Result<u64, String> {
 }
 
 #[tokio::test]
-async fn the_rule_is_enough_and_nothing_in_it_is_for_nothing() {
+async fn the_rule_is_sufficient_and_each_of_its_words_is_necessary() {
     let cluster = Cluster::start(0).await;
     let words = words();
     grant(&cluster, &words).await;
@@ -60,14 +60,14 @@ async fn the_rule_is_enough_and_nothing_in_it_is_for_nothing() {
         assert_eq!(live(&cluster, tags).await, Ok(0));
         assert_eq!(refused(&cluster).await, 0);
     }
-    // What it shares with the rule for a plain channel is tested there.
+    // tests/acl.rs tests the words that it shares with the rule for a plain channel.
     let plain = rule("acl");
     for word in words.iter().filter(|word| !plain.contains(word)) {
         let rest: Vec<_> = words.iter().copied().filter(|other| other != word).collect();
         grant(&cluster, &rest).await;
         let end = live(&cluster, false).await;
         assert!(refused(&cluster).await > 0, "{word} is never asked for");
-        // A node that is cut off is believed without it, and there is none here.
+        // Without `CLUSTER INFO` the group also trusts a node that is cut off, and here no node is cut off.
         assert!(end != Ok(0) || *word == "+cluster|info", "without {word} nothing is missing");
     }
 }

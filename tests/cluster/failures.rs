@@ -44,7 +44,7 @@ async fn each_primary_is_killed_in_turn_and_comes_back() {
         cluster.cluster.node(primary).kill().unwrap();
         cluster.is_replaced(primary).await;
         load.reaches_all(&group).await;
-        // Empty, and the replica of the one that took its place.
+        // The node is empty now, and becomes a replica of the node that replaced it.
         cluster.cluster.node(primary).restart().await.unwrap();
         cluster.is_in_order().await;
         load.reaches_all(&group).await;
@@ -53,7 +53,7 @@ async fn each_primary_is_killed_in_turn_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_nodes_are_restarted_and_what_was_received_is_appended_once() {
+async fn received_messages_are_appended_once_when_all_nodes_restart() {
     let mut cluster = Cluster::start_with(|| PrivateServer::builder().appendonly_always(), 0).await;
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
@@ -100,7 +100,7 @@ async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back(
     cluster.cluster.nodes()[frozen].freeze().unwrap();
     let frozen_at = Instant::now();
     let back = cluster.is_subscribed_after_promotion(frozen + 3, &channel).await;
-    // What is tested: a node that is silent for this long.
+    // The test: a node that is silent for 10 s.
     sleep_until(frozen_at + Duration::from_secs(10)).await;
     load.reaches_all(&group).await;
     cluster.cluster.nodes()[frozen].thaw().unwrap();
@@ -114,7 +114,7 @@ async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_out() {
+async fn a_group_notices_and_survives_a_network_that_drops_all_traffic_of_one_node() {
     let cluster = Cluster::start_without_full_coverage(0).await;
     let node = cluster.primary_of(&input(0, true)).await;
     let proxy = Proxy::before(cluster.cluster.nodes()[node].addr()).await;
@@ -128,7 +128,7 @@ async fn a_network_that_swallows_everything_to_one_node_is_noticed_and_waited_ou
     }
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
-    // Whoever connects through the proxy from now on is the group: the load has no business there.
+    // From now on only the group connects through the proxy: the load does not use this node.
     let load = Load::start(&cluster, 1..3, true, 1_000);
     for shard in &group.shards()[1..] {
         load.reaches(shard).await;

@@ -1,4 +1,4 @@
-//! What the tests begin with: a cluster, and messages for its shards.
+//! The start of the tests: a cluster, and messages for its shards.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use uuid::Uuid;
 
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
 
-/// A private cluster, and a look at what is in it.
+/// A private cluster with methods to inspect its data.
 pub(crate) struct Cluster {
     pub(crate) cluster: PrivateCluster,
     client: ClusterClient,
 }
 
 impl Cluster {
-    /// Three primaries, each with so many replicas.
+    /// Starts three primaries, each with this many replicas.
     pub(crate) async fn start(replicas: usize) -> Self {
         Self::start_with(PrivateServer::builder, replicas).await
     }
 
-    /// The same, where the nodes that are left go on while others are away.
+    /// The same, but the remaining nodes keep serving their slots while others are down.
     pub(crate) async fn start_without_full_coverage(replicas: usize) -> Self {
         Self::start_with(|| PrivateServer::builder().arg("cluster-require-full-coverage", "no"), replicas)
             .await
@@ -49,7 +49,7 @@ impl Cluster {
         Self { cluster, client }
     }
 
-    /// A group of so many shards at this cluster, which every test sets up further.
+    /// A builder for a group of this many shards at this cluster.
     pub(crate) fn group(&self, shards: u32, tags: bool) -> Builder<JsonProcessor> {
         let mut sharding = Shards::new(shards);
         sharding.tags = tags;
@@ -60,7 +60,7 @@ impl Cluster {
             .lease(Duration::from_secs(2))
     }
 
-    /// A connection that follows what moves.
+    /// A connection of a cluster client, which follows slots that move.
     pub(crate) async fn connection(&self) -> ClusterConnection {
         let mut last = None;
         for _ in 0..100 {
@@ -73,14 +73,14 @@ impl Cluster {
         panic!("no connection to the cluster: {last:?}");
     }
 
-    /// A connection to one of the nodes, for what is asked of it alone.
+    /// A connection to one node.
     pub(crate) async fn node(&self, at: usize) -> MultiplexedConnection {
         let client = redis::Client::open(self.cluster.nodes()[at].unix_url()).unwrap();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
-    /// Runs a command given as words at one of the nodes.
+    /// Runs a command given as words at one node.
     pub(crate) async fn at<T: FromRedisValue>(&self, node: usize, words: &str) -> T {
         let mut split = words.split(' ');
         let mut command = cmd(split.next().unwrap());
@@ -93,7 +93,7 @@ impl Cluster {
         }
     }
 
-    /// Publishes so many messages to the channel of a shard, and returns their ids.
+    /// Publishes this many messages to the channel of a shard, and returns their ids.
     pub(crate) async fn publish(&self, channel: &str, count: usize) -> Vec<String> {
         publish(&mut self.connection().await, channel, count).await
     }
@@ -110,13 +110,13 @@ impl Cluster {
             .collect()
     }
 
-    /// Which of the nodes serves a key now.
+    /// The node that currently serves a key.
     pub(crate) async fn primary_of(&self, key: &str) -> usize {
         let slot = self.cluster.slot_of(key).await.unwrap();
         self.cluster.primary_of(slot).await.unwrap()
     }
 
-    /// A key that begins so, and that this node serves.
+    /// A key with this prefix that this node serves.
     pub(crate) async fn key_at(&self, node: usize, name: &str) -> String {
         for n in 0..1_000 {
             let key = format!("{name}{n}");
@@ -127,8 +127,8 @@ impl Cluster {
         panic!("node {node} serves no key that begins with {name}");
     }
 
-    /// Waits until a replica has become a primary, and then until somebody is subscribed to the channel there: how long
-    /// that took from the promotion.
+    /// Waits until a replica has become a primary and has a subscriber to the channel. Returns the time between the
+    /// two.
     pub(crate) async fn is_subscribed_after_promotion(&self, replica: usize, channel: &str) -> Duration {
         let node = &mut self.node(replica).await;
         let promoted = async || {
@@ -147,7 +147,7 @@ impl Cluster {
         since.elapsed()
     }
 
-    /// Waits until the replica of a primary that was killed has taken its place, and all nodes know it.
+    /// Waits until the replica of a killed primary has replaced it, and all nodes know that.
     pub(crate) async fn is_replaced(&self, primary: usize) {
         let running = self.cluster.nodes().iter().enumerate().filter(|(_, node)| node.pid().is_some());
         for (node, _) in running {
@@ -162,7 +162,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until all nodes run, know each other, and every replica has the data of its primary.
+    /// Waits until all nodes run and know each other, and every replica has the data of its primary.
     pub(crate) async fn is_in_order(&self) {
         for node in 0..self.cluster.nodes().len() {
             eventually(LIMIT, "all nodes find the cluster in order", async || {
@@ -178,7 +178,7 @@ impl Cluster {
     }
 }
 
-/// Publishes so many messages to a sharded channel, each of which must reach a subscriber, and returns their ids.
+/// Publishes this many messages to a sharded channel, checks that each reaches a subscriber, and returns their ids.
 pub(crate) async fn publish(connection: &mut ClusterConnection, channel: &str, count: usize) -> Vec<String> {
     let ids: Vec<String> = (0..count).map(|_| Uuid::new_v4().to_string()).collect();
     for chunk in ids.chunks(1000) {
@@ -206,7 +206,7 @@ fn named(name: &str, shard: u32, tags: bool) -> String {
     if tags { format!("{name}:{{{shard}}}") } else { format!("{name}:{shard}") }
 }
 
-/// Waits until everything that was received is settled.
+/// Waits until every received message is settled.
 pub(crate) async fn settled(group: &ConsumerGroup, messages: usize) {
     eventually(LIMIT, &format!("{messages} messages are settled"), async || {
         let ledger = group.ledger();

@@ -1,4 +1,4 @@
-//! Messages that are published to each shard for as long as it takes, and what became of them.
+//! Publishes messages to each shard until the test ends, and judges the output.
 
 use std::collections::{HashMap, HashSet};
 use std::iter::repeat_n;
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{Cluster, input, output};
 use crate::support::{LIMIT, eventually};
 
-/// Notes the id of each message that reaches the processor, by shard: these were received.
+/// Records the id of each message that reaches the processor, by shard. These messages count as received.
 #[derive(Clone, Default)]
 pub(crate) struct Witness(Arc<Mutex<HashMap<u32, Vec<u64>>>>);
 
 impl Witness {
-    /// Has a group's processor note what it is given, and append it.
+    /// Gives the group a processor that records each message and appends it.
     pub(crate) fn beside<P: Processor>(&self, builder: Builder<P>) -> Builder<impl Processor + use<P>> {
         let witness = self.0.clone();
         builder.processor(move |consumer, message: Message| {
@@ -40,10 +40,10 @@ fn id_of(payload: &[u8]) -> u64 {
     std::str::from_utf8(payload).unwrap().parse().unwrap()
 }
 
-/// What was published to one shard: ids from 0, and when each was sent and confirmed, if it was.
+/// The messages published to one shard: ids from 0, each with the time between sending and confirmation, if confirmed.
 type Published = Vec<Option<Range<SystemTime>>>;
 
-/// Publishers, one for each shard.
+/// One publisher per shard.
 pub(crate) struct Load {
     tags: bool,
     stop: CancellationToken,
@@ -53,7 +53,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins to publish so many messages a second to each of these shards.
+    /// Starts to publish this many messages a second to each of these shards.
     pub(crate) fn start(cluster: &Cluster, shards: Range<u32>, tags: bool, a_second: u64) -> Self {
         let stop = CancellationToken::new();
         let nodes: Vec<_> = cluster.cluster.nodes().iter().map(|node| node.url()).collect();
@@ -65,7 +65,7 @@ impl Load {
         Self { tags, stop, tasks, gaps: Mutex::default() }
     }
 
-    /// Waits until the group has received something new of this shard.
+    /// Waits until the group has received something new from this shard.
     pub(crate) async fn reaches(&self, shard: &Shard) {
         let received = shard.ledger().received;
         let what = format!("shard {:?} receives", shard.number());
@@ -80,7 +80,7 @@ impl Load {
         self.note_gaps(group);
     }
 
-    /// A ledger only has the latest ones.
+    /// A ledger keeps only the latest gaps, so they are collected in time.
     fn note_gaps(&self, group: &ConsumerGroup) {
         let mut noted = self.gaps.lock().unwrap();
         for shard in group.shards() {
@@ -91,8 +91,8 @@ impl Load {
         }
     }
 
-    /// Stops publishing, stops the group, and compares what was published, received and appended. The ledgers of the
-    /// shards.
+    /// Stops publishing, stops the group, and compares the messages published, received and appended. Returns the
+    /// ledgers of the shards.
     pub(crate) async fn end(
         mut self,
         cluster: &Cluster,
@@ -102,7 +102,7 @@ impl Load {
         self.stop.cancel();
         let published = std::mem::take(&mut self.tasks).join_all().await;
         eventually(LIMIT, "everything is settled", async || group.ledger().in_flight() == 0).await;
-        // As late as this: what was published last may still have been on its way.
+        // The last messages may still be on their way.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let mut group = group;
         group.stop();
@@ -119,8 +119,8 @@ impl Load {
     }
 }
 
-/// Publishes to a channel until the stop, at whichever node takes it: no cluster client, which may wait for a node that
-/// has nothing to do with the channel.
+/// Publishes to a channel until the stop, at any node that accepts it. Not with a cluster client, which may wait for a
+/// node that does not serve the channel.
 async fn publish(nodes: &[String], channel: &str, a_second: u64, stop: CancellationToken) -> Published {
     const TICK: Duration = Duration::from_millis(5);
     let a_tick = (a_second * TICK.as_millis() as u64 / 1000).max(1);
@@ -145,7 +145,7 @@ async fn publish(nodes: &[String], channel: &str, a_second: u64, stop: Cancellat
         let sent = SystemTime::now();
         let heard: RedisResult<Vec<u64>> = pipeline.query_async(open).await;
         let times = heard.is_ok().then(|| sent..SystemTime::now());
-        // After an error it is not known which of them were published.
+        // After an error it is unknown which of these messages were published.
         published.extend(repeat_n(times, a_tick as usize));
         if heard.is_err() {
             connection = None;
@@ -178,7 +178,7 @@ async fn appended(cluster: &Cluster, stream: &str) -> Vec<u64> {
     }
 }
 
-/// What was received is in the output once, and what was not received lies in the gaps.
+/// Checks that each received message is in the output once, and that each message that was not received is in a gap.
 fn judge(
     shard: u32,
     published: &Published,
@@ -187,7 +187,7 @@ fn judge(
     ledger: &Ledger,
     gaps: &[Gap],
 ) {
-    // Not only as sets: a client that is sent from node to node may have published a message twice.
+    // Compares lists and not only sets, because a client that is redirected may have published a message twice.
     let sorted = |ids: &[u64]| {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
@@ -204,7 +204,7 @@ fn judge(
     let received: HashSet<_> = received.iter().copied().collect();
     let missing = published.iter().enumerate().filter(|(id, _)| !received.contains(&(*id as u64)));
     for times in missing.filter_map(|(_, times)| times.as_ref()) {
-        // Of the clocks, and of what was read when the connection ended.
+        // Tolerance for the clocks, and for what was still read when the connection ended.
         const SLACK: Duration = Duration::from_millis(50);
         let told = gaps
             .iter()

@@ -1,4 +1,4 @@
-//! Confirmed commits that a node lacks: made again, or counted.
+//! Confirmed commits that a node lacks after a failover are repeated, or counted as lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::fixture::{Cluster, input, output, settled};
 use crate::load::{Load, Witness};
 use crate::support::{LIMIT, eventually};
 
-/// Commits are kept for longer than a failover takes.
+/// Keeps commits for longer than a failover takes.
 const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,7 +22,7 @@ async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
     load.reaches_all(&group).await;
     let primary = cluster.primary_of(&input(0, true)).await;
     cut_off_from_its_primary(&cluster, primary).await;
-    // What is tested: commits that nobody else has.
+    // The test: only this node has the latest commits.
     sleep(Duration::from_millis(300)).await;
     cluster.cluster.node(primary).kill().unwrap();
     cluster.is_replaced(primary).await;
@@ -33,7 +33,7 @@ async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn they_are_repeated_also_when_nothing_more_is_published() {
+async fn confirmed_commits_that_the_promoted_node_lacks_are_repeated_without_a_new_message() {
     for stops in [false, true] {
         let mut cluster = Cluster::start(1).await;
         let group = cluster.group(1, true).keep(LONG).start().await.unwrap();
@@ -46,7 +46,7 @@ async fn they_are_repeated_also_when_nothing_more_is_published() {
         settled(&group, published.len()).await;
         cluster.cluster.node(primary).kill().unwrap();
         let stopping = if stops {
-            // Nobody who stops before a replica has them leaves them behind.
+            // A group that stops waits until a replica has its commits.
             Some(group.shutdown().await.unwrap())
         } else {
             None
@@ -63,7 +63,7 @@ async fn they_are_repeated_also_when_nothing_more_is_published() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_kept_is_lost_by_a_failover_and_counted() {
+async fn commits_that_are_no_longer_kept_are_lost_by_a_failover_and_counted() {
     let mut cluster = Cluster::start(1).await;
     let group = cluster.group(1, true).keep(Duration::from_millis(1)).start().await.unwrap();
     let channel = input(0, true);
@@ -91,7 +91,7 @@ async fn what_was_not_kept_is_lost_by_a_failover_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
+async fn confirmed_commits_that_the_same_node_lacks_are_repeated() {
     let cluster = Cluster::start(1).await;
     let group = cluster.group(1, true).consumers(1).start().await.unwrap();
     let (channel, output) = (input(0, true), output(0, true));
@@ -103,7 +103,7 @@ async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
     let (before, number) = (cluster.ids_in(&output).await.len(), lane_number(node).await);
     published.extend(cluster.publish(&channel, 100).await);
     settled(&group, published.len()).await;
-    // What a failover to and fro leaves behind that nobody was connected to see: all of it in one step.
+    // The result of a failover and a failover back while the lane was not connected, made in one step.
     let entries: Vec<(String, Vec<(String, String)>)> =
         redis::cmd("XRANGE").arg(&output).arg("-").arg("+").query_async(node).await.unwrap();
     let (lane, number) = number;
@@ -124,14 +124,14 @@ async fn confirmed_commits_that_the_same_node_lacks_are_repeated_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hash_that_somebody_deletes_is_no_failover_however_often_the_lane_connects_anew() {
+async fn a_deleted_hash_does_not_count_as_a_failover_when_the_lane_reconnects() {
     let fixture = Ahead::start(LONG).await;
     let node = &mut fixture.cluster.node(fixture.primary).await;
     let (lane, _) = lane_number(node).await;
     redis::cmd("UNLINK").arg(&lane).exec_async(node).await.unwrap();
     for _ in 0..3 {
         fixture.cluster.at::<()>(fixture.primary, "CLIENT KILL TYPE normal SKIPME yes").await;
-        // A lane that keeps something looks after it.
+        // A lane that keeps commits reconnects by itself, to ask for the replication.
         sleep(Duration::from_millis(600)).await;
     }
     fixture.cluster.publish(&input(0, true), 10).await;
@@ -149,7 +149,7 @@ async fn lane_number(node: &mut MultiplexedConnection) -> (String, u64) {
     (lane, number)
 }
 
-/// Keeps the replica of a primary from hearing what happens from now on: it has another password than its primary.
+/// Cuts the replica of a primary off from all further changes, by giving it a wrong password.
 async fn cut_off_from_its_primary(cluster: &Cluster, primary: usize) {
     cluster.at::<()>(primary + 3, "CONFIG SET masterauth another").await;
     cluster.at::<()>(primary, "CLIENT KILL TYPE replica").await;
@@ -159,7 +159,7 @@ async fn cut_off_from_its_primary(cluster: &Cluster, primary: usize) {
     .await;
 }
 
-/// A shard whose messages were appended at a primary, and of which its replica has the first hundred.
+/// A shard whose primary has appended messages of which its replica has only the first hundred.
 struct Ahead {
     cluster: Cluster,
     group: ConsumerGroup,
@@ -168,7 +168,7 @@ struct Ahead {
 }
 
 impl Ahead {
-    /// With a hundred more that only the primary has, each in a commit of its own.
+    /// A hundred further messages are only at the primary, each in its own commit.
     async fn start(keep: Duration) -> Self {
         Self::start_by(keep, 100).await
     }
@@ -185,7 +185,7 @@ impl Ahead {
                 && replica_has(&cluster, primary).await
         })
         .await;
-        // The lane has asked, and knows it.
+        // By now the lane has asked for the replication, and knows that the replica has them.
         sleep(Duration::from_secs(2)).await;
         cut_off_from_its_primary(&cluster, primary).await;
         for published in 1..=more {
@@ -195,13 +195,13 @@ impl Ahead {
         Self { cluster, group, primary, published: 100 + more }
     }
 
-    /// Kills the primary, and waits for the replica to take its place.
+    /// Kills the primary, and waits until the replica has replaced it.
     async fn fail_over(&mut self) {
         self.cluster.cluster.node(self.primary).kill().unwrap();
         self.cluster.is_replaced(self.primary).await;
     }
 
-    /// Stops the group, and compares: everything that was processed and not lost is in the output.
+    /// Stops the group, and checks that every message that was processed and not lost is in the output.
     async fn end(self) -> Ledger {
         let ledger = self.group.shutdown().await.unwrap();
         let appended = self.cluster.ids_in(&output(0, true)).await.len() as u64;
@@ -211,7 +211,7 @@ impl Ahead {
     }
 }
 
-/// Whether the replica has everything that the primary has.
+/// Whether the replica has all data of the primary.
 async fn replica_has(cluster: &Cluster, primary: usize) -> bool {
     let info: String = cluster.at(primary, "INFO replication").await;
     let own =
@@ -224,7 +224,7 @@ async fn an_idle_lane_counts_what_a_failover_has_lost() {
     for keep in [Duration::ZERO, Duration::from_millis(1)] {
         let mut fixture = Ahead::start(keep).await;
         fixture.fail_over().await;
-        // The last one may still be there.
+        // The lane may still keep the last commit.
         let told = || fixture.group.ledger().lost + fixture.group.ledger().repeated;
         eventually(LIMIT, "the loss is told without a new message", async || told() == 100).await;
         assert!(fixture.end().await.lost >= 99);
@@ -234,7 +234,7 @@ async fn an_idle_lane_counts_what_a_failover_has_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_stops_after_a_failover_counts_what_is_lost() {
     let mut fixture = Ahead::start(Duration::from_millis(1)).await;
-    // What is tested: a lane that keeps nothing any more, and looks only now and then.
+    // The test: a lane that keeps nothing any more asks only rarely.
     sleep(Duration::from_secs(1)).await;
     fixture.fail_over().await;
     let ledger = fixture.end().await;
@@ -242,7 +242,7 @@ async fn a_group_that_stops_after_a_failover_counts_what_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_stops_while_only_a_dead_node_has_its_commits_repeats_them_at_the_promoted_one() {
+async fn a_group_that_stops_repeats_commits_of_a_dead_node_at_the_promoted_node() {
     let mut fixture = Ahead::start(LONG).await;
     fixture.cluster.cluster.node(fixture.primary).kill().unwrap();
     let ledger = fixture.end().await;
@@ -250,9 +250,10 @@ async fn a_group_that_stops_while_only_a_dead_node_has_its_commits_repeats_them_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_primary_lacks_that_starts_again_without_its_data_is_repeated_or_counted() {
+async fn commits_that_a_primary_lost_in_a_restart_are_repeated_or_counted() {
     let mut fixture = Ahead::start(LONG).await;
-    // Before anybody finds it dead: so it stays the primary, and its replica loses everything as well.
+    // The restart is faster than the failure detection, so the node stays the primary, and its replica loses the data
+    // too.
     fixture.cluster.cluster.node(fixture.primary).kill().unwrap();
     fixture.cluster.cluster.node(fixture.primary).restart().await.unwrap();
     let ledger = || fixture.group.ledger();

@@ -1,7 +1,7 @@
 //! Groups on a cluster, with real servers: slots move, nodes die and come back, and no shard waits for another.
 //!
-//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`. Those in a module
-//! `long` are ignored, and run by `scripts/test --long`.
+//! These tests mostly wait, so run them in parallel: `RUST_TEST_THREADS=4`. Tests in a module `long` are ignored;
+//! `scripts/test --long` runs them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "how long it took, for those who want to know: -- --nocapture")]
 

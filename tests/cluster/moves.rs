@@ -1,4 +1,4 @@
-//! Slots that move from node to node while messages flow.
+//! Slots that move between nodes while messages flow.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::load::{Load, Witness};
 use crate::support::{LIMIT, eventually};
 
 #[tokio::test]
-async fn a_slot_that_moves_is_followed_within_a_moment_and_only_its_shard_has_a_gap() {
+async fn a_group_follows_a_moved_slot_quickly_and_only_its_shard_has_a_gap() {
     let cluster = Cluster::start(0).await;
     let group = cluster.group(3, true).start().await.unwrap();
     let mut published = Vec::new();
@@ -45,7 +45,7 @@ async fn a_slot_that_moves_is_followed_within_a_moment_and_only_its_shard_has_a_
     }
 }
 
-/// Moves the slot of the first shard on, again and again, while messages flow to all of them.
+/// Moves the slot of the first shard repeatedly, while messages flow to all shards.
 async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
     let cluster = Cluster::start(0).await;
     let witness = Witness::default();
@@ -58,7 +58,7 @@ async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
     while Instant::now() < end {
         let from = cluster.primary_of(&moved).await;
         let to = (from + 1) % 3;
-        // Both ways, where there are two.
+        // Uses both ways of moving, where the server supports the second.
         let migrates = moves % 2 == 1 && cluster.cluster.migrate_slot(slot, to).await.unwrap();
         if !migrates {
             cluster.cluster.move_slot(slot, to).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
     let ledgers = load.end(&cluster, group, &witness).await;
     assert!(ledgers[0].gaps.count >= moves, "{ledgers:?}");
     assert!(ledgers[1..].iter().all(|ledger| ledger.gaps.count == 0), "{ledgers:?}");
-    // All of one resubscription: the loss of one node's word that the slot has left, and another's that it is there.
+    // Each gap is one resubscription: from the old node's report that the slot has left to the new node's confirmation.
     let mut gaps: Vec<_> = ledgers[0].gaps.latest.iter().map(|gap| gap.duration).collect();
     gaps.sort_unstable();
     let longest = gaps[gaps.len() - 1];
@@ -83,7 +83,7 @@ async fn a_slot_moves_under_load(for_so_long: Duration, a_second: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_received_while_a_slot_moves_to_and_fro_is_appended_once() {
+async fn messages_received_while_a_slot_moves_back_and_forth_are_appended_once() {
     a_slot_moves_under_load(Duration::from_secs(5), 2_000).await;
 }
 
@@ -92,7 +92,7 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes more than a minute; scripts/test --long runs it"]
-    async fn for_a_minute_a_slot_moves_to_and_fro_and_what_is_received_is_appended_once() {
+    async fn messages_received_while_a_slot_moves_back_and_forth_for_a_minute_are_appended_once() {
         super::a_slot_moves_under_load(Duration::from_secs(60), 7_000).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whether shards stand still.
+//! Measures for how long shards confirm nothing.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Looks at what each shard has processed, again and again.
+/// Polls how many messages each shard has processed.
 pub(crate) struct Pauses {
     stop: CancellationToken,
     looking: AbortOnDropHandle<Vec<Duration>>,
 }
 
 impl Pauses {
-    /// From now on.
+    /// Starts to measure.
     pub(crate) fn of(group: &ConsumerGroup) -> Self {
         let (shards, stop) = (group.shards().to_vec(), CancellationToken::new());
         let looking = tokio::spawn(look(shards, stop.clone()));
         Self { stop, looking: AbortOnDropHandle::new(looking) }
     }
 
-    /// For how long at most each shard has had nothing confirmed.
+    /// Returns the longest time for which each shard has processed nothing.
     pub(crate) async fn end(self) -> Vec<Duration> {
         self.stop.cancel();
         self.looking.await.unwrap()

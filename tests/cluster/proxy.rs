@@ -1,4 +1,4 @@
-//! A network that can swallow everything between clients and one node.
+//! A network between clients and one node that can drop all traffic.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Passes on what clients and a node have to say to each other, while it is open.
+/// Forwards everything between clients and a node while it is open.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     open: watch::Sender<bool>,
@@ -18,7 +18,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the node at this address.
+    /// Starts a proxy in front of the node at this address.
     pub(crate) async fn before(node: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -44,17 +44,17 @@ impl Proxy {
         Self { port, open, connections, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Lets nothing through any more, on connections that are there and on new ones.
+    /// Forwards nothing any more, on existing and new connections.
     pub(crate) fn close(&self) {
         self.open.send_replace(false);
     }
 
-    /// Lets everything through, also what has been waiting for that.
+    /// Forwards everything, including the traffic that was held back.
     pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 
-    /// How many connections were opened so far.
+    /// The number of connections that were opened so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

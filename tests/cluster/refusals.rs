@@ -1,4 +1,4 @@
-//! What a cluster cannot do, and what only a cluster can.
+//! Settings that a cluster does not support, and settings that only a cluster supports.
 
 use redis_consumer_group::{Config, Error, SourceKind};
 
@@ -6,7 +6,7 @@ use crate::fixture::Cluster;
 use crate::support::Server;
 
 #[tokio::test]
-async fn sharded_channels_of_a_server_that_is_no_cluster_are_refused() {
+async fn sharded_channels_of_a_server_that_is_not_a_cluster_are_refused() {
     let server = Server::start().await;
     let error = server.group().source(SourceKind::Sharded).start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "source", .. }), "{error}");
@@ -14,7 +14,7 @@ async fn sharded_channels_of_a_server_that_is_no_cluster_are_refused() {
 }
 
 #[tokio::test]
-async fn names_whose_helpers_cannot_share_their_slot_are_refused_on_a_cluster() {
+async fn names_whose_helper_keys_cannot_share_their_slot_are_refused_on_a_cluster() {
     let cluster = Cluster::start(0).await;
     for name in ["a}b", "x:{}"] {
         let error = cluster.group(1, false).output(name).start().await.err().unwrap();
@@ -24,7 +24,7 @@ async fn names_whose_helpers_cannot_share_their_slot_are_refused_on_a_cluster() 
 }
 
 #[test]
-fn shards_that_cannot_be_are_refused_before_anything_is_connected() {
+fn invalid_shards_are_refused_before_the_group_connects() {
     let refused = |change: &dyn Fn(&mut Config)| {
         let mut config = Config::default();
         config.source = SourceKind::Sharded;

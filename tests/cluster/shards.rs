@@ -9,7 +9,7 @@ use crate::fixture::{Cluster, input, output, settled};
 use crate::support::IDS;
 
 #[tokio::test]
-async fn what_is_published_to_a_shard_is_appended_to_its_output_once() {
+async fn each_message_of_a_shard_is_appended_to_its_output_once() {
     for tags in [false, true] {
         let cluster = Cluster::start(0).await;
         let group = cluster.group(5, tags).start().await.unwrap();
@@ -32,7 +32,7 @@ async fn what_is_published_to_a_shard_is_appended_to_its_output_once() {
 }
 
 #[tokio::test]
-async fn each_shard_has_its_ids_and_takes_them_with_it() {
+async fn each_shard_has_its_own_ids_and_removes_them_at_its_end() {
     let cluster = Cluster::start(0).await;
     let group = cluster.group(3, false).start().await.unwrap();
     let mut connection = cluster.connection().await;

@@ -1,4 +1,4 @@
-//! Other sources than sharded channels, on a cluster.
+//! Sources other than sharded channels, on a cluster.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use crate::fixture::{Cluster, input, output, settled};
 use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
 
 #[tokio::test]
-async fn a_plain_channel_is_read_and_its_output_is_wherever_its_slot_is() {
+async fn a_plain_channel_is_read_and_appended_to_the_node_that_serves_the_output() {
     let cluster = Cluster::start(1).await;
     let group = ConsumerGroup::builder(cluster.cluster.url()).start().await.unwrap();
     let ids: Vec<String> = (0..1_000).map(|id| id.to_string()).collect();
-    // To whichever node: plain messages cross the cluster.
+    // Published at each node in turn, because the cluster forwards plain messages to all nodes.
     for (node, ids) in ids.chunks(334).enumerate() {
         let mut pipeline = pipe();
         for id in ids {
@@ -28,7 +28,7 @@ async fn a_plain_channel_is_read_and_its_output_is_wherever_its_slot_is() {
 }
 
 #[tokio::test]
-async fn the_shards_of_a_stream_are_moved_each_on_its_node_also_when_that_is_replaced() {
+async fn the_shards_of_a_stream_are_processed_on_their_nodes_even_when_one_is_replaced() {
     let mut cluster = Cluster::start(1).await;
     let mut shards = Shards::new(3);
     shards.tags = true;
@@ -60,7 +60,7 @@ async fn the_shards_of_a_stream_are_moved_each_on_its_node_also_when_that_is_rep
         })
         .await;
         if round == 0 {
-            // Its replica has everything by now, and takes over.
+            // The replica has everything by now, and replaces the primary.
             let primary = cluster.primary_of(&input(0, true)).await;
             let mut wait = cmd("WAIT");
             wait.arg(1).arg(1000);
@@ -80,12 +80,12 @@ async fn the_shards_of_a_stream_are_moved_each_on_its_node_also_when_that_is_rep
 }
 
 #[tokio::test]
-async fn a_stream_whose_output_is_in_another_slot_is_refused_unless_it_is_moved_in_two_steps() {
+async fn a_stream_whose_output_is_in_another_slot_is_refused_unless_it_commits_at_least_once() {
     let cluster = Cluster::start(0).await;
     let group = || ConsumerGroup::builder(cluster.cluster.url()).source(SourceKind::Stream);
     let error = group().start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "output", .. }), "{error}");
-    // At a node of its own each.
+    // Each key is served by a different node.
     let input = cluster.key_at(0, "input").await;
     let (output, rejected) = (cluster.key_at(1, "output").await, cluster.key_at(2, "rejected").await);
     let group = group().input(&input).output(&output).rejected(&rejected);
@@ -106,12 +106,12 @@ async fn a_stream_whose_output_is_in_another_slot_is_refused_unless_it_is_moved_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_channel_is_heard_at_another_node_when_its_own_one_is_away() {
+async fn a_plain_channel_is_received_from_another_node_when_its_own_node_is_down() {
     for freezes in [false, true] {
         let mut cluster = Cluster::start_without_full_coverage(0).await;
         let home = cluster.primary_of(INPUT).await;
         let other = (home + 1) % 3;
-        // Everything but the channel is elsewhere.
+        // Everything but the channel is at another node.
         let group = ConsumerGroup::builder(cluster.cluster.nodes()[other].url())
             .output(cluster.key_at(other, "output").await)
             .rejected(cluster.key_at(other, "rejected").await)

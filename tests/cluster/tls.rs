@@ -1,4 +1,4 @@
-//! A cluster that speaks TLS.
+//! A cluster that uses TLS.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use redis_private_server::{Certificates, ClientCertificates, PrivateCluster, Pri
 use crate::fixture::{input, output, settled};
 use crate::support::{LIMIT, eventually, payload};
 
-/// Publishes so many messages to the first three shards, each at its node, through its unix socket.
+/// Publishes this many messages to each of the first three shards, at the shard's node, through its Unix socket.
 async fn publish(cluster: &PrivateCluster, count: usize) {
     for shard in 0..3 {
         let channel = input(shard, true);
@@ -25,7 +25,7 @@ async fn publish(cluster: &PrivateCluster, count: usize) {
 }
 
 #[tokio::test]
-async fn every_node_is_spoken_to_with_tls_also_after_a_slot_has_moved() {
+async fn every_connection_to_a_node_uses_tls_even_after_a_slot_has_moved() {
     let certificates = Certificates::make().unwrap();
     let node = || PrivateServer::builder().tls_with(ClientCertificates::Required, &certificates);
     let cluster = PrivateCluster::start(node, 3, 0, Duration::from_secs(1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! A commit that breaks at any byte, in both directions, and one that arrives late: appended once.
+//! Commits that break at any byte, in both directions, and commits that arrive late: each is appended once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,25 +38,25 @@ impl Behind {
         Self { server, proxy, group, redis, sent: 0 }
     }
 
-    /// Publishes one message, and waits until what it became is in the output.
+    /// Publishes one message, and waits until its records are in the output.
     async fn commit(&mut self) {
         order(&mut self.redis, &format!("PUBLISH {INPUT} {}", self.sent)).await;
         self.sent += 1;
         let (mut redis, sent) = (self.redis.clone(), self.sent);
         let ledger = || self.group.ledger();
         eventually("the message is processed", async || ledger().processed == sent).await;
-        // More than that would be twice.
+        // More entries would be duplicates.
         assert_eq!(order(&mut redis, &format!("XLEN {OUTPUT}")).await, redis::Value::Int(3 * sent as i64));
     }
 
-    /// Commits with this fault in the way.
+    /// Makes a commit that this fault interrupts.
     async fn commit_with(&mut self, fault: Fault) {
         self.proxy.arm(fault);
         self.commit().await;
         if let Fault::Late(..) = fault
             && !self.proxy.is_done()
         {
-            // The commit was made although it broke, so that nothing follows it: until the next one.
+            // The commit was executed although it broke, so nothing triggers the fault's end until the next commit.
             self.commit().await;
         }
         let proxy = &self.proxy;
@@ -65,7 +65,7 @@ impl Behind {
         assert_eq!(entries, redis::Value::Int(3 * self.sent as i64), "after {fault:?}");
     }
 
-    /// How long a commit is, and its answer. Numbers of one length make commits of one length.
+    /// Returns the length of a commit and of its answer. Numbers of equal length make commits of equal length.
     async fn measure(&mut self) -> (usize, usize) {
         while self.sent < 10 {
             self.commit().await;
@@ -84,7 +84,7 @@ impl Behind {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_cut_after_any_of_its_bytes_is_made_once() {
+async fn a_commit_cut_after_any_of_its_bytes_is_executed_once() {
     let mut behind = Behind::start().await;
     let (commit, _) = behind.measure().await;
     for after in (0..=commit).step_by(3).chain(commit - 30..=commit) {
@@ -94,7 +94,7 @@ async fn a_commit_cut_after_any_of_its_bytes_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_cut_after_any_byte_is_made_once() {
+async fn a_commit_whose_answer_is_cut_after_any_byte_is_executed_once() {
     let mut behind = Behind::start().await;
     let (_, answer) = behind.measure().await;
     assert!(answer > 50, "{answer} bytes of an answer");
@@ -104,8 +104,8 @@ async fn a_commit_whose_answer_is_cut_after_any_byte_is_made_once() {
     behind.end().await;
 }
 
-/// Breaks commits after each so many bytes, and delivers the rest of each late. Tells how many arrived late,
-/// and how many of these the server refused because of the fence.
+/// Breaks commits after each possible number of bytes, and delivers the rest of each later. Returns how many arrived
+/// late, and how many of these the fence made fail.
 async fn late_at_any_byte(when: When) -> (usize, usize) {
     let mut behind = Behind::start().await;
     let (commit, _) = behind.measure().await;
@@ -121,7 +121,7 @@ async fn late_at_any_byte(when: When) -> (usize, usize) {
     (late, fenced)
 }
 
-/// The end of a commit, `EXEC` and `WATCH lane`, is about a fifth of it: when it breaks in `WATCH`, it was made.
+/// The end of a commit, `EXEC` and `WATCH lane`, is about a fifth of it. A commit that breaks in `WATCH` was executed.
 fn most_of(late: usize) -> usize {
     late * 3 / 5
 }
@@ -146,17 +146,17 @@ async fn a_commit_that_arrives_after_it_was_repeated_does_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_commit_of_a_group_does_nothing_either_when_it_arrives_after_it_was_repeated() {
+async fn the_first_commit_of_a_group_does_nothing_if_it_arrives_after_it_was_repeated() {
     let mut behind = Behind::start().await;
     behind.commit_with(Fault::Late(0, When::AfterTheCommit)).await;
     behind.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_that_falls_silent_is_given_up_and_what_it_sent_last_does_nothing_when_it_arrives() {
+async fn a_silent_lane_is_given_up_and_its_last_commit_does_nothing_if_it_arrives_late() {
     let mut behind = Behind::start().await;
     behind.commit().await;
-    // Both lanes: the output's and that of the rejected.
+    // Both lanes: the output's lane and the lane for rejected messages.
     assert_eq!(behind.proxy.hold(Whose::Lane), 2);
     behind.commit().await;
     behind.commit().await;
@@ -172,7 +172,7 @@ async fn a_lane_that_falls_silent_is_given_up_and_what_it_sent_last_does_nothing
     behind.end().await;
 }
 
-/// With commits that wait, the commands of the next one are with the server while one is answered.
+/// While commits wait, the server has the commands of the next commit before it answers the current one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_consumer_keeps_the_order_while_commits_are_refused_and_their_connections_are_cut() {
     const ROUNDS: u64 = 120;
@@ -194,7 +194,7 @@ async fn one_consumer_keeps_the_order_while_commits_are_refused_and_their_connec
             messages.cmd("PUBLISH").arg(INPUT).arg(id).ignore();
         }
         let trouble = async {
-            // At any moment of a commit.
+            // Hits different moments of a commit.
             tokio::time::sleep(Duration::from_micros(500 * (round % 13))).await;
             match round % 3 {
                 0 => flicker(&mut redis).await,
@@ -211,7 +211,7 @@ async fn one_consumer_keeps_the_order_while_commits_are_refused_and_their_connec
     assert!(entries.iter().copied().eq(0..ROUNDS * EACH), "out of order");
 }
 
-/// Is out of memory again and again, for less time than two commits take.
+/// Makes the server run out of memory repeatedly, each time for less time than two commits take.
 async fn flicker(redis: &mut MultiplexedConnection) {
     for _ in 0..20 {
         order(redis, "CONFIG SET maxmemory 1").await;
@@ -229,7 +229,7 @@ async fn cut_the_lanes(redis: &mut MultiplexedConnection) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_as_a_pipeline_may_be_made_twice_but_nothing_is_missing() {
+async fn a_pipelined_commit_may_be_repeated_but_loses_nothing() {
     let server = PrivateServer::builder().start().await.unwrap();
     let proxy = Proxy::before(server.addr()).await;
     let group = ConsumerGroup::builder(proxy.url())

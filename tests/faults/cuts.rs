@@ -1,4 +1,4 @@
-//! Connections that the server cuts.
+//! Connections that the server closes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, INPUT, eventually, judge_at, order};
 use crate::judge::Witness;
 use crate::load::Load;
 
-/// Cuts connections again and again under load. Tells how many were cut.
+/// Closes connections repeatedly under load. Returns how many were closed.
 async fn cut(fixture: &Fixture, commands: &[&str]) -> i64 {
     let mut redis = fixture.redis().await;
     let (mut cut, end) = (0, Instant::now() + Duration::from_secs(5));
@@ -21,14 +21,14 @@ async fn cut(fixture: &Fixture, commands: &[&str]) -> i64 {
         }
         let redis::Value::Int(killed) = order(&mut redis, command).await else { panic!("{command}") };
         cut += killed;
-        // The fault comes that often: it is not waited for.
+        // The interval between two faults; nothing is waited for.
         sleep(Duration::from_millis(90)).await;
     }
     cut
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_connection_is_cut_again_and_again_under_load() {
+async fn a_group_survives_repeated_cuts_of_all_connections_under_load() {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::at(server, 20_000).await;
     let killed =
@@ -41,7 +41,7 @@ async fn every_connection_is_cut_again_and_again_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_lanes_are_cut_and_there_is_no_gap() {
+async fn a_cut_of_only_the_lanes_causes_no_gap() {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::at(server, 5_000).await;
     let mut redis = fixture.redis().await;
@@ -99,12 +99,12 @@ async fn a_subscriber_that_reads_too_slowly_is_cut_and_the_gap_is_reported() {
     .await;
     assert_eq!(group.ledger().processed, 0);
 
-    // What is published from here on is lost, long before we come to read the end of the connection.
+    // From here on, published messages are lost, long before the group reads the end of the connection.
     let unread = std::time::Duration::from_secs(2);
     tokio::time::sleep(unread).await;
     stuck.add_permits(1_000_000);
     eventually("it is subscribed again", async || group.ledger().gaps.count > 0).await;
-    // From now on messages are received again, and processed.
+    // From now on messages are received and processed again.
     let processed = group.ledger().processed;
     eventually("the group goes on", async || group.ledger().processed > processed + 500).await;
     let published = load.stop().await;

@@ -1,4 +1,4 @@
-//! Keys that are deleted under a group's hands, or replaced.
+//! Keys that are deleted or replaced while a group uses them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, IDS, OUTPUT, connect, eventually, order};
 use crate::judge::appended;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_is_flushed_again_and_again_and_the_group_goes_on() {
+async fn a_group_continues_while_the_server_is_flushed_repeatedly() {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::with(server, 5_000, |builder| builder.lease(Duration::from_secs(3))).await;
     let mut redis = fixture.redis().await;
@@ -41,7 +41,7 @@ async fn everything_is_flushed_again_and_again_and_the_group_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_lanes_keys_are_deleted_again_and_again() {
+async fn a_group_continues_while_the_keys_of_its_lanes_are_deleted_repeatedly() {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::at(server, 5_000).await;
     let mut redis = fixture.redis().await;
@@ -59,13 +59,13 @@ async fn the_lanes_keys_are_deleted_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lanes_key_that_is_replaced_by_a_string_ends_the_group_with_an_error_that_names_it() {
+async fn a_lanes_key_that_becomes_a_string_ends_the_group_with_an_error_that_names_it() {
     let server = PrivateServer::builder().start().await.unwrap();
     let Fixture { server, mut group, load, .. } = Fixture::at(server, 2_000).await;
     let mut redis = connect(&server.url()).await;
     let keys: Vec<String> =
         redis::cmd("KEYS").arg(format!("{{{OUTPUT}}}:lane:*")).query_async(&mut redis).await.unwrap();
-    // The first lane: the second one may have nothing to do.
+    // The first lane, because the second one may be idle.
     let lane = keys.iter().find(|key| key.ends_with(":0")).expect("a running group has lanes");
     order(&mut redis, &format!("SET {lane} x")).await;
     let end = timeout(Duration::from_secs(5), group.join()).await.expect("it tries again for ever");

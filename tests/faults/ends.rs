@@ -1,4 +1,4 @@
-//! What waiting does not repair ends the group, with the reason.
+//! Permanent failures end the group and give the reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::fixture::{Fixture, INPUT, OUTPUT, connect, eventually, order};
 use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
 
-/// Waits for a group that ends by itself. Its error, and the ledger.
+/// Waits until a group ends by itself. Returns its error and its ledger.
 async fn end_of(group: &mut ConsumerGroup) -> (Error, Ledger) {
     let end = tokio::time::timeout(Duration::from_secs(15), group.join()).await;
     let error = end.expect("the group ends").expect_err("with an error");
@@ -32,7 +32,7 @@ async fn an_output_that_becomes_a_string_ends_the_group() {
     assert_eq!(left, [OUTPUT]);
 }
 
-/// A group that logs in as a user of its own.
+/// A group that logs in as its own user.
 async fn as_a_user() -> Fixture {
     let server = PrivateServer::builder().acl_user("group on >secret ~* &* +@all").start().await.unwrap();
     let witness = Witness::default();
@@ -45,7 +45,7 @@ async fn as_a_user() -> Fixture {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_that_is_taken_away_ends_the_group_and_is_named() {
+async fn a_permission_that_is_revoked_ends_the_group_with_an_error_that_names_it() {
     let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     order(&mut redis, "ACL SETUSER group -xadd").await;
@@ -58,7 +58,7 @@ async fn a_permission_that_is_taken_away_ends_the_group_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_that_is_changed_ends_the_group_once_it_has_to_connect_again() {
+async fn a_password_that_is_changed_ends_the_group_when_it_reconnects() {
     let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     let before = load.published();
@@ -72,11 +72,11 @@ async fn a_password_that_is_changed_ends_the_group_once_it_has_to_connect_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_that_is_taken_away_ends_the_group_and_what_was_received_is_appended() {
+async fn a_channel_that_is_revoked_ends_the_group_after_received_messages_are_appended() {
     let Fixture { server, mut group, witness, load } = as_a_user().await;
     let mut redis = connect(&server.url()).await;
     let before = load.published();
-    // The server cuts who has subscribed to it.
+    // The server disconnects the subscribers of a channel that their user may no longer read.
     order(&mut redis, "ACL SETUSER group resetchannels").await;
     let (error, ledger) = end_of(&mut group).await;
     assert!(matches!(&error, Error::Refused { .. }), "{error}");
@@ -87,7 +87,7 @@ async fn a_channel_that_is_taken_away_ends_the_group_and_what_was_received_is_ap
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_for_the_ids_that_is_taken_away_during_a_stop_is_told_and_the_stop_goes_on() {
+async fn a_stop_continues_and_reports_when_the_permission_for_the_ids_is_revoked() {
     let server = PrivateServer::builder().acl_user("group on >secret ~* &* +@all").start().await.unwrap();
     let witness = Witness::default();
     let url = format!("redis://group:secret@{}", server.addr());
@@ -118,7 +118,7 @@ async fn a_permission_for_the_ids_that_is_taken_away_during_a_stop_is_told_and_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_the_server_takes_for_nonsense_ends_the_group_instead_of_being_sent_for_ever() {
+async fn a_record_that_the_server_rejects_as_a_protocol_error_ends_the_group() {
     let server = PrivateServer::builder().arg("proto-max-bulk-len", "1mb").start().await.unwrap();
     let mut group = ConsumerGroup::builder(server.url())
         .processor(|_, _| async { Ok::<_, Failure>(Record::new().field("f", "x".repeat(3 << 20))) })

@@ -1,4 +1,4 @@
-//! What the tests begin with: a server, a group beside a witness, a load; and how they end.
+//! The start of the tests (a server, a group with a witness, a load) and their end.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// A group of three at this server, and so many messages a second.
+    /// A group of three consumers at this server, under a load of this many messages a second.
     pub(crate) async fn at(server: PrivateServer, a_second: u64) -> Self {
         Self::with(server, a_second, |builder| builder).await
     }
 
-    /// The same with settings of its own.
+    /// The same with further settings.
     pub(crate) async fn with(
         server: PrivateServer,
         a_second: u64,
@@ -48,7 +48,7 @@ impl Fixture {
         connect(&self.server.url()).await
     }
 
-    /// Waits until messages published from now on are processed, a few hundred of them.
+    /// Waits until a few hundred of the messages published from now on are processed.
     pub(crate) async fn goes_on(&self) {
         let before = self.group.ledger();
         eventually("the group processes messages", async || {
@@ -58,7 +58,7 @@ impl Fixture {
         .await;
     }
 
-    /// Stops load and group, and judges.
+    /// Stops load and group, and judges the output.
     pub(crate) async fn end(self) -> (PrivateServer, Ledger) {
         let Self { server, group, witness, load } = self;
         let published = load.stop().await;
@@ -79,7 +79,7 @@ pub(crate) async fn judge_at(
     assert_nothing_left_behind(&mut redis).await;
 }
 
-/// After a clean stop only the streams are there.
+/// Checks that a clean stop leaves only the streams.
 async fn assert_nothing_left_behind(redis: &mut MultiplexedConnection) {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*consumer:ids*").query_async(redis).await.unwrap();
     assert_eq!(keys, [""; 0], "of the ids");
@@ -87,14 +87,14 @@ async fn assert_nothing_left_behind(redis: &mut MultiplexedConnection) {
     assert_eq!(keys, [""; 0], "of the lanes");
 }
 
-/// A connection that waits for as long as it takes.
+/// Opens a connection without timeouts.
 pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     let client = redis::Client::open(url).unwrap();
     client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
-/// Sends a command, given as it would be typed.
+/// Sends a command, written as in a terminal.
 pub(crate) async fn order(redis: &mut MultiplexedConnection, command: &str) -> redis::Value {
     try_order(redis, command).await.unwrap_or_else(|error| panic!("{command}: {error}"))
 }
@@ -111,13 +111,13 @@ pub(crate) async fn try_order(
     cmd.query_async(redis).await
 }
 
-/// Waits until the condition holds, at most 30 s.
+/// Waits until the condition holds, for at most 30 s.
 #[track_caller]
 pub(crate) fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     within(Duration::from_secs(30), what, condition)
 }
 
-/// Waits until the condition holds.
+/// Waits until the condition holds. Fails the test if that takes longer than `limit`.
 #[track_caller]
 pub(crate) fn within(
     limit: Duration,

@@ -1,4 +1,4 @@
-//! A server that stands still (SIGSTOP) delivers everything afterwards, to those who stayed.
+//! A frozen server (SIGSTOP) delivers everything afterwards, to the connections that stayed open.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::fixture::{Fixture, IDS, order};
 
-/// Freezes a server under load for so long. Nothing may be lost, so there may be no gap.
+/// Freezes a server under load for this many seconds. No message may be lost, so there may be no gap.
 async fn frozen_for(seconds: u64) {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::at(server, 2_000).await;
@@ -27,31 +27,31 @@ async fn frozen_for(seconds: u64) {
     );
     let (_, ledger) = fixture.end().await;
     assert_eq!((ledger.gaps.count, ledger.dropped, ledger.abandoned), (0, 0, 0), "{:?}", ledger.gaps);
-    // What was published into the frozen server's socket is among them.
+    // They include the messages that were published into the frozen server's socket.
     assert!(ledger.received > published + seconds * 1_000, "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_for_3_seconds() {
+async fn a_server_frozen_for_3_seconds_causes_no_gap() {
     frozen_for(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_for_7_seconds() {
+async fn a_server_frozen_for_7_seconds_causes_no_gap() {
     frozen_for(7).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_for_20_seconds() {
+async fn a_server_frozen_for_20_seconds_causes_no_gap() {
     frozen_for(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_when_it_is_told_to_stop_and_thawed_soon_after_nothing_is_lost() {
+async fn a_stop_at_a_frozen_server_that_is_soon_thawed_loses_nothing() {
     let server = PrivateServer::builder().start().await.unwrap();
     let Fixture { server, group, witness, load } = Fixture::at(server, 2_000).await;
     server.freeze().unwrap();
-    // The connection is suspected by now.
+    // By now the liveness check of the connection runs.
     sleep(Duration::from_millis(4_200)).await;
     let before = load.published();
     group.stop();
@@ -64,7 +64,7 @@ async fn frozen_when_it_is_told_to_stop_and_thawed_soon_after_nothing_is_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_for_good_the_group_ends_in_time_and_says_what_was_left() {
+async fn a_stop_at_a_frozen_server_ends_in_time_and_counts_unfinished_messages() {
     let server = PrivateServer::builder().start().await.unwrap();
     let Fixture { server, group, witness, load } =
         Fixture::with(server, 2_000, |builder| builder.drain_timeout(Duration::from_secs(8))).await;
@@ -74,13 +74,13 @@ async fn frozen_for_good_the_group_ends_in_time_and_says_what_was_left() {
     assert_eq!(ledger.gaps.count, 1, "{ledger}");
     server.thaw().unwrap();
     let _ = load.stop().await;
-    // No clean end: keys stay until the lease is over.
+    // The end is not clean: keys stay until the lease expires.
     let mut redis = crate::fixture::connect(&server.url()).await;
     let appended = crate::judge::appended(&mut redis, crate::fixture::OUTPUT).await;
     crate::judge::judge(&before, &witness, &appended, &ledger);
 }
 
-/// Has the server hold back clients for so long, under load.
+/// Makes the server pause its clients, under load.
 async fn paused(mode: &str) {
     let server = PrivateServer::builder().start().await.unwrap();
     let fixture = Fixture::at(server, 2_000).await;
@@ -96,11 +96,11 @@ async fn paused(mode: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_for_all_clients() {
+async fn a_group_survives_a_pause_of_all_clients() {
     paused("ALL").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_for_clients_that_write() {
+async fn a_group_survives_a_pause_of_clients_that_write() {
     paused("WRITE").await;
 }

@@ -1,4 +1,4 @@
-//! The judge: compares what was published, received and appended, id by id, and the ledger with all three.
+//! Compares the messages published, received and appended, id by id, and the ledger with all three.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -9,14 +9,14 @@ use redis_consumer_group::{Builder, Consumer, Failure, Ledger, Message, Processo
 
 use crate::load::Published;
 
-/// Notes the id of each message that reaches the processor: these were received.
+/// Records the id of each message that reaches the processor. These messages count as received.
 #[derive(Clone, Default)]
 pub(crate) struct Witness {
     seen: Arc<Mutex<HashMap<u64, u32>>>,
 }
 
 impl Witness {
-    /// Has a group's processor note what it is given, and append it.
+    /// Gives the group a processor that records each message and appends it.
     pub(crate) fn beside<P: Processor>(&self, builder: Builder<P>) -> Builder<impl Processor> {
         let witness = self.clone();
         builder.processor(move |consumer, message| {
@@ -39,7 +39,7 @@ impl Witness {
         self.seen.lock().unwrap().keys().copied().collect()
     }
 
-    /// Those that it was given more than once.
+    /// The ids that it received more than once.
     fn twice(&self) -> Vec<u64> {
         twice(&self.seen.lock().unwrap())
     }
@@ -51,7 +51,7 @@ pub(crate) fn id_of(payload: &[u8]) -> u64 {
     std::str::from_utf8(digits).unwrap().parse().unwrap()
 }
 
-/// How often each id is in a stream.
+/// The number of entries per id in a stream.
 pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) -> HashMap<u64, u32> {
     let mut ids = HashMap::new();
     for id in in_order(redis, stream).await {
@@ -60,7 +60,7 @@ pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) ->
     ids
 }
 
-/// The ids in a stream, in its order.
+/// The ids in a stream, in order.
 pub(crate) async fn in_order(redis: &mut MultiplexedConnection, stream: &str) -> Vec<u64> {
     const PAGE: usize = 10_000;
     let mut ids = Vec::new();
@@ -83,10 +83,10 @@ pub(crate) async fn in_order(redis: &mut MultiplexedConnection, stream: &str) ->
     }
 }
 
-/// Nothing twice, nothing missing, and the ledger adds up.
+/// Checks that no message is missing or duplicated, and that the ledger adds up.
 ///
-/// What an end left behind may be in the output, since nobody heard; what was dropped never reached the
-/// witness. Published and not received may only be what a gap, a drop or such an end explains.
+/// Abandoned messages may be in the output, because their answers did not arrive. Dropped messages never reached
+/// the witness. A published message that was not received needs a gap, a drop or an abandoned message to explain it.
 #[track_caller]
 pub(crate) fn judge(published: &Published, witness: &Witness, appended: &HashMap<u64, u32>, ledger: &Ledger) {
     let received = witness.ids();
@@ -111,11 +111,11 @@ pub(crate) fn judge(published: &Published, witness: &Witness, appended: &HashMap
     assert!(received.len() as u64 <= reached, "{ledger}");
     assert!(reached <= received.len() as u64 + ledger.abandoned, "{} were seen; {ledger}", received.len());
 
-    // What was dropped or abandoned never reached the witness; how much that may be is judged above.
+    // Dropped and abandoned messages never reached the witness. Their number was checked above.
     if ledger.dropped == 0 && ledger.abandoned == 0 {
         let lost = lost_runs(published, &received);
         let gaps: Vec<_> = ledger.gaps.latest.iter().map(|gap| gap.duration).collect();
-        // Of very many gaps the ledger keeps the latest.
+        // If there are many gaps, the ledger keeps only the latest.
         if ledger.gaps.count == gaps.len() as u64 {
             let unexplained = first_unexplained(&lost, &gaps);
             assert!(unexplained.is_none(), "{unexplained:?} of {lost:?} is explained by no gap; {ledger:#?}");
@@ -124,12 +124,12 @@ pub(crate) fn judge(published: &Published, witness: &Witness, appended: &HashMap
     }
 }
 
-/// Messages published one after the other, none of which was received.
+/// Consecutively published messages, none of which was received.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     first: u64,
     last: u64,
-    /// At least so long it was from the publishing of the first one to that of the last one.
+    /// The least time between the publishing of the first message and of the last one.
     lasted: Duration,
 }
 
@@ -149,10 +149,11 @@ fn lost_runs(published: &Published, received: &HashSet<u64>) -> Vec<Run> {
     runs
 }
 
-/// The first run that no gap explains. Runs are in the order of their gaps, and a gap is a part of one run at
-/// most: after it something was received. Of several gaps with nothing in between, a run is as long as all.
+/// Returns the first run that no gap explains. Runs are in the order of their gaps, and a gap belongs to at most one
+/// run, because something was received after it. If nothing was received between several gaps, their run may last as
+/// long as all of them together.
 fn first_unexplained(runs: &[Run], gaps: &[Duration]) -> Option<Run> {
-    /// What is published just before the last byte is heard is still on its way then.
+    /// Messages published just before the last byte was received are still on their way then.
     const ON_ITS_WAY: Duration = Duration::from_millis(250);
     let mut gaps = gaps.iter();
     let mut is_explained = |run: &Run| {
@@ -173,7 +174,7 @@ fn twice(ids: &HashMap<u64, u32>) -> Vec<u64> {
 fn a_gap_explains_one_run_of_lost_messages_that_lasted_no_longer() {
     const SECOND: Duration = Duration::from_secs(1);
     let start = tokio::time::Instant::now();
-    // One a second, and two runs are lost: 3 to 5, and 7.
+    // One message a second. Two runs are lost: 3 to 5, and 7.
     let published: Published = (0..10u64)
         .map(|id| {
             let at = start + SECOND * u32::try_from(id).unwrap();

@@ -1,4 +1,4 @@
-//! A publisher that goes on whatever happens to the server, and knows which messages were published.
+//! A publisher that survives all faults of the server, and knows which messages were published.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -13,21 +13,21 @@ use tokio_util::sync::CancellationToken;
 /// The ids whose PUBLISH the server has confirmed, in the order of publishing.
 pub(crate) type Published = BTreeMap<u64, Sent>;
 
-/// Between these two moments the server has published it.
+/// The server published the message between these two moments.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) written: Instant,
     pub(crate) confirmed: Instant,
 }
 
-/// Ids that a test has published itself, just now.
+/// Ids that a test has just published itself.
 pub(crate) fn by_hand(ids: impl IntoIterator<Item = u64>) -> Published {
     let now = Instant::now();
     ids.into_iter().map(|id| (id, Sent { written: now, confirmed: now })).collect()
 }
 
-/// Publishes the ids 0, 1, 2, … at an even rate until it is stopped. Messages are written without waiting for
-/// the server, so that they pile up in the socket of one that is frozen.
+/// Publishes the ids 0, 1, 2, … at an even rate until it is stopped. It does not wait for the server, so its messages
+/// accumulate in the socket of a frozen server.
 pub(crate) struct Load {
     published: Arc<Mutex<Published>>,
     stop: CancellationToken,
@@ -39,7 +39,7 @@ impl Load {
         Self::start_padded(addr, channel, a_second, 0)
     }
 
-    /// The same with `padding` bytes beside each id.
+    /// The same with `padding` further bytes per message.
     pub(crate) fn start_padded(addr: String, channel: &str, a_second: u64, padding: usize) -> Self {
         let published = Arc::new(Mutex::new(Published::new()));
         let stop = CancellationToken::new();
@@ -60,12 +60,12 @@ impl Load {
         self.published.lock().unwrap().clone()
     }
 
-    /// How many they are.
+    /// The number of these ids.
     pub(crate) fn count(&self) -> usize {
         self.published.lock().unwrap().len()
     }
 
-    /// Stops, and waits for the server's answers to what was written.
+    /// Stops, and waits until the server has answered everything that was written.
     pub(crate) async fn stop(self) -> Published {
         self.stop.cancel();
         self.task.await.unwrap();
@@ -93,7 +93,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes on one connection, until it ends or the load stops.
+    /// Publishes on one connection until the connection ends or the load stops.
     async fn publish(&mut self, stream: TcpStream) {
         let (replies, mut socket) = stream.into_split();
         let unanswered = Arc::new(Mutex::new(VecDeque::new()));
@@ -102,7 +102,7 @@ impl Publisher {
             let mut lines = BufReader::new(replies).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let (id, written): (u64, _) = waiting.lock().unwrap().pop_front().unwrap();
-                // Anything but a number is a refusal.
+                // Any other answer than a number is a refusal.
                 if line.starts_with(':') {
                     let sent = Sent { written, confirmed: Instant::now() };
                     published.lock().unwrap().insert(id, sent);

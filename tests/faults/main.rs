@@ -1,8 +1,7 @@
-//! Real faults at real servers, with the ledger as the judge: what is in the output afterwards is compared id
-//! by id with what was received. Nothing twice, nothing missing, and what was published and not received is
-//! explained by a gap.
+//! Real faults at real servers. Each test compares the output with the received messages, id by id: none may be missing
+//! or duplicated. A gap must explain each published message that was not received.
 //!
-//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`.
+//! These tests mostly wait, so run them in parallel: `RUST_TEST_THREADS=4`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod fixture;

@@ -1,4 +1,4 @@
-//! Two processes on one list of ids, of which one is killed.
+//! Two processes share one list of ids, and one of them is killed.
 
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::fixture::{Fixture, IDS, INPUT, OUTPUT, connect, eventually, within};
 use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
 
-/// Where the other process finds its server.
+/// The variable with the URL of the other process's server.
 const URL: &str = "RCG_FAULTS_SERVER";
-/// How many milliseconds its processor takes.
+/// The variable with the time that its processor takes, in milliseconds.
 const WORK: &str = "RCG_FAULTS_WORK";
 const OTHER_INPUT: &str = "other:published";
 const OTHER_OUTPUT: &str = "other:processed";
 
-/// Not a test: the other process, when this binary is started by `start_the_other`.
+/// Not a test: the other process, when `start_the_other` starts this binary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is the other process of the tests below, which start it"]
 async fn the_other_process() {
@@ -44,7 +44,7 @@ async fn the_other_process() {
     group.join().await.unwrap();
 }
 
-/// Killed at the latest when the test ends.
+/// The child process. Killed at the latest when the test ends.
 struct Other(Child);
 
 impl Other {
@@ -85,7 +85,7 @@ async fn lanes_of_the_other(redis: &mut MultiplexedConnection) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_two_processes_is_killed_under_load() {
+async fn a_process_keeps_its_ids_and_messages_when_another_one_is_killed_under_load() {
     let server = PrivateServer::builder().start().await.unwrap();
     let other = start_the_other(&server);
     let fixture = Fixture::at(server, 2_000).await;
@@ -111,7 +111,7 @@ async fn one_of_two_processes_is_killed_under_load() {
     let remaining = Duration::from_secs(15) - killed.elapsed();
     within(remaining, "so are its lanes", async || lanes_of_the_other(&mut redis).await == 0).await;
 
-    // What it had appended is there once.
+    // Each of its records is in the output once.
     load.stop().await;
     let entries = appended(&mut redis, OTHER_OUTPUT).await;
     assert!(entries.values().all(|times| *times == 1));
@@ -120,7 +120,7 @@ async fn one_of_two_processes_is_killed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_process_left_is_removed_when_the_next_one_starts() {
+async fn the_next_process_removes_the_keys_of_a_killed_one_at_its_start() {
     let server = PrivateServer::builder().start().await.unwrap();
     let mut redis = connect(&server.url()).await;
     let other = start_the_other(&server);
@@ -138,7 +138,7 @@ async fn what_a_killed_process_left_is_removed_when_the_next_one_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stood_still_until_it_was_taken_for_dead_goes_on_where_it_was() {
+async fn a_process_that_was_suspended_until_its_lease_expired_continues_without_loss() {
     let server = PrivateServer::builder().start().await.unwrap();
     let other = start_the_other(&server);
     let fixture = Fixture::at(server, 500).await;
@@ -170,7 +170,7 @@ async fn a_process_that_stood_still_until_it_was_taken_for_dead_goes_on_where_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_before_it_gives_up() {
+async fn a_process_suspended_during_a_commit_reads_the_answer_before_it_gives_up() {
     let server = PrivateServer::builder().start().await.unwrap();
     let work = Duration::from_millis(200);
     let other = start_the_other_with(&server, work);
@@ -181,7 +181,7 @@ async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_b
     eventually("it has work for a while", async || load.count() >= 100).await;
     let published = load.stop().await;
 
-    // Both consumers finish meanwhile, and their commits are on their way.
+    // Meanwhile both consumers finish, and their commits are on their way.
     fixture.server.freeze().unwrap();
     tokio::time::sleep(3 * work).await;
     other.signal("STOP");
@@ -190,7 +190,7 @@ async fn a_process_that_stood_still_in_the_middle_of_a_commit_hears_the_answer_b
     within(Duration::from_secs(3), "its lanes are gone", async || lanes_of_the_other(&mut redis).await == 0)
         .await;
 
-    // All its timers are over, and the answers are there.
+    // All its timers have expired, and the answers have arrived.
     other.signal("CONT");
     within(Duration::from_secs(30), "it has appended everything", async || {
         let entries = appended(&mut redis, OTHER_OUTPUT).await;

@@ -1,5 +1,5 @@
-//! A man in the middle: a TCP proxy between a group and its server that breaks connections at a chosen byte,
-//! holds back what was sent, and delivers it later.
+//! A TCP proxy between a group and its server that breaks connections at a chosen byte, holds data back, and
+//! delivers it later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,31 +10,29 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-/// What shall happen to the next commit. Bytes are counted from its `MULTI`, or from the first byte of the
-/// answer to that.
+/// The fault of the next commit. Bytes are counted from its `MULTI`, or from the first byte of the answer to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// So many bytes of it reach the server, then the connection breaks.
+    /// The connection breaks after this many bytes of the commit have reached the server.
     CutCommit(usize),
-    /// All of it reaches the server, and so many bytes of the answer come back before the connection breaks.
+    /// The whole commit reaches the server. The connection breaks after this many bytes of the answer.
     CutAnswer(usize),
-    /// So many bytes of it reach the server, then the connection breaks for the group alone; the server gets
-    /// the rest later.
+    /// After this many bytes of the commit, the connection breaks for the group only; the server gets the rest later.
     Late(usize, When),
 }
 
 /// When the rest of a commit reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// Before the lane's next connection says anything.
+    /// Before the lane's next connection sends anything.
     BeforeTheFence,
-    /// When the next connection has raised the fence, before its commit.
+    /// After the next connection has raised the fence, before its commit.
     AfterTheFence,
     /// After the commit of the next connection.
     AfterTheCommit,
 }
 
-/// Whose connection it is, as it says itself in its first command.
+/// The kind of a connection, as its first command names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     Lane,
@@ -58,11 +56,11 @@ struct Shared {
 struct State {
     fault: Option<Fault>,
     late: Option<Late>,
-    /// The fault has happened, to its end.
+    /// The fault is over.
     done: bool,
-    /// What the server answered to commits that were late.
+    /// The server's answers to late commits.
     late_answers: Vec<Vec<u8>>,
-    /// Bytes of the last commit that went through whole, and of its answer.
+    /// The length in bytes of the last commit that went through whole, and of its answer.
     last_commit: (usize, usize),
     connections: Vec<Arc<Tap>>,
     /// A new subscriber gets the confirmation together with the first message.
@@ -84,7 +82,7 @@ struct Tap {
 }
 
 impl Proxy {
-    /// A proxy before the server at this address.
+    /// Starts a proxy in front of the server at this address.
     pub(crate) async fn before(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
@@ -105,7 +103,7 @@ impl Proxy {
         format!("redis://{}", self.addr)
     }
 
-    /// Has this happen to the next commit.
+    /// Sets the fault of the next commit.
     pub(crate) fn arm(&self, fault: Fault) {
         let mut state = self.shared.state.lock().unwrap();
         assert!(state.fault.is_none() && state.late.is_none());
@@ -119,27 +117,27 @@ impl Proxy {
         state.fault.is_none() && state.late.is_none()
     }
 
-    /// Whether it has happened.
+    /// Whether the fault is over.
     pub(crate) fn is_done(&self) -> bool {
         self.shared.state.lock().unwrap().done
     }
 
-    /// What the server answered to each commit that was late.
+    /// The server's answer to each late commit.
     pub(crate) fn late_answers(&self) -> Vec<Vec<u8>> {
         self.shared.state.lock().unwrap().late_answers.clone()
     }
 
-    /// Bytes of the last commit that went through whole, and of its answer.
+    /// The length in bytes of the last commit that went through whole, and of its answer.
     pub(crate) fn last_commit(&self) -> (usize, usize) {
         self.shared.state.lock().unwrap().last_commit
     }
 
-    /// Holds back everything on the connections that are there now, both ways.
+    /// Holds back all data on the existing connections, in both directions. Returns how many connections that are.
     pub(crate) fn hold(&self, whose: Whose) -> usize {
         self.set_held(whose, true)
     }
 
-    /// Delivers what was held, and holds nothing more.
+    /// Delivers the data that was held back, and holds nothing back from now on.
     pub(crate) fn release(&self, whose: Whose) -> usize {
         self.set_held(whose, false)
     }
@@ -149,7 +147,7 @@ impl Proxy {
         self.shared.state.lock().unwrap().joins = true;
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     pub(crate) fn count(&self, whose: Whose) -> usize {
         let state = self.shared.state.lock().unwrap();
         state.connections.iter().filter(|tap| tap.whose == whose).count()
@@ -196,11 +194,11 @@ struct Link {
     whose: Whose,
     /// A commit is under way: how much of its answer has come, and how much may.
     answer: Option<(usize, usize)>,
-    /// What a subscriber gets together with its first message, until that is there.
+    /// The bytes for a new subscriber that are held back until its first message arrives.
     joined: Option<Vec<u8>>,
 }
 
-/// Says that the connection is at its end.
+/// The connection has ended.
 struct Broken;
 
 impl Link {
@@ -257,7 +255,7 @@ impl Link {
         }
     }
 
-    /// To the server. An error is the end; one with bytes, for the group alone.
+    /// Forwards to the server. An error ends the connection; an error with bytes ends it for the group only.
     async fn forward_up(&mut self, bytes: &[u8]) -> Result<(), Option<(Vec<u8>, When)>> {
         let is_commit = self.whose == Whose::Lane && contains(bytes, b"XADD") && !contains(bytes, b"DISCARD");
         let fault = if is_commit { self.shared.state.lock().unwrap().fault.take() } else { None };
@@ -317,8 +315,8 @@ impl Link {
         Ok(())
     }
 
-    /// Hands the server the rest of a commit whose connection was given up, if now is its time, and waits until
-    /// it has seen it.
+    /// Delivers the rest of a commit whose connection was given up, if it is due, and waits until the server has read
+    /// it.
     async fn deliver_late(&self, now: When) {
         let late = self.shared.state.lock().unwrap().late.take_if(|late| late.when == now);
         let Some(mut late) = late else { return };
@@ -330,7 +328,7 @@ impl Link {
     }
 }
 
-/// Asks for a sign that the server has executed all that was sent, and returns what it answered to that.
+/// Sends a PING to find out when the server has executed everything before it, and returns the answers up to then.
 async fn ask(server: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     server.write_all(b"PING\r\n").await.unwrap();

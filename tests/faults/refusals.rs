@@ -1,4 +1,4 @@
-//! A server that takes no writes for a while: receiving goes on, and what was received is appended later.
+//! A server that refuses writes for some time: receiving continues, and the messages are appended later.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn server() -> PrivateServer {
     PrivateServer::builder().start().await.unwrap()
 }
 
-/// Waits until nothing is appended any more while messages go on coming in.
+/// Waits until nothing is appended any more while messages continue to arrive.
 async fn waits(fixture: &Fixture) {
     let mut before = fixture.group.ledger();
     eventually("commits wait while receiving goes on", async || {
@@ -29,7 +29,7 @@ async fn waits(fixture: &Fixture) {
     .await;
 }
 
-/// Has the server refuse writes with this answer, then take them again.
+/// Makes the server refuse writes with this answer, then accept them again.
 async fn refused(fixture: Fixture, code: &str, begin: &[&str], end: &[&str]) {
     let mut redis = fixture.redis().await;
     for command in begin {
@@ -51,13 +51,13 @@ async fn refused(fixture: Fixture, code: &str, begin: &[&str], end: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_of_memory() {
+async fn a_group_survives_a_server_out_of_memory() {
     let fixture = Fixture::at(server().await, 3_000).await;
     refused(fixture, "OOM", &["CONFIG SET maxmemory 1mb"], &["CONFIG SET maxmemory 0"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_of_memory_already_when_the_group_starts() {
+async fn a_group_starts_at_a_server_out_of_memory() {
     let server = PrivateServer::builder().arg("maxmemory", "1mb").start().await.unwrap();
     let mut redis = connect(&server.url()).await;
     let mut other = redis.clone();
@@ -69,7 +69,7 @@ async fn out_of_memory_already_when_the_group_starts() {
     let witness = Witness::default();
     let starting = witness.beside(ConsumerGroup::builder(server.url())).start();
     let group = if refuses_subscriptions(&server).await {
-        // Then the start waits, and the memory is full again afterwards.
+        // In that case the start waits, and the memory is full again afterwards.
         let room = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             order(&mut redis, "CONFIG SET maxmemory 0").await;
@@ -90,7 +90,7 @@ async fn out_of_memory_already_when_the_group_starts() {
     assert_eq!((ledger.gaps.count, ledger.abandoned), (0, 0), "{ledger}");
 }
 
-/// Whether the server takes no subscription while it is out of memory, as Redis 8.6.3 does.
+/// Whether the server refuses subscriptions while it is out of memory, as Redis 8.6.3 does.
 async fn refuses_subscriptions(server: &PrivateServer) -> bool {
     let mut socket = TcpStream::connect(server.addr()).await.unwrap();
     socket.write_all(b"SUBSCRIBE probe\r\n").await.unwrap();
@@ -98,7 +98,7 @@ async fn refuses_subscriptions(server: &PrivateServer) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() {
+async fn a_stop_at_a_server_out_of_memory_ends_in_time_and_counts_unfinished_messages() {
     let server = server().await;
     let seconds = Duration::from_secs;
     let fixture = Fixture::with(server, 2_000, |builder| builder.drain_timeout(seconds(2))).await;
@@ -113,23 +113,23 @@ async fn out_of_memory_for_good_the_group_ends_in_time_and_says_what_was_left() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn turned_into_a_read_only_replica() {
-    // Of a primary that is not there: a replica keeps its data until it has found its primary.
+async fn a_group_survives_a_server_that_is_a_read_only_replica_for_some_time() {
+    // The primary does not exist: a replica keeps its data until it has found its primary.
     let fixture = Fixture::at(server().await, 3_000).await;
     refused(fixture, "READONLY", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_few_replicas() {
+async fn a_group_survives_a_server_with_too_few_replicas() {
     let fixture = Fixture::at(server().await, 3_000).await;
     let (begin, end) = ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0");
     refused(fixture, "NOREPLICAS", &[begin], &[end]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_that_fails() {
+async fn a_group_survives_a_server_that_refuses_writes_after_a_failed_snapshot() {
     let server = PrivateServer::builder().arg("dbfilename", "snapshot").start().await.unwrap();
-    // Where a folder is, no file can be put.
+    // A file cannot replace a folder of that name.
     std::fs::create_dir(server.folder().join("snapshot")).unwrap();
     let fixture = Fixture::at(server, 3_000).await;
     let begin = ["CONFIG SET rdb-key-save-delay 0", "BGSAVE"];

@@ -1,4 +1,4 @@
-//! A server that is started again: what was confirmed is there.
+//! A server that restarts: all confirmed data is still there.
 
 use redis_private_server::PrivateServer;
 
@@ -22,7 +22,7 @@ async fn has_its_ids(fixture: &Fixture) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_stopped_and_started_under_load() {
+async fn a_group_survives_stops_and_restarts_of_the_server_under_load() {
     let mut fixture = Fixture::at(durable().await, 2_000).await;
     for restart in 1..=3 {
         fixture.server.restart().await.unwrap();
@@ -35,7 +35,7 @@ async fn a_server_is_stopped_and_started_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_killed_and_started_under_load() {
+async fn a_group_survives_kills_and_restarts_of_the_server_under_load() {
     let mut fixture = Fixture::at(durable().await, 2_000).await;
     for restart in 1..=3 {
         fixture.server.kill().unwrap();
@@ -49,7 +49,7 @@ async fn a_server_is_killed_and_started_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_away_for_longer_is_waited_for() {
+async fn a_group_waits_for_a_server_that_is_down_for_longer() {
     let mut fixture = Fixture::at(durable().await, 2_000).await;
     fixture.server.kill().unwrap();
     // Longer than any single attempt waits.
@@ -63,7 +63,7 @@ async fn a_server_that_is_away_for_longer_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_whose_server_is_gone_stops_in_time_and_says_what_was_left() {
+async fn a_group_whose_server_is_down_stops_in_time_and_counts_unfinished_messages() {
     let seconds = std::time::Duration::from_secs;
     let Fixture { mut server, group, witness, load } =
         Fixture::with(durable().await, 2_000, |builder| builder.drain_timeout(seconds(2))).await;

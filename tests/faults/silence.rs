@@ -1,4 +1,4 @@
-//! A subscriber's connection that goes silent while the server lives.
+//! A subscriber's connection that falls silent while the server runs.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn behind_a_proxy() -> (Fixture, Proxy) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_that_hears_nothing_is_replaced_and_the_gap_is_reported() {
+async fn a_silent_subscriber_is_replaced_and_the_gap_is_reported() {
     let (fixture, proxy) = behind_a_proxy().await;
     assert_eq!(proxy.hold(Whose::Subscriber), 1);
     let silent_since = Instant::now();
@@ -34,7 +34,7 @@ async fn a_subscriber_that_hears_nothing_is_replaced_and_the_gap_is_reported() {
     let (gap, lasted) = (gaps().latest[0].clone(), silent_since.elapsed());
     assert!(gap.cause.contains("silent"), "{gap:?}");
     assert!(gap.duration > Duration::from_millis(3_500) && gap.duration < lasted, "{gap:?} of {lasted:?}");
-    // Too late: it is not listened to any more.
+    // Too late: the group no longer reads this connection.
     proxy.release(Whose::Subscriber);
     fixture.goes_on().await;
     let (_, ledger) = fixture.end().await;
@@ -42,7 +42,7 @@ async fn a_subscriber_that_hears_nothing_is_replaced_and_the_gap_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscriber_that_is_back_within_its_last_second_is_kept() {
+async fn a_subscriber_that_answers_within_its_last_second_is_kept() {
     let (fixture, proxy) = behind_a_proxy().await;
     assert_eq!(proxy.hold(Whose::Subscriber), 1);
     within(Duration::from_secs(6), "a second connection is opened", async || {
@@ -71,7 +71,7 @@ async fn a_subscriber_that_is_silent_when_the_group_stops_is_given_up_in_time() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_only_the_second_connection_has_heard_when_the_group_stops_is_processed() {
+async fn messages_that_only_the_second_connection_received_before_a_stop_are_processed() {
     const MESSAGES: u64 = 10;
     let server = PrivateServer::builder().start().await.unwrap();
     let proxy = Proxy::before(server.addr()).await;
@@ -90,7 +90,7 @@ async fn what_only_the_second_connection_has_heard_when_the_group_stops_is_proce
         let heard: u32 = redis::cmd("PUBLISH").arg(INPUT).arg(id).query_async(&mut redis).await.unwrap();
         assert_eq!(heard, 2, "the verdict was there too early");
     }
-    // They have time to get there; that they did shows nowhere. The silent one has most of its second left.
+    // The messages have time to arrive, which nothing shows. The silent connection has most of its last second left.
     sleep(Duration::from_millis(200)).await;
     assert_eq!(group.ledger().received, 0, "the verdict was there too early");
     let stopping = Instant::now();

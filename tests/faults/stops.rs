@@ -11,7 +11,7 @@ use crate::judge::{Witness, appended, judge};
 use crate::load::Load;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_published_before_a_stop_is_processed() {
+async fn messages_published_before_a_stop_are_processed() {
     let server = PrivateServer::builder().start().await.unwrap();
     let Fixture { server, group, witness, load } = Fixture::at(server, 20_000).await;
     let before = load.published();
@@ -22,7 +22,7 @@ async fn what_was_published_before_a_stop_is_processed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_published_before_a_stop_is_processed_also_by_consumers_that_are_behind() {
+async fn messages_published_before_a_stop_are_processed_even_by_consumers_that_are_behind() {
     let server = PrivateServer::builder().start().await.unwrap();
     let witness = Witness::default();
     let group = ConsumerGroup::builder(server.url())
@@ -50,7 +50,7 @@ async fn what_was_published_before_a_stop_is_processed_also_by_consumers_that_ar
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_stops_during_a_script_loses_nothing_either() {
+async fn a_group_that_stops_during_a_script_loses_nothing() {
     let server = PrivateServer::builder().arg("busy-reply-threshold", 100).start().await.unwrap();
     let Fixture { server, group, witness, load } = Fixture::at(server, 2_000).await;
     let script = tokio::spawn(crate::busy::run_script(connect(&server.url()).await, 2.0));
@@ -70,7 +70,7 @@ async fn a_group_that_stops_during_a_script_loses_nothing_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_may_not_unsubscribe_stops_nevertheless_and_says_so() {
+async fn a_group_that_may_not_unsubscribe_reports_that_and_stops() {
     let server =
         PrivateServer::builder().acl_user("group on >secret ~* &* +@all -unsubscribe").start().await.unwrap();
     let witness = Witness::default();

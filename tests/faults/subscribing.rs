@@ -1,4 +1,4 @@
-//! What arrives together with the confirmation of a subscription.
+//! Messages that arrive together with the confirmation of a subscription.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn publish_when_subscribed(redis: &mut MultiplexedConnection, id: u64) {
     .await;
 }
 
-/// Waits for so many entries, less than it takes until a quiet connection is asked for a sign of life.
+/// Waits for this many entries, for less time than passes before a quiet connection is pinged.
 async fn soon_appended(redis: &mut MultiplexedConnection, entries: u64) {
     within(Duration::from_secs(1), "the message is in the output", async || {
         redis::cmd("XLEN").arg(OUTPUT).query_async::<u64>(redis).await.unwrap() == entries
