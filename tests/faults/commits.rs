@@ -56,7 +56,7 @@ impl Behind {
         if let Fault::Late(..) = fault
             && !self.proxy.is_done()
         {
-            // The commit was executed although it broke, so nothing triggers the fault's end until the next commit.
+            // The commit was executed although its connection broke, so only the next commit delivers the late bytes.
             self.commit().await;
         }
         let proxy = &self.proxy;

@@ -142,7 +142,7 @@ impl Proxy {
         self.set_held(whose, false)
     }
 
-    /// Passes on from now on what the server says to a new subscriber together with its first message.
+    /// From now on, delivers the confirmation to a new subscriber only together with its first message.
     pub(crate) fn join_confirmation_and_message(&self) {
         self.shared.state.lock().unwrap().joins = true;
     }
@@ -192,7 +192,7 @@ struct Link {
     client: TcpStream,
     server: TcpStream,
     whose: Whose,
-    /// A commit is under way: how much of its answer has come, and how much may.
+    /// While a commit is under way: how many bytes of its answer have arrived, and how many may.
     answer: Option<(usize, usize)>,
     /// The bytes for a new subscriber that are held back until its first message arrives.
     joined: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Primaries that die, stand still, are replaced by hand, and come back.
+//! Primaries that die, freeze, are replaced by hand, and come back.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_group_works_at_the_primary_that_the_sentinels_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_is_followed_to_the_promoted_server_when_the_primary_dies() {
+async fn a_group_of_a_channel_moves_to_the_promoted_server_when_the_primary_dies() {
     let mut service = Service::start().await;
     let witness = Witness::default();
     let group = witness.beside(service.group()).start().await.unwrap();
@@ -39,7 +39,7 @@ async fn a_channel_is_followed_to_the_promoted_server_when_the_primary_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_channel_is_followed_when_the_primary_stands_still_and_when_it_goes_on() {
+async fn a_group_of_a_channel_survives_a_primary_that_freezes_and_thaws() {
     let service = Service::start().await;
     let witness = Witness::default();
     let group = witness.beside(service.group()).start().await.unwrap();
@@ -57,7 +57,7 @@ async fn a_channel_is_followed_when_the_primary_stands_still_and_when_it_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_by_hand_is_followed_and_what_only_the_old_primary_has_is_repeated() {
+async fn a_group_follows_a_failover_by_hand_and_repeats_commits_of_the_old_primary() {
     let service = Service::start().await;
     let witness = Witness::default();
     let group = witness.beside(service.group()).start().await.unwrap();
@@ -72,7 +72,7 @@ async fn a_failover_by_hand_is_followed_and_what_only_the_old_primary_has_is_rep
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_of_a_stream_that_the_promoted_server_has_are_processed_once_when_the_primary_dies() {
+async fn entries_that_the_promoted_server_has_are_processed_once_when_the_primary_dies() {
     let mut service = Service::start().await;
     let group = stream_group(&service).await;
     let load = Load::start(&service, To::Stream);
@@ -109,7 +109,7 @@ async fn nothing_is_written_to_an_old_primary_that_comes_back() {
     service.has_primary(1).await;
     service.keeps_its_primary().await;
     load.reaches(&group).await;
-    // It takes itself for a primary, with nothing in it, until a sentinel tells it otherwise.
+    // It considers itself a primary, with no data, until a sentinel makes it a replica.
     service.nodes[0].restart().await.unwrap();
     eventually(LONG, "the old primary becomes a replica", async || {
         assert_eq!(service.connections_of_groups(0).await, [""; 0]);
@@ -125,7 +125,7 @@ async fn nothing_is_written_to_an_old_primary_that_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_failover_is_followed_back_while_a_sentinel_is_away() {
+async fn a_group_follows_a_failover_back_while_a_sentinel_is_down() {
     let mut service = Service::start().await;
     let witness = Witness::default();
     let group = witness.beside(service.group()).start().await.unwrap();
@@ -156,7 +156,7 @@ async fn stream_group(service: &Service) -> ConsumerGroup {
     group.start().await.unwrap()
 }
 
-/// Has the sentinels promote the replica although nothing is wrong.
+/// Makes the sentinels promote the replica although the primary is healthy.
 async fn fail_over_by_hand(service: &Service) {
     let mut sentinel = connection(&service.sentinels.sentinels()[0].unix_url()).await.unwrap();
     let mut command = redis::cmd("SENTINEL");
@@ -170,7 +170,7 @@ async fn becomes_a_replica(service: &Service, node: usize) {
     .await;
 }
 
-/// Ends both, and has the witness look at the output of the primary. How many gaps there were.
+/// Ends both, and compares the primary's output with the received messages. Returns the number of gaps.
 async fn end_of_channel(
     service: &Service,
     primary: usize,
@@ -180,7 +180,7 @@ async fn end_of_channel(
 ) -> u64 {
     load.end().await;
     eventually(LIMIT, "everything is settled", async || group.ledger().in_flight() == 0).await;
-    // What was published last may still have been on its way.
+    // The last messages may still be on their way.
     sleep(Duration::from_millis(100)).await;
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.lost, ledger.dropped), (0, 0), "{ledger}");
@@ -188,7 +188,7 @@ async fn end_of_channel(
     ledger.gaps.count
 }
 
-/// Ends both, and compares input and output of the primary.
+/// Ends both, and compares the primary's input and output.
 async fn end_of_stream(service: &Service, primary: usize, group: ConsumerGroup, load: Load) {
     load.end().await;
     eventually(LIMIT, "nothing is left to be processed", async || {
@@ -206,7 +206,7 @@ async fn end_of_stream(service: &Service, primary: usize, group: ConsumerGroup, 
     assert_eq!(appended, added);
 }
 
-/// How far the group has read, and how much of that is pending.
+/// The id of the last entry that the group has read, and how many entries are pending.
 async fn standing(service: &Service, node: usize) -> (String, u64) {
     let mut groups: Vec<std::collections::HashMap<String, redis::Value>> =
         service.run(node, &format!("XINFO GROUPS {INPUT}")).await;

@@ -1,4 +1,4 @@
-//! What the tests begin with: a primary, its replica, and three sentinels that watch them.
+//! The start of the tests: a primary, its replica, and three sentinels that watch them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use redis_private_server::{PrivateSentinels, PrivateServer};
 
 use crate::support::{LIMIT, eventually};
 
-/// Sentinels look at each other and at servers every ten seconds as a rule, and judge by that; and for half a minute they
-/// judge nobody when they stood still themselves.
+/// Sentinels normally check each other and the servers every ten seconds, and decide by that. After they were suspended
+/// themselves, they declare no server dead for half a minute.
 pub(crate) const LONG: Duration = Duration::from_secs(90);
 
 pub(crate) const SERVICE: &str = "mymaster";
 
-/// The servers and their sentinels, and a look at what is in them.
+/// The servers and their sentinels, with methods to inspect their data.
 pub(crate) struct Service {
-    /// First the one that begins as the primary, then its replica.
+    /// First the initial primary, then its replica.
     pub(crate) nodes: Vec<PrivateServer>,
     pub(crate) sentinels: PrivateSentinels,
 }
@@ -28,7 +28,7 @@ impl Service {
         Self::start_with(PrivateServer::builder, PrivateServer::builder).await
     }
 
-    /// `node` is asked for each of the servers, and `sentinel` for each of the sentinels.
+    /// Calls `node` once per server, and `sentinel` once per sentinel.
     pub(crate) async fn start_with(
         node: impl Fn() -> redis_private_server::Builder,
         sentinel: impl Fn() -> redis_private_server::Builder,
@@ -46,7 +46,7 @@ impl Service {
         service
     }
 
-    /// The address of the service, with nobody's password.
+    /// The address of the service, without passwords.
     pub(crate) fn url(&self) -> String {
         // `redis` or `rediss`.
         let url = self.nodes[0].url();
@@ -54,23 +54,23 @@ impl Service {
         format!("{scheme}+sentinel://{}/{SERVICE}", self.sentinels.addrs())
     }
 
-    /// A group at the service, which every test sets up further.
+    /// A builder for a group at the service.
     pub(crate) fn group(&self) -> Builder<JsonProcessor> {
         ConsumerGroup::builder(self.url()).lease(Duration::from_secs(2))
     }
 
-    /// The unix sockets of the servers.
+    /// The Unix sockets of the servers.
     pub(crate) fn sockets(&self) -> Vec<String> {
         self.nodes.iter().map(PrivateServer::unix_url).collect()
     }
 
-    /// A connection to one of the servers.
+    /// A connection to one server.
     pub(crate) async fn connection(&self, node: usize) -> MultiplexedConnection {
         connection(&self.nodes[node].unix_url()).await.unwrap()
     }
 
-    /// Runs a command given as words at one of the servers, again where the sentinels cut us off: they do that to all
-    /// clients of a server that becomes a replica.
+    /// Runs a command given as words at one server. Repeats it if the server disconnects us: a server that becomes a
+    /// replica does that to all its clients.
     pub(crate) async fn run<T: FromRedisValue>(&self, node: usize, words: &str) -> T {
         let mut split = words.split(' ');
         let mut command = cmd(split.next().unwrap());
@@ -104,12 +104,12 @@ impl Service {
         .await;
     }
 
-    /// Has the sentinels find nobody dead from now on: on a busy machine they are quick to.
+    /// Makes the sentinels declare no server dead from now on; on a busy machine they soon do.
     pub(crate) async fn keeps_its_primary(&self) {
         self.is_replaced_after(Duration::from_secs(60)).await;
     }
 
-    /// Has the sentinels replace a primary that is silent for so long.
+    /// Makes the sentinels replace a primary that is silent for this long.
     pub(crate) async fn is_replaced_after(&self, silence: Duration) {
         for sentinel in self.sentinels.sentinels() {
             let mut command = cmd("SENTINEL");
@@ -138,7 +138,7 @@ impl Service {
         }
     }
 
-    /// The connections of groups at one of the servers, as `CLIENT LIST` shows them.
+    /// The connections of groups at one server, one line of `CLIENT LIST` each.
     pub(crate) async fn connections_of_groups(&self, node: usize) -> Vec<String> {
         let list: String = self.run(node, "CLIENT LIST").await;
         list.lines().filter(|line| line.contains("redis-consumer-group")).map(str::to_owned).collect()
@@ -146,7 +146,7 @@ impl Service {
 }
 
 impl Drop for Service {
-    /// Says what the sentinels did while a test failed.
+    /// Prints the logs of the sentinels if the test failed.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -161,7 +161,7 @@ impl Drop for Service {
     }
 }
 
-/// A connection to this address, which waits long for answers: sentinels write to the disk before they give one.
+/// Opens a connection that waits long for answers, because sentinels write to the disk before they answer.
 pub(crate) async fn connection(url: &str) -> redis::RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
     redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&config).await

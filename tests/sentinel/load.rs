@@ -1,4 +1,4 @@
-//! Messages for as long as it takes, to whichever server is the primary; and what became of them.
+//! Publishes messages to the current primary until the test ends, and judges the output.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::fixture::{LONG, Service, connection};
 use crate::support::{INPUT, eventually, payload};
 
-/// Notes the payload of each message that reaches the processor: these were received.
+/// Records the payload of each message that reaches the processor. These messages count as received.
 #[derive(Clone, Default)]
 pub(crate) struct Witness(Arc<Mutex<Vec<String>>>);
 
 impl Witness {
-    /// Has a group's processor note what it is given, and append it.
+    /// Gives the group a processor that records each message and appends it.
     pub(crate) fn beside<P: Processor>(&self, builder: Builder<P>) -> Builder<impl Processor + use<P>> {
         let witness = self.0.clone();
         builder.processor(move |_, message: Message| {
@@ -29,7 +29,7 @@ impl Witness {
         })
     }
 
-    /// What was received is in the output once, and nothing else.
+    /// Checks that each received message is in the output once, and nothing else is.
     pub(crate) fn judge(&self, appended: &[String]) {
         let received = self.0.lock().unwrap();
         let set = |ids: &[String]| ids.iter().cloned().collect::<HashSet<_>>();
@@ -51,10 +51,10 @@ pub(crate) enum To {
     Stream,
 }
 
-/// How long a server may take, until another one is looked for.
+/// How long to wait for a server before trying another one.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A thousand messages a second, with ids counted from 0.
+/// Publishes a thousand messages a second, with ids counted from 0.
 pub(crate) struct Load {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -97,8 +97,8 @@ impl Load {
         Self { stop, task }
     }
 
-    /// Waits until the group has received something new, and has appended it. Sentinels may take ten seconds and more to
-    /// make a replica of a former primary, which takes the load for so long.
+    /// Waits until the group has received and appended something new. Sentinels may take ten seconds or more to make a
+    /// former primary a replica, and until then the load goes there.
     pub(crate) async fn reaches(&self, group: &ConsumerGroup) {
         let (received, processed) = (group.ledger().received, group.ledger().processed);
         eventually(LONG, "the group receives and appends", async || {
@@ -129,7 +129,7 @@ async fn primary_of(sockets: &[String]) -> Option<MultiplexedConnection> {
     None
 }
 
-/// Publishes messages of the usual form at one of the servers, each of which must reach a subscriber; their ids.
+/// Publishes messages of the usual form at one server, checks that each reaches a subscriber, and returns their ids.
 pub(crate) async fn publish(service: &Service, node: usize, count: usize) -> Vec<String> {
     let ids: Vec<String> = (0..count).map(|id| id.to_string()).collect();
     let mut pipeline = pipe();

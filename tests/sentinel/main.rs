@@ -1,6 +1,6 @@
 //! Groups at a service that sentinels watch, with real servers: primaries die, and groups follow.
 //!
-//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`.
+//! These tests mostly wait, so run them in parallel: `RUST_TEST_THREADS=4`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "a test that failed says what the sentinels did")]
 

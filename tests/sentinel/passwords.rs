@@ -1,4 +1,4 @@
-//! Servers and sentinels with passwords of their own.
+//! Servers and sentinels with different passwords.
 
 use redis_consumer_group::{ConsumerGroup, Error};
 use redis_private_server::PrivateServer;
@@ -21,7 +21,7 @@ async fn service() -> Service {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_and_sentinels_are_given_the_passwords_that_are_theirs() {
+async fn servers_and_sentinels_each_get_their_own_password() {
     let mut service = service().await;
     let sentinels = service.sentinels.addrs();
     for url in [
@@ -42,7 +42,7 @@ async fn servers_and_sentinels_are_given_the_passwords_that_are_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rule_for_a_user_at_the_sentinels_is_enough() {
+async fn the_rule_for_a_user_at_the_sentinels_is_sufficient() {
     let rule = rule("acl sentinel").join(" ");
     let sentinel = || PrivateServer::builder().acl_user(format!("group {rule}"));
     let mut service = Service::start_with(PrivateServer::builder, sentinel).await;
@@ -62,7 +62,7 @@ async fn the_rule_for_a_user_at_the_sentinels_is_enough() {
 }
 
 #[tokio::test]
-async fn a_refused_login_says_whose_it_is() {
+async fn the_error_for_a_refused_login_says_whether_a_server_or_a_sentinel_refused_it() {
     let service = service().await;
     let sentinels = service.sentinels.addrs();
     for query in ["?sentinel_password=hush", "?sentinel_user=nobody&sentinel_password=hush", ""] {
@@ -80,7 +80,7 @@ async fn a_refused_login_says_whose_it_is() {
     assert!(!text.contains("sentinel_password") && !text.contains("hush"), "{text}");
 }
 
-/// Kills the primary, and waits for the group at the promoted server.
+/// Kills the primary, and waits until the group works at the promoted server.
 async fn follows_a_failover(service: &mut Service) {
     service.nodes[0].kill().unwrap();
     service.has_primary(1).await;

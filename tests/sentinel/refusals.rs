@@ -1,4 +1,4 @@
-//! What cannot be followed, and how it is said.
+//! Settings and servers that a group behind sentinels refuses, and the errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::load::publish;
 use crate::support::{LIMIT, Server, eventually};
 
 #[tokio::test]
-async fn a_service_that_no_sentinel_knows_is_an_error_that_names_it() {
+async fn the_error_for_a_service_that_no_sentinel_knows_names_the_service() {
     let service = Service::start().await;
     let url = format!("redis+sentinel://{}/another", service.sentinels.addrs());
     let error = ConsumerGroup::builder(url).start().await.err().unwrap();
@@ -20,7 +20,7 @@ async fn a_service_that_no_sentinel_knows_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn sentinels_that_are_not_there_are_named() {
+async fn the_error_for_unreachable_sentinels_names_them() {
     let mut servers = Vec::new();
     for _ in 0..2 {
         let mut server = PrivateServer::builder().start().await.unwrap();
@@ -35,7 +35,7 @@ async fn sentinels_that_are_not_there_are_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_no_sentinel_is_told_from_one() {
+async fn a_server_that_is_not_a_sentinel_is_refused() {
     let server = Server::start().await;
     let url = format!("redis+sentinel://{}/{SERVICE}", server.addr());
     let error = ConsumerGroup::builder(url).start().await.err().unwrap();
@@ -53,15 +53,15 @@ async fn one_sentinel_that_answers_is_enough() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_no_primary_any_more_is_not_worked_with() {
+async fn nothing_is_written_to_a_server_that_is_not_the_primary_any_more() {
     let service = Service::start().await;
     service.keeps_its_primary().await;
-    // Behind the sentinels' backs; they undo it after a while.
+    // Without the sentinels, which revert it after some time.
     service.run::<()>(1, "REPLICAOF NO ONE").await;
     service.run::<()>(0, &format!("REPLICAOF 127.0.0.1 {}", service.nodes[1].port())).await;
     let group = service.group().start().await;
     match group {
-        // They were quicker than our timeout.
+        // The sentinels reverted it within our timeout.
         Ok(group) => drop(group.shutdown().await.unwrap()),
         Err(error) => {
             assert!(matches!(error, Error::Unreachable { .. }), "{error}");
@@ -75,20 +75,20 @@ async fn a_server_that_is_no_primary_any_more_is_not_worked_with() {
 }
 
 #[tokio::test]
-async fn sharded_channels_are_for_clusters() {
+async fn sharded_channels_are_refused_behind_sentinels() {
     let service = Service::start().await;
     let error = service.group().source(SourceKind::Sharded).start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "source", .. }), "{error}");
 }
 
 #[tokio::test]
-async fn a_group_outlives_all_of_its_sentinels_as_long_as_its_primary_lives() {
+async fn a_group_survives_the_death_of_all_its_sentinels_while_its_primary_lives() {
     let mut service = Service::start().await;
     let group = service.group().start().await.unwrap();
     for sentinel in 0..3 {
         service.sentinels.sentinel(sentinel).kill().unwrap();
     }
-    // Longer than it takes until the sentinels are asked again.
+    // Longer than the interval at which the sentinels are asked.
     tokio::time::sleep(Duration::from_secs(4)).await;
     publish(&service, 0, 10).await;
     eventually(LIMIT, "they are appended", async || group.ledger().processed == 10).await;

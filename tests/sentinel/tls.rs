@@ -1,4 +1,4 @@
-//! Servers and sentinels that speak TLS.
+//! Servers and sentinels that use TLS.
 
 use redis_consumer_group::Tls;
 use redis_private_server::{Certificates, ClientCertificates, PrivateServer};
@@ -8,7 +8,7 @@ use crate::load::publish;
 use crate::support::{INPUT, LIMIT, eventually, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_and_servers_are_spoken_to_with_tls_also_after_a_failover() {
+async fn every_connection_to_servers_and_sentinels_uses_tls_even_after_a_failover() {
     let certificates = Certificates::make().unwrap();
     let speaks_tls = || PrivateServer::builder().tls_with(ClientCertificates::Ignored, &certificates);
     let mut service = Service::start_with(speaks_tls, speaks_tls).await;

@@ -1,4 +1,4 @@
-//! Entries that fail: how often each is tried, when, and where it ends.
+//! Entries that fail: how often and when they are tried, and where they end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::fixture::{GROUP, append, assert_nothing_left_behind, drained, group_a
 use crate::process::Process;
 use crate::support::{INPUT, LIMIT, OUTPUT, REJECTED, Server, judge, settled};
 
-/// When which message was tried.
+/// When each message was tried, and which attempt it was.
 type Tries = Arc<Mutex<HashMap<String, Vec<(Instant, u32)>>>>;
 
 /// A processor that fails with messages of this id.
@@ -40,7 +40,7 @@ fn id_of(message: &Message) -> String {
     String::from_utf8(id.to_vec()).unwrap()
 }
 
-/// How often the only pending entry was delivered, as Redis counts it.
+/// How often the only pending entry was delivered, by the count of Redis.
 async fn deliveries(server: &Server) -> Option<u64> {
     let rows: Vec<(String, String, u64, u64)> = server.run(&format!("XPENDING {INPUT} {GROUP} - + 10")).await;
     assert!(rows.len() <= 1, "{rows:?}");
@@ -48,7 +48,7 @@ async fn deliveries(server: &Server) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_that_fails_is_tried_again_ever_later_and_holds_up_nobody() {
+async fn an_entry_that_fails_is_retried_with_backoff_and_delays_no_other() {
     let server = Server::start().await;
     let tries = Tries::default();
     let group =
@@ -69,7 +69,7 @@ async fn an_entry_that_fails_is_tried_again_ever_later_and_holds_up_nobody() {
             pair[1] - pair[0]
         );
     }
-    // Only one consumer, and all others are done before the first one is tried again.
+    // There is only one consumer, and it starts all other messages before the third attempt of the failing one.
     assert!((1..50).all(|id| tries[&id.to_string()][0].0 < at[2]), "{tries:?}");
     judge(&sent[1..], &server.output().await).assert_flawless();
     let rejected = server.rejected().await;
@@ -78,7 +78,7 @@ async fn an_entry_that_fails_is_tried_again_ever_later_and_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attempts_count_over_restarts() {
+async fn attempts_are_counted_across_restarts() {
     let server = Server::start().await;
     append(&server, 0..1).await;
     let tries = Tries::default();
@@ -86,7 +86,7 @@ async fn attempts_count_over_restarts() {
         let group = failing_with(group_at(&server).max_attempts(6), "0", &tries).start().await.unwrap();
         if round < 3 {
             soon("it is tried again", async || deliveries(&server).await >= Some(2 * round)).await;
-            // As one that dies: a stop would try it for as often as it may.
+            // An abort, as if the process died: a stop would make all remaining attempts.
             group.abort();
             drop(group);
             soon("it has gone", async || {
@@ -101,7 +101,7 @@ async fn attempts_count_over_restarts() {
         }
     }
     let attempts: Vec<_> = tries.lock().unwrap()["0"].iter().map(|(_, attempt)| *attempt).collect();
-    // One that begins just when its group ends may not reach the processor, or not be counted any more.
+    // An attempt that begins while its group ends may not reach the processor, or may not be counted.
     assert!(attempts.is_sorted() && attempts.last() == Some(&6), "{attempts:?}");
     assert!((5..=8).contains(&attempts.len()), "{attempts:?}");
     assert_eq!(server.rejected().await.len(), 1);
@@ -109,7 +109,7 @@ async fn attempts_count_over_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_that_kills_its_process_each_time_is_rejected_and_nothing_else_is() {
+async fn an_entry_that_kills_its_process_each_time_is_the_only_one_rejected() {
     let server = Server::start().await;
     let sent = append(&server, 0..300).await;
     let entries = server.entries(INPUT).await;
@@ -145,7 +145,7 @@ async fn an_entry_that_kills_its_process_each_time_is_rejected_and_nothing_else_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_is_rejected_with_its_own_fields_and_a_payload_as_a_payload() {
+async fn a_rejected_entry_keeps_its_fields_and_a_rejected_payload_stays_a_payload() {
     let server = Server::start().await;
     let group = group_at(&server)
         .processor(async |_: Consumer, _: Message| Err::<Record, _>(Failure::reject("no use")))
@@ -183,7 +183,7 @@ async fn an_entry_is_rejected_with_its_own_fields_and_a_payload_as_a_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_name_their_entry_where_that_is_asked_for_and_the_payload_may_be_in_another_field() {
+async fn with_source_id_adds_the_id_of_the_entry_and_payload_field_names_the_payload() {
     let server = Server::start().await;
     let group = group_at(&server).with_source_id(true).payload_field("json").start().await.unwrap();
     let in_payload: String = server.run(&format!(r#"XADD {INPUT} * json {{"message_id":"a"}}"#)).await;
@@ -200,11 +200,11 @@ async fn records_name_their_entry_where_that_is_asked_for_and_the_payload_may_be
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_all_groups_have_acknowledged_is_removed_and_no_more() {
+async fn only_entries_that_all_groups_have_acknowledged_are_trimmed() {
     let server = Server::start().await;
     let sent = append(&server, 0..1000).await;
     let entries = server.entries(INPUT).await;
-    // Another group has read half of it, and left one of these pending.
+    // Another group has read half of the entries and left one of them pending.
     server.run::<()>(&format!("XGROUP CREATE {INPUT} others 0")).await;
     let read = format!("XREADGROUP GROUP others by-hand COUNT 500 STREAMS {INPUT} >");
     server.run::<redis::Value>(&read).await;
@@ -213,13 +213,13 @@ async fn what_all_groups_have_acknowledged_is_removed_and_no_more() {
     }
     let group = group_at(&server).trim(Trim::Acknowledged).start().await.unwrap();
     settled(&group, sent.len()).await;
-    // Where the server can, also what lies behind the entry that is pending; that one stays everywhere.
+    // Redis with `XTRIM … ACKED` also removes entries behind the pending one; the pending one stays in any case.
     let left = match trims_behind_pending(&server).await {
         true => [&entries[300..=300], &entries[500..]].concat(),
         false => entries[300..].to_vec(),
     };
     soon("what both have done is gone", async || server.length(INPUT).await == left.len()).await;
-    // It looks once a second, and finds nothing more.
+    // The group trims once a second, and removes nothing more.
     sleep(Duration::from_millis(2200)).await;
     assert_eq!(server.entries(INPUT).await, left);
 
@@ -235,7 +235,7 @@ async fn what_all_groups_have_acknowledged_is_removed_and_no_more() {
     judge(&[sent, more].concat(), &server.output().await).assert_flawless();
 }
 
-/// Whether the server knows `XTRIM … ACKED`, as Redis 8.2 and later do.
+/// Whether the server supports `XTRIM … ACKED`, as Redis 8.2 and later do.
 async fn trims_behind_pending(server: &Server) -> bool {
     let mut trim = redis::cmd("XTRIM");
     trim.arg(&["a-stream", "MINID", "=", "0", "ACKED"]);

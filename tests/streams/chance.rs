@@ -1,4 +1,4 @@
-//! Random choices that a failed test can tell, and that can be made again.
+//! Random choices that a failed test reports by their seed, so that they can be repeated.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub(crate) struct Chance {
 }
 
 impl Chance {
-    /// From the seed in `RCG_SEED`, else from another one each time.
+    /// Uses the seed in `RCG_SEED`, or a new one each time.
     pub(crate) fn new() -> Self {
         let seed = match std::env::var("RCG_SEED") {
             Ok(seed) => seed.parse().unwrap(),

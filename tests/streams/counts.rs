@@ -1,4 +1,4 @@
-//! What the ledger says of entries that are gone, after the server has forgotten how many were read.
+//! The ledger's count of missing entries after the server has lost its count of the entries that were read.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::fixture::{append, drained, group_at, pending, soon};
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_processed_and_then_trimmed_is_not_told_as_lost_after_a_restart_of_the_server() {
+async fn processed_entries_that_were_trimmed_do_not_count_as_lost_after_a_server_restart() {
     let mut server = Server::start_with(PrivateServer::builder().appendonly_always()).await;
     let group = group_at(&server).start().await.unwrap();
     append(&server, 0..1_000).await;
@@ -27,7 +27,7 @@ async fn what_was_processed_and_then_trimmed_is_not_told_as_lost_after_a_restart
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_comes_later_does_not_tell_it_as_lost_either() {
+async fn a_process_that_starts_later_does_not_count_trimmed_entries_as_lost() {
     let mut server = Server::start_with(PrivateServer::builder().appendonly_always()).await;
     let first = group_at(&server).start().await.unwrap();
     append(&server, 0..1_000).await;
@@ -43,10 +43,10 @@ async fn a_process_that_comes_later_does_not_tell_it_as_lost_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_trimmed_while_nobody_reads_is_counted_by_the_next_process() {
+async fn entries_that_are_trimmed_while_no_process_reads_are_counted_by_the_next_process() {
     let server = Server::start().await;
-    // It tells in whole seconds for how long it has run, which may be one too many, and has to have run longer than its
-    // entries are old.
+    // A server reports its uptime in whole seconds, possibly one too many, and the group needs a server that has been
+    // up for longer than the age of its entries.
     sleep(Duration::from_millis(2_500)).await;
     let first = group_at(&server).start().await.unwrap();
     append(&server, 0..100).await;
@@ -61,7 +61,7 @@ async fn what_is_trimmed_while_nobody_reads_is_counted_by_the_next_process() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_are_processed_although_every_connection_is_closed_again_and_again() {
+async fn entries_are_processed_while_all_connections_are_closed_repeatedly() {
     let server = Server::start().await;
     let group = group_at(&server)
         .processor(async |_: Consumer, message: Message| {
@@ -82,7 +82,7 @@ async fn entries_are_processed_although_every_connection_is_closed_again_and_aga
             sleep(Duration::from_millis(200)).await;
         }
     };
-    // A livelock has no end at all; what is none takes ten seconds, and longer beside other tests.
+    // A livelock never ends. Without one this takes ten seconds, or longer beside other tests.
     let limited = timeout(3 * LIMIT, drained_on_new_connections(&server, sent.len()));
     tokio::select! {
         () = closing => {}
@@ -93,7 +93,7 @@ async fn entries_are_processed_although_every_connection_is_closed_again_and_aga
     judge(&sent, &server.output().await).assert_flawless();
 }
 
-/// Waits until so many entries are in the output, on connections that may be closed meanwhile.
+/// Waits until this many entries are in the output, on connections that may be closed meanwhile.
 async fn drained_on_new_connections(server: &Server, entries: usize) {
     loop {
         let client = redis::Client::open(server.unix_url()).unwrap();

@@ -1,4 +1,4 @@
-//! Others delete, trim and flush: the group goes on without a restart, and its ledger says what is missing.
+//! Other clients delete, trim and flush: the group continues without a restart, and its ledger counts missing entries.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(0))
 }
 
-/// What is appended from now on is processed, each once.
+/// Checks that entries appended from now on are processed, each once.
 async fn goes_on(server: &Server, group: &ConsumerGroup, ids: std::ops::Range<usize>) {
     let sent: HashSet<_> = append(server, ids).await.into_iter().collect();
     soon("the group goes on", async || {
@@ -50,7 +50,7 @@ async fn goes_on(server: &Server, group: &ConsumerGroup, ids: std::ops::Range<us
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_goes_on_after_everything_was_flushed_under_load() {
+async fn a_group_continues_after_a_flush_of_everything_under_load() {
     let server = Server::start().await;
     let group = group_at(&server)
         .consumers(4)
@@ -75,11 +75,11 @@ async fn a_group_goes_on_after_everything_was_flushed_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_goes_on_after_its_stream_was_deleted_while_it_waited_and_while_it_worked() {
+async fn a_group_continues_after_its_stream_was_deleted_while_it_waited_or_worked() {
     let server = Server::start().await;
     let group = group_at(&server).start().await.unwrap();
     goes_on(&server, &group, 0..10).await;
-    // It waits for more.
+    // The group waits for more entries.
     soon("nothing is under way", async || pending(&server).await == 0).await;
     server.run::<()>(&format!("DEL {INPUT}")).await;
     goes_on(&server, &group, 10..20).await;
@@ -96,13 +96,13 @@ async fn a_group_goes_on_after_its_stream_was_deleted_while_it_waited_and_while_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_was_destroyed_is_made_anew_and_begins_where_it_is_told_to() {
+async fn a_group_that_was_destroyed_is_recreated_and_begins_at_the_configured_entry() {
     let server = Server::start().await;
     let group = group_at(&server).start().await.unwrap();
     goes_on(&server, &group, 0..10).await;
     soon("nothing is under way", async || pending(&server).await == 0).await;
     server.run::<()>(&format!("XGROUP DESTROY {INPUT} {GROUP}")).await;
-    // From the beginning: all of it again.
+    // The group reads the whole stream again, from the beginning.
     soon("it has read everything again", async || server.length(OUTPUT).await == 20).await;
     assert_eq!(group.ledger().group_lost, 1);
     goes_on(&server, &group, 10..20).await;
@@ -116,7 +116,7 @@ async fn entries_that_are_deleted_while_they_are_pending_are_counted() {
     let server = Server::start().await;
     append(&server, 0..20).await;
     let entries = server.entries(INPUT).await;
-    // They are handed to a process that ends without processing them.
+    // They are delivered to a process that ends without processing them.
     let gate = gate();
     let first = gated(group_at(&server).consumers(8), &gate).start().await.unwrap();
     soon("some are handed out", async || pending(&server).await >= 8).await;
@@ -135,7 +135,7 @@ async fn entries_that_are_deleted_while_they_are_pending_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_that_are_deleted_while_they_are_processed_end_in_the_output_like_others() {
+async fn entries_that_are_deleted_while_they_are_processed_are_appended() {
     let server = Server::start().await;
     let gate = gate();
     let group = gated(group_at(&server).consumers(4), &gate).start().await.unwrap();
@@ -166,7 +166,7 @@ async fn entries_that_are_trimmed_before_they_are_read_are_counted_one_by_one() 
     for _ in 0..3 {
         append(&server, appended..appended + 100).await;
         appended += 100;
-        // Few more are fetched than the one consumer can begin with.
+        // The group fetches only a few more entries than its consumer can begin with.
         soon("one is being processed", async || group.ledger().in_flight() >= 1).await;
         let before = group.ledger().trimmed;
         server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 10")).await;
@@ -179,7 +179,7 @@ async fn entries_that_are_trimmed_before_they_are_read_are_counted_one_by_one() 
         assert!(group.ledger().trimmed > before, "{}", group.ledger());
         gate.forget_permits(usize::MAX);
     }
-    // All of the stream, before anything is read.
+    // Trims the whole stream, before anything of it is read.
     append(&server, appended..appended + 100).await;
     appended += 100;
     soon("one is being processed", async || group.ledger().in_flight() >= 1).await;
@@ -198,7 +198,7 @@ async fn entries_that_are_trimmed_before_they_are_read_are_counted_one_by_one() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_input_that_is_no_stream_ends_the_start_and_nothing_is_read() {
+async fn a_start_with_an_input_or_output_that_is_not_a_stream_fails_and_reads_nothing() {
     let server = Server::start().await;
     for key in [INPUT, OUTPUT] {
         append(&server, 0..if key == OUTPUT { 10 } else { 0 }).await;
@@ -250,11 +250,11 @@ async fn leases_that_become_another_type_end_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_redis_does_not_know_how_many_were_trimmed_the_ledger_says_that_there_were_some() {
+async fn the_ledger_reports_trimmed_entries_even_if_redis_does_not_know_how_many() {
     let server = Server::start().await;
     append(&server, 0..100).await;
     let entries = server.entries(INPUT).await;
-    // Of a group that begins in the middle Redis does not know how many entries are before it.
+    // For a group that begins in the middle, Redis does not know how many entries precede it.
     let begin = Begin::After(entries[9].id.parse().unwrap());
     let gate = gate();
     let group = gated(group_at(&server).consumers(1).from(begin), &gate).start().await.unwrap();
@@ -271,16 +271,16 @@ async fn where_redis_does_not_know_how_many_were_trimmed_the_ledger_says_that_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() {
+async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
     let server = Server::start().await;
     let line = Line::to(server.addr()).await;
     let gate = gate();
-    // A long lease: nobody takes the process for dead meanwhile.
+    // A long lease, so that the process does not count as dead meanwhile.
     let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
     let group = gated(builder, &gate).start().await.unwrap();
     append(&server, 0..1).await;
     soon("the entry is handed out", async || pending(&server).await == 1).await;
-    // The first commit of its lane is on its way, and the server makes it when nobody hears of it any more.
+    // The first commit of its lane is on its way. The server executes it after the connection has ended.
     server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
     gate.add_permits(2);
     soon("the commit has arrived", async || {
@@ -296,27 +296,27 @@ async fn a_commit_whose_answer_is_lost_together_with_its_lane_is_not_repeated() 
     line.set(Condition::Cut);
     soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
     line.set(Condition::Fair);
-    // Once more, if it is handed out before the lane has found its hash gone.
+    // One more permit, in case the entry is delivered before the lane finds that its hash is gone, and then again.
     gate.add_permits(1);
     append(&server, 1..2).await;
     soon("the next one is processed", async || group.ledger().processed == 1).await;
     let ledger = group.shutdown().await.unwrap();
     let sent = ["0", "1"].map(str::to_owned);
     judge(&sent, &server.output().await).assert_flawless();
-    // Its own commit, of which it has never heard, was taken from it.
+    // Its own commit, whose answer it never read, made its entry count as fenced.
     assert!(ledger.processed == 1 && ledger.fenced >= 1, "{ledger}");
     assert_nothing_left_behind(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_others_have_deleted_entries_the_ledger_does_not_say_how_many_were_trimmed() {
+async fn the_ledger_reports_trimmed_entries_without_a_number_after_others_deleted_entries() {
     let server = Server::start().await;
     let gate = gate();
     let group = gated(group_at(&server).consumers(1), &gate).start().await.unwrap();
     append(&server, 0..100).await;
     let entries = server.entries(INPUT).await;
     soon("the first one is being processed", async || group.ledger().in_flight() >= 1).await;
-    // Not read yet, so that Redis does not know how many entries are before those that are read next.
+    // A deleted entry that was not read yet: Redis no longer knows how many entries precede the next one to be read.
     server.run::<()>(&format!("XDEL {INPUT} {}", entries[50].id)).await;
     let read = group.ledger().received;
     gate.add_permits(read as usize);
@@ -333,20 +333,20 @@ async fn where_others_have_deleted_entries_the_ledger_does_not_say_how_many_were
     assert_nothing_left_behind(&server).await;
 }
 
-/// The ids of the connections that the groups read with.
+/// The ids of the connections with which the groups read.
 async fn readers(server: &Server) -> Vec<u64> {
     let connections = server.connections_of_groups().await;
     let readers = connections.iter().filter(|line| line.contains("name=redis-consumer-group:reader"));
     readers.map(|line| line.split(['=', ' ']).nth(1).unwrap().parse().unwrap()).collect()
 }
 
-/// A read reaches the server after it was given up, while the one consumer is busy with the first of five entries.
+/// A read reaches the server after it was given up, while the only consumer is busy with the first of five entries.
 async fn a_read_comes_late(server: &Server, user: &str) -> Ledger {
     let line = Line::to(server.addr()).await;
     let gate = gate();
     let url = line.url().replace("://", &format!("://{user}"));
     let builder = ConsumerGroup::builder(url).source(SourceKind::Stream).consumers(1);
-    // A long lease: nobody takes the process for dead meanwhile.
+    // A long lease, so that the process does not count as dead meanwhile.
     let group = gated(builder.lease(Duration::from_secs(60)), &gate).start().await.unwrap();
     gate.add_permits(1);
     goes_on(server, &group, 99..100).await;
@@ -366,14 +366,14 @@ async fn a_read_comes_late(server: &Server, user: &str) -> Ledger {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_that_reaches_the_server_after_it_was_given_up_takes_no_entry_away() {
+async fn a_read_that_arrives_after_it_was_given_up_takes_no_entry() {
     let server = Server::start().await;
     let ledger = a_read_comes_late(&server, "").await;
     assert_eq!((ledger.processed, ledger.fenced, ledger.taken_over), (6, 0, 0), "{ledger}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_late_read_takes_away_is_taken_over_where_it_cannot_be_prevented() {
+async fn entries_of_a_late_read_are_taken_over_if_the_read_cannot_be_prevented() {
     let rules = "group on >secret ~* &* +@all -client|kill";
     let server = Server::start_with(PrivateServer::builder().acl_user(rules)).await;
     let ledger = a_read_comes_late(&server, "group:secret@").await;

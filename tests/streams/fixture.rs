@@ -1,4 +1,4 @@
-//! What the tests begin with: entries in a stream, groups that read it; and how they end.
+//! The start of the tests (entries in a stream, groups that read it) and their end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::support::{IDS, INPUT, LIMIT, OUTPUT, REJECTED, Server, eventually};
 
 /// The name that groups have by default.
 pub(crate) const GROUP: &str = "processors";
-/// Short, so that what is waited for comes soon.
+/// Short, so that leases expire soon.
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 
-/// A group at the stream, which a test sets up further.
+/// A builder for a group at the stream.
 pub(crate) fn group_at(server: &Server) -> Builder<JsonProcessor> {
     server.group().source(SourceKind::Stream).lease(LEASE)
 }
@@ -33,7 +33,7 @@ pub(crate) async fn append(server: &Server, ids: std::ops::Range<usize>) -> Vec<
     ids
 }
 
-/// Appends so many entries at an even rate.
+/// Appends this many entries at an even rate.
 pub(crate) async fn append_within(server: &Server, count: usize, time: Duration) -> Vec<String> {
     const TICK: Duration = Duration::from_millis(10);
     let a_tick = count.div_ceil((time.as_millis() / TICK.as_millis()) as usize);
@@ -52,7 +52,7 @@ pub(crate) async fn append_within(server: &Server, count: usize, time: Duration)
     ids
 }
 
-/// How many entries are pending in the group; none before it is created.
+/// How many entries are pending in the group: 0 before it is created.
 pub(crate) async fn pending(server: &Server) -> usize {
     let mut ask = redis::cmd("XPENDING");
     ask.arg(INPUT).arg(GROUP);
@@ -64,7 +64,7 @@ pub(crate) async fn pending(server: &Server) -> usize {
     }
 }
 
-/// Who has how many entries pending.
+/// The number of pending entries of each consumer in the group.
 pub(crate) async fn holders(server: &Server) -> HashMap<String, usize> {
     let consumers: Vec<HashMap<String, redis::Value>> =
         server.run(&format!("XINFO CONSUMERS {INPUT} {GROUP}")).await;
@@ -77,7 +77,7 @@ pub(crate) async fn holders(server: &Server) -> HashMap<String, usize> {
         .collect()
 }
 
-/// Waits until so many entries are in the output, and nothing is pending.
+/// Waits until this many entries are in the output, and none is pending.
 pub(crate) async fn drained(server: &Server, entries: usize, limit: Duration) {
     eventually(limit, &format!("{entries} entries are in the output and none is pending"), async || {
         server.length(OUTPUT).await + server.length(REJECTED).await >= entries && pending(server).await == 0
@@ -85,7 +85,7 @@ pub(crate) async fn drained(server: &Server, entries: usize, limit: Duration) {
     .await;
 }
 
-/// After all have stopped, only the streams are there, and nobody is in the group.
+/// Checks, after all processes have stopped, that only the streams are left and the group has no consumers.
 pub(crate) async fn assert_nothing_left_behind(server: &Server) {
     assert_eq!(server.ids().await, [""; 0], "in {IDS}");
     assert_eq!(pending(server).await, 0);

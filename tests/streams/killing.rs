@@ -1,4 +1,4 @@
-//! Processes are killed, stand still and are cut off at random, and every entry ends in the output once.
+//! Processes are killed, suspended and cut off at random, and every entry ends in the output once.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{OUTPUT, Server, judge};
 const PROCESSES: usize = 3;
 const CONSUMERS: usize = 4;
 
-/// A process, and what it suffers from until when.
+/// A process, and the time until which its trouble lasts.
 struct Member {
     process: Process,
     line: Line,
@@ -33,7 +33,7 @@ impl Member {
     }
 }
 
-/// What happened, for whoever has to understand a failure. Told when the test fails.
+/// A record of the events, printed if the test fails.
 struct Diary {
     seed: u64,
     began: Instant,
@@ -101,7 +101,7 @@ async fn processes_die_and_every_entry_ends_in_the_output_once(entries: usize, t
     assert_nothing_left_behind(&server).await;
 }
 
-/// Something happens to one of them.
+/// Kills, suspends or cuts off one process.
 async fn suffer(server: &Server, chance: &mut Chance, diary: &mut Diary, member: &mut Member) {
     match chance.below(4) {
         0 => {
@@ -109,7 +109,7 @@ async fn suffer(server: &Server, chance: &mut Chance, diary: &mut Diary, member:
             member.process.kill();
             *member = Member::start(server).await;
             diary.note("started:", &member.process);
-            // Who finds no server when it starts gives up, and that is not tested here.
+            // A process that finds no server at its start gives up, so a new process has 3 s without trouble.
             member.trouble = Some(Instant::now() + Duration::from_secs(3));
             return;
         }
@@ -126,12 +126,12 @@ async fn suffer(server: &Server, chance: &mut Chance, diary: &mut Diary, member:
             member.line.set(Condition::Silent);
         }
     }
-    // Shorter than a lease, and longer.
+    // Sometimes shorter than a lease, sometimes longer.
     member.trouble = Some(Instant::now() + chance.millis(200..2500));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_are_killed_stand_still_and_are_cut_off_and_nothing_is_lost_or_doubled() {
+async fn nothing_is_lost_or_doubled_while_processes_are_killed_suspended_and_cut_off() {
     processes_die_and_every_entry_ends_in_the_output_once(20_000, Duration::from_secs(10)).await;
 }
 
@@ -140,7 +140,7 @@ mod long {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     #[ignore = "takes more than a minute; scripts/test --long runs it"]
-    async fn for_a_minute_processes_die_and_nothing_is_lost_or_doubled() {
+    async fn nothing_is_lost_or_doubled_while_processes_die_for_a_minute() {
         super::processes_die_and_every_entry_ends_in_the_output_once(200_000, Duration::from_secs(60)).await;
     }
 }

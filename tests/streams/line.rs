@@ -1,4 +1,4 @@
-//! The line between one process and its server, which can be cut or go silent.
+//! A network line between one process and its server, which a test can cut or silence.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,11 +11,11 @@ pub(crate) enum Condition {
     Fair,
     /// All connections are closed, and so is each new one.
     Cut,
-    /// Nothing passes. What is on its way arrives when the condition is fair again, late.
+    /// Nothing passes. The data on its way arrives late, when the condition is fair again.
     Silent,
-    /// The server hears everything, and none of its answers arrive.
+    /// The server receives everything, but none of its answers arrive.
     Deaf,
-    /// On the connections that are there, the server hears nothing until the condition is fair again. New ones work.
+    /// On existing connections, the server receives nothing until the condition is fair again. New connections work.
     Stuck,
 }
 
@@ -70,7 +70,7 @@ async fn connection(client: TcpStream, server: String, condition: watch::Receive
     }
 }
 
-/// Until one of them leaves, or the line is cut.
+/// Forwards until one side closes, or the line is cut.
 async fn pass_on(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,

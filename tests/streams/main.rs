@@ -1,8 +1,8 @@
-//! Groups that read a stream, with real servers and real processes: whatever dies when, every entry ends in the
-//! output once.
+//! Groups that read a stream, with real servers and real processes: every entry ends in the output once, even if any of
+//! them dies at any time.
 //!
-//! Most of these tests wait most of the time, so run them side by side: `RUST_TEST_THREADS=4`. Those in a module
-//! `long` are ignored, and run by `scripts/test --long`.
+//! These tests mostly wait, so run them in parallel: `RUST_TEST_THREADS=4`. Tests in a module `long` are ignored;
+//! `scripts/test --long` runs them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stderr, reason = "a test that failed says by which chance")]
 

@@ -1,4 +1,4 @@
-//! Processes that share the entries of a stream: this binary, started again.
+//! Processes that share the entries of a stream. Each runs this binary again.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::task::spawn_blocking;
 
 use crate::fixture::LEASE;
 
-/// Where the process finds its server.
+/// The variable with the URL of the process's server.
 const URL: &str = "RCG_STREAMS_SERVER";
-/// The value of the field `message_id` that it does not survive.
+/// The variable with the `message_id` that kills the process.
 const DEADLY: &str = "RCG_STREAMS_DEADLY";
-/// How many milliseconds its processor takes.
+/// The variable with the time that its processor takes, in milliseconds.
 const WORK: &str = "RCG_STREAMS_WORK";
-/// How many consumers it has.
+/// The variable with the number of its consumers.
 const CONSUMERS: &str = "RCG_STREAMS_CONSUMERS";
 
-/// Not a test: one of the processes, when this binary is started by [`Process::start`]. It stops when its standard input
-/// ends, and fails when it leaves anything undone.
+/// Not a test: one of the processes, when [`Process::start`] starts this binary. It stops when its standard input is
+/// closed, and fails if anything is unfinished.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is one of the processes that the tests start"]
 async fn one_of_the_processes() {
@@ -50,7 +50,7 @@ async fn one_of_the_processes() {
     assert_eq!((ledger.abandoned, ledger.in_flight()), (0, 0), "{ledger}");
 }
 
-/// A process with four consumers. Killed at the latest when this is dropped.
+/// A child process with four consumers. Killed at the latest when this is dropped.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -58,13 +58,13 @@ impl Process {
         Self::start_with(url, &[])
     }
 
-    /// One that ends at once and without a word when it processes this message.
+    /// Starts a process that ends at once and silently when it processes this message.
     pub(crate) fn that_dies_of(url: &str, message_id: &str) -> Self {
-        // One consumer, so that nothing else is being processed when it dies.
+        // One consumer, so that it processes nothing else when it dies.
         Self::start_with(url, &[(DEADLY, message_id), (CONSUMERS, "1")])
     }
 
-    /// One whose processor takes so long.
+    /// Starts a process whose processor takes this long.
     pub(crate) fn that_works_for(url: &str, work: Duration) -> Self {
         Self::start_with(url, &[(WORK, &work.as_millis().to_string())])
     }
@@ -85,28 +85,28 @@ impl Process {
         self.0.id()
     }
 
-    /// Ends at once, and without a word.
+    /// Kills the process (SIGKILL).
     pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// Stands still from now on.
+    /// Suspends the process.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
     }
 
-    /// Goes on.
+    /// Lets the process continue.
     pub(crate) fn wake(&self) {
         self.signal("CONT");
     }
 
-    /// Whether it has ended by itself.
+    /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// Has it stop, and waits until it has, with nothing left undone.
+    /// Stops the process, waits until it has ended, and checks that nothing is unfinished.
     pub(crate) async fn stop(mut self) {
         drop(self.0.stdin.take());
         let status = spawn_blocking(move || self.0.wait().unwrap()).await.unwrap();
@@ -121,7 +121,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // What has ended already has nothing left to be killed.
+        // Both fail if the process has already ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }

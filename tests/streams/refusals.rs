@@ -1,4 +1,4 @@
-//! A server that begins to refuse: no entry is acknowledged without its record.
+//! A server that begins to refuse commands: no entry is acknowledged without its record.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::fixture::{GROUP, append, pending, soon};
 use crate::support::{INPUT, OUTPUT, Server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_to_append_that_is_taken_away_leaves_all_other_entries_pending() {
+async fn entries_without_a_record_stay_pending_when_the_permission_to_append_is_revoked() {
     for _ in 0..20 {
         let server =
             Server::start_with(PrivateServer::builder().acl_user("group on >secret ~* &* +@all")).await;

@@ -1,4 +1,4 @@
-//! The server dies as well.
+//! The server is killed too.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ const ENTRIES: usize = 6_000;
 const RESTARTS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_and_processes_are_killed_and_nothing_is_lost_or_doubled() {
+async fn nothing_is_lost_or_doubled_while_the_server_and_processes_are_killed() {
     let mut server = Server::start_with(PrivateServer::builder().appendonly_always()).await;
     let mut processes: Vec<_> = (0..3).map(|_| Process::start(&server.url())).collect();
     soon("all processes have begun", async || server.ids().await.len() == 12).await;
     let mut sent = Vec::new();
     for round in 0..RESTARTS {
         sent.extend(append(&server, round * ENTRIES..(round + 1) * ENTRIES).await);
-        // In the middle of the work.
+        // While entries are being processed.
         let some = round * ENTRIES + ENTRIES / 2;
         soon("some of them are processed", async || server.length(OUTPUT).await > some).await;
         server.kill().unwrap();
         match round {
-            // Away for a moment, for longer than a lease; and somebody dies meanwhile, or then.
+            // Down for a moment, or for longer than a lease; or a process dies before or after the restart.
             0 => {}
             1 => sleep(Duration::from_millis(2500)).await,
             2 => processes[0].kill(),

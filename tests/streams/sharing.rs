@@ -1,4 +1,4 @@
-//! Who gets which entries: several groups of ours, strangers in the stream's group, and other groups beside it.
+//! Which consumer gets which entries, with several groups of ours, other consumers in the same group, and other groups.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::fixture::{
 use crate::process::Process;
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
 
-/// A processor that takes so long, and tells which attempt it was.
+/// A processor that takes this long, and adds the number of the attempt to its record.
 fn slowly<P: Processor>(builder: Builder<P>, work: Duration) -> Builder<impl Processor> {
     builder.processor(move |consumer: Consumer, message: Message| async move {
         sleep(work).await;
@@ -46,7 +46,7 @@ async fn two_processes_share_slow_work_evenly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_comes_later_gets_its_share_of_what_is_left() {
+async fn a_process_that_starts_later_gets_its_share_of_the_remaining_entries() {
     let server = Server::start().await;
     let start = || slowly(group_at(&server).consumers(2), Duration::from_millis(50)).start();
     let sent = append(&server, 0..120).await;
@@ -90,8 +90,8 @@ async fn a_processor_that_takes_several_leases_keeps_its_entry_while_its_process
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_process_held_is_taken_over_within_the_lease() {
-    // Of a busy machine.
+async fn entries_of_a_killed_process_are_taken_over_within_the_lease() {
+    // Tolerance for a busy machine.
     const SLACK: Duration = Duration::from_millis(1500);
     let server = Server::start().await;
     let sent = append(&server, 0..4).await;
@@ -115,7 +115,7 @@ async fn what_a_killed_process_held_is_taken_over_within_the_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_stood_still_drops_what_others_took_over_and_goes_on() {
+async fn a_process_that_was_suspended_drops_entries_that_others_took_over_and_continues() {
     let server = Server::start().await;
     let sleeper = Process::that_works_for(&server.url(), Duration::from_millis(300));
     soon("it has begun", async || server.ids().await.len() == 4).await;
@@ -134,7 +134,7 @@ async fn a_process_that_stood_still_drops_what_others_took_over_and_goes_on() {
     assert_nothing_left_behind(&server).await;
 }
 
-/// Reads entries by hand, under another name.
+/// Reads entries by hand, as another consumer.
 async fn read_by_hand(server: &Server, count: usize) {
     server
         .run::<redis::Value>(&format!("XREADGROUP GROUP {GROUP} by-hand COUNT {count} STREAMS {INPUT} >"))
@@ -142,14 +142,14 @@ async fn read_by_hand(server: &Server, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_of_others_keeps_its_entries() {
+async fn a_consumer_of_another_program_keeps_its_entries() {
     let server = Server::start().await;
     server.run::<()>(&format!("XGROUP CREATE {INPUT} {GROUP} 0 MKSTREAM")).await;
     let sent = append(&server, 0..30).await;
     read_by_hand(&server, 10).await;
     let group = group_at(&server).consumers(2).start().await.unwrap();
     soon("the others are processed", async || server.length(OUTPUT).await == 20).await;
-    // Longer than any lease of ours; the group looks at others' entries once a second, if it does.
+    // Longer than any lease of ours. A group that takes over others' entries looks for them once a second.
     sleep(3 * LEASE).await;
     judge(&sent[10..], &server.output().await).assert_flawless();
     assert_eq!(holders(&server).await["by-hand"], 10);
@@ -159,7 +159,7 @@ async fn a_consumer_of_others_keeps_its_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_consumer_of_others_loses_what_it_has_not_touched_for_so_long_where_that_is_asked_for() {
+async fn a_consumer_of_another_program_loses_idle_entries_if_that_is_configured() {
     let server = Server::start().await;
     server.run::<()>(&format!("XGROUP CREATE {INPUT} {GROUP} 0 MKSTREAM")).await;
     let sent = append(&server, 0..330).await;
@@ -187,7 +187,7 @@ async fn a_consumer_of_others_loses_what_it_has_not_touched_for_so_long_where_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_groups_of_the_stream_get_every_entry_too() {
+async fn other_groups_of_the_stream_also_get_every_entry() {
     let server = Server::start().await;
     let sent = append(&server, 0..1000).await;
     let processors = group_at(&server).start().await.unwrap();
@@ -211,8 +211,8 @@ async fn other_groups_of_the_stream_get_every_entry_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_of_a_channel_has_nothing_to_do_with_a_group_of_a_stream() {
-    // The same names for everything but input and output, so that they see each other's ids.
+async fn a_group_of_a_channel_does_not_disturb_a_group_of_a_stream() {
+    // The same names for everything but input and output, so they share the list of ids.
     let server = Server::start_with(PrivateServer::builder()).await;
     let channel =
         server.group().input("channel").output("of-the-channel").lease(LEASE).start().await.unwrap();
@@ -230,7 +230,7 @@ async fn a_group_of_a_channel_has_nothing_to_do_with_a_group_of_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_entry_is_begun_once_while_processes_come_and_go_in_good_order() {
+async fn each_entry_is_begun_once_while_processes_start_and_stop_cleanly() {
     let server = Server::start().await;
     let sent = append(&server, 0..3000).await;
     let mut current: Option<ConsumerGroup> = None;
@@ -255,7 +255,7 @@ async fn each_entry_is_begun_once_while_processes_come_and_go_in_good_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
+async fn a_process_that_dies_before_its_first_read_leaves_nothing_behind() {
     let server = Server::start().await;
     let mut killed = Process::start(&server.url());
     soon("it has its lease", async || {
@@ -267,7 +267,8 @@ async fn of_a_process_that_dies_before_it_has_read_anything_nothing_is_left() {
     soon("only one of them is known", async || {
         let keys = server.keys().await;
         let count = |kind: &str| keys.iter().filter(|key| key.contains(kind)).count();
-        // Its lanes go last: the other one's are two for the output, and one for what is rejected.
+        // The lanes of the dead process are removed last. The other process has two for the output and one for rejected
+        // messages.
         count(":token:") == 1 && server.ids().await.len() == 3 && count(":lane:") == 3
     })
     .await;
