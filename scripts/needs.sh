@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts need from this system, and where they get it. Sourced by them; leaves them in the root of
-# the repository. Everything it says is on stderr.
+# Finds or installs what the scripts need. The scripts source this file, which changes to the root of the repository.
+# All its messages go to stderr.
 
 say() {
     printf '%s\n' "$*" >&2
@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 
-# A path relative to where the user stands would mean another file in each folder that a test runs in.
+# Made absolute, because tests run in different folders.
 case ${REDIS_SERVER:-} in
     /*) ;;
     */*) export REDIS_SERVER="$PWD/$REDIS_SERVER" ;;
@@ -19,9 +19,9 @@ esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-# Cargo, of the minimum version that Cargo.toml names or later.
+# Requires Cargo in the minimum version of Cargo.toml or later.
 need_rust() {
-    # A shell that was open while Rust was installed does not have it on its PATH yet.
+    # A shell that was open while Rust was installed does not have it on PATH yet.
     PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     local minimum found
     minimum=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -35,12 +35,12 @@ or as https://rust-lang.org/tools/install says; $minimum or later."
         "Update it with \`rustup update\`, or get one from https://rust-lang.org/tools/install."
 }
 
-# A C compiler: the cryptography of TLS is partly C, and Rust links with it.
+# Requires a C compiler: the cryptography of TLS is partly C, and Rust uses it to link.
 need_compiler() {
     command -v cc > /dev/null || install "No C compiler (cc) on PATH." gcc libc6-dev
 }
 
-# A server: the one that REDIS_SERVER names, or one on PATH.
+# Requires a server: the one that REDIS_SERVER names, or one on PATH.
 need_server() {
     [[ -n ${REDIS_SERVER:-} ]] || need_server_on_path
 }
@@ -61,20 +61,20 @@ install_server() {
         "or set REDIS_SERVER=/path/to/redis-server."
 }
 
-# install REASON PACKAGE…: Debian's packages; on other systems only says that something is missing.
+# install REASON PACKAGE…: installs Debian packages. On other systems, fails with the reason.
 install() {
     local reason=$1
     shift
     is_debian || fail "$reason Install it with this system's package manager."
     say "$reason Installing: $*"
-    # Lists that are partly out of date are good enough to try.
+    # Partly outdated lists are usually good enough.
     as_root apt-get update -q >&2 || say "apt-get update failed; trying with the lists that are there."
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" >&2
     hash -r
 }
 
-# Debian, Ubuntu and their relatives.
+# True on Debian, Ubuntu and their derivatives.
 is_debian() {
     command -v apt-get > /dev/null
 }
@@ -91,7 +91,7 @@ as_root() {
     fi
 }
 
-# The command that installs a package on this system, as the end of a sentence.
+# Prints the command that installs a package on this system, as the end of a sentence.
 package_command() {
     local root="sudo "
     [[ $EUID -ne 0 ]] || root=""
