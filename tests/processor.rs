@@ -166,7 +166,7 @@ async fn a_message_is_retried_while_its_consumer_continues_and_finally_rejected(
 }
 
 #[tokio::test]
-async fn a_stop_soon_makes_the_remaining_attempts_of_messages_that_wait_for_a_retry() {
+async fn a_stop_makes_the_remaining_attempts_without_the_full_backoff() {
     let server = Server::start().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let group = server

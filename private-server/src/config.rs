@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_cannot_smuggle_in_a_second_line() {
+    fn an_option_cannot_add_a_second_line() {
         for (name, value) in [("maxmemory", "1\nport 1"), ("max memory", "1"), ("", "1"), ("port", "1")] {
             let options = vec![(name.to_owned(), value.to_owned())];
             let config = Config { options, ..Config::default() };

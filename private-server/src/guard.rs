@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_is_the_owners_alone_and_goes_with_the_guard() {
+    fn only_the_owner_can_open_the_folder_and_a_dropped_guard_removes_it() {
         let guard = Guard::start().unwrap();
         let folder = guard.folder().to_owned();
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_there_already_is_left_alone() {
+    fn a_folder_that_already_exists_is_not_used() {
         let other = tempfile::tempdir().unwrap();
         assert!(Guard::of(other.path().to_owned()).unwrap().is_none());
         assert!(other.path().exists());
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_whose_owner_dies_before_it_speaks_removes_its_folder() {
+    fn a_guard_whose_owner_dies_before_it_reports_its_folder_removes_the_folder() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("folder");
         let mut shell = Command::new("/bin/sh")
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guard_does_not_end_by_the_signals_of_a_terminal() {
+    async fn a_guard_survives_the_signals_of_a_terminal() {
         let guard = Guard::start().unwrap();
         let pid = Pid::from_child(&guard.shell);
         for signal in [Signal::HUP, Signal::INT, Signal::TERM] {

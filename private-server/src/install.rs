@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_is_the_one_of_this_system() {
+    fn the_hint_names_the_command_of_this_system() {
         for (os_release, expected) in [
             ("ID=debian\n", "install one with `sudo apt-get install redis-server`"),
             ("ID=fedora\n", "install one with `sudo dnf install valkey`"),

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_begins_with_the_present_start_and_hides_secrets() {
+    fn the_tail_begins_with_the_current_start_and_hides_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = Log::new(folder.path().join("log"));
         log.open().unwrap().write_all(b"the first start: Address already in use\n").unwrap();

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn they_go_on_side_by_side_and_are_handed_out_in_their_order() {
+    async fn starts_run_concurrently_and_their_results_are_in_order() {
         let start = Instant::now();
         let sleeper = async |seconds| {
             sleep(Duration::from_secs(seconds)).await;

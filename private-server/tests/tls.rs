@@ -49,7 +49,7 @@ async fn another_servers_authority_is_not_trusted() {
 }
 
 #[test]
-fn a_server_with_tls_is_found_and_known_to_have_it() {
+fn a_server_with_tls_is_found_and_its_tls_is_detected() {
     assert!(supports_tls(&find_tls_capable().unwrap()).unwrap());
 }
 

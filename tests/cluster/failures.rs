@@ -70,7 +70,7 @@ async fn received_messages_are_appended_once_when_all_nodes_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_by_hand_is_followed() {
+async fn a_group_follows_a_failover_by_hand() {
     let cluster = Cluster::start(1).await;
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_failover_by_hand_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_stands_still_for_ten_seconds_is_replaced_and_comes_back() {
+async fn a_primary_that_freezes_for_ten_seconds_is_replaced_and_comes_back() {
     let cluster = Cluster::start_without_full_coverage(1).await;
     let witness = Witness::default();
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();

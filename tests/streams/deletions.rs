@@ -280,7 +280,7 @@ async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
     let group = gated(builder, &gate).start().await.unwrap();
     append(&server, 0..1).await;
     soon("the entry is handed out", async || pending(&server).await == 1).await;
-    // The first commit of its lane is on its way. The server executes it after the connection has ended.
+    // The first commit of its lane is on its way. The server executes it when its answers no longer arrive.
     server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
     gate.add_permits(2);
     soon("the commit has arrived", async || {
@@ -303,7 +303,7 @@ async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
     let ledger = group.shutdown().await.unwrap();
     let sent = ["0", "1"].map(str::to_owned);
     judge(&sent, &server.output().await).assert_flawless();
-    // Its own commit, whose answer it never read, made its entry count as fenced.
+    // The first entry counts as fenced, because the process never read the answer to its own commit.
     assert!(ledger.processed == 1 && ledger.fenced >= 1, "{ledger}");
     assert_nothing_left_behind(&server).await;
 }

@@ -121,7 +121,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail if the process has already ended.
+        // The process may already have ended, so errors are ignored.
         drop(self.0.kill());
         drop(self.0.wait());
     }
