@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 /// Below the range from which Linux (from 32768) and macOS (from 49152) take ports for outgoing connections, so
 /// no such connection takes the port while a server restarts. The bus port of a cluster node, 10000 above, is below
-/// that range too, and no private server listens there.
+/// that range too, and is not the port of another private server.
 const RANGE: std::ops::Range<u16> = 10_000..20_000;
 
 /// A port that no other private server takes, in this process or in others, until this is dropped, even while its

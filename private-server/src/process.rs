@@ -106,8 +106,8 @@ impl Process {
         }
         // Fails if the group has no processes, which is the goal.
         let _ = kill_process_group(self.pid, Signal::KILL);
-        // After the kill, or a `kill -9` of the owner in between would leave the server; before the wait returns the
-        // pid.
+        // Not before the kill, or a `kill -9` of the owner in between would leave the server. Not after the wait, which
+        // returns the pid to the system.
         self.guard.forget(self.pid);
         let status = self.child.wait()?;
         self.ended = Some(status);
