@@ -1,11 +1,11 @@
-//! Options that were given and do nothing together with the others.
+//! Options that were given but have no effect in combination with the others.
 
 use redis_consumer_group::{Commit, Overflow, SourceKind};
 
 use super::layers::Given;
 use super::settings::Settings;
 
-/// What is to be said about them.
+/// A warning for each of them.
 pub(super) fn without_effect(given: &[Given], settings: &Settings) -> Vec<String> {
     let says = |given: &Given| {
         let why = why_not(given.option.name, settings)?;
@@ -14,7 +14,7 @@ pub(super) fn without_effect(given: &[Given], settings: &Settings) -> Vec<String
     given.iter().filter_map(says).collect()
 }
 
-/// The end of the sentence that tells of an option that does nothing.
+/// Why an option has no effect: the end of its warning.
 fn why_not(option: &str, settings: &Settings) -> Option<&'static str> {
     let config = &settings.config;
     let (of_stream, spills) = (config.source == SourceKind::Stream, config.overflow == Overflow::Spill);

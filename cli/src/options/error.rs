@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// An option with a value that cannot be used.
+/// An option with an invalid value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {problem}")]
 pub(crate) struct OptionError {
@@ -18,7 +18,7 @@ pub(crate) enum Origin {
     Flag(&'static str),
     /// The variable with this name.
     Variable(String),
-    /// A variable of other programs, which ours falls back to.
+    /// A variable of other programs, used if ours is not set.
     Fallback(&'static str),
     /// A line of the file, and the key there.
     File { path: PathBuf, line: usize, key: String },
@@ -32,7 +32,7 @@ impl OptionError {
 }
 
 impl Origin {
-    /// The origin with the higher rank counts.
+    /// The origin with the higher rank wins.
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::Flag(_) => 3,

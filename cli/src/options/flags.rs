@@ -15,13 +15,13 @@ pub(crate) type Texts = BTreeMap<&'static str, String>;
 /// Which options a subcommand has.
 pub(crate) trait Selection {
     const GROUPS: &'static [Group];
-    /// The options that people need, in the order in which the help shows them first. `-h` shows no others.
+    /// The common options, in the order in which the help lists them first. `-h` shows only these.
     const COMMON: &'static [&'static str];
-    /// The heading of these in the help. Without one they stand with the subcommand's own options.
+    /// Their heading in the help. With `None` they are listed among the subcommand's own options.
     const HEADING: Option<&'static str>;
 }
 
-/// The flags of a selection of options, as texts: variables and the file decide as well which value counts.
+/// The flags of a selection of options. They stay texts until [`super::Layers`] has applied variables and the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags<S> {
     texts: Texts,
@@ -43,7 +43,7 @@ impl<S: Selection> Args for Flags<S> {
             let args = rest.map(|option| arg(option).hide_short_help(true));
             command = command.next_help_heading(group.heading).args(args);
         }
-        // What follows is the subcommand's own.
+        // The options that follow are the subcommand's own.
         command.next_help_heading(None::<&'static str>)
     }
 
@@ -74,7 +74,7 @@ fn arg(option: &'static Opt) -> Arg {
     let arg = Arg::new(option.name).long(option.name).short(option.short).help(option.help);
     let arg =
         if option.more.is_empty() { arg } else { arg.long_help(format!("{}. {}", option.help, option.more)) };
-    // Only for the help: an option counts as given if it is on the command line.
+    // The default is only for the help: an option counts as given only if it is on the command line.
     let arg = if option.default.is_empty() { arg } else { arg.default_value(option.default) };
     match option.kind {
         Kind::Value(name) => arg.value_name(name),

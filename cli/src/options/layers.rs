@@ -1,4 +1,4 @@
-//! Flag over variable over file: which text counts for an option.
+//! Precedence: a flag overrides a variable, a variable overrides the file.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(crate) struct Layers {
     file: File,
 }
 
-/// A text that counts, and its origin.
+/// The text that takes effect, and its origin.
 pub(super) struct Given {
     pub(super) option: &'static Opt,
     pub(super) text: String,
@@ -40,7 +40,7 @@ impl Layers {
         Ok(layers)
     }
 
-    /// Warnings about variables that look like ours and are not.
+    /// Warnings about unknown `RCG_` variables.
     pub(crate) fn warnings(&self) -> Vec<String> {
         self.variables.unknown(&options(RUN))
     }
@@ -80,7 +80,7 @@ fn options(groups: &'static [Group]) -> Vec<&'static Opt> {
     groups.iter().flat_map(|group| group.options).collect()
 }
 
-/// `--url` and `--redis-addr` set the same thing: the one of the higher layer counts, and a layer may have only one.
+/// `--url` and `--redis-addr` set the same value: the higher layer wins, and a layer may have only one of them.
 fn one_server(given: &mut Vec<Given>) -> Result<(), OptionError> {
     let place = |name| given.iter().position(|given| given.option.name == name);
     let (Some(url), Some(short)) = (place("url"), place("redis-addr")) else { return Ok(()) };

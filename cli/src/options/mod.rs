@@ -3,7 +3,7 @@
 //! ```text
 //!   table    one row per option: name, default, help, and what it sets
 //!     │
-//!   flags ──► layers ◄── variables, file      which text counts, and where it came from
+//!   flags ──► layers ◄── variables, file      which text takes effect, and its origin
 //!                │
 //!            settings                         the texts become values, and are checked together
 //! ```

@@ -1,4 +1,4 @@
-//! Finds the name that was probably meant.
+//! Suggests the known name that is nearest to an unknown one.
 
 /// A hint for an unknown name.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {

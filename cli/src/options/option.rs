@@ -11,12 +11,11 @@ pub(crate) struct Opt {
     /// As a user would write it. Empty if there is none.
     pub(crate) default: &'static str,
     pub(crate) help: &'static str,
-    /// What `--help` adds to that.
+    /// What `--help` adds to `help`.
     pub(crate) more: &'static str,
-    /// A variable of other programs that counts if ours is not set.
+    /// A variable of other programs, used if ours is not set.
     pub(crate) fallback: Option<&'static str>,
-    /// Reads the text of `fallback` if that variable is meant for other programs too: a text that cannot be used is
-    /// only worth a warning.
+    /// Reads the text of `fallback` if other programs use that variable too: an invalid text is then only a warning.
     pub(crate) foreign: Option<Set>,
     /// False for an option that must be known before the file is read.
     pub(crate) in_file: bool,

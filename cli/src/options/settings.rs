@@ -11,7 +11,7 @@ use super::error::{OptionError, Origin};
 use super::layers::{Given, Layers};
 use super::option::Group;
 
-/// Everything that can be set.
+/// The values of all options.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Settings {
     /// The configuration of the library.
@@ -42,7 +42,7 @@ pub(crate) enum LogFormat {
 }
 
 impl Log {
-    /// What is logged in the end.
+    /// The filter that applies.
     pub(crate) fn effective(&self) -> Targets {
         if self.quiet { Targets::new().with_default(LevelFilter::ERROR) } else { self.filter.clone() }
     }
@@ -65,7 +65,7 @@ impl Settings {
         }
         if let Some(path) = &settings.password_file {
             let file = PasswordFile::new(path);
-            // Read at every connect from then on; what is wrong with it now is said now.
+            // The file is read again at every connect. Read it now to report an error at once.
             file.read()?;
             settings.config.address = settings.config.address.with_credentials(file);
         }
@@ -105,7 +105,7 @@ impl Default for Settings {
     }
 }
 
-/// Checks the values together. Without the option `source`, shards may be those of any source, and divide no buffer.
+/// Checks the values together. Without the option `source`, shards may be of any source and do not divide a buffer.
 fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
     match &config.shards {
         Some(shards) if !has_source(groups) => {
@@ -118,13 +118,13 @@ fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
     }
 }
 
-/// Whether there is a source to choose: what has an effect depends on it.
+/// Whether the groups have the option `source`, which decides what other options have an effect.
 fn has_source(groups: &[Group]) -> bool {
     groups.iter().flat_map(|group| group.options).any(|option| option.name == "source")
 }
 
-/// The origin of an error of the library: the option that it names or, if that one has its default, the option
-/// without which the error would be another one.
+/// Finds the option that caused an error of the library: the option that it names or, if that one has its default, the
+/// option without which the error would differ.
 fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
     let Error::Config { option: named, problem } = &error else { return error.into() };
     let without = |left_out: &&Given| {
@@ -132,7 +132,7 @@ fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
         let outcome = Settings::set(others).map(|settings| check(&settings.config, groups));
         !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
     };
-    // Of several the last one: the others have to fit the first ones, such as the source.
+    // Of several, take the last: later options have to fit earlier ones, such as the source.
     match given.iter().find(|given| given.option.name == *named).or_else(|| given.iter().rfind(without)) {
         Some(Given { option, origin, .. }) => {
             let problem = if option.name == *named { problem.clone() } else { format!("{named}: {problem}") };

@@ -8,7 +8,7 @@ use super::option::{Group, Kind, Opt};
 use super::settings::LogFormat;
 use super::value::{begin, duration, filter, foreign_filter, number, optional, put, size, switch};
 
-/// The options that say which server: the same for every subcommand.
+/// The options that name the server, shared by all subcommands.
 pub(crate) const CONNECTION: &[Group] = &[CONNECT];
 
 /// The options of `ids`.
@@ -49,7 +49,7 @@ pub(crate) const REPLAY: &[Group] = &[
     Group { heading: "Reports and log", options: REPORTS },
 ];
 
-/// The option of this name. A name that no option has does not compile.
+/// The option with this name. An unknown name does not compile.
 const fn named(options: &[Opt], name: &str) -> Opt {
     let mut at = 0;
     while !same(options[at].name.as_bytes(), name.as_bytes()) {
@@ -58,7 +58,7 @@ const fn named(options: &[Opt], name: &str) -> Opt {
     options[at]
 }
 
-/// Texts cannot be compared at compile time.
+/// Compares two texts at compile time, where `==` is not available.
 const fn same(one: &[u8], other: &[u8]) -> bool {
     match (one, other) {
         ([], []) => true,
@@ -78,7 +78,7 @@ pub(crate) const RUN: &[Group] = &[
     Group { heading: "Reports and log", options: REPORTS },
 ];
 
-/// The options of `run` that people need: `-h` shows these, and `--help` shows them first.
+/// The common options of `run`: `-h` shows only these, and `--help` shows them first.
 pub(crate) const COMMON: &[&str] = &[
     "redis-addr",
     "url",
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn every_option_of_the_library_can_be_set() {
-        // The names that `Config::validate` blames are names of options.
+        // `Config::validate` names these options in its errors.
         let blamed = [
             "consumers",
             "input",

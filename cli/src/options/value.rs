@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use redis_consumer_group::Begin;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// Puts a value in its place, if it is one.
+/// Stores a value if it is valid.
 pub(super) fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
@@ -36,7 +36,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Where the group of a stream begins.
+/// Where the group of a stream starts.
 pub(super) fn begin(text: &str) -> Result<Begin, String> {
     match text {
         "beginning" => Ok(Begin::Beginning),
@@ -76,13 +76,13 @@ pub(super) fn filter(text: &str) -> Result<Targets, String> {
     })
 }
 
-/// Levels in a variable that other programs read as well. If it does not mention us, our default stays.
+/// Levels in a variable that other programs read too. If it does not mention our modules, the default stays.
 pub(super) fn foreign_filter(text: &str) -> Result<Targets, String> {
     const OURS: &str = "redis_consumer_group";
     let filter: Targets = text.parse().map_err(|_| {
         format!("{text:?} is not a filter this program can read; set its level with --log or RCG_LOG")
     })?;
-    // A name counts for all that begin with it.
+    // A name applies to all modules whose names begin with it.
     let ours = |name: &str| name.starts_with(OURS) || OURS.starts_with(name);
     let meant = filter.default_level().is_some() || filter.iter().any(|(name, _)| ours(name));
     Ok(if meant { filter } else { Targets::new().with_default(LevelFilter::INFO) })

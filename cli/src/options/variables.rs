@@ -40,7 +40,7 @@ impl Variables {
         }
     }
 
-    /// A warning for each variable that looks like ours and is not.
+    /// A warning for each unknown variable that begins with `RCG_`.
     pub(super) fn unknown(&self, options: &[&Opt]) -> Vec<String> {
         let known: Vec<_> = options.iter().map(|option| option.variable()).collect();
         let strange = self.0.keys().filter(|name| name.starts_with("RCG_") && !known.contains(name));
