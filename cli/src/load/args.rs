@@ -48,7 +48,7 @@ pub(crate) struct LoadArgs {
     /// Print the summary as a JSON object
     #[arg(long)]
     pub(super) json: bool,
-    // Last, because the heading of its options holds for what follows.
+    // Last, because the heading of its options also applies to the options after it.
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
 }
@@ -57,7 +57,7 @@ impl LoadArgs {
     /// The plan that the options describe. Each was checked when it was read.
     ///
     /// # Errors
-    /// Shards that cannot be, or a member that no message has.
+    /// If the shards are invalid, or no message has the member of `--shard-by`.
     pub(crate) fn plan(&self) -> Result<Plan, OptionError> {
         const DURATION: Duration = Duration::from_secs(600);
         let pace = match self.rate {
@@ -86,7 +86,7 @@ impl LoadArgs {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    /// Longer than anybody waits, and short enough to be added to any clock.
+    /// Longer than any real load, and short enough to be added to a clock without overflow.
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
     // A plain 0 needs no unit.
     let time = if text == "0" {
@@ -98,7 +98,7 @@ fn time(text: &str) -> Result<Duration, String> {
     if time > LONGEST { Err("it is longer than a year; take less".to_owned()) } else { Ok(time) }
 }
 
-/// A time, but not none at all.
+/// A time above zero.
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     match time(text)? {
         Duration::ZERO => Err("nothing can be published in no time; take 1s or more".to_owned()),
@@ -115,9 +115,9 @@ fn pause(text: &str) -> Result<RangeInclusive<Duration>, String> {
     Ok(range)
 }
 
-/// How many bytes a message may have.
+/// The size of a message in bytes.
 pub(crate) fn payload_bytes(text: &str) -> Result<usize, String> {
-    /// What Redis takes by default (`proto-max-bulk-len`).
+    /// The default limit of Redis (`proto-max-bulk-len`).
     const LONGEST: usize = 512 << 20;
     let bytes = text.parse().map_err(|_| "it is no number of bytes; write it like 1024".to_owned())?;
     if (Payload::SHORTEST..=LONGEST).contains(&bytes) {

@@ -1,4 +1,4 @@
-//! Ticks that come on time.
+//! Precise ticks.
 
 use std::io;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Ticks at `start + n × interval`, from a thread of its own.
+/// Ticks at `start + n × interval`, from a separate thread.
 ///
-/// Tokio's timer is up to a millisecond late, a sleeping thread 0.2 ms: too much for a load of thousands of
-/// messages a second that claims to be even. So the thread sleeps until shortly before the deadline and
-/// spins the rest. It ends, and is waited for, when this is dropped.
+/// Tokio's timer is up to a millisecond late and a sleeping thread 0.2 ms: too much for an even rate of thousands of
+/// messages a second. So the thread sleeps until shortly before the deadline and spins for the rest. Dropping this ends
+/// the thread and joins it.
 pub(crate) struct Metronome {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -21,7 +21,7 @@ pub(crate) struct Metronome {
 
 #[derive(Default)]
 struct Shared {
-    /// Keeps one tick at most: who was busy for three ticks is woken once.
+    /// Stores at most one tick: a task that missed three ticks wakes once.
     tick: Notify,
     over: AtomicBool,
 }
@@ -30,7 +30,7 @@ impl Metronome {
     /// Starts to tick, one interval from now.
     ///
     /// # Errors
-    /// When the system gives us no thread.
+    /// If the thread cannot be started.
     pub(crate) fn start(interval: Duration) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let thread = thread::Builder::new().name("metronome".to_owned()).spawn({
@@ -51,19 +51,19 @@ impl Drop for Metronome {
         self.shared.over.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It spins no longer than SPIN, and cannot panic.
+            // The thread spins for at most SPIN and cannot panic.
             let _ = thread.join();
         }
     }
 }
 
-/// How much of the wait is spun.
+/// The part of the wait that is spent spinning.
 const SPIN: Duration = Duration::from_micros(200);
 
 fn beat(shared: &Shared, interval: Duration) {
     let mut deadline = Instant::now() + interval;
     loop {
-        // Spurious wake-ups come back here, too.
+        // Spurious wake-ups repeat this loop.
         while let Some(rest) =
             deadline.checked_duration_since(Instant::now() + SPIN).filter(|rest| !rest.is_zero())
         {

@@ -5,7 +5,7 @@
 //!              │
 //!            pace      bursts, or even with a metronome
 //!              │
-//!            payload   what is in a message
+//!            payload   the content of a message
 //! ```
 
 mod args;
@@ -32,12 +32,12 @@ use crate::publisher::{
 };
 use crate::stop::Stop;
 
-/// How long messages that are due may find nobody who takes them, once the duration is over.
+/// How long messages that are due may wait for a server after the duration is over.
 const OVERTIME: Duration = Duration::from_secs(30);
 
-/// Publishes a load, and prints what became of its messages: also after a signal or an error.
+/// Publishes a load and prints the summary, also after a signal or an error.
 ///
-/// Exit code 1 if messages were sent and never answered, or could not be published.
+/// Exit code 1 if messages are unconfirmed or were not published.
 pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     let (address, tls) = args.connection.resolve()?;
     let plan = args.plan()?;
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     report(published, &plan.target, &address.to_string(), args.json, &stop).await
 }
 
-/// Publishes the load until it is done or `stop` is asked for. `made` hears each id before its message is sent.
+/// Publishes the load until it is done or a stop is requested. Calls `made` with each id before its message is sent.
 pub(crate) async fn generate(
     connections: Connections,
     plan: &Plan,
@@ -86,7 +86,7 @@ struct Load<'a, F> {
     stop: &'a Stop,
     start: Instant,
     end: Option<Instant>,
-    /// Messages that are still to be made.
+    /// Messages that remain to be created.
     left: u64,
     made: F,
 }
@@ -121,7 +121,7 @@ impl<F: FnMut(Uuid)> Load<'_, F> {
         }
     }
 
-    /// Sends so many messages, or fewer if the end comes first. They may wait in their lines when this returns.
+    /// Adds this many messages, or fewer if the end comes first. They may still wait in their lines when this returns.
     async fn send(&mut self, mut messages: u64) -> Result<(), Failure> {
         while messages > 0 && !self.is_over() && self.publisher.room(self.end).await? {
             let chunk = messages.min(self.left).min(CHUNK_MESSAGES as u64);

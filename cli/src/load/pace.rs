@@ -1,4 +1,4 @@
-//! When messages are published: the plan, without a clock of its own.
+//! When messages are published. This is only the calculation; the caller has the clock.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use std::time::Duration;
 /// How the messages of a load are spread over time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pace {
-    /// `batch` messages at full speed, then a pause of random length, again and again.
+    /// `batch` messages at full speed, then a pause of random length, repeatedly.
     Bursts {
         /// Messages of one burst.
         batch: u64,
         /// The shortest and the longest pause.
         pause: RangeInclusive<Duration>,
     },
-    /// Message `i` is due `i / rate` seconds after the first, whatever happened to those before it: after a
-    /// halt of the server, everything that became due meanwhile is published at once.
+    /// Message `i` is due `i / rate` seconds after the first, regardless of earlier messages: after an outage of the
+    /// server, all messages that became due are published at once.
     Even(Rate),
 }
 
@@ -24,23 +24,23 @@ pub(crate) enum Pace {
 pub(crate) struct Rate(f64);
 
 impl Rate {
-    /// The longest time between two ticks of a rate that has more than one message in it.
+    /// The shortest tick. At rates above 1000 a second, several messages are due at one tick.
     const TICK: Duration = Duration::from_millis(1);
 
-    /// How often to look what is due: once a message, once a millisecond at high rates.
+    /// The time between two checks of what is due: one message, or a millisecond at high rates.
     pub(crate) fn tick(self) -> Duration {
         Duration::from_secs_f64(1.0 / self.0).max(Self::TICK)
     }
 
-    /// How many messages should have been published so long after the first one.
+    /// How many messages are due this long after the first one.
     pub(crate) fn due(self, elapsed: Duration) -> u64 {
-        // A deadline is rounded to nanoseconds. One more makes sure that a message is due at its own deadline;
-        // the next one is at least 100 ns away.
+        // A deadline is rounded to nanoseconds. One more nanosecond ensures that a message is due at its own deadline;
+        // the next deadline is at least 100 ns later.
         let elapsed = elapsed.as_secs_f64() + 1e-9;
         (elapsed * self.0) as u64 + 1
     }
 
-    /// How many messages have their deadline within this time.
+    /// How many messages have a deadline within this time.
     pub(crate) fn messages_in(self, duration: Duration) -> u64 {
         let exact = duration.as_secs_f64() * self.0;
         // 0.1 × 30 is a little more than 3.
@@ -65,7 +65,7 @@ impl FromStr for Rate {
         let rate: f64 = number
             .parse()
             .map_err(|_| "it is no number of messages a second; write it like 2000, or 0.5".to_owned())?;
-        // An hour between two messages is a typing error rather than a load.
+        // More than an hour between two messages is probably a typing error.
         if (1.0 / 3600.0..=HIGHEST).contains(&rate) {
             Ok(Self(rate))
         } else {

@@ -1,11 +1,11 @@
-//! What is in a message: a JSON object with a unique id, or the same as the fields of an entry.
+//! The content of a message: a JSON object with a unique id, or its members as the fields of an entry.
 
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-/// `{"message_id":"<uuid>"}`, padded with a field `padding` where more bytes are wanted.
+/// `{"message_id":"<uuid>"}`, with a member `padding` if more bytes are needed.
 ///
-/// One buffer for all messages: only the id changes.
+/// All messages share one buffer: only the id changes.
 pub(crate) struct Payload {
     bytes: Vec<u8>,
 }
@@ -14,7 +14,7 @@ impl Payload {
     /// The length of a payload without padding.
     pub(crate) const SHORTEST: usize = BEGIN.len() + Hyphenated::LENGTH + END.len();
 
-    /// A payload of about so many bytes: exactly, unless the padding would be shorter than its own name.
+    /// A payload of `about` bytes. It is a little longer if that leaves too little room for the member `padding`.
     pub(crate) fn new(about: usize) -> Self {
         let mut bytes = BEGIN.as_bytes().to_vec();
         bytes.resize(BEGIN.len() + Hyphenated::LENGTH, b'0');
@@ -32,11 +32,10 @@ impl Payload {
         &self.bytes
     }
 
-    /// The members of the object with this id, name and value in turn: the fields of an entry that says the
-    /// same.
+    /// The members of the object with this id as the fields of an entry; names and values alternate.
     ///
-    /// The values are as long as in the object, so that a group has the same to do whatever its source is.
-    /// What JSON puts around them is not there: 7 bytes less than the object, 13 if it is padded.
+    /// The values are as long as in the object, so a group has the same work with any source. Without the syntax of
+    /// JSON, the fields are 7 bytes shorter than the object, or 13 bytes if it is padded.
     pub(crate) fn fields_with_id(&mut self, id: Uuid) -> Vec<&[u8]> {
         const ID_END: usize = BEGIN.len() + Hyphenated::LENGTH;
         let bytes = self.with_id(id);

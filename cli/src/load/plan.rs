@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::pace::Pace;
 use crate::publisher::Target;
 
-/// The plan of a load generator: plain data. It ends with whatever limit is reached first.
+/// The plan of a load generator: plain data. The load ends at the limit that is reached first.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     /// Where the messages go.
@@ -14,14 +14,14 @@ pub(crate) struct Plan {
     pub(crate) payload_bytes: usize,
     /// How the messages are spread over time.
     pub(crate) pace: Pace,
-    /// No more messages than these.
+    /// The maximum number of messages.
     pub(crate) count: Option<u64>,
-    /// No longer than this.
+    /// The maximum time.
     pub(crate) duration: Option<Duration>,
 }
 
 impl Plan {
-    /// How many messages it will be, where that is known beforehand.
+    /// The number of messages, if it is known in advance.
     pub(crate) fn total(&self) -> Option<u64> {
         let in_time = match (&self.pace, self.duration) {
             (Pace::Even(rate), Some(duration)) => Some(rate.messages_in(duration)),
@@ -33,9 +33,9 @@ impl Plan {
         }
     }
 
-    /// When to end although there are messages left.
+    /// The time after which the load ends even if messages are left.
     pub(crate) fn time_limit(&self) -> Option<Duration> {
-        /// The last tick of an even rate may come a little late. What was due still goes out.
+        /// The last tick of an even rate may be a little late. The messages that are due at it are still sent.
         const LATE: Duration = Duration::from_millis(100);
         match self.pace {
             Pace::Bursts { .. } => self.duration,
