@@ -35,7 +35,7 @@ pub(crate) struct PublishArgs {
     /// Print the summary as a JSON object
     #[arg(long)]
     pub(super) json: bool,
-    // Last, because the heading of its options holds for what follows.
+    // Last, because the heading of its options also applies to the options after it.
     #[command(flatten)]
     pub(super) connection: ConnectionArgs,
 }

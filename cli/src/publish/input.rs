@@ -23,18 +23,17 @@ pub(super) enum Input {
     Stdin,
 }
 
-/// The messages as they are read. What one call hands out was there at once: nobody waits for a line with another one in
-/// the hand.
+/// The messages as they are read. A batch has only lines that were available together: no line waits for a later one.
 pub(super) struct Messages(mpsc::Receiver<Result<Vec<Vec<u8>>, Failure>>);
 
-/// What Redis takes by default (`proto-max-bulk-len`).
+/// The default limit of Redis (`proto-max-bulk-len`).
 const LONGEST: usize = 512 << 20;
-/// About how many bytes of lines, and how many lines, are handed out together.
+/// The limits of one batch: about this many bytes, and this many lines.
 const BYTES: usize = 256 << 10;
 const LINES: usize = 1000;
 
 impl Input {
-    /// How many messages there are, where that is known beforehand.
+    /// The number of messages, if it is known in advance.
     pub(super) fn total(&self) -> Option<u64> {
         match self {
             Self::Given(messages) => Some(messages.len() as u64),
@@ -42,15 +41,15 @@ impl Input {
         }
     }
 
-    /// Whether a person types the messages.
+    /// Whether a user types the messages at a terminal.
     pub(super) fn is_typed(&self) -> bool {
         *self == Self::Stdin && io::stdin().is_terminal()
     }
 
-    /// Begins to read.
+    /// Starts to read.
     ///
     /// # Errors
-    /// A file that cannot be opened.
+    /// If the file cannot be opened.
     pub(super) fn open(self) -> Result<Messages, Error> {
         if self.is_typed() {
             say("reading messages from stdin, one a line; Ctrl-D ends");
@@ -71,7 +70,8 @@ impl Input {
 }
 
 impl Messages {
-    /// The lines of this. A thread of its own reads, because reading blocks; it ends with this or with the process.
+    /// The lines of an input. A separate thread reads, because reading blocks. It ends with the input, after this is
+    /// dropped, or with the process.
     fn of(input: impl Read + Send + 'static, name: String) -> Self {
         let (sender, receiver) = mpsc::channel(2);
         thread::spawn(move || {
@@ -82,10 +82,10 @@ impl Messages {
         Self(receiver)
     }
 
-    /// The next messages; `None` at the end. Can be cancelled.
+    /// The next messages, or `None` at the end. Cancel safe.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// If the input cannot be read.
     pub(super) async fn next(&mut self) -> Option<Result<Vec<Vec<u8>>, Failure>> {
         self.0.recv().await
     }
@@ -104,7 +104,7 @@ fn read(
                 "cannot read line {number} of {name}: {error}; the lines before it are published"
             ))
         });
-        // Those before it are published all the same.
+        // The lines before one that cannot be read are still published.
         let is_last = !matches!(line, Ok(Some(_)));
         let ended = line.map(|line| {
             bytes += line.as_ref().map_or(0, Vec::len);
@@ -125,7 +125,7 @@ fn read(
 /// The next line, without its line feed. `None` at the end.
 fn read_line(input: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    // A line feed, and one byte to see that it is too long.
+    // One byte more than the limit: the line feed, or the sign that the line is too long.
     let read = input.take(longest as u64 + 1).read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {
         line.pop();

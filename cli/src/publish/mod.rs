@@ -1,4 +1,4 @@
-//! `publish`: publishes what it is given. The messages go through [`crate::publisher`].
+//! `publish`: publishes the given messages. They go through [`crate::publisher`].
 
 mod args;
 mod input;
@@ -11,15 +11,15 @@ use self::input::Messages;
 use crate::publisher::{Connections, Failure, Progress, Published, Publisher, Summary, Uncertain, report};
 use crate::stop::Stop;
 
-/// Publishes the messages, and prints what became of them: also after a signal or an error.
+/// Publishes the messages and prints the summary, also after a signal or an error.
 ///
-/// Exit code 1 if messages that were read could not be published, or were never answered.
+/// Exit code 1 if messages that were read are unconfirmed or were not published.
 pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     let (address, tls) = args.connection.resolve()?;
     let target = args.target.target()?;
     let stop = Stop::on_signals()?;
     let input = args.input();
-    // What a person types is not to be overwritten.
+    // A progress bar would overwrite what the user types.
     let progress = if input.is_typed() { Progress::hidden() } else { Progress::new(input.total()) };
     let mut messages = input.open()?;
     let published = tokio::select! {
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     report(published, &target, &address.to_string(), args.json, &stop).await
 }
 
-/// Publishes until there are no more messages, or a stop is asked for.
+/// Publishes until there are no more messages or a stop is requested.
 async fn publish(publisher: &mut Publisher<'_>, messages: &mut Messages) -> Result<(), Failure> {
     while publisher.room(None).await? {
         let Some(Some(read)) = publisher.wait(messages.next()).await? else { return Ok(()) };
