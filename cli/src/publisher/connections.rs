@@ -13,42 +13,42 @@ use tokio::time::sleep;
 
 use super::target::{Target, To};
 
-/// Who serves each name, as far as it is known, and the connection there. Of one server alone that is one for all.
+/// Which node serves each name, as far as it is known, and the connections to the nodes. A single server has one
+/// connection for all names.
 ///
-/// A name loses its home when the connection breaks, and in a cluster or behind sentinels also when another server takes
-/// over. Then a search for it runs beside everything else, one at most for each name, and ends with these connections at
-/// the latest.
+/// A name loses its home when the connection breaks, and in a cluster or behind sentinels also when another node takes
+/// over. Then a search runs in the background, at most one for each name. Dropping this ends all searches.
 pub(crate) struct Connections {
     router: Router,
     names: Vec<String>,
-    /// For each name.
+    /// By the index of the name.
     homes: Vec<Home>,
-    /// By number. No number is used twice: who opens a connection again, also to the same place, gets another one, so
-    /// that what an old connection still says is not taken for a word of the new one.
+    /// By node number. Each new connection gets a new number, even one to the same place, so that a late reply of an
+    /// old connection is not attributed to the new one.
     nodes: Vec<Node>,
     searches: JoinSet<Search>,
 }
 
-/// What is known of who serves a name.
+/// What is known about the node that serves a name.
 #[derive(Debug, PartialEq)]
 enum Home {
-    /// The number of the node, to which there is a connection.
+    /// The number of a connected node.
     Node(usize),
-    /// Nobody looks for it.
+    /// Not known, and not searched.
     Unknown,
     /// The cluster is being asked.
     Asked,
-    /// A connection to its place is being opened, be it for this name or another one of the place.
+    /// A connection to its place is being opened, for this name or another one.
     Opened(Place),
 }
 
 struct Node {
     place: Place,
-    /// `None` once it broke.
+    /// `None` after it broke.
     connection: Option<Link>,
 }
 
-/// A search that came to its end, and the name it was for.
+/// The result of a search for the home of a name.
 struct Search {
     name: usize,
     found: Result<Found, Error>,
@@ -59,15 +59,16 @@ enum Found {
     Connection(Place, Link),
 }
 
-/// How long a search waits before it begins: by then, what a node has refused is asked for anew, and whoever is refused
-/// again and again does not keep the cluster busy.
+/// The delay before a search. After it the router asks the nodes again instead of using what it learned before, and
+/// repeated refusals do not keep the cluster busy.
 const SEARCH_AFTER: Duration = Duration::from_millis(60);
 
 impl Connections {
-    /// Connects to everyone who serves a name of the target.
+    /// Connects to every node that serves a name of the target.
     ///
     /// # Errors
-    /// A server that is not reachable or refuses the login; sharded channels of what is no cluster.
+    /// If a server is unreachable or refuses the login, or if the target has sharded channels and the server is not a
+    /// cluster.
     pub(crate) async fn open(address: &Address, tls: &Tls, target: &Target) -> Result<Self, Error> {
         let is_sharded = target.sharding.is_some();
         let names = match target.to {
@@ -99,8 +100,7 @@ impl Connections {
         Self { router, names, homes, nodes: Vec::new(), searches: JoinSet::new() }
     }
 
-    /// Whether who serves a name knows of everybody who hears it. The node of a cluster that a plain message is published
-    /// to does not.
+    /// Whether the node that serves a name knows all of its subscribers. In a cluster it does not for a plain PUBLISH.
     pub(crate) fn know_the_receivers(&self, target: &Target) -> bool {
         target.to == To::Channel && (target.sharding.is_some() || !self.router.is_cluster())
     }
@@ -113,7 +113,7 @@ impl Connections {
         self.names.len()
     }
 
-    /// The node that a message for this name goes to, if that is known.
+    /// The node that serves this name, if it is known.
     pub(crate) fn home(&self, name: usize) -> Option<usize> {
         match self.homes[name] {
             Home::Node(node) => Some(node),
@@ -121,12 +121,12 @@ impl Connections {
         }
     }
 
-    /// Whether it is known for every name.
+    /// Whether every name has a node.
     pub(crate) fn are_complete(&self) -> bool {
         self.homes.iter().all(|home| matches!(home, Home::Node(_)))
     }
 
-    /// The connection to a node. One that was closed while it was idle is given up: nothing was sent over it.
+    /// The connection to a node. A connection that closed while idle is given up: nothing was sent over it.
     pub(crate) fn to(&mut self, node: usize) -> Option<Link> {
         if self.nodes[node].connection.as_ref().is_some_and(Link::is_closed) {
             self.lose(node);
@@ -134,7 +134,7 @@ impl Connections {
         self.nodes[node].connection.clone()
     }
 
-    /// Begins to look for who serves a name, unless that is known or being looked for.
+    /// Starts a search for the node that serves a name, unless it is known or a search runs.
     pub(crate) fn seek(&mut self, name: usize) {
         if self.homes[name] != Home::Unknown {
             return;
@@ -148,15 +148,15 @@ impl Connections {
         });
     }
 
-    /// Waits until a search has come a step further, which may give a name its home; for ever where nothing is looked
-    /// for. Can be cancelled.
+    /// Waits for the next step of a search, which may give a name its home. Waits forever if no search runs. Cancel
+    /// safe.
     ///
     /// # Errors
-    /// The name that was not found, and why. It can be looked for again.
+    /// The name whose search failed, and why. It can be searched again.
     pub(crate) async fn found(&mut self) -> Result<(), (usize, Error)> {
         let Search { name, found } = match self.searches.join_next().await {
             Some(Ok(search)) => search,
-            // They are aborted only with these connections.
+            // Searches are aborted only when this is dropped.
             Some(Err(ended)) => resume_unwind(ended.into_panic()),
             None => pending().await,
         };
@@ -175,8 +175,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Whether a refusal by this node only means that the name is on its way to another one, or will be served again.
-    /// Then its home is to be found anew.
+    /// Whether a refusal by this node is temporary: the name moves to another node, or will be served again. If so, the
+    /// name loses its home and has to be searched.
     pub(crate) fn follows(&mut self, name: usize, node: usize, refusal: &RedisError) -> bool {
         let passes = match refusal.code() {
             Some("LOADING" | "BUSY") => true,
@@ -187,7 +187,7 @@ impl Connections {
         };
         if passes {
             self.router.learn(refusal);
-            // It may have found another one since this was sent.
+            // The name may have a new home since this message was sent.
             if self.homes[name] == Home::Node(node) {
                 self.homes[name] = Home::Unknown;
             }
@@ -195,21 +195,21 @@ impl Connections {
         passes
     }
 
-    /// Lets the names of a node be looked for anew, while its connection stays: it does not answer, and another one may
-    /// serve them by now, if there is any other.
+    /// Lets the names of a silent node be searched again, because another node may serve them by now. Its connection
+    /// stays.
     pub(crate) fn suspect(&mut self, node: usize) {
         if self.router.has_others() {
             self.forget(&Home::Node(node));
         }
     }
 
-    /// Gives up a connection that broke. Another one is opened for the next message, to whoever serves its name then.
+    /// Gives up a broken connection. The next message opens a connection to the node that then serves its name.
     pub(crate) fn lose(&mut self, node: usize) {
         self.nodes[node].connection = None;
         self.forget(&Home::Node(node));
     }
 
-    /// The node at this place, if there is a connection.
+    /// The node at this place, if it is connected.
     fn node_at(&self, place: &Place) -> Option<usize> {
         self.nodes.iter().position(|node| {
             node.place == *place && node.connection.as_ref().is_some_and(|link| !link.is_closed())
@@ -221,7 +221,7 @@ impl Connections {
         self.nodes.len() - 1
     }
 
-    /// A name is served at this place. One connection there is enough for all names.
+    /// Connects a name to the place that serves it. All names of a place share one connection.
     fn move_in(&mut self, name: usize, place: Place) {
         if let Some(node) = self.node_at(&place) {
             self.homes[name] = Home::Node(node);
@@ -239,7 +239,7 @@ impl Connections {
         self.homes[name] = opened;
     }
 
-    /// The attempt to connect for this name is over, and so is the wait of others for it: they ask again.
+    /// The attempt to connect for this name has ended. Other names that waited for it have to be searched again.
     fn opened(&mut self, name: usize) {
         let ended = mem::replace(&mut self.homes[name], Home::Unknown);
         if matches!(ended, Home::Opened(_)) {

@@ -1,10 +1,10 @@
-//! Which of the shards a message goes to.
+//! Chooses the shard of a message.
 
 use serde_json::{Map, Value};
 
 use super::target::{Sharding, Target};
 
-/// Deals messages to the names of a target, by turns or by a member of each.
+/// Assigns messages to the names of a target: round-robin, or by a member of each message.
 pub(crate) struct Deal<'a> {
     by: Option<(&'a Sharding, &'a str)>,
     names: usize,
@@ -17,13 +17,13 @@ impl<'a> Deal<'a> {
         Self { by, names, next: 0 }
     }
 
-    /// The place among the names for this message.
+    /// The index of the name for this message.
     ///
     /// # Errors
-    /// The member that the message does not have.
+    /// The member that the message lacks.
     pub(crate) fn name_for(&mut self, payload: &[u8]) -> Result<usize, &'a str> {
         match self.by {
-            // All shards get messages then.
+            // All shards get messages then (`--only-shards` is excluded), so a shard's number is its index.
             Some((sharding, member)) => {
                 Ok(sharding.shards.of(&value(payload, member).ok_or(member)?) as usize)
             }

@@ -1,4 +1,4 @@
-//! What an error of the client means to who publishes.
+//! Explains errors of the client to the user.
 
 use anyhow::anyhow;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -7,8 +7,7 @@ use redis_consumer_group::Error;
 use super::Failure;
 use super::target::{Target, To};
 
-/// The failure in the words of the program: who refused what, and what to try next. Its kind decides the exit
-/// code.
+/// Explains a failure: which server refused what, and what to try next. The kind of the error decides the exit code.
 pub(crate) fn explain(address: &str, target: &Target, failure: Failure) -> anyhow::Error {
     match failure {
         Failure::Refused { name, error } => refusal(address, target, name, &error),
@@ -39,7 +38,7 @@ fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> 
             answer,
             try_next: "put a password into the URL, like redis://:PASSWORD@host".to_owned(),
         },
-        // Only an append is answered so: a channel is no key, and has no type.
+        // Only an append gets this answer: a channel is not a key and has no type.
         _ if error.code() == Some("WRONGTYPE") => Error::WrongType {
             key: name,
             found: format!("value of another type ({answer})"),
@@ -67,8 +66,8 @@ fn not_permitted(address: String, target: &Target, name: &str, answer: String) -
     Error::Refused { address, what, answer, try_next: format!("give the user the rule `{rule}`") }
 }
 
-/// What to do so that a server takes writes again, by the code of its answer. A PUBLISH is no write, and
-/// never answered so.
+/// What makes a server accept writes again, by the code of its answer. A PUBLISH is not a write and never gets these
+/// answers.
 fn writes_again_when(code: &str) -> Option<&'static str> {
     match code {
         "OOM" => Some("raise its maxmemory, or publish fewer messages (the stream keeps them all)"),
@@ -81,7 +80,7 @@ fn writes_again_when(code: &str) -> Option<&'static str> {
     }
 }
 
-/// The server's own words, where it was the server.
+/// The server's own words, if the error came from the server.
 pub(super) fn answer(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),

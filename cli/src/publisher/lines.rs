@@ -1,45 +1,45 @@
-//! What waits to be sent: a line for each name.
+//! Messages that wait to be sent: a line (queue) for each name.
 
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-/// A message on its way.
+/// A message that waits or was sent, until it is confirmed.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
-    /// How many were made before it. Those for one name are sent in this order.
+    /// Its position in the order of creation, from 1. Messages for one name are sent in this order.
     pub(crate) number: u64,
-    /// Its place among the names of the target.
+    /// The index of its name in the target.
     pub(crate) name: usize,
     pub(crate) payload: Vec<u8>,
-    /// When it was refused first.
+    /// When it was first refused.
     pub(crate) refused: Option<Instant>,
-    /// Whether a connection broke before the answer: it may be published already.
+    /// Whether its connection broke before the reply: it may already be published.
     pub(crate) is_uncertain: bool,
 }
 
-/// A line of messages for each name, and all together bounded: a name that nobody serves does not hold up the others
-/// until then.
+/// A line of messages for each name, with one bound for all lines. A name without a node does not block the other names
+/// until the bound is reached.
 pub(crate) struct Lines {
     lines: Vec<VecDeque<Message>>,
     waiting: usize,
     bytes: usize,
-    /// Whose turn it is to be sent first.
+    /// The name that comes first next time.
     turn: usize,
 }
 
 impl Lines {
-    /// What may wait in all lines together. An even rate of 10,000 a second goes on for 10 s while one node of a cluster
-    /// is away.
+    /// The bound of all lines together: with one node of a cluster down, an even rate of 10,000 a second goes on for 10
+    /// s.
     const MESSAGES: usize = 100_000;
     const BYTES: usize = 64 << 20;
 
-    /// Lines for so many names.
+    /// Lines for this many names.
     pub(crate) fn new(names: usize) -> Self {
         Self { lines: vec![VecDeque::new(); names], waiting: 0, bytes: 0, turn: 0 }
     }
 
-    /// Whether one more may join.
+    /// Whether there is room for one more message.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting < Self::MESSAGES && self.bytes < Self::BYTES
     }
@@ -48,14 +48,14 @@ impl Lines {
         self.waiting == 0
     }
 
-    /// A message joins the line of its name. The caller looked for room.
+    /// Appends a message to the line of its name. The caller has checked for room.
     pub(crate) fn join(&mut self, message: Message) {
         self.waiting += 1;
         self.bytes += message.payload.len();
         self.lines[message.name].push_back(message);
     }
 
-    /// Messages that had left come back to their old places, room or not.
+    /// Puts messages that had left back into their old places, even without room.
     pub(crate) fn come_back(&mut self, messages: Vec<Message>) {
         self.waiting += messages.len();
         for message in messages.into_iter().rev() {
@@ -66,7 +66,7 @@ impl Lines {
         }
     }
 
-    /// The names, of which another one is the first each time: nobody is always served last.
+    /// The names, starting with another one each time, so that none is always last.
     pub(crate) fn in_turn(&mut self) -> impl Iterator<Item = usize> + use<> {
         let (names, first) = (self.lines.len(), self.turn);
         self.turn = (first + 1) % names.max(1);
@@ -78,7 +78,7 @@ impl Lines {
         self.lines[name].is_empty()
     }
 
-    /// The one that has waited longest for this name.
+    /// Takes the oldest message for this name.
     pub(crate) fn leave(&mut self, name: usize) -> Option<Message> {
         let message = self.lines[name].pop_front()?;
         self.waiting -= 1;
@@ -86,7 +86,7 @@ impl Lines {
         Some(message)
     }
 
-    /// All that wait.
+    /// All messages that wait.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Message> {
         self.lines.iter().flatten()
     }

@@ -1,16 +1,16 @@
-//! Messages onto the connections: what `publish`, `load` and `demo` share.
+//! Sends messages to the servers: shared by `publish`, `load` and `demo`.
 //!
 //! ```text
 //!   publish, load ──► Publisher ──► lines ──► window ──► connections
 //!   (which message,     │ deal       (what     (pipelines   (one to each node that serves a
-//!    and when)          │ (which      waits     without      shard; where nobody is known to,
-//!                       │  shard)     for its   an answer    that is found out in the background)
-//!                       │             node)     yet)
+//!    and when)          │ (which      waits     without      shard; an unknown node is searched
+//!                       │  shard)     for its   a reply)     in the background)
+//!                       │             node)
 //!                       │      ▲                  │
-//!                       │      └── what moved ◄───┘
+//!                       │      └── resend ◄───────┘
 //!                       ├─ target: a channel, a stream, or their shards
-//!                       ├─ outage, progress: what is said meanwhile
-//!                       └─ summary, failure: what is said at the end
+//!                       ├─ outage, progress: output while publishing
+//!                       └─ summary, failure: output at the end
 //! ```
 
 mod connections;
@@ -48,12 +48,12 @@ use self::target::To;
 use self::window::{Trouble, Window};
 use crate::stop::Stop;
 
-/// What to do with messages that were sent when a connection broke: they may be published or not.
+/// What to do with messages that have no reply when their connection breaks: they may or may not be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Uncertain {
-    /// None is published twice: they are counted as unconfirmed.
+    /// Count them as unconfirmed. A message is never published twice.
     Count,
-    /// Each is published at least once: they are sent again.
+    /// Send them again. Each message is published at least once.
     Resend,
 }
 
@@ -63,10 +63,10 @@ pub(crate) enum Failure {
     /// The server refused a message for this name.
     #[error("{name}: {error}")]
     Refused { name: String, error: RedisError },
-    /// A connection cannot be had again, and waiting does not mend it.
+    /// A connection cannot be opened again, and waiting does not help.
     #[error(transparent)]
     Lost(#[from] Error),
-    /// The shard of a message, of which this is the number, depends on a member that it does not have.
+    /// The message with this number lacks the member that decides its shard.
     #[error(
         "message {number} is no JSON object with a member {member:?}; add it, or publish without --shard-by"
     )]
@@ -74,26 +74,28 @@ pub(crate) enum Failure {
     /// The messages could not be read.
     #[error("{0}")]
     Input(String),
-    /// There was no thread for an even rate.
+    /// The thread for an even rate could not be started.
     #[error(
         "cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the limit of threads"
     )]
     Thread(io::Error),
 }
 
-/// One pipeline: enough for the cost of a system call not to show, few enough to stop quickly.
+/// The limits of one pipeline: large enough that the cost of a system call does not matter, small enough to stop
+/// quickly.
 pub(crate) const CHUNK_MESSAGES: usize = 500;
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// How long to wait, after a stop or an error, for the last replies and for what was taken on and is not published yet.
+/// After a stop or an error, how long to wait for the last replies and for accepted messages that are not published
+/// yet.
 const LAST_REPLIES: Duration = Duration::from_secs(10);
-/// A connection on which an answer is missing for this long is given up.
+/// A connection without a reply for this long is given up.
 const SILENT_FOR: Duration = Duration::from_secs(15);
-/// A refusal that passes sooner than this, as that of a slot that moves, is not worth a word.
+/// A refusal that ends sooner than this, such as that of a slot that moves, is not reported.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 
-/// Publishes the messages that it is given, and follows servers that come and go. It works only while one of its
-/// methods is waited for, so whoever waits for something else does so with [`Publisher::wait`].
+/// Publishes messages, and follows names that move to other servers. It works only while one of its methods is awaited,
+/// so the caller awaits everything else through [`Publisher::wait`].
 pub(crate) struct Publisher<'a> {
     target: &'a Target,
     uncertain: Uncertain,
@@ -106,7 +108,7 @@ pub(crate) struct Publisher<'a> {
     progress: &'a Progress,
     start: Instant,
     made: u64,
-    /// Messages that were sent when a connection broke, and are not sent again.
+    /// Messages that had no reply when a connection broke, and are not sent again.
     unconfirmed: u64,
 }
 
@@ -134,10 +136,10 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Takes a message on. It waits in its line for [`Publisher::pump`]. The caller looked for room.
+    /// Accepts a message. It waits in its line for [`Publisher::pump`]. The caller has checked for room.
     ///
     /// # Errors
-    /// A message that has no shard.
+    /// If the message lacks the member that decides its shard.
     pub(crate) fn add(&mut self, payload: Vec<u8>) -> Result<(), Failure> {
         let number = self.made + 1;
         let name = self
@@ -149,21 +151,21 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// Whether to take more messages on: unless the lines are full, or nobody can be sent one. So lines grow only where one
-    /// node does not keep up with the others, or is away.
+    /// Whether to accept more messages: the lines have room, and at least one name can be sent one. So lines grow only
+    /// if one node is slower than the others, or down.
     pub(crate) fn has_room(&self) -> bool {
         let takes = |name| match self.connections.home(name) {
             Some(node) => self.window.has_room(node),
-            // The first message for it makes somebody look for who serves it.
+            // The first message for a name starts the search for its node.
             None => self.lines.is_empty(),
         };
         self.lines.has_room() && (0..self.connections.names()).any(takes)
     }
 
-    /// Waits for room. False when a stop is asked for, or the time is over, before.
+    /// Waits for room. False if a stop is requested or `end` comes first.
     ///
     /// # Errors
-    /// What ends publishing.
+    /// The failure that ends publishing.
     pub(crate) async fn room(&mut self, end: Option<Instant>) -> Result<bool, Failure> {
         let stop = self.stop;
         while !self.has_room() {
@@ -177,8 +179,8 @@ impl<'a> Publisher<'a> {
         Ok(true)
     }
 
-    /// Moves messages from the lines onto the pipelines of the nodes that serve them and have room, and begins to look
-    /// for who serves the others. It waits for nothing.
+    /// Moves messages from the lines into pipelines of the nodes that serve them and have room, and starts searches for
+    /// the other names. Does not wait.
     pub(crate) fn pump(&mut self) {
         if self.lines.is_empty() {
             return;
@@ -224,10 +226,10 @@ impl<'a> Publisher<'a> {
         self.window.send(node, (*connection).clone(), pipeline, pack);
     }
 
-    /// Waits for `until`, and publishes meanwhile. `None` when a stop is asked for before.
+    /// Waits for `until`, and publishes meanwhile. `None` if a stop is requested first.
     ///
     /// # Errors
-    /// What ends publishing.
+    /// The failure that ends publishing.
     pub(crate) async fn wait<T>(&mut self, until: impl Future<Output = T>) -> Result<Option<T>, Failure> {
         let mut until = pin!(until);
         let stop = self.stop;
@@ -242,8 +244,8 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Waits for what may let the lines move: the replies to one pipeline, an answer to who serves a name, or that there
-    /// should have been a reply by now. For ever when there is nothing of that to come; can be cancelled.
+    /// Waits for an event that may let the lines move: the replies to one pipeline, a step of a search, or a node that
+    /// has become silent. Waits forever if none of these can happen. Cancel safe.
     async fn something(&mut self) -> Result<(), Failure> {
         let (is_empty, silent_at) = (self.window.is_empty(), self.window.silent_at());
         tokio::select! {
@@ -262,7 +264,7 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// Keeps what is to be sent again.
+    /// Puts messages that have to be sent again back into the lines.
     fn look_at(&mut self, trouble: Trouble) -> Result<(), Failure> {
         match trouble {
             Trouble::Broken { node, messages, error } => {
@@ -320,7 +322,7 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Messages were confirmed. An outage is over when none is left that nobody takes.
+    /// Messages were confirmed. An outage is over when every name has a node and no refused message is left.
     fn goes_on(&mut self) {
         let is_refused = |message: &Message| message.refused.is_some();
         if self.outage.lasts()
@@ -332,9 +334,9 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Publishes what it has taken on, and waits for the last replies: as long as there is hope, but not beyond `patience`
-    /// where there is a limit, not much longer after a stop was asked for, and not once that is insisted on. After a
-    /// failure at a server nothing more is sent.
+    /// Publishes the accepted messages and waits for the last replies: for at most `patience` if it is given, at most
+    /// `LAST_REPLIES` after a stop is requested, and not after a second signal. After a failure at a server it sends
+    /// nothing more and waits for at most `LAST_REPLIES`.
     pub(crate) async fn finish(
         mut self,
         outcome: Result<(), Failure>,
@@ -355,7 +357,7 @@ impl<'a> Publisher<'a> {
                 if self.window.is_empty() && (self.lines.is_empty() || outcome.is_err()) {
                     return;
                 }
-                // A further error tells nothing new.
+                // Only the first error is kept.
                 let happened = self.something().await;
                 outcome = mem::replace(&mut outcome, Ok(())).and(happened);
             }
@@ -364,7 +366,7 @@ impl<'a> Publisher<'a> {
             stop.asked().await;
             sleep(LAST_REPLIES).await;
         };
-        // Running out of time is no failure of its own: it shows in the numbers.
+        // Running out of time is not a failure: the summary shows it.
         tokio::select! {
             () = settling => {}
             () = at(end) => {}
@@ -387,7 +389,7 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// Comes back then, or never.
+/// Sleeps until then; forever if it is `None`.
 pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

@@ -1,30 +1,31 @@
-//! Telling that messages cannot be published, and when they can be again.
+//! Reports that messages cannot be published, and when they can be again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What was told of it, so that it is told once, and not with each attempt.
+/// What was reported about an outage, so that it is not reported with each attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
     since: Option<Instant>,
-    /// Whether this outage was told: its end is, then.
+    /// Whether this outage was reported. If so, its end is reported too.
     is_told: bool,
-    /// The cause that was told last, and when. One that comes and goes is told no more often.
+    /// The last reported cause, and when. It is kept after an outage, so that a cause that returns is not reported more
+    /// often.
     last: Option<(String, Instant)>,
 }
 
 impl Outage {
-    /// A cause that stays the same is told this often.
+    /// The time between two reports of the same cause.
     const REMINDER: Duration = Duration::from_secs(30);
-    /// Causes that alternate are told no more often than this.
+    /// The shortest time between reports of different causes.
     const SHORTEST: Duration = Duration::from_secs(3);
 
     pub(crate) fn lasts(&self) -> bool {
         self.since.is_some()
     }
 
-    /// An attempt failed, and another one follows. What to say of it, if it is time to.
+    /// An attempt failed, and another one follows. Returns a line if a report is due.
     pub(crate) fn failed(&mut self, cause: &str) -> Option<String> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
@@ -42,7 +43,7 @@ impl Outage {
         })
     }
 
-    /// Messages are published again. What to say of it, if the outage was told.
+    /// Messages are published again. Returns a line if the outage was reported.
     pub(crate) fn over(&mut self) -> Option<String> {
         let since = self.since.take()?;
         std::mem::take(&mut self.is_told)

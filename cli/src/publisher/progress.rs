@@ -1,4 +1,4 @@
-//! What a person sees of it while messages are published.
+//! The progress bar while messages are published.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,15 +10,15 @@ use tokio::time::interval;
 
 use crate::talk::say;
 
-/// How many messages a server confirmed, and a bar on stderr that shows it, if that is a terminal. It is gone when this
-/// is dropped, so that the last line of the output stands alone.
+/// The number of confirmed messages, and a bar on stderr that shows it if stderr is a terminal. Dropping this removes
+/// the bar, so that the last line of the output stands alone.
 pub(crate) struct Progress {
     pub(super) confirmed: AtomicU64,
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// A bar up to `total`, or a mere counter where nobody knows how many messages it will be.
+    /// A bar up to `total`, or only a counter if the total is not known.
     pub(crate) fn new(total: Option<u64>) -> Self {
         Self::on(ProgressDrawTarget::stderr(), total)
     }
@@ -33,7 +33,7 @@ impl Progress {
         Self { confirmed: AtomicU64::new(0), bar }
     }
 
-    /// Shows the counter until this future is dropped. It reads; the publisher counts.
+    /// Shows the counter until this future is dropped. The publisher counts, this only reads.
     pub(crate) async fn follow(&self) -> Infallible {
         let mut ticks = interval(Duration::from_millis(100));
         loop {
@@ -42,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// Says one line, above the bar.
+    /// Prints one line above the bar.
     pub(crate) fn say(&self, line: impl fmt::Display) {
         self.bar.suspend(|| say(line));
     }
@@ -59,12 +59,12 @@ fn style(total: Option<u64>) -> ProgressStyle {
         Some(_) => "{bar:40} {human_pos} of {human_len} messages, {rate} a second, {eta} left",
         None => "{spinner} {human_pos} messages, {rate} a second, {elapsed}",
     };
-    // A template that does not parse shows as the default bar; a test looks at both.
+    // A template that does not parse would show the default bar; a test checks both templates.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
-        // The one of the library has four decimals.
+        // The library's own `per_sec` has four decimals.
         .with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
-            // It is for a person who watches: what cannot be written is not missed.
+            // The bar only informs: a failed write is ignored.
             let _ = write!(text, "{}", HumanCount(state.per_sec().round() as u64));
         })
 }

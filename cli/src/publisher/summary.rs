@@ -1,4 +1,4 @@
-//! What came of it: the last line, and what is said beside it.
+//! The summary: the last line on stdout, and remarks on stderr.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -14,32 +14,32 @@ use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::{finish, say};
 
-/// What became of the messages, and why it ended early if it did. A stop that was asked for is no failure.
+/// The summary, and why publishing ended early if it did. A requested stop is not a failure.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) summary: Summary,
     pub(crate) failure: Option<Failure>,
 }
 
-/// What became of the messages: each is in one of the first three figures.
+/// Counts of messages. Each message is in exactly one of the first three.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Summary {
     /// Messages that a server confirmed.
     pub(crate) published: u64,
-    /// Messages that were sent, and of which no server said anything: they may be published or not.
+    /// Messages that were sent and got no reply: they may or may not be published.
     pub(crate) unconfirmed: u64,
-    /// Messages that no server took up to the end.
+    /// Messages that no server accepted before the end.
     pub(crate) not_published: u64,
     /// The part of `published` that may be published twice: sent again after a connection broke.
     pub(crate) repeated: u64,
-    /// The part of `published` that reached nobody, where the servers know that.
+    /// The part of `published` that had no subscriber, if the servers know that.
     pub(crate) unheard: u64,
     /// From the first message to the last reply.
     pub(crate) elapsed: Duration,
 }
 
 impl Summary {
-    /// The same as the text, as one object.
+    /// The content of the text as a JSON object.
     pub(crate) fn to_json(self) -> serde_json::Value {
         json!({
             "published": self.published,
@@ -57,7 +57,7 @@ impl Summary {
         if seconds > 0.0 { (self.published as f64 / seconds).round() as u64 } else { 0 }
     }
 
-    /// What the figures mean, and what to do about it.
+    /// Explains counts that need attention, and what to do about them.
     fn remarks(self, target: &Target) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.unheard > 0 {
@@ -113,10 +113,10 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Prints the summary, as an object with `json`, and explains it on stderr.
+/// Prints the summary, as an object with `json`, and the remarks to stderr.
 ///
 /// # Errors
-/// What ended publishing early.
+/// The failure that ended publishing early.
 pub(crate) async fn report(
     published: Published,
     target: &Target,

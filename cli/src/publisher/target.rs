@@ -1,4 +1,4 @@
-//! Where messages go, and the options that say so.
+//! The target of messages, and its options.
 
 use clap::{Args, ValueEnum};
 use redis_consumer_group::{Error, ShardSet, Shards};
@@ -38,18 +38,19 @@ pub(crate) struct TargetArgs {
 /// The channel or the stream that messages go to, or those of its shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// How messages get there, and what that guarantees.
+    /// How messages are delivered, and what that guarantees.
     pub(crate) to: To,
-    /// Its name in Redis; with shards, what comes before their numbers.
+    /// Its name in Redis; with shards, the part before their numbers.
     pub(crate) name: String,
     pub(crate) sharding: Option<Sharding>,
 }
 
-/// How messages are dealt to shards.
+/// How messages are assigned to shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sharding {
     pub(crate) shards: Shards,
-    /// The member of a message whose value decides, so that equal ones come to one shard. Without one, they take turns.
+    /// The member of a message whose value chooses the shard, so that equal values go to the same one. `None` is
+    /// round-robin.
     pub(crate) by: Option<String>,
 }
 
@@ -71,7 +72,7 @@ impl TargetArgs {
     /// The target that the options describe.
     ///
     /// # Errors
-    /// Shards that cannot be.
+    /// If the shards are invalid.
     pub(crate) fn target(&self) -> Result<Target, OptionError> {
         Ok(Target { to: self.to, name: self.channel.clone(), sharding: self.sharding()? })
     }
@@ -116,7 +117,7 @@ impl Target {
         }
     }
 
-    /// The command that one message is.
+    /// The command that publishes one message.
     pub(crate) fn command(&self) -> &'static str {
         match (self.to, &self.sharding) {
             (To::Channel, None) => "PUBLISH",

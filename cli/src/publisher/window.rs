@@ -1,4 +1,4 @@
-//! What was sent and not answered yet: a bounded number of pipelines to each node.
+//! Messages that were sent and have no reply yet: a bounded number of pipelines to each node.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
@@ -14,39 +14,39 @@ use tokio::time::Instant;
 
 use super::lines::Message;
 
-/// Pipelines on their way, for each node the oldest first. A connection's own task writes and reads at the same
-/// time, so neither side waits for the other with full buffers.
+/// Pipelines without a reply, the oldest first for each node. A connection's own task writes and reads concurrently, so
+/// the two sides cannot wait for each other with full buffers.
 ///
-/// One connection answers in order: of each node only the oldest pipeline is ever waited for.
+/// A connection replies in order, so only the oldest pipeline of each node is polled.
 pub(crate) struct Window<'a> {
-    /// By the numbers of the nodes.
+    /// By node number.
     nodes: Vec<OnTheirWay>,
-    /// Messages that a server confirmed. Others read it while we count.
+    /// Messages that a server confirmed. The progress bar reads it meanwhile.
     confirmed: &'a AtomicU64,
     /// The part of them that may be published twice.
     repeated: u64,
-    /// The part of them that the server had nobody for.
+    /// The part of them that had no subscriber.
     unheard: u64,
-    /// Which node is listened to first: each in its turn.
+    /// The node that is polled first, in rotation.
     turn: usize,
 }
 
-/// What was not confirmed of a pipeline.
+/// The messages of a pipeline that were not confirmed.
 pub(crate) enum Trouble {
-    /// This node refused these.
+    /// The node refused these messages.
     Refused { node: usize, refused: Vec<(Message, RedisError)> },
-    /// The connection to this node ended before it answered.
+    /// The connection to the node broke before the reply.
     Broken { node: usize, messages: Vec<Message>, error: RedisError },
 }
 
-/// What one node has to answer.
+/// The pipelines that one node has not answered.
 struct OnTheirWay {
     pipelines: VecDeque<OnItsWay>,
-    /// Of all their payloads.
+    /// The size of all their payloads.
     bytes: usize,
-    /// Its last answer, or the first pipeline after that.
+    /// The time of its last reply, or of the first pipeline after that.
     quiet_since: Instant,
-    /// The same, or when it was last called silent.
+    /// The same, or when it was last reported as silent.
     told_at: Instant,
 }
 
@@ -56,13 +56,13 @@ struct OnItsWay {
     replies: Replies,
 }
 
-/// Pipelines on their way to one node: enough for neither side to wait for the other.
+/// The limits of unanswered pipelines to one node: enough that neither side waits for the other.
 const PIPELINES: usize = 8;
 const BYTES: usize = 16 << 20;
 
 type Replies = Pin<Box<dyn Future<Output = RedisResult<Vec<Value>>> + Send>>;
 
-/// After this long without an answer a node is silent. Also how often that is said of it.
+/// A node is silent after this long without a reply. This is also the time between two reports of it.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 impl<'a> Window<'a> {
@@ -74,27 +74,27 @@ impl<'a> Window<'a> {
         self.nodes.iter().all(|node| node.pipelines.is_empty())
     }
 
-    /// Whether a node may have one more pipeline to answer.
+    /// Whether there is room for one more pipeline to a node.
     pub(crate) fn has_room(&self, node: usize) -> bool {
         self.nodes.get(node).is_none_or(|node| node.pipelines.len() < PIPELINES && node.bytes < BYTES)
     }
 
-    /// Messages that were sent and have not been answered.
+    /// Messages that were sent and have no reply yet.
     pub(crate) fn messages(&self) -> impl Iterator<Item = &Message> {
         self.nodes.iter().flat_map(|node| &node.pipelines).flat_map(|pipeline| &pipeline.messages)
     }
 
-    /// Messages that were confirmed, and sent before over a connection that broke.
+    /// Confirmed messages that had been sent before over a connection that broke.
     pub(crate) fn repeated(&self) -> u64 {
         self.repeated
     }
 
-    /// Messages that were published and reached nobody, as far as their servers know.
+    /// Published messages without a subscriber, as far as their servers know.
     pub(crate) fn unheard(&self) -> u64 {
         self.unheard
     }
 
-    /// Hands a pipeline of these messages to the connection of a node. The caller looked for room.
+    /// Sends a pipeline of these messages over the connection of a node. The caller has checked for room.
     pub(crate) fn send(
         &mut self,
         node: usize,
@@ -105,9 +105,9 @@ impl<'a> Window<'a> {
         let mut replies: Replies = Box::pin(unconstrained(async move {
             connection.req_packed_commands(&pipeline, 0, pipeline.len()).await
         }));
-        // The first poll puts it into the connection's queue, in the order of these calls. `unconstrained`,
-        // because Tokio would defer that once our task has done much in one go. Nobody is to be woken for it yet:
-        // whoever waits for the oldest pipeline polls it first.
+        // The first poll puts the pipeline into the connection's queue, in the order of these calls. It is
+        // `unconstrained` because Tokio's budget could defer it. The waker is a no-op: `poll_answer` polls the
+        // oldest pipeline again, with its own waker.
         if let Poll::Ready(answer) = replies.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             replies = Box::pin(ready(answer));
         }
@@ -124,13 +124,13 @@ impl<'a> Window<'a> {
         node.pipelines.push_back(OnItsWay { messages, bytes, replies });
     }
 
-    /// When the next node is silent unless it answers before.
+    /// When the next node becomes silent unless it replies before.
     pub(crate) fn silent_at(&self) -> Option<Instant> {
         let busy = self.nodes.iter().filter(|node| !node.pipelines.is_empty());
         busy.map(|node| node.told_at + SILENT_AFTER).min()
     }
 
-    /// The nodes that are silent, and for how long. Each is told once in a while.
+    /// The nodes that are silent, and for how long. Each is returned once per `SILENT_AFTER`.
     pub(crate) fn silent(&mut self) -> Vec<(usize, Duration)> {
         let now = Instant::now();
         let mut silent = Vec::new();
@@ -143,17 +143,17 @@ impl<'a> Window<'a> {
         silent
     }
 
-    /// Waits for this node no longer. What was sent to it and not answered.
+    /// Gives up on this node. Returns the messages that were sent to it and have no reply.
     pub(crate) fn give_up(&mut self, node: usize) -> Vec<Message> {
         self.nodes[node].bytes = 0;
         self.nodes[node].pipelines.drain(..).flat_map(|pipeline| pipeline.messages).collect()
     }
 
-    /// Waits until a node has answered its oldest pipeline, and looks at each reply. Returns at once when there is
-    /// nothing on its way; can be cancelled.
+    /// Waits until a node has answered its oldest pipeline, and counts each reply. Returns at once if nothing is
+    /// unanswered. Cancel safe.
     ///
     /// # Errors
-    /// What was not confirmed.
+    /// The messages that were not confirmed.
     pub(crate) async fn settle_one(&mut self) -> Result<(), Trouble> {
         if self.is_empty() {
             return Ok(());
@@ -227,7 +227,7 @@ mod tests {
         (connection, theirs)
     }
 
-    /// Takes a request, and then answers: an answer to nothing would be dropped.
+    /// Reads a request and then replies: the client would drop a reply without a request.
     async fn answer(server: &mut DuplexStream, answer: &[u8]) {
         let mut request = [0; b"*1\r\n$4\r\nPING\r\n".len()];
         server.read_exact(&mut request).await.unwrap();
@@ -252,7 +252,7 @@ mod tests {
             let at = window.silent_at().unwrap();
             assert_eq!(at - Instant::now(), SILENT_AFTER);
             advance(SILENT_AFTER / 2).await;
-            // What is sent meanwhile is no answer.
+            // A message that is sent meanwhile is not a reply.
             send(&mut window, 1, &connection);
             assert_eq!((window.silent(), window.silent_at()), (vec![], Some(at)));
             advance(SILENT_AFTER / 2).await;
