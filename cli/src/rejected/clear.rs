@@ -39,7 +39,7 @@ enum Before {
     Age(Duration),
 }
 
-/// What is removed of a stream.
+/// The entries to remove from a stream.
 enum Part {
     Ids(Vec<EntryId>),
     Before(EntryId),
@@ -81,7 +81,7 @@ pub(super) async fn run(args: ClearArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be removed, and how many that are. What is rejected from now on is not among it.
+/// The entries to remove, and their number. Messages rejected from now on are not among them.
 async fn part(streams: &mut RejectedStreams, key: &str, args: &ClearArgs) -> anyhow::Result<(Part, u64)> {
     if !args.id.is_empty() {
         let mut there = Vec::new();
@@ -141,7 +141,7 @@ impl FromStr for Before {
     }
 }
 
-/// Why a text is no point in the stream.
+/// The text is neither an id nor an age.
 #[derive(Debug)]
 struct NeitherIdNorAge(String);
 

@@ -1,4 +1,4 @@
-//! One rejected message, as a person and a program can read it.
+//! One rejected message, as text and as JSON.
 
 use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
@@ -26,16 +26,16 @@ impl FromRedisValue for Entry {
     }
 }
 
-/// So many characters of a message are shown.
+/// The number of characters of a message that are shown.
 const SHOWN: usize = 120;
 
 impl Entry {
-    /// The fields, as they are.
+    /// The fields as slices.
     fn pairs(&self) -> Vec<(&[u8], &[u8])> {
         self.fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect()
     }
 
-    /// Why it was rejected; of what no group has written, nothing is known.
+    /// Why it was rejected. The reason is unknown if no group wrote the entry.
     pub(super) fn reason(&self) -> String {
         let pairs = self.pairs();
         Rejected::of(&pairs)
@@ -101,9 +101,9 @@ impl Entry {
     }
 }
 
-/// When an entry was appended, by the server's clock: an id says so, unless somebody chose it otherwise.
+/// When an entry was appended, by the server's clock. This is the time in its id, unless a client chose the id.
 pub(super) fn time(id: EntryId) -> String {
-    // The last second that can be written with four digits of a year.
+    // The last millisecond of the year 9999: RFC 3339 has four digits for the year.
     const LAST: u64 = 253_402_300_799_999;
     if id.ms > LAST {
         return "(no time)".to_owned();
@@ -135,7 +135,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// `payload` where the message was nothing else, else `fields`. `time` is UTC.
+/// `payload` if the message has only that field, else `fields`. `time` is UTC.
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,
@@ -151,7 +151,7 @@ struct Line<'a> {
     source_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
-    /// The whole length of a payload of which only the first bytes are there.
+    /// The full length of a payload of which only the first bytes were kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,7 +160,7 @@ struct Line<'a> {
     fields: Option<Vec<(Bytes<'a>, Bytes<'a>)>>,
 }
 
-/// A text, or `{"hex": …}` of bytes that are none.
+/// A text, or `{"hex": …}` if the bytes are not UTF-8.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Bytes<'a> {

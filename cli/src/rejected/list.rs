@@ -82,7 +82,7 @@ async fn show_from(
     Ok(shown as u64)
 }
 
-/// Back from the end to the first that is shown, and from there on.
+/// Pages back from the end to find the first entry to show, then shows the entries from there on.
 async fn show_newest(
     streams: &mut RejectedStreams,
     key: &str,
@@ -130,7 +130,7 @@ fn show(entry: &Entry, sharded: bool, key: &str, json: bool) -> anyhow::Result<(
     }
 }
 
-/// A number of messages, in words.
+/// `1 rejected message`, `2 rejected messages`.
 pub(super) fn messages(count: u64) -> String {
     format!("{count} rejected message{}", if count == 1 { "" } else { "s" })
 }
@@ -139,7 +139,7 @@ pub(super) fn write(text: &str) -> anyhow::Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
 }
 
-/// As `head` is once it has its lines.
+/// Whether the reader has closed stdout, as `head` does after its lines.
 fn is_reader_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

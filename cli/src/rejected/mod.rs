@@ -1,4 +1,4 @@
-//! `rejected`: what became of messages that could not be processed. Looks at them, processes them again, removes them.
+//! `rejected`: lists messages that could not be processed, processes them again, or removes them.
 
 mod clear;
 mod entry;
@@ -30,7 +30,7 @@ enum Action {
     Clear(ClearArgs),
 }
 
-/// Does what is asked for.
+/// Runs the requested action.
 pub(crate) async fn run(args: RejectedArgs) -> anyhow::Result<ExitCode> {
     match args.action {
         Action::List(args) => list::run(args).await,

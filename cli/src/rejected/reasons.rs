@@ -1,4 +1,4 @@
-//! How often each reason stands in the stream.
+//! Counts the entries of each reason.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::entry::{Entry, time};
 use crate::printable::printable;
 
-/// The reasons of all entries that were looked at.
+/// The reasons of all entries that were read.
 #[derive(Default)]
 pub(super) struct Reasons {
     by_reason: HashMap<String, Found>,
-    /// Entries whose reasons are too many to be told one by one.
+    /// Entries whose reason did not fit below the limit.
     others: u64,
 }
 
@@ -32,7 +32,7 @@ struct Line<'a> {
 }
 
 impl Reasons {
-    /// A reason that repeats its message has as many forms as there are messages.
+    /// The limit of different reasons: a reason that quotes its message differs for every message.
     const MOST: usize = 10_000;
 
     pub(super) fn add(&mut self, entry: &Entry) {

@@ -18,7 +18,7 @@ impl Selection for Rejected {
     const HEADING: Option<&'static str> = None;
 }
 
-/// The streams that the options name, and a way to ask about them.
+/// The streams that the options name, and the client that queries them.
 pub(super) struct RejectedStreams {
     pub(super) keys: Vec<String>,
     /// Whether there are shards.
@@ -26,11 +26,11 @@ pub(super) struct RejectedStreams {
     streams: Streams,
 }
 
-/// Entries that one question asks for: they hold the server for a millisecond or so.
+/// Entries that one command reads: they occupy the server for about a millisecond.
 pub(super) const PAGE: usize = 500;
 
 impl RejectedStreams {
-    /// Reads the options. Nothing is connected yet.
+    /// Reads the options. Does not connect yet.
     pub(super) fn of(flags: &Flags<Rejected>) -> anyhow::Result<Self> {
         let layers = Layers::new(flags.texts().clone(), Variables::of_process())?;
         talk::warn(&layers.warnings());
@@ -43,7 +43,7 @@ impl RejectedStreams {
         Ok(Self { keys, sharded: shards.is_some(), streams })
     }
 
-    /// How many entries a stream has.
+    /// The number of entries of a stream.
     pub(super) async fn length(&mut self, key: &str) -> anyhow::Result<u64> {
         Ok(self.streams.ask("XLEN", key, &[]).await?)
     }
@@ -69,7 +69,8 @@ impl RejectedStreams {
         Ok(self.from(key, id, 1).await?.pop().filter(|entry| entry.id == id))
     }
 
-    /// Removes entries that have an id below this one; how many. In steps, which do not hold the server for long.
+    /// Removes entries with an id below this one and returns their number. Works in steps that do not block the server
+    /// for long.
     pub(super) async fn remove_before(&mut self, key: &str, end: EntryId) -> anyhow::Result<u64> {
         const STEP: &str = "10000";
         let end = end.to_string();
@@ -83,7 +84,7 @@ impl RejectedStreams {
         }
     }
 
-    /// Removes the entries with these ids; how many there were.
+    /// Removes the entries with these ids and returns how many existed.
     pub(super) async fn remove(&mut self, key: &str, ids: &[EntryId]) -> anyhow::Result<u64> {
         let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
         let ids: Vec<_> = ids.iter().map(String::as_str).collect();
@@ -95,7 +96,7 @@ impl RejectedStreams {
     }
 }
 
-/// The id that follows.
+/// The next id.
 pub(super) fn after(id: EntryId) -> EntryId {
     let EntryId { ms, seq } = id;
     match seq.checked_add(1) {
