@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-/// Reports at even distances from the start: one that is late does not make the next ones late, and those that
-/// were missed are not made up for.
+/// The times of reports, at even intervals from the start. A late report does not delay the next ones, and missed
+/// reports are skipped.
 pub(crate) struct Due(Interval);
 
 impl Due {
@@ -16,7 +16,7 @@ impl Due {
         Self(interval)
     }
 
-    /// Waits until a report is due. May be dropped while it waits.
+    /// Waits until a report is due. Cancel safe.
     pub(crate) async fn next(&mut self) {
         self.0.tick().await;
     }

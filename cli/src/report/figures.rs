@@ -1,4 +1,4 @@
-//! What there is to report of a group at one moment.
+//! The figures of a group at one moment.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub(crate) struct Figures {
     pub(crate) buffer: BufferUse,
     pub(crate) retries_waiting: usize,
     pub(crate) state: State,
-    /// How long it was disconnected, all in all.
+    /// The total time without a connection.
     pub(crate) disconnected: Duration,
 }
 
 impl Figures {
-    /// Those of the whole group.
+    /// The figures of the whole group.
     pub(crate) fn of(group: &ConsumerGroup) -> Self {
         let handle = group.handle();
         Self {
@@ -35,7 +35,7 @@ impl Figures {
         }
     }
 
-    /// Those of each shard; none where there are no shards.
+    /// The figures of each shard; empty without shards.
     pub(crate) fn of_shards(group: &ConsumerGroup) -> Vec<Self> {
         let of_shard = |shard: &Shard| Self {
             shard: shard.number(),
@@ -50,7 +50,7 @@ impl Figures {
         group.shards().iter().map(of_shard).filter(|figures| figures.shard.is_some()).collect()
     }
 
-    /// How long the present outage lasts, and its cause.
+    /// How long the current outage has lasted, and its cause.
     pub(crate) fn outage(&self) -> Option<(Duration, &str)> {
         match &self.state {
             State::Disconnected { since, cause, .. } => Some((since.elapsed(), cause)),
@@ -59,7 +59,7 @@ impl Figures {
     }
 }
 
-/// Those of a group that has not begun.
+/// The figures of a group that has not started.
 impl Default for Figures {
     fn default() -> Self {
         Self {

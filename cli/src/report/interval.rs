@@ -1,11 +1,11 @@
-//! What happened between two reports.
+//! The counts between two reports.
 
 use std::time::Duration;
 
 use redis_consumer_group::Ledger;
 use tokio::time::Instant;
 
-/// What happened since the report before.
+/// The counts since the previous report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) lasted: Duration,
@@ -14,7 +14,7 @@ pub(crate) struct Interval {
     pub(crate) dropped: u64,
 }
 
-/// The moment of the report before, and what the ledger said.
+/// The time of the previous report, and the ledger's counts then.
 pub(crate) struct Before {
     at: Instant,
     processed: u64,
@@ -23,12 +23,12 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// The start: nothing has happened yet.
+    /// The start: all counts are 0.
     pub(crate) fn start() -> Self {
         Self { at: Instant::now(), processed: 0, rejected: 0, dropped: 0 }
     }
 
-    /// What happened since then. The next interval begins now.
+    /// The counts since then. The next interval begins now.
     pub(crate) fn until(&mut self, ledger: &Ledger) -> Interval {
         let now = Self {
             at: Instant::now(),

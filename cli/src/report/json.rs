@@ -22,7 +22,7 @@ pub(super) struct Line<'a> {
     shards: Vec<Account<'a>>,
 }
 
-/// What happened since the report before.
+/// The counts since the previous report.
 #[derive(Serialize)]
 struct Since {
     interval_seconds: f64,
@@ -31,7 +31,7 @@ struct Since {
     dropped_in_interval: u64,
 }
 
-/// Of a group, or of the shard with this number.
+/// The figures of a group, or of the shard with this number.
 #[derive(Serialize)]
 struct Account<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,14 +75,14 @@ struct Account<'a> {
     backlog: Option<Behind>,
 }
 
-/// The outage that lasts.
+/// The current outage.
 #[derive(Serialize)]
 struct Outage<'a> {
     seconds: f64,
     cause: &'a str,
 }
 
-/// Entries of the stream, or of the spill; `lag` is null where Redis does not know it.
+/// Entries of the stream, or of the spill. `lag` is null if Redis does not know it.
 #[derive(Serialize)]
 struct Behind {
     lag: Option<u64>,
@@ -205,7 +205,7 @@ fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// To the millisecond.
+/// Seconds, rounded to milliseconds.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

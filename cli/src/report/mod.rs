@@ -1,8 +1,8 @@
 //! Reports and the ledger as lines on stdout.
 //!
 //! ```text
-//!   due ──► a report is due ──► figures    what the group says of itself
-//!                               interval   what happened since the report before
+//!   due ──► a report is due ──► figures    the group's own counts
+//!                               interval   the counts since the previous report
 //!                                  │
 //!                               one line, as text (here) or json
 //! ```
@@ -29,7 +29,7 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Makes the reports of one group, from its start to its end.
+/// Creates the reports of one group, from its start to its end.
 pub(crate) struct Reporter {
     form: Form,
     before: Before,
@@ -41,7 +41,7 @@ impl Reporter {
         Self { form, before: Before::start() }
     }
 
-    /// The line about the last second, and about the interval since the report before.
+    /// The line about the last second and the interval since the previous report.
     pub(crate) fn report(&mut self, group: &ConsumerGroup) -> String {
         let all = Figures::of(group);
         let interval = self.before.until(&all.ledger);
@@ -53,7 +53,7 @@ impl Reporter {
 }
 
 impl Form {
-    /// The last line. As text it is the one of all shards together.
+    /// The last line. As text it is the ledger of all shards together.
     pub(crate) fn ledger(self, all: &Figures, shards: &[Figures]) -> String {
         match self {
             Self::Text => all.ledger.to_string(),
@@ -83,7 +83,7 @@ fn sentence(interval: &Interval, figures: &Figures) -> String {
     line
 }
 
-/// Two digits, or three.
+/// A duration with two or three digits.
 fn span(duration: Duration) -> String {
     match duration.as_secs_f64() {
         seconds if seconds < 9.95 => format!("{seconds:.1} s"),
