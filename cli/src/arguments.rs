@@ -1,4 +1,4 @@
-//! The command line: which subcommands there are.
+//! The command line and its subcommands.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -82,13 +82,13 @@ enum Command {
 }
 
 impl Arguments {
-    /// Reads the arguments of this process. Help and usage errors are printed, and end it.
+    /// Reads the arguments of this process. Prints help or a usage error and then returns the exit code as `Err`.
     pub(crate) fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let text = error.render().to_string();
             // The help never repeats a given value; an error may.
             let masked = if error.use_stderr() { without_credentials(&text) } else { text.clone() };
-            // If stdout or stderr is closed, there is nobody to tell.
+            // Nothing can be done if stdout or stderr is closed.
             let _ = if masked == text { error.print() } else { io::stderr().write_all(masked.as_bytes()) };
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(crate::exit::USAGE))
         })

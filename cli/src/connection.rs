@@ -1,4 +1,4 @@
-//! The options that say which server to use: the same for every subcommand.
+//! The options that name the server, shared by all subcommands.
 
 use clap::Args;
 use redis_consumer_group::{Address, Tls};
@@ -15,16 +15,16 @@ pub(crate) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// The server and its certificates: flags over variables over the file over the default. Warns of variables
-    /// that look like ours and are none.
+    /// Returns the server and its certificates: flags override variables, variables the file, the file the default.
+    /// Warns of unknown `RCG_` variables.
     ///
     /// # Errors
-    /// When a value cannot be used; the text names where it came from, never the password.
+    /// If a value is invalid. The text names the origin of the value, never the password.
     pub(crate) fn resolve(&self) -> anyhow::Result<(Address, Tls)> {
         Self::read(&self.layers()?)
     }
 
-    /// The same, and `None` where no option of a connection was given in any layer.
+    /// Like [`ConnectionArgs::resolve`], but `None` if no layer has an option of the connection.
     ///
     /// # Errors
     /// As [`ConnectionArgs::resolve`].

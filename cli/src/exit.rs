@@ -1,4 +1,4 @@
-//! How the program ends: the exit codes, and what is said about an error.
+//! The exit codes, and the text of an error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -12,20 +12,20 @@ use crate::options::OptionError;
 use crate::printable::printable_lines;
 use crate::secret::{without_credentials, words_without_credentials};
 
-/// Something was abandoned, or failed in a way that has no code of its own.
+/// Messages were abandoned, or a failure without its own code.
 pub(crate) const FAILED: u8 = 1;
-/// The call was wrong.
+/// The command line is wrong.
 pub(crate) const USAGE: u8 = 2;
-/// A measurement fell behind an earlier one.
+/// A measurement is worse than an earlier one.
 pub(crate) const FELL: u8 = 99;
 /// Redis cannot be reached, or is not ready (`EX_UNAVAILABLE`).
 pub(crate) const UNREACHABLE: u8 = 69;
-/// Redis refused us (`EX_NOPERM`).
+/// Redis refused access (`EX_NOPERM`).
 pub(crate) const REFUSED: u8 = 77;
-/// A setting, or what is in Redis, does not fit (`EX_CONFIG`).
+/// A setting is invalid, or a key in Redis has the wrong type (`EX_CONFIG`).
 pub(crate) const CONFIGURATION: u8 = 78;
 
-/// An error that brings its code along, as one does that another process of ours has told.
+/// An error with its own exit code, for example one that a child process reported.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Coded {
@@ -33,21 +33,21 @@ pub(crate) struct Coded {
     pub(crate) text: String,
 }
 
-/// Says what went wrong, and ends with its code.
+/// Prints the error to stderr and returns its exit code.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
-    // Where stderr is closed, or full and nobody reads it, the code alone has to do.
+    // A thread writes, and is waited for with a limit: stderr may be a full pipe that is not read.
     let (line, (written, is_written)) = (format!("error: {}\n", text(error)), mpsc::channel());
     thread::spawn(move || written.send(io::stderr().write_all(line.as_bytes())));
     let _ = is_written.recv_timeout(Duration::from_secs(2));
     ExitCode::from(code(error))
 }
 
-/// An error with its causes, each said once: most texts contain their cause already.
+/// The error and its causes. A cause is not repeated: most texts contain their cause already.
 pub(crate) fn text(error: &anyhow::Error) -> String {
     let join =
         |text: String, cause: String| if text.contains(&cause) { text } else { format!("{text}: {cause}") };
     let text = error.chain().map(ToString::to_string).reduce(join).unwrap_or_default();
-    // A server's answer may be meant for the terminal.
+    // A server's answer may contain control characters for the terminal.
     printable_lines(&if repeats_what_was_given(error) {
         without_credentials(&text)
     } else {
@@ -55,7 +55,7 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     })
 }
 
-/// Whether the text may have a value as it was written, and not only what is shown of an address.
+/// Whether the text may repeat a value as the user wrote it. The other errors contain only masked addresses.
 fn repeats_what_was_given(error: &anyhow::Error) -> bool {
     use Error::{Ids, NotReady, Protocol, Refused, Unreachable};
     let told = error.downcast_ref::<Error>();
@@ -65,7 +65,7 @@ fn repeats_what_was_given(error: &anyhow::Error) -> bool {
     )
 }
 
-/// The code for an error.
+/// The exit code of an error.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<OptionError>() {
         return if error.is_usage() { USAGE } else { CONFIGURATION };

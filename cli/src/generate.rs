@@ -1,4 +1,4 @@
-//! Generated from the description of the arguments: completions and manual pages.
+//! Completions and manual pages, generated from the description of the arguments.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn page(command: &clap::Command) -> Man {
     Man::new(command.clone()).source(version).manual("redis-consumer-group")
 }
 
-/// The commands with what the pages need in addition: a manual page does not show what stands before a help.
+/// The commands with the example moved to the end: a manual page does not show `before_help`.
 fn documented() -> clap::Command {
     let with_example = |command: clap::Command| {
         let notes = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `ids`: who is in the list of consumers' ids.
+//! `ids`: lists or removes the ids of consumers.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
@@ -22,8 +22,8 @@ pub(crate) struct IdsArgs {
     flags: Flags<Ids>,
 }
 
-/// Lists the ids, oldest first and each with the state of its lease, or empties the list. With shards, each shard's, and
-/// the key goes before the id.
+/// Lists the ids, oldest first, each with the state of its lease; or empties the list. With shards it covers each
+/// shard, and the key precedes the id.
 pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
     let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
     talk::warn(&layers.warnings());
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
                 if config.shards.is_some() {
                     write!(text, "{key}  ")?;
                 }
-                // Anybody may have put anything there.
+                // Any client may have written any text to the list.
                 writeln!(text, "{}  {}", printable(&listed.id), listed.lease)?;
             }
             if text.is_empty() {

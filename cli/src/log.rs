@@ -17,17 +17,16 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use crate::exit;
 use crate::options::{Log, LogFormat};
 
-/// Lines that wait for a slow reader of stderr. What comes beyond them is left out: nobody would read it in time.
+/// The maximum number of lines that wait for a slow reader of stderr. Further lines are discarded.
 const WAITING: usize = 4096;
 
-/// Writes what is logged to stderr from now on, beginning with these warnings, until the guard is dropped.
+/// Logs to stderr from now on, beginning with these warnings, until the guard is dropped.
 ///
-/// A thread of its own writes: a full pipe blocks whoever writes into it, and neither reading messages nor
-/// committing them waits for somebody to read the log.
+/// A separate thread writes: a full pipe blocks its writer, and must not block reading or committing messages.
 #[must_use = "what waits is written when the guard is dropped"]
 pub(crate) fn start(log: &Log, warnings: &[String]) -> (WorkerGuard, Filter) {
     let (filter, handle) = reload::Layer::new(log.effective());
-    // By default a line that cannot be written is complained about on the same closed stderr, with a panic.
+    // By default the layer reports a failed write with `eprintln!`, which panics if stderr is closed.
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(io::stderr());
     let lines = fmt::layer().with_writer(writer).with_ansi(colours()).log_internal_errors(false);
@@ -42,7 +41,7 @@ pub(crate) fn start(log: &Log, warnings: &[String]) -> (WorkerGuard, Filter) {
     (guard, Filter(handle))
 }
 
-/// Sets what is logged while the log is written.
+/// Changes the level of the running log.
 pub(crate) struct Filter(reload::Handle<Targets, Registry>);
 
 impl Filter {
@@ -52,12 +51,12 @@ impl Filter {
     }
 }
 
-/// The message says everything; its facts as fields are for the format JSON.
+/// Writes only the message, which contains all facts. The fields are for the format JSON.
 fn message_only(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
     if field.name() == "message" { write!(writer, "{value:?}") } else { Ok(()) }
 }
 
-/// Says what went wrong, after what was logged; in the form of the log where a program reads it.
+/// Reports the error after all log lines: as a log line if the log is JSON, else as text.
 pub(crate) fn fail(log: &Log, written: WorkerGuard, problem: &anyhow::Error) -> ExitCode {
     match log.format {
         LogFormat::Text => {
@@ -71,7 +70,7 @@ pub(crate) fn fail(log: &Log, written: WorkerGuard, problem: &anyhow::Error) -> 
     }
 }
 
-/// Colours are for a terminal whose user wants them (<https://no-color.org>).
+/// Whether stderr is a terminal whose user wants colours (<https://no-color.org>).
 fn colours() -> bool {
     io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

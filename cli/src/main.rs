@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::failed(&anyhow::Error::from(error).context("cannot start threads")),
     };
     let end = runtime.block_on(arguments.run()).unwrap_or_else(|error| exit::failed(&error));
-    // Nothing of ours is left in it; a thread that waits for a name server is not waited for.
+    // All tasks of ours have ended. Do not wait for a thread that is still resolving a host name.
     runtime.shutdown_background();
     end
 }

@@ -1,11 +1,11 @@
-//! Texts of others, as a terminal and a log can take them.
+//! Escapes texts from outside for a terminal or a log.
 
-/// The text with an escape for each character that is not plain to see: `\n`, `\u{1b}`.
+/// The text with an escape for each character that is not printable: `\n`, `\u{1b}`.
 pub(crate) fn printable(text: &str) -> String {
     escaped(text, &[])
 }
 
-/// The same for a text of several lines.
+/// Like [`printable`], but keeps line feeds.
 pub(crate) fn printable_lines(text: &str) -> String {
     escaped(text, &['\n'])
 }
@@ -13,7 +13,7 @@ pub(crate) fn printable_lines(text: &str) -> String {
 fn escaped(text: &str, but: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
-        // These three are plain to see, and stand in the texts of errors.
+        // `escape_debug` would escape these three, but they are printable and occur in error texts.
         if but.contains(&char) || matches!(char, '\'' | '"' | '\\') {
             escaped.push(char);
         } else {

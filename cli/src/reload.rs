@@ -1,4 +1,4 @@
-//! SIGHUP: reads the configuration again, and uses what can change while the group runs.
+//! SIGHUP: reads the configuration again and applies the options that can change while the group runs.
 
 use anyhow::Context;
 use redis_consumer_group::Config;
@@ -8,19 +8,19 @@ use tracing::{Level, info, warn};
 use crate::log::Filter;
 use crate::options::{Log, Settings};
 
-/// What is read again at each SIGHUP. From its making on, the signal does not end the process.
+/// Reads the configuration again at each SIGHUP. Once this exists, the signal does not end the process.
 pub(crate) struct Reload {
     hangups: Signal,
     read: Box<dyn Fn() -> anyhow::Result<Settings> + Send>,
     filter: Filter,
-    /// What the settings were at the start, but for the log.
+    /// The configuration at the start.
     config: Config,
     log: Log,
 }
 
 impl Reload {
     /// # Errors
-    /// When the system refuses to tell us of the signal.
+    /// If the signal handler cannot be installed.
     pub(crate) fn new(
         read: impl Fn() -> anyhow::Result<Settings> + Send + 'static,
         settings: &Settings,
@@ -36,12 +36,12 @@ impl Reload {
         })
     }
 
-    /// Waits for the next SIGHUP. May be dropped while it waits.
+    /// Waits for the next SIGHUP. Cancel safe.
     pub(crate) async fn asked(&mut self) {
         self.hangups.recv().await;
     }
 
-    /// Reads the configuration again, and says what that changed. What is wrong with it changes nothing.
+    /// Reads the configuration again and logs what changed. An invalid configuration changes nothing.
     pub(crate) fn reload(&mut self) {
         let settings = match (self.read)() {
             Ok(settings) => settings,
@@ -50,7 +50,7 @@ impl Reload {
         let (before, now) = (self.log.effective(), settings.log.effective());
         if now != before {
             let tell = || info!("SIGHUP: the log level is now {now}");
-            // Where one of the two shows this line, it is shown.
+            // Log this line under the level that shows it, if either does.
             let is_shown = before.would_enable(module_path!(), &Level::INFO);
             is_shown.then(tell);
             self.filter.set(&settings.log);

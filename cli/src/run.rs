@@ -25,7 +25,7 @@ pub(crate) struct RunArgs {
     flags: Flags<Run>,
 }
 
-/// Runs a group until it ends or is asked to.
+/// Runs a group until it ends or a signal stops it.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     group(move || {
         let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     .await
 }
 
-/// The same with the settings that this reads, now and at each SIGHUP.
+/// Runs a group with the settings that `read` returns. It is called now and at each SIGHUP.
 pub(crate) async fn group(
     read: impl Fn() -> anyhow::Result<Settings> + Send + 'static,
 ) -> anyhow::Result<ExitCode> {
@@ -57,7 +57,7 @@ pub(crate) async fn group(
 
     let end =
         until_the_end(&mut group, &mut signals, &mut reload, &stdout, form, settings.report_every).await;
-    // An error is told once; after it there is the ledger.
+    // `join` returns the error once, and the ledger when called again.
     let (failure, ledger) = match end.outcome {
         Ok(ledger) => (None, ledger),
         Err(error) => (Some(error), group.join().await?),
@@ -94,7 +94,7 @@ struct End {
     forced: bool,
 }
 
-/// Starts the group. `None` when a signal came first.
+/// Starts the group. `None` if a signal came first.
 async fn start(config: &Config, signals: &mut Signals) -> Result<Option<ConsumerGroup>, Error> {
     let mut starting = Box::pin(ConsumerGroup::from_config(config.clone()).start());
     tokio::select! {
@@ -107,18 +107,18 @@ async fn start(config: &Config, signals: &mut Signals) -> Result<Option<Consumer
     }
 }
 
-/// Ends a start that goes on. Ids may be listed already, so one that is nearly done is finished, to be stopped in
-/// order; any other is dropped, upon which its thread takes back the ids.
+/// Ends a start that is under way. Its ids may be listed already: if it completes within a second, the group is stopped
+/// in order; otherwise the start is dropped, and its thread then removes the ids.
 async fn given_up(starting: impl Future<Output = Result<ConsumerGroup, Error>>) -> Option<ConsumerGroup> {
     const NEARLY_DONE: Duration = Duration::from_secs(1);
-    /// As long as the library tries to. That thread tells nobody when it is done.
+    /// The library's own limit for removing the ids. The thread does not report when it is done.
     const RELEASE: Duration = Duration::from_secs(2);
     match timeout(NEARLY_DONE, starting).await {
         Ok(Ok(group)) => {
             group.stop();
             Some(group)
         }
-        // It has cleared up before it said so.
+        // A start that fails removes its ids before it returns.
         Ok(Err(_)) => None,
         Err(_) => {
             sleep(RELEASE).await;
@@ -127,9 +127,9 @@ async fn given_up(starting: impl Future<Output = Result<ConsumerGroup, Error>>) 
     }
 }
 
-/// Says on stderr what was started.
+/// Logs the consumers that started.
 fn announce(group: &ConsumerGroup, config: &Config) {
-    /// More ids than this are not worth a line each, but for those who want to know everything.
+    /// With more consumers than this, only the level debug logs a line for each.
     const ALL: usize = 20;
     const SOME: usize = 3;
     let consumers = group.consumers();
@@ -160,7 +160,7 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-/// Reports, and passes on what asks for an end, until the group has ended.
+/// Prints reports and passes on requests to stop, until the group has ended.
 async fn until_the_end(
     group: &mut ConsumerGroup,
     signals: &mut Signals,
@@ -198,14 +198,13 @@ async fn until_the_end(
     }
 }
 
-/// Whether somebody has started this in a shell's pipeline, as in `… | head`: then the pipeline's end is wanted. A service
-/// has no terminal, and goes on when whatever collects its output dies.
+/// Whether a user started this in a shell's pipeline, as in `… | head`: then a closed stdout means stop. A service has
+/// no terminal, and goes on when the collector of its output dies.
 fn in_a_pipeline() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Writes the last line, and waits for a reader that is slow, but not for one that has stopped reading. Where stdout was
-/// closed, the line goes to the log.
+/// Writes the last line and waits for a slow reader, with a limit. If stdout is closed, the line goes to the log.
 async fn finish(stdout: Stdout, last: String, signals: &mut Signals) {
     const LIMIT: Duration = Duration::from_secs(5);
     if stdout.is_closed() {

@@ -1,16 +1,16 @@
-//! Keeps credentials out of texts that repeat what was given.
+//! Masks credentials in texts that repeat user input.
 
-/// The text, with `…` for the credentials of the URLs in it: a URL in the wrong place, of the command line or
-/// of a file, would be repeated with its password.
+/// Replaces the credentials of URLs by `…`. Otherwise an error about a URL in the wrong place, on the command line or
+/// in a file, would show its password.
 ///
-/// A password may have anything in it that was not escaped, white space too. So all from the first `://` to the
-/// last `@` goes, and all behind the `?` of a unix socket: better too much than a part of a password.
+/// A password that was not escaped may contain any character, also white space. So everything from the first `://` to
+/// the last `@` is masked, and everything after the `?` of a unix socket: rather too much than part of a password.
 pub(crate) fn without_credentials(text: &str) -> String {
     masked(text)
 }
 
-/// The same, word by word, for texts that repeat nothing that was given: of addresses they have what is shown
-/// of them, and the answers of a server may have an `@` of their own.
+/// Like [`without_credentials`], but word by word, for texts that do not repeat user input: their addresses are already
+/// masked, and the answer of a server may contain an `@`.
 pub(crate) fn words_without_credentials(text: &str) -> String {
     text.split_inclusive(char::is_whitespace)
         .map(|word| {
@@ -22,7 +22,7 @@ pub(crate) fn words_without_credentials(text: &str) -> String {
 
 fn masked(text: &str) -> String {
     const UNIX: &str = "unix://";
-    // Its credentials are parameters.
+    // The credentials of a unix socket are parameters.
     let parameters = text.find(UNIX).and_then(|unix| Some(unix + text[unix..].find('?')?));
     let (text, end) = match parameters {
         Some(at) => (&text[..at], "?…"),
@@ -30,7 +30,7 @@ fn masked(text: &str) -> String {
     };
     let mut starts = text.match_indices("://").map(|(at, mark)| at + mark.len());
     let start = starts.find(|start| !text[..*start].ends_with(UNIX));
-    // The last one: a password may have an `@` that was not escaped.
+    // The last `@`: a password may contain one that was not escaped.
     match start.and_then(|start| Some((start, start + text[start..].rfind('@')?))) {
         Some((start, at)) => format!("{}…{}{end}", &text[..start], &text[at..]),
         None => format!("{text}{end}"),

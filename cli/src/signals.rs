@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-/// The signals that ask for an end. From its making on, none of them kills the process.
+/// SIGINT and SIGTERM. Once this exists, neither kills the process.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -14,20 +14,20 @@ pub(crate) struct Signals {
     last: Option<(&'static str, Instant)>,
 }
 
-/// The same signal this soon after the last one is the same wish told twice: `timeout` and some supervisors signal the
-/// process, and then its group.
+/// The same signal again within this time counts once: `timeout` and some supervisors signal the process, and then its
+/// process group.
 const SAME: Duration = Duration::from_millis(200);
 
 impl Signals {
     /// # Errors
-    /// When the system refuses to tell us of signals.
+    /// If the signal handlers cannot be installed.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for SIGINT and SIGTERM");
         let (interrupt, terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate, seen: 0, last: None })
     }
 
-    /// Waits for the next one, and names it. May be dropped while it waits.
+    /// Waits for the next signal and returns its name. Cancel safe.
     pub(crate) async fn next(&mut self) -> &'static str {
         loop {
             let name = tokio::select! {
@@ -43,7 +43,7 @@ impl Signals {
         }
     }
 
-    /// How many have come.
+    /// The number of signals so far.
     pub(crate) fn seen(&self) -> u32 {
         self.seen
     }

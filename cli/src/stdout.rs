@@ -1,4 +1,4 @@
-//! Lines on stdout, written so that a reader who is slow or gone never stops the program.
+//! Lines on stdout, written so that a slow or closed reader never blocks the program.
 
 use std::io::{self, ErrorKind, Write};
 use std::thread;
@@ -6,10 +6,10 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-/// Lines that wait for a slow reader. Reports beyond them are left out: nobody would read them in time.
+/// The maximum number of lines that wait for a slow reader. Further reports are discarded.
 const WAITING: usize = 64;
 
-/// Where lines go. A thread of its own writes them, since a full pipe blocks whoever writes into it.
+/// Writes lines to stdout on a separate thread, because a full pipe blocks its writer.
 pub(crate) struct Stdout {
     lines: mpsc::Sender<String>,
     written: oneshot::Receiver<()>,
@@ -20,24 +20,24 @@ impl Stdout {
         Self::to(io::stdout())
     }
 
-    /// Hands over a line, unless too many wait already.
+    /// Queues a line, or discards it if too many wait.
     pub(crate) fn line(&self, line: String) {
         let _ = self.lines.try_send(line);
     }
 
-    /// Waits until the reader is gone.
+    /// Waits until the reader has closed stdout.
     pub(crate) async fn closed(&self) {
         self.lines.closed().await;
     }
 
-    /// Whether the reader is gone.
+    /// Whether the reader has closed stdout.
     pub(crate) fn is_closed(&self) -> bool {
         self.lines.is_closed()
     }
 
-    /// Writes the last line, and waits for it and all before it.
+    /// Writes the last line and waits until all lines are written.
     pub(crate) async fn finish(self, last: String) {
-        // Both fail only when the reader is gone.
+        // Both fail only if the reader has closed stdout.
         let _ = self.lines.send(last).await;
         drop(self.lines);
         let _ = self.written.await;
@@ -46,7 +46,7 @@ impl Stdout {
     fn to(writer: impl Write + Send + 'static) -> Self {
         let (lines, waiting) = mpsc::channel(WAITING);
         let (done, written) = oneshot::channel();
-        // It ends with the sender, or with the process where it hangs in a pipe that nobody empties.
+        // The thread ends with the sender, or with the process if it is blocked on a full pipe.
         thread::spawn(move || {
             write_all(writer, waiting);
             let _ = done.send(());
@@ -62,7 +62,7 @@ fn write_all(mut writer: impl Write, mut lines: mpsc::Receiver<String>) {
             Ok(()) => {}
             // Returning drops the receiver, which `Stdout::closed` sees.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return,
-            // A full disk below a log file is no reason to stop processing messages.
+            // Stdout may be a file on a full disk. Messages are still processed.
             Err(error) => warn!("a line could not be written to stdout: {error}; check where stdout leads"),
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Takes so many lines, then breaks with this error.
+    /// Accepts this many lines, then fails with this error.
     struct Reader {
         taken: Arc<Mutex<Vec<u8>>>,
         lines: usize,
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_does_not_end_the_program() {
-        /// Tells of each line that it has no room for.
+        /// Sends a message for each line that it refuses.
         struct Full(std::sync::mpsc::Sender<()>);
         impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -136,7 +136,7 @@ mod tests {
         let stdout = Stdout::to(Full(tell));
         for line in ["lost", "lost, too", "and still tried"] {
             stdout.line(line.to_owned());
-            // The next one is tried only by a thread that went on after this error.
+            // Only a thread that went on after this error tries the next line.
             refused.recv_timeout(std::time::Duration::from_secs(20)).expect(line);
         }
         assert!(!stdout.lines.is_closed());

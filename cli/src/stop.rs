@@ -1,11 +1,11 @@
-//! Being asked to stop, in a form that many parts can look at.
+//! A request to stop, visible to several tasks.
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::signals::Signals;
 
-/// SIGINT and SIGTERM, from its creation to its end: the first one asks to finish, the second one insists.
+/// Listens for SIGINT and SIGTERM until it is dropped. The first signal asks to finish, the second to end at once.
 pub(crate) struct Stop {
     asked: CancellationToken,
     insisted: CancellationToken,
@@ -16,7 +16,7 @@ impl Stop {
     /// Listens from now on. Must be called on the runtime.
     ///
     /// # Errors
-    /// When the system does not let us.
+    /// If the signal handlers cannot be installed.
     pub(crate) fn on_signals() -> anyhow::Result<Self> {
         let (asked, insisted) = (CancellationToken::new(), CancellationToken::new());
         let mut signals = Signals::new()?;

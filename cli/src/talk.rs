@@ -1,4 +1,4 @@
-//! The end of a subcommand that has no log: its last line on stdout, and talk on stderr.
+//! The output of a subcommand without a log: its last line on stdout, and messages on stderr.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use crate::printable::printable;
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 
-/// Says one line. Where stderr is closed, nobody wanted to hear it.
+/// Prints one line to stderr. A failed write is ignored.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Says what is to be warned of.
+/// Prints warnings to stderr.
 pub(crate) fn warn(warnings: &[String]) {
     for warning in warnings {
         say(format_args!("warning: {}", printable(warning)));
     }
 }
 
-/// Writes the last line. A reader that takes nothing any more is waited for until a stop is insisted on.
+/// Writes the last line. Waits for a reader that has stopped reading until a second signal comes.
 pub(crate) async fn finish(stdout: Stdout, last: String, stop: &Stop) {
-    // A reader that is there has read it by then.
+    // A reader that still reads has read the line by then.
     const ENOUGH: Duration = Duration::from_secs(1);
     let given_up = async {
         stop.insisted().await;
