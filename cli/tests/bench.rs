@@ -1,4 +1,4 @@
-//! `bench` on real servers: what it measures is checked for sense, never for speed.
+//! `bench` on real servers. The tests check that results are plausible, never how fast they are.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
@@ -39,7 +39,7 @@ async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothin
     }
     let latency = &report["latency"][0];
     assert_eq!((&latency["messages"], &latency["delivery"]["processed"]), (&150.into(), &150.into()));
-    // A machine that stands still for a second does not reach the rate, and says so.
+    // A machine that stalls for a second does not reach the rate, and the report then says so.
     if let Some(reached) = latency["outcome"].get("reached") {
         let recorded = reached["latency"]["classes"].as_array().unwrap();
         assert_eq!(recorded.iter().map(|class| class[1].as_u64().unwrap()).sum::<u64>(), 150);
@@ -85,7 +85,7 @@ async fn a_group_that_is_stuck_drops_what_its_buffer_does_not_hold_and_its_ledge
 }
 
 #[tokio::test]
-async fn a_group_that_is_stuck_and_cut_off_has_failed_and_says_what_it_missed() {
+async fn a_stuck_group_that_is_disconnected_fails_and_reports_what_it_missed() {
     let server = server().await;
     let options = "--only stuck --messages 1000000 --buffer 1MiB --consumers 2 --json";
     let bench = Bench::on(&server, &options.split(' ').collect::<Vec<_>>());
@@ -133,7 +133,7 @@ async fn a_signal_while_a_group_idles_or_is_stuck_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_given_server_has_its_own_keys_afterwards_and_nobody_saw_its_password() {
+async fn a_given_server_keeps_its_own_keys_and_its_password_is_never_shown() {
     let password = format!("hush{}", std::process::id());
     let server = PrivateServer::builder().password(&password).start().await.unwrap();
     ask::<()>(&server, "SET bench:mine 1");
@@ -229,7 +229,7 @@ async fn a_given_server_is_not_used_without_permission() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told_with_its_own_code() {
+async fn a_server_that_is_down_is_reported_with_its_own_exit_code() {
     let bench = Bench::start(&["--yes", "--redis-addr", "127.0.0.1:1"]);
     let (code, _, stderr) = bench.end().await;
     assert_eq!(code, 69, "{stderr}");
@@ -248,7 +248,7 @@ async fn a_user_who_may_not_publish_is_told_what_to_grant() {
 }
 
 #[tokio::test]
-async fn a_signal_in_the_middle_leaves_nothing_behind() {
+async fn a_signal_during_a_bench_leaves_nothing_behind() {
     const LONG: &[&str] = &["--messages", "60000", "--runs", "100", "--consumers", "2"];
     for (signal, after) in [(Signal::INT, "the server alone"), (Signal::TERM, "throughput 2 consumers")] {
         let server = server().await;
@@ -264,7 +264,7 @@ async fn a_signal_in_the_middle_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_bench_that_is_killed_takes_everything_along() {
+async fn the_processes_of_a_killed_bench_end_with_it() {
     let mut bench = Bench::start(&["--messages", "60000", "--runs", "100", "--consumers", "2"]);
     bench.program.hears("throughput 2 consumers").await;
     bench.program.signal(Signal::KILL);
@@ -280,7 +280,7 @@ async fn a_bench_that_is_killed_takes_everything_along() {
 }
 
 #[tokio::test]
-async fn a_run_that_loses_messages_has_failed_and_says_why() {
+async fn a_run_that_loses_messages_fails_and_says_why() {
     // One message takes 20 ms, so the buffer is full long before the end.
     let options = "--messages 2000 --runs 1 --consumers 10 --work 20ms --buffer 64KiB --json";
     let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
@@ -302,7 +302,7 @@ async fn a_rate_that_is_not_reached_has_no_latency() {
 }
 
 #[tokio::test]
-async fn throughput_that_fell_has_a_code_of_its_own() {
+async fn throughput_below_the_baseline_has_its_own_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("earlier.json");
     let write = format!("--json={}", file.display());
@@ -322,7 +322,7 @@ async fn throughput_that_fell_has_a_code_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_or_written_is_known_before_anything_is_measured() {
+async fn a_file_that_cannot_be_read_or_written_is_reported_before_anything_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (nowhere, wrong) = (folder.path().join("no/file"), folder.path().join("wrong.json"));
     fs::write(&wrong, "{}").unwrap();

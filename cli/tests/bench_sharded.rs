@@ -1,4 +1,4 @@
-//! `bench` of shards, on private clusters: what it measures is checked for sense, never for speed.
+//! `bench` of shards, on private clusters. The tests check that results are plausible, never how fast they are.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
@@ -52,7 +52,7 @@ async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_ar
 }
 
 #[tokio::test]
-async fn at_a_rate_every_node_is_given_as_much_and_what_is_printed_says_so() {
+async fn at_a_rate_every_node_gets_that_rate_and_the_output_says_so() {
     let options = format!("{SHARDED} --rate 5000 --consumers 2");
     let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
     assert_eq!(code, 0, "{stderr}");
@@ -81,7 +81,7 @@ async fn a_signal_ends_the_nodes_of_a_cluster_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_given_is_refused_because_it_takes_clusters() {
+async fn a_given_server_is_refused_because_shards_need_private_clusters() {
     let server = server().await;
     let (code, stdout, stderr) = Bench::on(&server, &words("--source sharded")).end().await;
     assert_eq!((code, &*stdout), (2, ""), "{stderr}");
@@ -89,7 +89,7 @@ async fn a_server_that_is_given_is_refused_because_it_takes_clusters() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_of_shards_is_a_wrong_call() {
+async fn options_that_do_not_fit_shards_are_a_usage_error() {
     for (options, said) in [
         ("--source sharded --overflow spill", "no spill"),
         ("--source sharded --only burst", "use --source pubsub"),

@@ -1,4 +1,5 @@
-//! `bench` of a stream and of a spill, on real servers: what it measures is checked for sense, never for speed.
+//! `bench` of a stream and of a spill, on real servers. The tests check that results are plausible, never how fast they
+//! are.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
@@ -25,7 +26,7 @@ fn count(of: &Value, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() {
+async fn a_whole_backlog_is_moved_by_a_group_and_by_a_bare_connection_and_nothing_is_left() {
     let server = server().await;
     let options = format!("{STREAM} --rates 500 --latency-time 300ms --json");
     let (code, stdout, stderr) = Bench::on(&server, &words(&options)).end().await;
@@ -60,7 +61,7 @@ async fn a_backlog_is_moved_as_a_whole_beside_a_bare_move_and_nothing_is_left() 
 }
 
 #[tokio::test]
-async fn what_is_printed_of_a_stream_says_that_it_is_one_and_what_it_is_measured_by() {
+async fn the_output_for_a_stream_names_the_stream_and_what_it_is_compared_with() {
     let (code, stdout, stderr) = Bench::start(&words(&format!("{STREAM} --only throughput"))).end().await;
     assert_eq!(code, 0, "{stderr}");
     for text in ["2,000 messages of 53 bytes in a stream", "Bare: one connection", "Throughput of a backlog"]
@@ -78,7 +79,7 @@ async fn the_padding_of_a_message_is_a_field_of_its_entry() {
 }
 
 #[tokio::test]
-async fn a_run_of_a_stream_is_compared_with_an_earlier_one_and_not_with_one_of_a_channel() {
+async fn a_run_of_a_stream_is_compared_with_an_earlier_run_of_a_stream_and_not_of_a_channel() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("earlier.json");
     let path = file.to_str().unwrap();
@@ -103,7 +104,7 @@ async fn a_run_of_a_stream_is_compared_with_an_earlier_one_and_not_with_one_of_a
 }
 
 #[tokio::test]
-async fn an_idle_group_of_a_stream_is_looked_at_too() {
+async fn an_idle_group_of_a_stream_is_measured_too() {
     let options = "--source stream --only idle --idle-consumers 20 --idle-time 300ms --json";
     let server = server().await;
     let (code, stdout, stderr) = Bench::on(&server, &words(options)).end().await;
@@ -156,7 +157,7 @@ async fn a_signal_while_a_stream_is_moved_or_spilled_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_stream_that_somebody_else_has_is_not_touched() {
+async fn an_existing_stream_is_not_touched() {
     for key in ["bench:published", "{bench:processed}:spill"] {
         let server = server().await;
         ask::<String>(&server, &format!("XADD {key} * field value"));
@@ -168,7 +169,7 @@ async fn a_stream_that_somebody_else_has_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_make_a_group_is_told_what_to_grant() {
+async fn a_user_who_may_not_create_a_group_is_told_what_to_grant() {
     let rules = "alice on >wonder ~* &* +@all -xgroup";
     let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
     let url = format!("redis://alice:wonder@{}", server.addr());
@@ -180,7 +181,7 @@ async fn a_user_who_may_not_make_a_group_is_told_what_to_grant() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_of_a_stream_is_a_wrong_call() {
+async fn options_that_do_not_fit_a_stream_are_a_usage_error() {
     for (options, said) in [
         ("--source stream --overflow spill", "needs no spill"),
         ("--source stream --only burst", "use --source pubsub"),

@@ -1,4 +1,4 @@
-//! `demo`, and what it leaves behind: nothing.
+//! `demo` runs, and leaves nothing behind.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod process;
@@ -12,7 +12,7 @@ use process::{Program, texts};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// A demo with a folder of its own for temporary files.
+/// A demo with its own folder for temporary files.
 fn demo(duration: &str) -> (Program, TempDir) {
     demo_of("pubsub", duration)
 }
@@ -38,12 +38,12 @@ fn assert_nothing_is_left(folder: &Path) {
     assert!(processes.is_empty(), "{processes:?}");
 }
 
-/// Processes that work in the folder or name it, where the system shows that as files.
+/// Processes that work in the folder or name it. Needs `/proc`; empty without it.
 fn processes_in(folder: &Path) -> Vec<String> {
     processes_with(folder.to_str().unwrap())
 }
 
-/// Processes that work in the folder of this name, or have this word in their call.
+/// Processes that work in the folder with this name, or have this word in their command line.
 fn processes_with(folder: &str) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
@@ -91,7 +91,7 @@ async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_costs_the_stream_nothing() {
+async fn a_killed_process_loses_and_duplicates_no_message_of_the_stream() {
     let (mut program, folder) = demo_of("stream", "2s");
     let address = address_of_server(&mut program).await;
     let killed = program.hears("Killed process ").await;
@@ -110,17 +110,17 @@ async fn a_process_that_is_killed_costs_the_stream_nothing() {
 }
 
 #[tokio::test]
-async fn a_demo_that_is_killed_takes_its_processes_along() {
+async fn the_processes_of_a_killed_demo_end_with_it() {
     let (mut program, folder) = demo_of("stream", "10m");
     let address = address_of_server(&mut program).await;
     program.hears("Publishing").await;
     if Path::new("/proc").exists() {
-        // The server has it in its title.
+        // The server has its address in its process title.
         assert_eq!(processes_with(&address).len(), 3, "{:?}", processes_with(&address));
     }
     program.signal(Signal::KILL);
     program.end().await;
-    // A guard ends them. One that is ending has no call any more, and may still have its port.
+    // A guard ends them. A process that is exiting has no command line any more but may still hold its port.
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(40);
     let is_there = || {
         let processes = [processes_with(&address), processes_in(folder.path())].concat();
@@ -133,7 +133,7 @@ async fn a_demo_that_is_killed_takes_its_processes_along() {
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_and_a_node_that_dies_cost_a_cluster_nothing_that_was_received() {
+async fn a_slot_that_moves_and_a_node_that_dies_lose_no_received_message() {
     let (mut program, folder) = demo_of("sharded", "6s");
     program.hears("Shard 0 has moved from ").await;
     program.hears("is killed").await;
@@ -149,7 +149,7 @@ async fn a_slot_that_moves_and_a_node_that_dies_cost_a_cluster_nothing_that_was_
 }
 
 #[tokio::test]
-async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind() {
+async fn an_interrupted_demo_counts_its_messages_and_leaves_nothing_behind() {
     for (source, signal) in [("pubsub", Signal::INT), ("pubsub", Signal::TERM), ("stream", Signal::INT)] {
         let (mut program, folder) = demo_of(source, "10m");
         program.hears("Publishing").await;
@@ -161,7 +161,7 @@ async fn a_demo_that_is_interrupted_counts_what_it_did_and_leaves_nothing_behind
 }
 
 #[tokio::test]
-async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
+async fn a_demo_interrupted_during_its_start_leaves_nothing_behind() {
     for (source, after) in [
         ("pubsub", "Starting"),
         ("pubsub", " runs at "),
@@ -180,14 +180,14 @@ async fn a_demo_that_is_interrupted_while_it_starts_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
+async fn a_second_signal_ends_the_demo_at_once_and_leaves_nothing_behind() {
     for source in ["pubsub", "stream"] {
         let (mut program, folder) = demo_of(source, "10m");
         let address = address_of_server(&mut program).await;
         program.hears("Publishing").await;
         program.signal(Signal::INT);
         program.signal(Signal::TERM);
-        // It may have counted before the second one came through.
+        // The demo may have counted before the second signal arrived, so its exit code is not checked.
         program.end().await;
         assert_nothing_is_left(folder.path());
         assert_eq!(processes_with(&address), [""; 0]);
@@ -195,14 +195,14 @@ async fn a_second_signal_ends_it_at_once_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_in_the_middle_ends_the_demo_with_the_reason() {
+async fn a_server_that_ends_during_the_demo_ends_it_with_the_reason() {
     for source in ["pubsub", "stream"] {
         let (mut program, folder) = demo_of(source, "10m");
         let address = address_of_server(&mut program).await;
         program.hears("Publishing").await;
         let client = redis::Client::open(format!("redis://{address}")).unwrap();
         let mut connection = client.get_connection().unwrap();
-        // The answer is the end of the connection.
+        // The server closes the connection instead of replying.
         let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec(&mut connection);
         let output = program.end().await;
         let (_, stderr) = texts(&output);
@@ -214,7 +214,7 @@ async fn a_server_that_ends_in_the_middle_ends_the_demo_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_process_that_ends_by_itself_ends_the_demo_with_what_it_said() {
+async fn a_process_that_ends_by_itself_ends_the_demo_and_its_output_is_shown() {
     let (mut program, folder) = demo_of("stream", "10m");
     let address = address_of_server(&mut program).await;
     program.hears("Publishing").await;
@@ -229,7 +229,7 @@ async fn a_process_that_ends_by_itself_ends_the_demo_with_what_it_said() {
 }
 
 #[tokio::test]
-async fn without_a_server_it_says_which_command_installs_one() {
+async fn without_a_server_the_demo_says_which_command_installs_one() {
     let nowhere = tempfile::tempdir().unwrap();
     let program = Program::start_with(&["demo"], |command| {
         command.env("PATH", nowhere.path()).env_remove("REDIS_SERVER");

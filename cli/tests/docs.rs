@@ -1,4 +1,4 @@
-//! The pages of the documentation: every command in them runs, and prints what the page says.
+//! The pages of the documentation: every command in them runs and prints what the page shows.
 //!
 //! | fenced block | |
 //! |---|---|

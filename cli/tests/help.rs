@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use support::{program, run};
 
-/// Every command as its words, from the help: the program itself, its subcommands, and theirs.
+/// The words of every command, read from the help: the program itself, its subcommands, and theirs.
 fn commands() -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     let mut next = 0;

@@ -38,7 +38,7 @@ async fn the_ids_of_a_running_group_are_listed_with_their_lease_and_can_be_clear
 }
 
 #[tokio::test]
-async fn the_list_of_a_server_that_is_not_there_is_an_error() {
+async fn a_server_that_is_not_reachable_is_an_error() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     server.kill().unwrap();
     let end = run(&mut program(&["ids", "--url", &server.url()]));

@@ -1,4 +1,4 @@
-//! Whatever the program starts ends with it, at whatever moment a signal comes.
+//! All processes that the program starts end with it, no matter when a signal comes.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::program;
 use tokio::time::{Instant, sleep};
 
-/// Those that start servers, and most of them processes of this program as well.
+/// The commands that start servers. Most of them also start processes of this program.
 const COMMANDS: [&[&str]; 5] = [
     &["demo", "--duration", "2s"],
     &["demo", "--source", "stream", "--duration", "2s"],
@@ -22,10 +22,10 @@ const COMMANDS: [&[&str]; 5] = [
 ];
 const SIGNALS: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
 
-/// How long what was started may outlive a program that was killed: guards work, on a machine that is busy.
+/// How long its processes may outlive a killed program: a guard has to end them, on a busy machine.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
-/// The program with the default handling of signals, also where the tests ignore some, as under `nohup`.
+/// The program with default signal handling, even if the tests ignore signals, as under `nohup`.
 fn with_default_signals(program: &Command) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(program.get_program()).args(program.get_args());
@@ -55,7 +55,7 @@ fn processes_in(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let place = entry.unwrap().path();
-        // Most are no processes, and some have ended since.
+        // Most entries are not processes, and some processes have ended since.
         let environment = fs::read(place.join("environ")).unwrap_or_default();
         let works_at = fs::read_link(place.join("cwd")).unwrap_or_default();
         if String::from_utf8_lossy(&environment).contains(folder) || works_at.starts_with(folder) {
@@ -66,7 +66,7 @@ fn processes_in(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Interrupts the program so many times, and looks at what is left.
+/// Interrupts the program this many times, and checks that nothing is left.
 async fn interrupt(times: usize) {
     let seed = std::env::var("RCG_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("RCG_SEED={seed}");
@@ -74,7 +74,7 @@ async fn interrupt(times: usize) {
     for round in 0..times {
         let command = COMMANDS[round % COMMANDS.len()];
         let signal = SIGNALS[round % SIGNALS.len()];
-        // Half of them while it starts, when the most is under way.
+        // Half of the signals come during the start, when most is in progress.
         let most = if chance.bool() { 200 } else { 3_000 };
         let delay = Duration::from_millis(chance.u64(0..most));
         let story = format!("{command:?}, {signal:?} after {delay:?}");
@@ -89,10 +89,10 @@ async fn interrupt(times: usize) {
             .unwrap();
         sleep(delay).await;
         let pid = Pid::from_child(&child);
-        // It may be over already.
+        // The program may have ended already.
         let _ = kill_process(pid, signal);
         if !is_over(&mut child, Duration::from_secs(3)).await {
-            // Asked once, it finishes what it has begun.
+            // After the first signal it finishes what it has begun.
             let _ = kill_process(pid, signal);
             assert!(is_over(&mut child, AFTERWARDS).await, "it does not end: {story}");
         }
@@ -110,14 +110,14 @@ async fn interrupt(times: usize) {
 }
 
 #[tokio::test]
-async fn nothing_that_was_started_survives_an_interruption() {
+async fn no_started_process_survives_an_interruption() {
     interrupt(12).await;
 }
 
 mod long {
     #[tokio::test]
     #[ignore = "takes minutes; scripts/test --long runs it"]
-    async fn nothing_survives_two_hundred_interruptions() {
+    async fn no_started_process_survives_two_hundred_interruptions() {
         super::interrupt(200).await;
     }
 }

@@ -16,7 +16,7 @@ async fn server() -> PrivateServer {
     PrivateServer::builder().start().await.unwrap()
 }
 
-/// Reads the channel until the message `end`, on a thread. What it returns is what was published before.
+/// Reads the channel until the message `end`, on a thread. Returns the messages before it.
 fn subscribe(server: &PrivateServer, channel: &'static str) -> JoinHandle<Vec<Vec<u8>>> {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -37,12 +37,12 @@ fn subscribe(server: &PrivateServer, channel: &'static str) -> JoinHandle<Vec<Ve
     reader
 }
 
-/// Waits until so many messages were published, by the server's count of commands.
+/// Waits until this many messages were published, by the server's count of commands.
 async fn published(server: &PrivateServer, messages: u64) {
     called(server, "publish", messages).await;
 }
 
-/// Waits until the server has done this command so often.
+/// Waits until the server has executed this command this many times.
 async fn called(server: &PrivateServer, command: &str, messages: u64) {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let before = format!("cmdstat_{command}:calls=");
@@ -56,7 +56,7 @@ async fn called(server: &PrivateServer, command: &str, messages: u64) {
     }
 }
 
-/// The fields of all entries of a stream, each with its value.
+/// The fields and values of all entries of a stream.
 fn entries(server: &PrivateServer, stream: &str) -> Vec<Vec<(String, String)>> {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let entries: Vec<(String, Vec<(String, String)>)> =
@@ -76,7 +76,7 @@ fn number(stdout: &str) -> usize {
 }
 
 #[tokio::test]
-async fn it_publishes_as_many_messages_as_it_says_each_with_an_id_of_its_own() {
+async fn load_publishes_as_many_messages_as_it_reports_each_with_its_own_id() {
     let server = server().await;
     let reader = subscribe(&server, "messages:published");
     let url = server.url();
@@ -104,7 +104,7 @@ async fn it_publishes_as_many_messages_as_it_says_each_with_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn padded_messages_go_to_the_channel_that_was_asked_for() {
+async fn padded_messages_go_to_the_requested_channel() {
     let server = server().await;
     let reader = subscribe(&server, "elsewhere");
     let url = server.url();
@@ -127,7 +127,7 @@ async fn padded_messages_go_to_the_channel_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn to_a_stream_it_appends_as_many_entries_as_it_says_each_with_an_id_of_its_own() {
+async fn load_appends_as_many_entries_to_a_stream_as_it_reports_each_with_its_own_id() {
     let server = server().await;
     let url = server.url();
     let program = Program::start(&[
@@ -172,7 +172,7 @@ async fn a_padded_entry_has_the_padded_object_as_its_payload() {
 }
 
 #[tokio::test]
-async fn an_even_rate_is_never_ahead_of_its_deadlines() {
+async fn an_even_rate_never_publishes_before_its_deadlines() {
     let server = server().await;
     let url = server.url();
     for (rate, count) in [("300", 150_u64), ("20000", 10_000)] {
@@ -187,17 +187,17 @@ async fn an_even_rate_is_never_ahead_of_its_deadlines() {
 }
 
 #[tokio::test]
-async fn an_even_rate_publishes_all_that_was_due_in_its_duration() {
+async fn an_even_rate_publishes_all_messages_due_in_its_duration() {
     let server = server().await;
     let url = server.url();
     let program = Program::start(&["load", "-u", &url, "--rate", "1000/s", "--duration", "500ms"]);
     let (stdout, _) = texts(&program.end().await);
-    // A machine that stands still for longer than the grace at the end publishes fewer.
+    // Fewer messages are published if the machine stalls for longer than the extra time at the end.
     assert!((1..=500).contains(&number(&stdout)), "{stdout}");
 }
 
 #[tokio::test]
-async fn after_ctrl_c_it_prints_what_the_server_confirmed() {
+async fn after_ctrl_c_load_prints_how_many_messages_the_server_confirmed() {
     for pace in [["--rate", "2000"], ["--batch", "5000"]] {
         let server = server().await;
         let reader = subscribe(&server, "messages:published");
@@ -214,7 +214,7 @@ async fn after_ctrl_c_it_prints_what_the_server_confirmed() {
 }
 
 #[tokio::test]
-async fn after_ctrl_c_the_stream_has_what_the_server_confirmed() {
+async fn after_ctrl_c_the_stream_has_the_confirmed_messages() {
     for pace in [["--rate", "2000"], ["--batch", "5000"]] {
         let server = server().await;
         let url = server.url();
@@ -229,14 +229,14 @@ async fn after_ctrl_c_the_stream_has_what_the_server_confirmed() {
 }
 
 #[tokio::test]
-async fn stopped_before_it_is_connected_it_says_that_nothing_was_published() {
+async fn a_load_stopped_before_it_connects_says_that_nothing_was_published() {
     let mut server = server().await;
     let url = server.url();
     server.kill().unwrap();
     let mut program = Program::start_with(&["load", "-u", &url], |command| {
         command.env("RCG_NOTHING", "1");
     });
-    // Said when signals are about to be listened for.
+    // The warning about this variable comes just before the program listens for signals.
     program.hears("RCG_NOTHING").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     program.signal(Signal::INT);
@@ -264,7 +264,7 @@ async fn a_second_signal_does_not_wait_for_a_server_that_is_frozen() {
 }
 
 #[tokio::test]
-async fn the_permission_to_publish_to_the_channel_is_all_it_needs() {
+async fn load_needs_only_the_permission_to_publish_to_the_channel() {
     let server = PrivateServer::builder()
         .acl_user("loader on >hush resetchannels &messages:published -@all +publish")
         .start()
@@ -288,7 +288,7 @@ async fn the_permission_to_publish_to_the_channel_is_all_it_needs() {
 }
 
 #[tokio::test]
-async fn the_permission_to_append_to_the_stream_is_all_it_needs_for_one() {
+async fn load_needs_only_the_permission_to_append_to_the_stream() {
     let server = PrivateServer::builder()
         .acl_user("loader on >hush resetchannels ~messages:published -@all +xadd")
         .start()
@@ -307,7 +307,7 @@ async fn the_permission_to_append_to_the_stream_is_all_it_needs_for_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_stream_is_a_matter_of_configuration() {
+async fn a_key_that_is_not_a_stream_is_a_configuration_error() {
     let server = server().await;
     let url = server.url();
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
@@ -325,7 +325,7 @@ async fn a_key_that_is_no_stream_is_a_matter_of_configuration() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_ends_an_append_with_what_to_do() {
+async fn a_server_that_refuses_writes_ends_an_append_and_the_error_says_what_to_do() {
     let primary = server().await;
     let full = PrivateServer::builder().arg("maxmemory", "1").start().await.unwrap();
     let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
@@ -345,14 +345,14 @@ async fn a_server_that_takes_no_writes_ends_an_append_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_gets_the_rest_and_nothing_is_counted_twice() {
+async fn a_restarted_server_gets_the_remaining_messages_and_none_is_counted_twice() {
     let mut server = server().await;
     let url = server.url();
     let mut program = Program::start(&["load", "-u", &url, "--rate", "2000", "--count", "8000", "--json"]);
     published(&server, 500).await;
     server.kill().unwrap();
     program.hears("warning: cannot publish: ").await;
-    // Longer than a server has at the start.
+    // Longer than the limit for the first connection.
     tokio::time::sleep(Duration::from_secs(6)).await;
     server.restart().await.unwrap();
     program.hears("publishing again after ").await;
@@ -369,7 +369,7 @@ async fn a_server_that_comes_back_gets_the_rest_and_nothing_is_counted_twice() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_is_waited_for_until_a_signal_and_what_waits_is_counted() {
+async fn load_waits_for_a_dead_server_until_a_signal_and_counts_the_waiting_messages() {
     let mut server = server().await;
     let url = server.url();
     let mut program = Program::start(&["load", "-u", &url, "--rate", "2000"]);
@@ -387,7 +387,7 @@ async fn a_server_that_stays_away_is_waited_for_until_a_signal_and_what_waits_is
 }
 
 #[tokio::test]
-async fn a_server_that_never_answered_ends_it_after_five_seconds() {
+async fn load_ends_after_five_seconds_if_the_server_never_answered() {
     let mut server = server().await;
     let url = server.url();
     server.kill().unwrap();

@@ -1,4 +1,4 @@
-//! `load --shards` while slots move and nodes are away.
+//! `load --shards` while slots move and nodes are down.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 
 /// Messages a second.
 const RATE: u64 = 2_000;
-/// The node that goes away. With this many shards, each of the three has some.
+/// The node that goes down. With this many shards, each of the three nodes has some.
 const AWAY: usize = 2;
 const SHARDS: &str = "16";
 
-/// The others. A node that comes to take its place is none of them.
+/// The other primaries, without the replica that replaces the node.
 const OTHERS: [usize; 2] = [0, 1];
 
-/// Publishes at an even rate without an end, and waits until each node has got something.
+/// Publishes at an even rate without an end, and waits until each node has received messages.
 async fn publishing(cluster: &Cluster) -> (Running, Instant) {
     let rate = RATE.to_string();
     let publish = ["load", "--shards", SHARDS, "--rate", &rate];
@@ -29,8 +29,8 @@ async fn publishing(cluster: &Cluster) -> (Running, Instant) {
     (load, start)
 }
 
-/// For a second, the others publish about what is theirs. No cluster gives up a node sooner than that, and then they
-/// refuse everything until its replica is promoted.
+/// Checks that the other nodes keep publishing for a second. No cluster marks a node as failed sooner than that; after
+/// it they refuse everything until the replica is promoted.
 async fn others_go_on(cluster: &Cluster) {
     let by_others = || OTHERS.iter().map(|node| cluster.published_by(*node)).sum::<u64>();
     let before = by_others();
@@ -39,18 +39,19 @@ async fn others_go_on(cluster: &Cluster) {
     assert!(published > RATE / 10, "only {published} in a second");
 }
 
-/// The replica of the node publishes in its place.
+/// Waits until the replica of the node publishes in its place.
 async fn replica_goes_on(cluster: &Cluster, limit: Duration) {
     eventually("the replica publishes", limit, || cluster.published_by(3 + AWAY) > RATE / 3).await;
 }
 
-/// Everything that was due before the end is published; but for that which was on its way to a node that went away.
+/// Checks that all messages due before the end are published, except those in flight to a node that went down.
 fn assert_all_is_published(end: &Said, due: u64) {
     assert!(!end.stderr.contains("not published") && !end.stderr.contains("error"), "{}", end.stderr);
     let lost = end.stderr.contains("more were sent, and the server did not answer");
     assert_eq!(end.code, i32::from(lost), "{}", end.stderr);
     let published = published_so_far(end);
-    // At most the pipelines of one window; while nothing is wrong there is little in each. And the program had to start.
+    // The loss is at most the pipelines of one window, which are small until the outage. And the program needs time to
+    // start.
     assert!(published + 2 * RATE > due, "{published} of {due}: {}", end.stderr);
 }
 
@@ -59,7 +60,7 @@ async fn a_primary_dies(node_timeout: Duration) {
     let (load, start) = publishing(&cluster).await;
     cluster.0.node(AWAY).kill().unwrap();
     others_go_on(&cluster).await;
-    // The replica waits for its turn before it asks for votes, and sometimes has to ask again.
+    // The replica waits before it requests votes, and sometimes has to request them again.
     replica_goes_on(&cluster, 3 * node_timeout + TIMEOUT).await;
     others_go_on(&cluster).await;
     let due = start.elapsed().as_millis() as u64 * RATE / 1_000;
@@ -68,19 +69,19 @@ async fn a_primary_dies(node_timeout: Duration) {
 }
 
 #[tokio::test]
-async fn while_the_replica_of_a_dead_primary_is_promoted_the_other_shards_get_their_messages() {
+async fn the_other_shards_get_their_messages_while_the_replica_of_a_dead_primary_is_promoted() {
     a_primary_dies(Duration::from_secs(2)).await;
 }
 
 #[tokio::test]
-async fn a_primary_that_stands_still_holds_up_only_its_shards_and_only_until_its_replica_is_promoted() {
+async fn a_frozen_primary_blocks_only_its_shards_and_only_until_its_replica_is_promoted() {
     let cluster = Cluster::with_replicas(Duration::from_secs(2)).await;
     let (load, start) = publishing(&cluster).await;
     cluster.0.nodes()[AWAY].freeze().unwrap();
     others_go_on(&cluster).await;
     replica_goes_on(&cluster, TIMEOUT).await;
     let due = start.elapsed().as_millis() as u64 * RATE / 1_000;
-    // Now it answers what it was sent, one way or the other.
+    // Now it replies to everything it was sent, with success or an error.
     cluster.0.nodes()[AWAY].thaw().unwrap();
     load.signal(Signal::TERM);
     let end = load.end().await;
@@ -89,13 +90,13 @@ async fn a_primary_that_stands_still_holds_up_only_its_shards_and_only_until_its
 }
 
 #[tokio::test]
-async fn a_node_that_nobody_replaces_holds_up_only_its_shards_and_at_the_end_they_are_counted() {
+async fn a_dead_node_without_a_replica_blocks_only_its_shards_and_their_messages_are_counted_at_the_end() {
     let mut cluster = Cluster::start_with(lenient).await;
     let (load, _) = publishing(&cluster).await;
     cluster.0.node(AWAY).kill().unwrap();
     others_go_on(&cluster).await;
     others_go_on(&cluster).await;
-    // Two different ones: a second one of the same kind may come as one with the first.
+    // Two different signals: two of the same kind may be merged into one.
     load.signal(Signal::INT);
     load.signal(Signal::TERM);
     let end = load.end().await;
@@ -104,7 +105,7 @@ async fn a_node_that_nobody_replaces_holds_up_only_its_shards_and_at_the_end_the
     assert!(end.stderr.contains("more are not published"), "{}", end.stderr);
 }
 
-/// A node that goes on when another one is away.
+/// A node that continues to serve when another one is down.
 fn lenient() -> Builder {
     PrivateServer::builder().arg("cluster-require-full-coverage", "no")
 }
@@ -125,7 +126,7 @@ async fn publishing_follows_a_slot_that_moves() {
 }
 
 #[tokio::test]
-async fn a_plain_channel_is_published_to_at_another_node_when_its_own_one_dies() {
+async fn publishing_to_a_plain_channel_moves_to_another_node_when_its_node_dies() {
     let mut cluster = Cluster::start_with(lenient).await;
     let slot = cluster.0.slot_of("messages:published").await.unwrap();
     let home = cluster.0.primary_of(slot).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_plain_channel_is_published_to_at_another_node_when_its_own_one_dies()
 }
 
 #[tokio::test]
-async fn messages_that_reach_nobody_are_counted() {
+async fn messages_without_a_subscriber_are_counted() {
     let cluster = Cluster::start().await;
     let mut group = cluster.group(2, &["--shard-tags"]);
     group.wait_for_consumers(2);
@@ -165,7 +166,7 @@ mod long {
 
     #[tokio::test]
     #[ignore = "takes half a minute; scripts/test --long runs it"]
-    async fn publishing_survives_a_failover_with_the_timeout_that_is_the_default_of_a_cluster() {
+    async fn publishing_survives_a_failover_with_the_default_node_timeout() {
         a_primary_dies(Duration::from_secs(15)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the log says while a server cannot be had.
+//! The log during an outage of the server.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use support::{Running, program};
 use tokio::time::sleep;
 
-/// A server, and a connection that gives orders to it.
+/// A server, and a connection that sends commands to it.
 struct Redis {
     server: PrivateServer,
     connection: redis::Connection,
@@ -29,7 +29,7 @@ impl Redis {
         command.arg(words.collect::<Vec<_>>()).exec(&mut self.connection).unwrap();
     }
 
-    /// Whether it refuses subscriptions for want of memory, as Redis 8.6 does. Leaves it full.
+    /// Fills the server's memory. Returns whether it then refuses subscriptions, as Redis 8.6 does.
     fn fill(&mut self) -> bool {
         self.order("CONFIG SET maxmemory 1");
         let mut other = redis::Client::open(self.server.url()).unwrap().get_connection().unwrap();
@@ -44,13 +44,13 @@ fn lines(log: &str, text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_server_without_memory_is_waited_for_at_the_start_and_each_stream_named_once() {
+async fn the_start_waits_for_a_server_without_memory_and_each_stream_is_named_once() {
     let mut redis = Redis::start().await;
     let refuses_subscriptions = redis.fill();
     let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
     if refuses_subscriptions {
         group.wait_for("cannot start yet at redis://127.0.0.1:");
-        // Long enough for several attempts, all of which fail alike.
+        // Long enough for several attempts, which all fail in the same way.
         sleep(Duration::from_secs(3)).await;
         redis.order("CONFIG SET maxmemory 0");
         group.wait_for_consumers(3);
@@ -70,7 +70,7 @@ async fn a_server_without_memory_is_waited_for_at_the_start_and_each_stream_name
 }
 
 #[tokio::test]
-async fn why_a_subscription_cannot_be_had_again_is_told_at_once_and_is_the_cause_of_the_gap() {
+async fn the_reason_for_a_failed_resubscription_is_logged_at_once_and_is_the_cause_of_the_gap() {
     let mut redis = Redis::start().await;
     let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--lease", "60s"]));
     group.wait_for_consumers(3);
@@ -85,7 +85,7 @@ async fn why_a_subscription_cannot_be_had_again_is_told_at_once_and_is_the_cause
     assert_eq!(end.code, 0, "{}", end.stderr);
     assert!(end.stdout.contains("1 gap of "), "{}", end.stdout);
 
-    // The same where memory is what the server lacks.
+    // The same with a server without memory.
     let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
     group.wait_for_consumers(3);
     let refuses_subscriptions = redis.fill();
@@ -126,7 +126,7 @@ async fn facts_are_fields_in_the_json_log_and_only_in_the_message_of_the_text_lo
 }
 
 #[tokio::test]
-async fn a_server_that_closes_idle_connections_is_no_outage() {
+async fn a_server_that_closes_idle_connections_is_not_an_outage() {
     for source in ["pubsub", "stream"] {
         let mut redis = Redis::start().await;
         let url = redis.server.url();
@@ -135,7 +135,7 @@ async fn a_server_that_closes_idle_connections_is_no_outage() {
         ]));
         group.wait_for_consumers(3);
         redis.order("CONFIG SET timeout 1");
-        // Two renewals of the lease are due in this time, and every connection that may be idle has been.
+        // In this time two renewals of the lease are due, and every connection that can be idle has been idle.
         for _ in 0..10 {
             sleep(Duration::from_millis(900)).await;
             redis.order("PING");

@@ -1,4 +1,4 @@
-//! A password never shows, wherever it was put and whatever is wrong.
+//! A password is never shown, no matter where it was given and what error occurs.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -32,7 +32,7 @@ fn is_kept(end: &Said, codes: &[i32], place: &str) {
 }
 
 #[test]
-fn not_when_its_url_is_wrong() {
+fn a_password_is_not_shown_when_its_url_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     for url in URLS {
         is_kept(&run(&mut program(&["--url", url])), &[2], url);
@@ -42,14 +42,14 @@ fn not_when_its_url_is_wrong() {
         is_kept(&run(program(&[]).env("REDIS_URL", url)), &[78], url);
         let config = file(folder.path(), "group.toml", &format!("url = '{url}'"));
         is_kept(&run(&mut program(&["--config", &config])), &[78], url);
-        // No quotes, so no TOML.
+        // Without quotes this is not TOML.
         let config = file(folder.path(), "group.toml", &format!("url = {url}"));
         is_kept(&run(&mut program(&["--config", &config])), &[78], url);
     }
 }
 
 #[test]
-fn not_when_it_stands_in_the_wrong_place() {
+fn a_password_is_not_shown_when_it_is_in_the_wrong_place() {
     let url = "redis://user:hush@localhost";
     is_kept(&run(&mut program(&[url])), &[2], "a subcommand");
     is_kept(&run(&mut program(&["run", url])), &[2], "an argument");
@@ -62,7 +62,7 @@ fn not_when_it_stands_in_the_wrong_place() {
 }
 
 #[test]
-fn not_a_part_of_one_with_white_space() {
+fn no_part_of_a_password_with_white_space_is_shown() {
     for url in ["redis://u:hu sh pw@h:1", "redis://u:a hush@h:1", "unix:///s?pass=a hush"] {
         is_kept(&run(&mut program(&["--consumers", url])), &[2], "a number");
         is_kept(&run(&mut program(&["--overflow", url])), &[2], "a word");
@@ -75,7 +75,7 @@ fn not_a_part_of_one_with_white_space() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_shows() {
+async fn a_password_that_changes_while_a_group_runs_is_read_again_and_never_shown() {
     let server = PrivateServer::builder().password("hush-1").start().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "password", "hush-1\n");
@@ -96,7 +96,7 @@ async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_s
     let mut set = |name: &str, value: &str| {
         redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut publisher).unwrap();
     };
-    // What is received stays in memory.
+    // Appends are refused, so received messages stay in memory.
     set("min-replicas-to-write", "1");
     publish(&mut orders, 0);
     while !group.line().contains(r#""received":100,"#) {}
@@ -106,7 +106,7 @@ async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_s
     for kind in ["normal", "pubsub"] {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg(kind).exec(&mut orders).unwrap();
     }
-    // The file does not have it yet.
+    // The file does not have the new password yet.
     group.wait_for("the login was refused, as \"default\" (WRONGPASS");
     file(folder.path(), "password", "hush-2\n");
     let until = tokio::time::Instant::now() + support::TIMEOUT;
@@ -130,7 +130,7 @@ async fn a_password_that_is_changed_while_a_group_runs_is_read_again_and_never_s
     let appended: usize = redis::cmd("XLEN").arg("messages:processed").query(&mut orders).unwrap();
     assert_eq!(appended, 200);
 
-    // The other subcommands read it too, and are refused with it.
+    // The other subcommands read the file too, and are refused with a wrong password.
     let ids = run(&mut program(&["ids", "--redis-addr", &addr, "--password-file", &path]));
     is_kept(&ids, &[0], "ids");
     let wrong = file(folder.path(), "wrong", "hush-1\n");

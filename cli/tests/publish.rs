@@ -1,4 +1,4 @@
-//! `publish` against a real server: it publishes what it is given.
+//! `publish` against a real server.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -21,7 +21,7 @@ fn ask<T: FromRedisValue>(server: &PrivateServer, words: &[&str]) -> T {
     redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
 }
 
-/// The payloads in a stream, in their order.
+/// The payloads in a stream, in order.
 fn payloads(server: &PrivateServer, stream: &str) -> Vec<Vec<u8>> {
     type Fields = Vec<(String, Vec<u8>)>;
     let entries: Vec<(String, Fields)> = ask(server, &["XRANGE", stream, "-", "+"]);
@@ -45,17 +45,17 @@ fn with_stdin(command: &mut Command) -> (Running, ChildStdin) {
     (running, stdin)
 }
 
-/// Runs it with this on stdin.
+/// Runs the program with this input on stdin.
 async fn fed(command: &mut Command, input: &[u8]) -> Said {
     let (running, mut stdin) = with_stdin(command);
-    // Who ends before it has read everything says why.
+    // A program that ends before it has read all input reports why.
     let _ = stdin.write_all(input);
     drop(stdin);
     running.end().await
 }
 
 #[tokio::test]
-async fn the_arguments_are_published_in_their_order() {
+async fn the_arguments_are_published_in_order() {
     let server = server().await;
     let end = run(&mut to_stream(&server, &[r#"{"a":1}"#, "", "two words", "--", "-3"]));
     assert_eq!(published(&end), 4);
@@ -81,7 +81,7 @@ async fn each_line_of_a_file_or_of_stdin_is_a_message_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_line_is_published_when_it_comes_and_not_at_the_end_of_the_input() {
+async fn a_line_is_published_when_it_arrives_and_not_at_the_end_of_the_input() {
     let server = server().await;
     let (running, mut stdin) = with_stdin(&mut to_stream(&server, &[]));
     for lines in 1..=3 {
@@ -94,7 +94,7 @@ async fn a_line_is_published_when_it_comes_and_not_at_the_end_of_the_input() {
 }
 
 #[tokio::test]
-async fn many_lines_and_large_ones_arrive_in_their_order() {
+async fn many_lines_and_large_lines_arrive_in_order() {
     let server = server().await;
     let mut lines: Vec<Vec<u8>> = (0..100_000).map(|n| n.to_string().into_bytes()).collect();
     for at in [10, 50_000, 99_990] {
@@ -106,11 +106,11 @@ async fn many_lines_and_large_ones_arrive_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_loses_no_message_and_says_how_many_may_be_there_twice() {
+async fn a_broken_connection_loses_no_message_and_the_summary_says_how_many_may_be_duplicated() {
     let mut server = PrivateServer::builder().appendonly_always().start().await.unwrap();
     let (mut running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
     let feeding = std::thread::spawn(move || {
-        // Slow enough to be in the middle when the server goes.
+        // Slow enough that input is left when the server goes down.
         let (_keep_open, pause) = std::sync::mpsc::channel::<()>();
         for n in 0..200_000 {
             writeln!(stdin, "{n}").unwrap();
@@ -155,7 +155,7 @@ async fn a_connection_that_breaks_loses_no_message_and_says_how_many_may_be_ther
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_while_it_was_idle_repeats_nothing() {
+async fn a_connection_closed_while_idle_repeats_no_message() {
     let server = server().await;
     let (running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
     for lines in 1..=3 {
@@ -172,7 +172,7 @@ async fn a_connection_that_was_closed_while_it_was_idle_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_signal_does_not_wait_for_a_server_that_stands_still() {
+async fn a_second_signal_does_not_wait_for_a_frozen_server() {
     let server = server().await;
     let (running, mut stdin) = with_stdin(&mut to_stream(&server, &[]));
     stdin.write_all(b"one\n").unwrap();
@@ -189,7 +189,7 @@ async fn a_second_signal_does_not_wait_for_a_server_that_stands_still() {
 }
 
 #[tokio::test]
-async fn messages_with_the_same_member_go_to_one_shard_and_one_without_it_is_an_error() {
+async fn messages_with_equal_members_go_to_one_shard_and_a_missing_member_is_an_error() {
     let server = server().await;
     let shards = ["--shards", "4", "--shard-by", "user"];
     let lines: String = (0..100).map(|n| format!("{{\"user\":\"u{}\",\"n\":{n}}}\n", n % 5)).collect();
@@ -209,7 +209,7 @@ async fn messages_with_the_same_member_go_to_one_shard_and_one_without_it_is_an_
 }
 
 #[tokio::test]
-async fn what_a_channel_gets_is_what_was_given_and_who_hears_nothing_is_counted() {
+async fn a_subscriber_gets_the_given_message_and_messages_without_a_subscriber_are_counted() {
     let server = server().await;
     let url = server.url();
     let mut connection = redis::Client::open(&*url).unwrap().get_connection().unwrap();
@@ -223,7 +223,7 @@ async fn what_a_channel_gets_is_what_was_given_and_who_hears_nothing_is_counted(
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_error_with_what_to_grant_and_nothing_counts_as_published() {
+async fn a_refusal_is_an_error_that_says_what_to_grant_and_no_message_counts_as_published() {
     let rules = "speaker on >hush resetchannels &messages:published -@all +publish";
     let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
     let url = format!("redis://speaker:hush@{}", server.addr());
@@ -236,7 +236,7 @@ async fn a_refusal_is_an_error_with_what_to_grant_and_nothing_counts_as_publishe
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn an_unreadable_file_and_wrong_options_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let none = folder.path().join("none");
     let end = run(&mut program(&["publish", "--file", none.to_str().unwrap()]));
@@ -255,7 +255,7 @@ fn what_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_at_the_start_is_an_error_after_five_seconds() {
+async fn a_server_that_is_down_at_the_start_is_an_error_after_five_seconds() {
     let mut server = server().await;
     let url = server.url();
     server.kill().unwrap();
@@ -269,7 +269,7 @@ mod long {
 
     #[tokio::test]
     #[ignore = "takes half a minute; scripts/test --long runs it"]
-    async fn a_connection_without_an_answer_is_given_up_and_its_messages_are_sent_again() {
+    async fn a_connection_without_a_reply_is_given_up_and_its_messages_are_sent_again() {
         let server = server().await;
         let (mut running, mut stdin) = with_stdin(&mut to_stream(&server, &["--json"]));
         stdin.write_all(b"one\n").unwrap();

@@ -33,13 +33,13 @@ impl Redis {
         redis::cmd(words[0]).arg(&words[1..]).query(&mut self.connection).unwrap()
     }
 
-    /// Appends what a group writes about a message that it rejected; the id.
+    /// Appends what a group writes about a rejected message. Returns its id.
     fn reject(&mut self, payload: &str, error: &str) -> String {
         let by_group = ["consumer_id", "c", "source", "messages:published", "attempts", "5"];
         self.ask(&[&["XADD", REJECTED, "*", "payload", payload, "error", error][..], &by_group].concat())
     }
 
-    /// Appends so many at once; every seventh is not JSON, and is rejected whenever it is tried.
+    /// Appends this many at once. Every seventh is not JSON, and is rejected at every attempt.
     fn reject_many(&mut self, messages: usize) {
         for chunk in (0..messages).collect::<Vec<_>>().chunks(1000) {
             let mut pipeline = redis::pipe();
@@ -84,7 +84,7 @@ fn ledger(end: &Said) -> &str {
 }
 
 #[tokio::test]
-async fn what_a_group_rejects_is_listed_with_its_reason_and_in_a_form_that_a_terminal_can_take() {
+async fn rejected_messages_are_listed_with_their_reason_and_escaped_for_a_terminal() {
     let mut redis = Redis::start().await;
     let mut group = Running::start(
         program(&["--max-messages", "2", "--consumers", "1"]).env("RCG_URL", redis.server.url()),
@@ -112,14 +112,14 @@ async fn what_a_group_rejects_is_listed_with_its_reason_and_in_a_form_that_a_ter
 }
 
 impl Redis {
-    /// Entries whose values need not be text.
+    /// Entries whose values may be other than text.
     fn entries_lossy(&mut self, stream: &str) -> Vec<(String, redis::Value)> {
         self.ask(&["XRANGE", stream, "-", "+"])
     }
 }
 
 #[tokio::test]
-async fn the_newest_are_listed_or_those_from_an_id_on_and_reasons_are_counted() {
+async fn list_shows_the_newest_entries_or_those_from_an_id_and_counts_reasons() {
     let mut redis = Redis::start().await;
     let ids: Vec<_> =
         (0..1200).map(|n| redis.reject(&n.to_string(), if n < 700 { "one" } else { "two" })).collect();
@@ -139,7 +139,7 @@ async fn the_newest_are_listed_or_those_from_an_id_on_and_reasons_are_counted() 
 }
 
 #[tokio::test]
-async fn an_empty_stream_is_said_to_be_empty_and_a_key_of_another_type_is_named() {
+async fn an_empty_stream_is_reported_as_empty_and_a_key_of_another_type_is_named() {
     let mut redis = Redis::start().await;
     for args in [&["list"][..], &["list", "--by-reason"]] {
         let end = redis.rejected(args);
@@ -159,7 +159,7 @@ async fn an_empty_stream_is_said_to_be_empty_and_a_key_of_another_type_is_named(
 }
 
 #[tokio::test]
-async fn nothing_is_cleared_without_yes_and_only_what_was_asked_for_with_it() {
+async fn nothing_is_cleared_without_yes_and_only_the_requested_entries_with_it() {
     let mut redis = Redis::start().await;
     let ids: Vec<_> = (0..10).map(|n| redis.reject(&n.to_string(), "bad")).collect();
     let refused = redis.rejected(&["clear"]);
@@ -212,7 +212,7 @@ async fn a_replayed_message_leaves_the_stream_for_the_output_and_nothing_else_is
 }
 
 #[tokio::test]
-async fn a_message_that_is_rejected_again_comes_back_once_with_all_its_attempts() {
+async fn a_message_that_is_rejected_again_returns_once_with_all_its_attempts() {
     let mut redis = Redis::start().await;
     let old = redis.reject("no json", "the shop is closed");
     let end = redis.rejected(&["replay"]);
@@ -229,7 +229,7 @@ async fn a_message_that_is_rejected_again_comes_back_once_with_all_its_attempts(
 }
 
 #[tokio::test]
-async fn only_what_the_filters_select_is_replayed_and_the_rest_is_untouched() {
+async fn only_messages_that_the_filters_select_are_replayed_and_the_rest_is_untouched() {
     let mut redis = Redis::start().await;
     let payload = |n| format!("{{\"n\":\"{n}\"}}");
     let ids: Vec<_> =
@@ -250,7 +250,7 @@ async fn only_what_the_filters_select_is_replayed_and_the_rest_is_untouched() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_whole_message_stays_and_is_told() {
+async fn an_incomplete_message_and_a_foreign_entry_stay_and_are_reported() {
     let mut redis = Redis::start().await;
     let cut = ["XADD", REJECTED, "*", "payload", "{", "payload_bytes", "900"];
     redis.ask::<String>(&[&cut[..], &["error", "too long", "consumer_id", "c", "source", "s"]].concat());
@@ -263,7 +263,7 @@ async fn what_is_not_a_whole_message_stays_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothing() {
+async fn a_replay_that_is_killed_repeatedly_loses_and_duplicates_no_message() {
     const MESSAGES: usize = 40_000;
     const OF: [&str; 4] = ["--lease", "1s", "--consumers", "4"];
     let mut redis = Redis::start().await;
@@ -276,7 +276,7 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
             assert!(redis.length(OUTPUT) < MESSAGES * 6 / 7, "it was too quick");
         }
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
-        // Killed with SIGKILL.
+        // Dropping it sends SIGKILL.
         drop(replay);
         // The server may still have a commit of it in its socket.
         while redis.ask::<String>(&["CLIENT", "LIST"]).lines().count() > 1 {}
@@ -292,7 +292,8 @@ async fn a_replay_that_is_killed_again_and_again_loses_nothing_and_doubles_nothi
     assert!(redis.keys().iter().all(|key| !key.contains("leases:redis") && !key.contains("token")));
 }
 
-/// Looks for each message in both streams; how many are in the output, and how many are rejected.
+/// Checks that each message is in one of the two streams, once. Returns the numbers in the output and in the rejected
+/// ones.
 fn each_is_there_once(redis: &mut Redis, messages: usize) -> (usize, usize) {
     let processed = values(&redis.entries(OUTPUT), "n");
     let rejected = values(&redis.entries(REJECTED), "payload");
@@ -304,12 +305,12 @@ fn each_is_there_once(redis: &mut Redis, messages: usize) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_second_replay_is_refused_while_the_first_one_is_at_work() {
+async fn a_second_replay_is_refused_while_the_first_one_runs() {
     let mut redis = Redis::start().await;
     redis.reject_many(60_000);
     let first = redis.replay(&["--lease", "2s"]);
     while redis.length(OUTPUT) == 0 {}
-    // It stands still for a moment, but not for a lease: so it is at work when the second one looks.
+    // The first replay still runs, and its lease has not expired, when the second one starts.
     let second = redis.rejected(&["replay", "--lease", "2s"]);
     assert_eq!(second.code, 1, "{}", second.stderr);
     let said = "another process replays messages:rejected; wait for its end";
@@ -320,7 +321,7 @@ async fn a_second_replay_is_refused_while_the_first_one_is_at_work() {
 }
 
 #[tokio::test]
-async fn a_replay_that_stood_still_for_longer_than_its_lease_commits_nothing_of_what_it_held() {
+async fn a_replay_frozen_for_longer_than_its_lease_commits_none_of_the_messages_it_held() {
     const MESSAGES: usize = 30_000;
     let mut redis = Redis::start().await;
     redis.reject_many(MESSAGES);
@@ -341,7 +342,7 @@ async fn a_replay_that_stood_still_for_longer_than_its_lease_commits_nothing_of_
 }
 
 #[tokio::test]
-async fn an_output_that_becomes_another_type_costs_no_rejected_message() {
+async fn an_output_that_becomes_another_type_loses_no_rejected_message() {
     const MESSAGES: usize = 50_000;
     let mut redis = Redis::start().await;
     redis.reject_many(MESSAGES);
@@ -367,7 +368,7 @@ async fn an_output_that_becomes_another_type_costs_no_rejected_message() {
 }
 
 #[tokio::test]
-async fn rejected_maxlen_keeps_about_the_last_ones() {
+async fn rejected_maxlen_keeps_approximately_the_last_entries() {
     let mut redis = Redis::start().await;
     let mut group = Running::start(
         program(&["--max-messages", "3000", "--rejected-maxlen", "100"]).env("RCG_URL", redis.server.url()),
@@ -416,7 +417,7 @@ async fn the_stream_of_each_shard_of_a_cluster_is_listed_replayed_and_cleared() 
 }
 
 #[test]
-fn the_commands_of_the_page_are_those_that_are_run_here() {
+fn all_commands_of_the_page_succeed() {
     let page = include_str!("../../docs/rejected.md");
     let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
     let commands: Vec<_> = blocks.flat_map(str::lines).collect();
@@ -427,7 +428,7 @@ fn the_commands_of_the_page_are_those_that_are_run_here() {
             redis.reject("{\"message_id\":\"a\"}", "no such customer");
             let by_group = ["error", "x", "consumer_id", "c", "source", "s"];
             let one = ["XADD", REJECTED, "1700000000000-0", "payload", "{}"];
-            // At its first place in the stream it can only be added while that is empty.
+            // An entry with this old id can only be added while the stream is empty.
             let _: redis::RedisResult<String> =
                 redis::cmd("XADD").arg(&one[1..]).arg(&by_group).query(&mut redis.connection);
             let words = command.strip_prefix("redis-consumer-group rejected ").unwrap();

@@ -46,14 +46,14 @@ impl Redis {
         redis::cmd(name).arg(args).exec(&mut self.connection).unwrap();
     }
 
-    /// Appends are refused from now on, for a reason that is waited out.
+    /// Makes the server refuse appends for a temporary reason, which the group waits out.
     fn refuse_appends(&mut self) {
         self.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     }
 }
 
 #[tokio::test]
-async fn the_plain_call_processes_messages_and_ends_with_the_ledger() {
+async fn run_without_options_processes_messages_and_ends_with_the_ledger() {
     let mut redis = Redis::start().await;
     let addr = redis.server.addr();
     let mut group = Running::start(&mut program(&["--redis-addr", &addr, "--consumers", "4"]));
@@ -76,7 +76,7 @@ async fn the_plain_call_processes_messages_and_ends_with_the_ledger() {
 }
 
 #[tokio::test]
-async fn reports_come_at_their_time_and_none_after_the_ledger() {
+async fn reports_come_on_time_and_none_after_the_ledger() {
     let mut redis = Redis::start().await;
     let url = redis.server.url();
     let mut group = Running::start(&mut program(&["-u", &url, "--report-every", "250ms"]));
@@ -137,7 +137,7 @@ async fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
 }
 
 #[tokio::test]
-async fn many_consumers_are_not_worth_a_line_each() {
+async fn many_consumers_do_not_get_a_log_line_each() {
     let redis = Redis::start().await;
     let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--consumers", "100"]));
     group.wait_for("and 97 more consumers, 100 in all; their ids are in consumer:ids");
@@ -146,7 +146,7 @@ async fn many_consumers_are_not_worth_a_line_each() {
 }
 
 #[tokio::test]
-async fn at_the_level_debug_each_of_many_consumers_has_its_line() {
+async fn at_the_level_debug_each_of_many_consumers_gets_a_log_line() {
     let redis = Redis::start().await;
     let args = ["-u", &redis.server.url(), "--consumers", "100", "--log", "debug"];
     let mut group = Running::start(&mut program(&args));
@@ -197,12 +197,12 @@ async fn a_service_whose_stdout_is_closed_says_so_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_pipeline_that_has_read_enough_ends_the_group_and_loses_nothing() {
+async fn a_pipeline_that_closes_stdout_ends_the_group_and_loses_no_message() {
     let mut redis = Redis::start().await;
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let (program, url) = (program(&[]), redis.server.url());
-    // `script` gives it a terminal, as a shell that somebody sits at does.
+    // `script` gives the program a terminal, as an interactive shell does.
     let line = format!(
         "{} -u {url} --report-every 50ms 2>{} | head -1",
         program.get_program().display(),
@@ -245,7 +245,7 @@ async fn during_an_outage_each_report_says_since_when_and_why() {
     assert!(line.contains("buffer 0 %; disconnected for 0.") && line.contains(" s ("), "{line}");
     let report = loop {
         let report = parsed(json.line());
-        // The first second of it may be short.
+        // The first reports of the outage may show a shorter gap.
         if report["gap_seconds"].as_f64().unwrap() > 0.2 {
             break report;
         }
@@ -282,7 +282,7 @@ async fn sighup_reads_the_log_level_again_and_does_not_end_the_group() {
 }
 
 #[tokio::test]
-async fn a_second_signal_leaves_behind_what_cannot_be_committed() {
+async fn a_second_signal_abandons_messages_that_cannot_be_committed() {
     let mut redis = Redis::start().await;
     let url = redis.server.url();
     let args = ["-u", &url, "--drain-timeout", "1h", "--json", "--report-every", "50ms"];
@@ -302,7 +302,7 @@ async fn a_second_signal_leaves_behind_what_cannot_be_committed() {
 }
 
 #[tokio::test]
-async fn a_stop_takes_no_longer_than_its_limit() {
+async fn a_stop_takes_at_most_the_drain_timeout() {
     let mut redis = Redis::start().await;
     let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--drain-timeout", "300ms"]));
     group.wait_for_consumers(3);
@@ -317,7 +317,7 @@ async fn a_stop_takes_no_longer_than_its_limit() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_given_five_seconds() {
+async fn the_start_waits_five_seconds_for_a_server_that_is_down() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     server.kill().unwrap();
     let start = Instant::now();
@@ -336,7 +336,7 @@ async fn a_signal_during_the_start_ends_it_cleanly() {
     let mut server = PrivateServer::builder().start().await.unwrap();
     server.kill().unwrap();
     let mut group = Running::start(program(&["--redis-addr", &server.addr()]).env("RCG_NOTHING", "1"));
-    // Said when signals are about to be listened for.
+    // The warning about this variable comes just before the program listens for signals.
     group.wait_for("RCG_NOTHING");
     tokio::time::sleep(Duration::from_millis(300)).await;
     let start = Instant::now();
@@ -348,7 +348,7 @@ async fn a_signal_during_the_start_ends_it_cleanly() {
 }
 
 #[tokio::test]
-async fn a_password_is_taken_from_its_file_and_a_wrong_one_is_refused() {
+async fn a_password_is_read_from_its_file_and_a_wrong_one_is_refused() {
     let redis = Redis::of(PrivateServer::builder().password("open sesame").start().await.unwrap());
     let folder = tempfile::tempdir().unwrap();
     let addr = redis.server.addr();
@@ -379,7 +379,7 @@ async fn a_key_of_the_wrong_type_is_a_configuration_error() {
 }
 
 #[tokio::test]
-async fn a_permission_that_is_taken_away_ends_the_group_with_its_ledger() {
+async fn a_revoked_permission_ends_the_group_with_its_ledger() {
     let mut redis = Redis::start().await;
     let url = redis.server.url();
     let mut group =

@@ -1,4 +1,4 @@
-//! The program at a service that sentinels watch.
+//! The program with a service that sentinels monitor.
 
 mod support;
 
@@ -28,7 +28,7 @@ async fn every_subcommand_finds_the_primary_through_its_sentinels() {
 }
 
 #[tokio::test]
-async fn publishing_goes_on_at_the_server_that_is_promoted() {
+async fn publishing_continues_at_the_promoted_server() {
     let mut primary = PrivateServer::builder().arg("repl-diskless-sync-delay", 0).start().await.unwrap();
     let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
     let replica = replica.start().await.unwrap();
@@ -45,7 +45,7 @@ async fn publishing_goes_on_at_the_server_that_is_promoted() {
         eventually("messages are published", TIMEOUT, || calls(at, command) > 100).await;
         if to == "channel" {
             primary.kill().unwrap();
-            // It counts what was replicated to it as well, and a few messages of the sentinels to each other.
+            // Its count also includes replicated messages and a few messages between the sentinels.
             let before = calls(&replica, command);
             eventually("the other one gets them", 3 * TIMEOUT, || calls(&replica, command) > before + 200)
                 .await;
@@ -59,7 +59,7 @@ async fn publishing_goes_on_at_the_server_that_is_promoted() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_sentinels_has_its_exit_code() {
+async fn each_error_of_the_sentinels_has_its_exit_code() {
     let primary = PrivateServer::builder().start().await.unwrap();
     let sentinel = || PrivateServer::builder().password("asks");
     let mut sentinels = PrivateSentinels::start(sentinel, 1, "mymaster", &primary, 0).await.unwrap();

@@ -16,7 +16,7 @@ fn last_line(said: &Said) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_published_to_shards_by_turns_is_in_the_output_of_each() {
+async fn messages_published_round_robin_are_in_the_output_of_each_shard() {
     let cluster = Cluster::start().await;
     let mut group = cluster.group(5, &["--shard-tags", "--max-messages", "10000"]);
     group
@@ -38,7 +38,7 @@ async fn what_is_published_to_shards_by_turns_is_in_the_output_of_each() {
 }
 
 #[tokio::test]
-async fn a_member_of_the_message_decides_on_its_shard() {
+async fn a_member_of_the_message_decides_its_shard() {
     let cluster = Cluster::start().await;
     let mut group = cluster.group(4, &["--max-messages", "1000"]);
     group.wait_for_consumers(4);
@@ -54,7 +54,7 @@ async fn a_member_of_the_message_decides_on_its_shard() {
         let ids = cluster.ids_in(&format!("messages:processed:{shard}"));
         let strangers = ids.iter().filter(|id| slot_of(id) != shard).count();
         count += ids.len();
-        // Those whose padding brought them here.
+        // These messages came here because of their padding.
         assert!(strangers <= if shard == shard_of_padding { 100 } else { 0 }, "shard {shard}: {strangers}");
         assert!(strangers > 0 || shard != shard_of_padding);
     }
@@ -62,7 +62,7 @@ async fn a_member_of_the_message_decides_on_its_shard() {
 }
 
 #[tokio::test]
-async fn streams_of_shards_are_filled_and_read_at_their_nodes() {
+async fn streams_of_shards_are_written_and_read_at_their_nodes() {
     let cluster = Cluster::start().await;
     let to_streams = ["--to", "stream", "--shard-tags", "--only-shards", "1-3,7"];
     assert_eq!(published(&cluster.publish(2_000, 8, &to_streams)), 2_000);
@@ -81,7 +81,7 @@ async fn streams_of_shards_are_filled_and_read_at_their_nodes() {
 }
 
 #[tokio::test]
-async fn one_stream_is_filled_wherever_it_is() {
+async fn a_single_stream_is_written_at_its_node() {
     let cluster = Cluster::start().await;
     for stream in ["a", "b", "c", "d", "e", "f"] {
         let publish = ["load", "--count", "100", "--to", "stream", "--channel", stream];
@@ -91,7 +91,7 @@ async fn one_stream_is_filled_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_report_as_json_has_the_figures_of_each_shard() {
+async fn a_json_report_has_the_figures_of_each_shard() {
     let cluster = Cluster::start().await;
     let mut group = cluster.group(3, &["--json", "--report-every", "100ms", "--only-shards", "0,2"]);
     group.wait_for("reading 2 of 3 shards (0,2): messages:published:0 … messages:published:2");
@@ -144,7 +144,7 @@ async fn ids_are_listed_and_cleared_by_shard() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_no_cluster_has_no_sharded_channels() {
+async fn sharded_channels_need_a_cluster() {
     let server = PrivateServer::builder().start().await.unwrap();
     let url = server.url();
     let mut said = BTreeSet::new();
@@ -162,7 +162,7 @@ async fn a_server_that_is_no_cluster_has_no_sharded_channels() {
 }
 
 #[test]
-fn shards_that_there_are_not_are_a_wrong_call_or_a_wrong_configuration() {
+fn shards_that_do_not_exist_are_a_usage_or_configuration_error() {
     let said = "there are 4 shards, numbered 0 to 3; leave out the others";
     for command in [&["run", "--source", "sharded"][..], &["ids"], &["publish"], &["load"]] {
         let flags = run(program(command).args(["--shards", "4", "--only-shards", "9"]));
@@ -205,7 +205,7 @@ async fn a_user_who_may_not_subscribe_or_publish_or_ask_is_told_what_to_grant() 
         ),
         ("mute", &run_sharded[..], "refused CLUSTER SLOTS", "+cluster|slots"),
         ("mute", &publish[..], "refused CLUSTER SLOTS", "+cluster|slots"),
-        // Of which the slot is 12182, and its node another one than the first.
+        // The slot of foo is 12182, which the first node does not serve.
         ("mute", &["run", "--output", "foo"], "refused CLUSTER SLOTS", "+cluster|slots"),
         ("mute", &["ids", "--shards", "16"], "refused CLUSTER SLOTS", "+cluster|slots"),
     ] {
@@ -221,18 +221,18 @@ async fn a_user_who_may_not_subscribe_or_publish_or_ask_is_told_what_to_grant() 
 }
 
 #[tokio::test]
-async fn a_database_that_a_cluster_does_not_have_is_told() {
+async fn a_database_that_a_cluster_does_not_have_is_a_configuration_error() {
     let cluster = Cluster::start().await;
     let url = format!("{}/3", cluster.0.url());
     let end = run(program(&["run", "--source", "sharded"]).env("RCG_URL", url));
     assert_eq!(end.code, 78, "{}", end.stderr);
-    // Valkey 9 can have several.
+    // A cluster of Valkey 9 can have several databases.
     let says = ["a cluster has only database 0: leave it out", "the server has no such database"];
     assert!(says.iter().any(|text| end.stderr.contains(text)), "{}", end.stderr);
 }
 
 #[test]
-fn a_buffer_that_is_too_small_for_all_shards_is_told_with_its_part() {
+fn a_buffer_too_small_for_all_shards_is_reported_with_the_share_of_a_shard() {
     let few = ["run", "--source", "sharded", "--shards", "4", "--buffer", "1MiB"];
     let end = run(&mut program(&few));
     assert_eq!(end.code, 2, "{}", end.stderr);
@@ -245,7 +245,7 @@ fn a_buffer_that_is_too_small_for_all_shards_is_told_with_its_part() {
 }
 
 #[tokio::test]
-async fn a_cluster_with_slots_that_no_node_has_is_not_reachable() {
+async fn a_cluster_with_unassigned_slots_is_not_ready() {
     let cluster = Cluster::start().await;
     let slot: u16 = cluster.ask(&["CLUSTER", "KEYSLOT", "messages:published:0"]);
     for node in 0..3 {
@@ -270,11 +270,11 @@ async fn a_cluster_with_slots_that_no_node_has_is_not_reachable() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_run_is_named() {
+async fn a_node_that_is_down_is_named() {
     let mut cluster = Cluster::start().await;
     let dead = cluster.0.nodes()[2].addr();
     cluster.0.node(2).kill().unwrap();
-    // All shards together are at all nodes.
+    // With this many shards, every node serves some.
     let end = run(&mut cluster.program(&["load", "--shards", "64", "--count", "1"]));
     assert_eq!(end.code, 69, "{}", end.stderr);
     assert!(end.stderr.contains(&format!("node {dead}: ")), "{}", end.stderr);

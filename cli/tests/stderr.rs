@@ -1,4 +1,4 @@
-//! A stderr that nobody reads.
+//! A stderr that is not read.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use std::io::{self, Read, Write};
@@ -9,11 +9,11 @@ use redis_private_server::PrivateServer;
 use tokio::time::{Instant, sleep};
 
 #[tokio::test]
-async fn a_full_pipe_behind_stderr_holds_up_neither_messages_nor_the_end() {
+async fn a_full_stderr_pipe_blocks_neither_messages_nor_the_end() {
     let server = PrivateServer::builder().start().await.unwrap();
     let (unread, stderr) = io::pipe().unwrap();
     let mut full = stderr.try_clone().unwrap();
-    // More than a pipe holds: this thread hangs until the pipe is closed.
+    // More than a pipe holds: this thread blocks until the pipe is closed.
     std::thread::spawn(move || full.write_all(&vec![b'.'; 4 << 20]));
 
     let mut program = Command::new(assert_cmd::cargo::cargo_bin!("redis-consumer-group"))
@@ -26,7 +26,7 @@ async fn a_full_pipe_behind_stderr_holds_up_neither_messages_nor_the_end() {
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     let status = loop {
-        // Rejected each, which is a warning.
+        // Each message is rejected, which logs a warning.
         redis::cmd("PUBLISH")
             .arg("messages:published")
             .arg("no object")

@@ -1,4 +1,4 @@
-//! `run --source stream` against a server: what it reads, what it says, and where the next process goes on.
+//! `run --source stream` against a server: what it reads and reports, and where the next process continues.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod support;
@@ -31,7 +31,7 @@ impl Redis {
         redis::cmd(name).arg(args).query(&mut self.connection).unwrap()
     }
 
-    /// Appends so many messages with `load --to stream`.
+    /// Appends this many messages with `load --to stream`.
     fn publish(&self, messages: usize) {
         let count = messages.to_string();
         let args = ["load", "--to", "stream", "--count", &count, "--url", &self.server.url()];
@@ -39,7 +39,7 @@ impl Redis {
         assert_eq!(end.code, 0, "{}", end.stderr);
     }
 
-    /// The program on the stream, with these options as well.
+    /// The program on the stream, with these additional options.
     fn group(&self, options: &[&str]) -> Running {
         Running::start(program(&["run", "--source", "stream", "-u", &self.server.url()]).args(options))
     }
@@ -67,7 +67,7 @@ impl Redis {
     }
 }
 
-/// The last line on stdout, of a process that ended well.
+/// The last line on stdout. The process must have succeeded.
 fn ledger(end: &Said) -> &str {
     assert_eq!(end.code, 0, "{}", end.stderr);
     end.stdout.lines().last().unwrap()
@@ -78,7 +78,7 @@ fn distinct(ids: &[String]) -> usize {
 }
 
 #[tokio::test]
-async fn what_was_appended_to_the_stream_is_in_the_output_once_and_the_ledger_says_so() {
+async fn each_entry_of_the_stream_is_in_the_output_once_and_the_ledger_says_so() {
     let mut redis = Redis::start().await;
     redis.publish(100);
     let end = redis.group(&["--max-messages", "100", "--with-source-id"]).end().await;
@@ -105,7 +105,7 @@ async fn entries_that_come_later_are_processed_too() {
 }
 
 #[tokio::test]
-async fn a_second_process_goes_on_where_the_first_one_stopped() {
+async fn a_second_process_continues_where_the_first_one_stopped() {
     let mut redis = Redis::start().await;
     redis.publish(100);
     let first = redis.group(&["--max-messages", "40"]).end().await;
@@ -118,7 +118,7 @@ async fn a_second_process_goes_on_where_the_first_one_stopped() {
 }
 
 #[tokio::test]
-async fn a_stop_under_load_leaves_nothing_pending_that_was_begun() {
+async fn a_stop_under_load_leaves_no_started_entry_pending() {
     const MESSAGES: usize = 100_000;
     let mut redis = Redis::start().await;
     redis.publish(MESSAGES);
@@ -141,11 +141,11 @@ async fn a_stop_under_load_leaves_nothing_pending_that_was_begun() {
 }
 
 #[tokio::test]
-async fn a_report_as_json_says_how_far_behind_the_group_is() {
+async fn a_json_report_says_how_far_behind_the_group_is() {
     let mut redis = Redis::start().await;
     redis.ask::<()>(&["XGROUP", "CREATE", INPUT, "processors", "0", "MKSTREAM"]);
     redis.publish(3);
-    // Somebody else holds one of them, and never acknowledges it.
+    // Another consumer holds one of them and never acknowledges it.
     let reader = ["XREADGROUP", "GROUP", "processors", "somebody", "COUNT", "1", "STREAMS", INPUT, ">"];
     redis.ask::<redis::Value>(&reader);
     let mut group = redis.group(&["--json", "--report-every", "50ms"]);
@@ -165,7 +165,7 @@ async fn a_report_as_json_says_how_far_behind_the_group_is() {
 }
 
 #[tokio::test]
-async fn what_others_have_left_is_claimed_when_that_is_asked_for() {
+async fn pending_entries_of_other_consumers_are_claimed_on_request() {
     let mut redis = Redis::start().await;
     redis.ask::<()>(&["XGROUP", "CREATE", INPUT, "processors", "0", "MKSTREAM"]);
     redis.publish(3);
@@ -180,7 +180,7 @@ async fn what_others_have_left_is_claimed_when_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_costs_nothing() {
+async fn a_killed_process_loses_no_message() {
     const MESSAGES: usize = 50_000;
     let mut redis = Redis::start().await;
     redis.publish(MESSAGES);
@@ -201,7 +201,7 @@ async fn a_process_that_is_killed_costs_nothing() {
 }
 
 #[tokio::test]
-async fn acknowledged_entries_are_trimmed_when_that_is_asked_for() {
+async fn acknowledged_entries_are_trimmed_on_request() {
     let mut redis = Redis::start().await;
     redis.publish(1000);
     let mut group = redis.group(&["--trim", "acknowledged", "--report-every", "50ms"]);
@@ -214,7 +214,7 @@ async fn acknowledged_entries_are_trimmed_when_that_is_asked_for() {
 }
 
 #[test]
-fn a_beginning_that_is_no_id_is_a_usage_error() {
+fn an_invalid_start_id_is_a_usage_error() {
     let end = run(&mut program(&["--source", "stream", "--from", "yesterday"]));
     assert_eq!(end.code, 2, "{}", end.stderr);
     assert_eq!(
@@ -224,7 +224,7 @@ fn a_beginning_that_is_no_id_is_a_usage_error() {
 }
 
 #[tokio::test]
-async fn a_group_that_begins_with_what_is_new_leaves_the_rest() {
+async fn a_group_that_starts_with_new_entries_leaves_the_earlier_ones() {
     let mut redis = Redis::start().await;
     redis.publish(5);
     let mut group = redis.group(&["--from", "new", "--max-messages", "2"]);

@@ -1,4 +1,4 @@
-//! What is said about a wrong call, variable or file. No server is needed.
+//! The errors for a wrong command line, variable or file. They need no server.
 
 mod support;
 
@@ -44,7 +44,7 @@ fn a_wrong_variable_is_a_configuration_error_that_names_it() {
 }
 
 #[test]
-fn every_subcommand_that_reads_variables_warns_of_one_that_does_nothing() {
+fn every_subcommand_that_reads_variables_warns_of_an_unknown_one() {
     for args in [&["publish", "hello"][..], &["load", "--count", "1"], &["ids"], &["ids", "clear"]] {
         let end = run(program(args).args(["--url", "redis://127.0.0.1:0"]).env("RCG_REDIS_ADR", "h:1"));
         assert_eq!(end.code, 2, "{args:?}: {}", end.stderr);
@@ -54,7 +54,7 @@ fn every_subcommand_that_reads_variables_warns_of_one_that_does_nothing() {
 }
 
 #[test]
-fn a_wrong_value_in_the_file_is_told_with_its_line() {
+fn a_wrong_value_in_the_file_is_reported_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     file(folder.path(), "group.toml", "# our group\nbuffer = '64KiB'\nconsumers = 'many'\n");
     let end = run(program(&["--config", "group.toml"]).current_dir(&folder));
@@ -67,7 +67,7 @@ fn a_wrong_value_in_the_file_is_told_with_its_line() {
 }
 
 #[test]
-fn an_unknown_key_in_the_file_is_told_with_the_nearest_name() {
+fn an_unknown_key_in_the_file_is_reported_with_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();
     file(folder.path(), "group.toml", "\nredis_addr = 'localhost:6379'\n");
     let end = run(program(&["run"]).env("RCG_CONFIG", "group.toml").current_dir(&folder));
@@ -79,13 +79,13 @@ fn an_unknown_key_in_the_file_is_told_with_the_nearest_name() {
 }
 
 #[test]
-fn a_wrong_value_that_a_higher_layer_replaces_is_not_complained_about() {
+fn a_wrong_value_that_a_higher_layer_overrides_is_not_an_error() {
     let end = run(program(&["--consumers", "3", "--input", ""]).env("RCG_CONSUMERS", "many"));
     assert!(end.stderr.starts_with("error: --input: the name is empty"), "{}", end.stderr);
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_configuration_error_said_once() {
+fn a_missing_file_is_a_configuration_error_reported_once() {
     for flag in ["--config", "--password-file"] {
         let end = run(&mut program(&[flag, "no-such-file"]));
         assert_eq!(end.code, 78);
@@ -95,7 +95,7 @@ fn a_file_that_is_not_there_is_a_configuration_error_said_once() {
 }
 
 #[test]
-fn one_layer_names_the_server_once() {
+fn a_layer_that_names_the_server_twice_is_an_error() {
     let end = run(&mut program(&["--url", "redis://a", "--redis-addr", "b:1"]));
     assert_eq!(end.code, 2);
     assert_eq!(end.stderr, "error: --redis-addr: the server is already given by --url; use one of the two\n");
@@ -104,7 +104,7 @@ fn one_layer_names_the_server_once() {
 }
 
 #[test]
-fn the_plain_call_is_run() {
+fn the_program_without_a_subcommand_is_run() {
     let args = ["--consumers", "0"];
     let [plain, named] = [&args[..], &["run", args[0], args[1]]].map(|args| run(&mut program(args)));
     assert_eq!((plain.code, &plain.stderr), (named.code, &named.stderr));
@@ -125,17 +125,17 @@ fn completions_and_the_manual_page_are_printed() {
 }
 
 #[test]
-fn nobody_panics_where_nobody_reads() {
+fn a_closed_stdout_or_stderr_causes_no_panic() {
     for args in [&["--help"][..], &["man"], &["completions", "bash"], &["--consumers", "0"]] {
         let mut child = program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop((child.stdout.take(), child.stderr.take()));
-        // 101 is a panic.
+        // The exit code of a panic would be 101.
         assert!(matches!(child.wait().unwrap().code(), Some(0 | 2)), "{args:?}");
     }
 }
 
 #[test]
-fn several_servers_are_no_url_and_it_says_what_to_write() {
+fn several_servers_are_not_a_url_and_the_error_says_what_to_write() {
     let end = run(&mut program(&["--url", "redis://a:1,b:2"]));
     assert_eq!(end.code, 2, "{}", end.stderr);
     assert!(

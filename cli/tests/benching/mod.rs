@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::process::{Program, texts};
 
-/// A bench with a folder of its own for temporary files, whose name also marks its processes.
+/// A bench with its own folder for temporary files. The name of the folder also marks its processes.
 pub(crate) struct Bench {
     pub(crate) program: Program,
     pub(crate) folder: TempDir,
@@ -33,7 +33,7 @@ impl Bench {
         Self::start(&[&["--yes", "--url", &server.url()], arguments].concat())
     }
 
-    /// The exit code, stdout and stderr. Nothing of it is left.
+    /// The exit code, stdout and stderr. Checks that no file or process of the bench is left.
     pub(crate) async fn end(self) -> (i32, String, String) {
         let output = self.program.end().await;
         let (stdout, stderr) = texts(&output);
@@ -45,7 +45,7 @@ impl Bench {
 async fn assert_nothing_is_left(folder: &Path) {
     let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.is_empty(), "{files:?}");
-    // Who was killed is still listed for a moment.
+    // A killed process is still listed for a moment.
     for _ in 0..100 {
         if marked(folder).is_empty() {
             return;
@@ -55,13 +55,13 @@ async fn assert_nothing_is_left(folder: &Path) {
     panic!("{:?}", marked(folder));
 }
 
-/// Processes that have the folder's name among their variables, where the system shows that as files.
+/// Processes that have the folder's name in their environment. Needs `/proc`; empty without it.
 pub(crate) fn marked(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     processes("environ", |variables| variables.contains(folder))
 }
 
-/// The command lines of the processes whose `file` is like that.
+/// The command lines of the processes whose `/proc` file `file` satisfies `is_one`.
 pub(crate) fn processes(file: &str, is_one: impl Fn(&str) -> bool) -> Vec<String> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let read = |path: &Path| Some(String::from_utf8_lossy(&fs::read(path).ok()?).replace('\0', " "));
@@ -94,7 +94,7 @@ pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// Only Linux tells how much memory a process has had.
+/// Checks that the peak memory was measured. Only Linux reports it.
 pub(crate) fn assert_has_memory(measured: &Value) {
     let memory = measured["peak_memory"].as_u64();
     assert!(memory.is_some() || !cfg!(target_os = "linux"), "{measured}");

@@ -1,12 +1,12 @@
-//! What the test of the documentation is made of.
+//! The parts of the documentation test.
 //!
 //! ```text
 //!   page         a page, and the commands in its fenced blocks
 //!     │
 //!   session      runs the commands of a page
-//!     │  place   the servers that stand for those of the page
+//!     │  place   the private servers that replace those of the page
 //!     │
-//!   transcript   compares what a command printed with what the page says
+//!   transcript   compares the output of a command with the page
 //! ```
 pub(crate) mod page;
 mod place;

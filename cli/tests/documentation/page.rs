@@ -1,4 +1,4 @@
-//! A page of the documentation, and what there is to run in it.
+//! A page of the documentation, and its commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ pub(crate) struct Page {
     text: String,
 }
 
-/// What a page asks for, in its order.
+/// A step of a page. Steps are run in the order of the page.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    /// Lines of a shell, and what the page says is printed. `None` where it says nothing.
+    /// Lines of a shell, and the output that the page shows. `None` if it shows none.
     Run {
         at: String,
         command: String,
@@ -33,7 +33,7 @@ impl Page {
         Self { path, text: fs::read_to_string(root().join(path)).unwrap() }
     }
 
-    /// What there is to run. Fails for a command in a block that is not run.
+    /// The steps to run. Panics if a block that is not run contains a command.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut lines = self.text.lines().enumerate();
@@ -64,7 +64,7 @@ impl Page {
         steps
     }
 
-    /// The links to files that do not exist, and to headings that a page does not have.
+    /// The links to missing files, and to headings that a page does not have.
     pub(crate) fn broken_links(&self) -> Vec<String> {
         let targets = self.text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let here = root().join(self.path);
@@ -80,7 +80,7 @@ impl Page {
     }
 }
 
-/// What a heading is called in links. Empty for any other line.
+/// The link target of a heading. Empty for any other line.
 fn anchor(line: &str) -> String {
     let Some(heading) = line.strip_prefix('#') else { return String::new() };
     let heading = heading.trim_start_matches('#').trim().to_lowercase();

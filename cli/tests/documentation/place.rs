@@ -1,4 +1,4 @@
-//! Where the commands of a page run: private servers stand for those that the page names.
+//! Where the commands of a page run: private servers replace those that the page names.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,7 +10,7 @@ use redis_private_server::{PrivateCluster, PrivateSentinels, PrivateServer};
 
 use crate::support;
 
-/// A folder to run in, and the servers that were needed so far.
+/// A folder to run in, and the servers that were started so far.
 pub(super) struct Place {
     folder: tempfile::TempDir,
     server: PrivateServer,
@@ -28,7 +28,7 @@ impl Place {
         let bin = folder.path().join("bin");
         let program = assert_cmd::cargo::cargo_bin!("redis-consumer-group");
         symlink(program, bin.join("redis-consumer-group")).unwrap();
-        // With the private port, the form of a terminal, and a failure for every error that Redis answers.
+        // With the private port, output as on a terminal, and a failure for every error reply.
         let client =
             format!("#!/bin/sh\nexec {} -e -p {} --no-raw \"$@\"\n", client().display(), server.port());
         fs::write(bin.join("redis-cli"), client).unwrap();
@@ -40,7 +40,7 @@ impl Place {
         fs::write(self.folder.path().join("work").join(name), self.with_default_address(text)).unwrap();
     }
 
-    /// A shell with this line, whose addresses are those of private servers.
+    /// A shell with this line. Its addresses are replaced by those of private servers.
     pub(super) async fn shell(&mut self, line: &str) -> Command {
         let mut line = self.with_default_address(line);
         if line.contains("any-node") {
@@ -59,7 +59,7 @@ impl Place {
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", self.folder.path().join("bin").display());
         let mut command = Command::new("sh");
-        // Options that the environment of the test sets.
+        // Remove the options that the environment of the test sets.
         for (name, _) in support::program(&[]).get_envs() {
             command.env_remove(name);
         }

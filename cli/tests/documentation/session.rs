@@ -1,4 +1,4 @@
-//! Runs the commands of a page, in its order.
+//! Runs the commands of a page in order.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::place::Place;
 use super::transcript::is_as_said;
 use crate::support::{Running, TIMEOUT, run_within};
 
-/// Longer than any command takes once it is shortened.
+/// Longer than any shortened command takes.
 const LIMIT: Duration = Duration::from_secs(240);
 
 pub(crate) struct Session {
@@ -22,7 +22,7 @@ pub(crate) struct Session {
 struct Group {
     at: String,
     running: Running,
-    /// What the page says about its stdout.
+    /// The stdout that the page shows.
     printed: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Session {
             return;
         }
         let mut session = Self { place: Place::new().await, groups: Vec::new() };
-        // A page may show how to call the program before it shows the file.
+        // A page may show the command before the file that it needs.
         for step in &steps {
             if let Step::File { name, text } = step {
                 session.place.file(name, text);
@@ -62,10 +62,10 @@ impl Session {
             self.groups.push(Group { at, running, printed });
             return;
         }
-        // As on a terminal, which shows the one beside the other.
+        // A terminal shows stdout and stderr together.
         let line = if printed.is_some() { format!("{command} 2>&1") } else { command.clone() };
         let mut shell = self.place.shell(&line).await;
-        // A consumer may need a moment.
+        // A consumer may need a moment to append the records.
         let may_wait = command.contains("XRANGE");
         let until = Instant::now() + TIMEOUT;
         loop {
@@ -95,14 +95,14 @@ impl Group {
     }
 }
 
-/// Whether it is the program that runs until it is told to stop.
+/// Whether the command runs a group, which runs until it is stopped.
 fn is_group(command: &str) -> bool {
     let mut words = command.split(' ');
     words.next() == Some("redis-consumer-group")
         && words.next().is_some_and(|word| word == "run" || (word.starts_with('-') && word.len() > 2))
 }
 
-/// The same command with less to do: a page is for people who have time, and a bench of their own.
+/// The same command with less to do: the commands of a page take too long for a test.
 fn shortened(command: &str) -> String {
     let command = command.replace("scripts/demo", "redis-consumer-group demo");
     let words: Vec<_> = command.split(' ').collect();
@@ -116,7 +116,7 @@ fn shortened(command: &str) -> String {
                 options.extend([("--consumers", "1,2"), ("--rates", "1000")]);
             }
             if command.contains("--baseline") {
-                // Runs as short as these say nothing about throughput.
+                // Such short runs do not measure throughput.
                 options.push(("--tolerance", "99.9%"));
             }
         }

@@ -1,13 +1,13 @@
-//! Compares what a command printed with what a page says that it prints.
+//! Compares the output of a command with a page.
 
 /// Stands for any lines.
 const ANYTHING: &str = "…";
 
-/// Every line of the page is there, in its order, and no other one. Numbers and ids may differ, and a line that is
-/// repeated may be repeated more or less often.
+/// Checks that the output has every line of the page, in order, and no other line. Numbers and ids may differ, and a
+/// line may be repeated a different number of times.
 ///
 /// # Errors
-/// With the first line that is not as the page says.
+/// The first line that differs from the page.
 pub(super) fn is_as_said(page: &str, found: &str) -> Result<(), String> {
     let (page, found) = (lines(page), lines(found));
     let mut found = found.iter().peekable();
@@ -39,7 +39,7 @@ fn lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// A line without what differs from run to run.
+/// A line without the parts that differ from run to run.
 fn normal(line: &str) -> String {
     let words = line.split_whitespace().map(|word| {
         // The id of a consumer, also in quotes.
@@ -47,7 +47,7 @@ fn normal(line: &str) -> String {
         if bare.len() == 36 && bare.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
             return word.replace(bare, "ID");
         }
-        // Which server it is.
+        // The path of the server's program.
         if word.starts_with("(/") {
             return "(PATH)".to_owned();
         }
@@ -60,7 +60,7 @@ fn normal(line: &str) -> String {
                 c => text.push(c),
             }
         }
-        // 7.0.15 and 9.1, 0.0 and 12.
+        // 7.0.15 and 9.1 become equal, and so do 0.0 and 12.
         while text.contains("#.#") {
             text = text.replace("#.#", "#");
         }

@@ -1,4 +1,4 @@
-//! The program as a child process that a test listens to and signals.
+//! The program as a child process that a test reads from and signals.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::process::{Output, Stdio};
@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-/// Longer than anything takes on a busy machine.
+/// Longer than any wait takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The program, running. Killed when a test ends before it.
+/// The running program. It is killed if the test ends first.
 pub(crate) struct Program {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -26,7 +26,7 @@ impl Program {
 
     pub(crate) fn start_with(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"));
-        // What the environment of the test says about servers is not for this program.
+        // The environment of the test must not set options of the program.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RCG_")) {
             command.env_remove(name);
         }
@@ -62,7 +62,7 @@ impl Program {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for the end. All that was written to stderr is in the output.
+    /// Waits for the end. The output has everything that was written to stderr.
     pub(crate) async fn end(mut self) -> Output {
         let mut rest = String::new();
         let both = async {
@@ -74,7 +74,7 @@ impl Program {
     }
 }
 
-/// What was written, for looking at it and for showing it when a test fails.
+/// The output as texts.
 pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (text(&output.stdout), text(&output.stderr))

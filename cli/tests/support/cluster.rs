@@ -1,4 +1,4 @@
-//! A private cluster of three primaries, and the program at it.
+//! A private cluster of three primaries, and the program connected to it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Cluster {
         Self::start_as(PrivateCluster::start(node, 3, 0, Duration::from_secs(2))).await
     }
 
-    /// A cluster of which node `3 + n` is the replica of node `n`.
+    /// A cluster in which node `3 + n` is the replica of node `n`.
     pub(crate) async fn with_replicas(node_timeout: Duration) -> Self {
         Self::start_as(PrivateCluster::start(PrivateServer::builder, 3, 1, node_timeout)).await
     }
@@ -34,28 +34,28 @@ impl Cluster {
         }
     }
 
-    /// The program at its first node.
+    /// The program with the URL of the first node.
     pub(crate) fn program(&self, args: &[&str]) -> Command {
         let mut program = program(args);
         program.env("RCG_URL", self.0.url());
         program
     }
 
-    /// Runs a group of so many shards on sharded channels, with a consumer each.
+    /// Runs a group of this many shards on sharded channels, with one consumer each.
     pub(crate) fn group(&self, shards: u32, options: &[&str]) -> Running {
         let count = shards.to_string();
         let run = ["run", "--source", "sharded", "--shards", &count, "--consumers", "1"];
         Running::start(self.program(&run).args(options))
     }
 
-    /// Publishes so many messages to so many shards.
+    /// Publishes this many messages to this many shards.
     pub(crate) fn publish(&self, messages: u64, shards: u32, options: &[&str]) -> Said {
         let (messages, shards) = (messages.to_string(), shards.to_string());
         let publish = ["load", "--count", &messages, "--shards", &shards];
         run(self.program(&publish).args(options))
     }
 
-    /// Asks each node, until one answers.
+    /// The first successful reply among those of all nodes.
     pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let answers = (0..3).map(|node| self.at(node, words));
         answers
@@ -82,7 +82,7 @@ impl Cluster {
     }
 }
 
-/// How often a server has done this command. A refusal is not counted.
+/// How often a server has executed this command. Refused calls are not counted.
 pub(crate) fn calls(server: &PrivateServer, command: &str) -> u64 {
     let client = redis::Client::open(server.unix_url()).unwrap();
     let stats = redis::cmd("INFO").arg("commandstats").query::<String>(&mut client.get_connection().unwrap());
@@ -91,7 +91,7 @@ pub(crate) fn calls(server: &PrivateServer, command: &str) -> u64 {
     count.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
 }
 
-/// Waits until it holds.
+/// Waits until `holds` returns true. Panics after `limit`.
 pub(crate) async fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + limit;
     while !holds() {

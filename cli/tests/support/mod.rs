@@ -1,4 +1,4 @@
-//! The program as a process of its own, and what it says.
+//! The program as a child process, and its output.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Long enough for a machine that does many things at once.
+/// Long enough for a busy machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The program, without what the environment of the test says about options.
+/// The program, without the options that the environment of the test sets.
 pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redis-consumer-group"));
     for (name, _) in std::env::vars_os() {
@@ -30,19 +30,19 @@ pub(crate) fn program(args: &[&str]) -> Command {
     command
 }
 
-/// What the program said before it ended by itself.
+/// The exit code and the output of a program that has ended.
 pub(crate) struct Said {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-/// Runs the program to its end. One that does not come to an end is killed, and fails the test.
+/// Runs the program to its end. If it does not end in time, it is killed and the test fails.
 pub(crate) fn run(command: &mut Command) -> Said {
     run_within(3 * TIMEOUT, command)
 }
 
-/// The same with another limit.
+/// Like [`run`], with another limit.
 pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Said {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_child(&child);
@@ -62,13 +62,13 @@ pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Said {
     }
 }
 
-/// The number in `Published N messages in …`, of a program that ended well.
+/// The number in `Published N messages in …`. The program must have succeeded.
 pub(crate) fn published(said: &Said) -> u64 {
     assert_eq!(said.code, 0, "{}", said.stderr);
     published_so_far(said)
 }
 
-/// The same however it ended.
+/// Like [`published`], with any exit code.
 pub(crate) fn published_so_far(said: &Said) -> u64 {
     said.stdout.strip_prefix("Published ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
 }
@@ -80,7 +80,7 @@ pub(crate) fn file(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// The program while it runs. Killed when a test fails.
+/// The running program. It is killed if the test fails.
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
@@ -98,7 +98,7 @@ impl Running {
         Self { child, stdout, stderr, log: String::new() }
     }
 
-    /// Waits until so many consumers have started, which is when messages are received.
+    /// Waits until this many consumers have started. From then on messages are received.
     pub(crate) fn wait_for_consumers(&mut self, consumers: usize) {
         for _ in 0..consumers {
             self.wait_for("started");
@@ -126,7 +126,7 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
-    /// What the program reads, where that is a pipe.
+    /// The stdin of the program. It must be a pipe.
     pub(crate) fn take_stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("stdin is a pipe")
     }
@@ -149,7 +149,7 @@ impl Running {
         self.end_within(TIMEOUT).await
     }
 
-    /// Waits longer, or not as long.
+    /// Like [`Running::end`], with another limit.
     pub(crate) async fn end_within(mut self, limit: Duration) -> Said {
         let status = self.wait(limit).await;
         let mut stdout = String::new();
