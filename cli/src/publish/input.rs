@@ -1,4 +1,4 @@
-//! Where messages come from: the command line, or the lines of a file or of stdin.
+//! The input of `publish`: messages of the command line, or the lines of a file or of stdin.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::publisher::Failure;
 use crate::talk::say;
 
-/// What to publish.
+/// The messages to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
     /// These messages.

@@ -16,7 +16,7 @@ pub(crate) fn explain(address: &str, target: &Target, failure: Failure) -> anyho
     }
 }
 
-/// What an error means for a message to this name.
+/// Explains why the server refused a message to this name.
 fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> anyhow::Error {
     let address = address.to_owned();
     let answer = answer(error);

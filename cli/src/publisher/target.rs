@@ -54,7 +54,7 @@ pub(crate) struct Sharding {
     pub(crate) by: Option<String>,
 }
 
-/// What takes the messages. The first line of each is the help.
+/// The kind of target. The first line of each variant is its help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum To {
     /// With PUBLISH: whoever is subscribed gets each message, and Redis keeps none. With SPUBLISH where there are shards
