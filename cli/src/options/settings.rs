@@ -59,9 +59,9 @@ impl Settings {
         if let Err(error) = check(&settings.config, groups) {
             return Err(blame(&given, groups, error));
         }
+        settings.warnings.splice(..0, layers.warnings());
         if has_source(groups) {
             settings.warnings.extend(without_effect(&given, &settings));
-            settings.warnings.splice(..0, layers.warnings());
         }
         if let Some(path) = &settings.password_file {
             let file = PasswordFile::new(path);

@@ -453,37 +453,4 @@ mod tests {
             assert!(options().any(|option| option.name == *name), "no option is called {name}");
         }
     }
-
-    #[test]
-    fn every_option_of_the_library_can_be_set() {
-        // `Config::validate` names these options in its errors.
-        let blamed = [
-            "consumers",
-            "input",
-            "output",
-            "rejected",
-            "ids-key",
-            "buffer",
-            "max-payload",
-            "lease",
-            "overflow",
-        ];
-        let more = [
-            "max-attempts",
-            "retry-delay",
-            "retry-max-delay",
-            "maxlen",
-            "rejected-maxlen",
-            "max-messages",
-            "processor-timeout",
-            "tls-cert",
-            "tls-ca",
-        ];
-        let stream =
-            ["group", "payload-field", "claim-foreign-after", "spill-key", "spill-max", "commit", "from"];
-        let shards = ["source", "shards", "only-shards"];
-        for name in blamed.iter().chain(&more).chain(&stream).chain(&shards) {
-            assert!(options().any(|option| option.name == *name), "no option is called {name}");
-        }
-    }
 }

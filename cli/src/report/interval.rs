@@ -14,36 +14,27 @@ pub(crate) struct Interval {
     pub(crate) dropped: u64,
 }
 
-/// The time of the previous report, and the ledger's counts then.
+/// The previous report.
 pub(crate) struct Before {
     at: Instant,
-    processed: u64,
-    rejected: u64,
-    dropped: u64,
+    ledger: Ledger,
 }
 
 impl Before {
     /// The start: all counts are 0.
     pub(crate) fn start() -> Self {
-        Self { at: Instant::now(), processed: 0, rejected: 0, dropped: 0 }
+        Self { at: Instant::now(), ledger: Ledger::default() }
     }
 
     /// The counts since then. The next interval begins now.
     pub(crate) fn until(&mut self, ledger: &Ledger) -> Interval {
-        let now = Self {
-            at: Instant::now(),
-            processed: ledger.processed,
-            rejected: ledger.rejected,
-            dropped: ledger.dropped,
-        };
-        let interval = Interval {
-            lasted: now.at - self.at,
-            processed: now.processed.saturating_sub(self.processed),
-            rejected: now.rejected.saturating_sub(self.rejected),
-            dropped: now.dropped.saturating_sub(self.dropped),
-        };
-        *self = now;
-        interval
+        let before = std::mem::replace(self, Self { at: Instant::now(), ledger: ledger.clone() });
+        Interval {
+            lasted: self.at - before.at,
+            processed: ledger.processed.saturating_sub(before.ledger.processed),
+            rejected: ledger.rejected.saturating_sub(before.ledger.rejected),
+            dropped: ledger.dropped.saturating_sub(before.ledger.dropped),
+        }
     }
 }
 
