@@ -6,7 +6,7 @@ local group, consumer, process = ARGV[1], ARGV[2], ARGV[3]
 
 redis.call('ZREM', leases, process)
 if redis.call('EXISTS', input) == 0 then return 0 end
-if redis.call('ZCARD', leases) > 0 then
+if #redis.call('ZRANGE', leases, 0, 0) > 0 then
   redis.pcall('XGROUP', 'DELCONSUMER', input, group, consumer)
   return 0
 end
