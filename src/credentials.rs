@@ -1,5 +1,6 @@
 //! The credentials for the login of a connection, and their providers.
 
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -147,21 +148,26 @@ impl CredentialsProvider for PasswordFile {
 
 /// A provider of any type.
 #[derive(Clone)]
-pub(crate) struct Provider(Arc<dyn Provides>);
+pub(crate) struct Provider {
+    provides: Arc<dyn Provides>,
+    /// The file, if it is one: two that read the same file are equal.
+    file: Option<PasswordFile>,
+}
 
 impl Provider {
     pub(crate) fn new(provider: impl CredentialsProvider) -> Self {
-        Self(Arc::new(provider))
+        let file = (&provider as &dyn Any).downcast_ref::<PasswordFile>().cloned();
+        Self { provides: Arc::new(provider), file }
     }
 
     pub(crate) async fn credentials(&self) -> Result<Credentials, BoxError> {
-        self.0.provide().await
+        self.provides.provide().await
     }
 }
 
 impl PartialEq for Provider {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.provides, &other.provides) || (self.file.is_some() && self.file == other.file)
     }
 }
 
@@ -186,6 +192,15 @@ mod tests {
     fn credentials_do_not_show_their_password() {
         let shown = format!("{:?}", Credentials::new("hush").username("alice").expires(SystemTime::now()));
         assert!(shown.contains("alice") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn two_providers_are_equal_when_they_read_the_same_file() {
+        let file = |path| Provider::new(PasswordFile::new(path));
+        assert!(file("a") == file("a") && file("a") != file("b"));
+        let closure = || Provider::new(|| async { Ok(Credentials::new("a")) });
+        let one = closure();
+        assert!(one == one.clone() && one != closure());
     }
 
     #[tokio::test]

@@ -131,11 +131,19 @@ pub use record::Record;
 pub use shards::{ShardSet, ShardSetError, Shards};
 pub use status::State;
 
-/// Compiles the examples of the README and of the library guide together with the doctests.
+/// Compiles the examples of the README and of the pages in `docs/` together with the doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/credentials.md")]
+pub struct CredentialsPage;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/library.md")]
 pub struct LibraryGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/rejected.md")]
+pub struct RejectedPage;
