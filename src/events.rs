@@ -12,7 +12,7 @@ use crate::consumer::Consumer;
 use crate::hooks::Hooks;
 use crate::ledger::Counts;
 use crate::sink::Records;
-use crate::text::{Lasted, entries, messages, seconds};
+use crate::text::{Lasted, Size, entries, messages, seconds};
 use crate::throttle::{Tell, Throttle};
 
 /// Reports gaps, drops, rejects, retries, spills and takeovers of one group or shard.
@@ -172,8 +172,9 @@ impl Dropped {
             event = "drop",
             channel = &*channel,
             count,
-            "dropped {} of {channel}: the buffer of {buffer} bytes is full{full}, or add consumers",
-            messages(count)
+            "dropped {} of {channel}: the buffer of {} is full{full}, or add consumers",
+            messages(count),
+            Size(buffer)
         );
     }
 }

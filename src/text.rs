@@ -11,6 +11,10 @@ pub(crate) struct Lasted(pub(crate) Duration);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str, pub(crate) &'static str);
 
+/// A number of bytes: `64 KiB`, `1.5 MiB`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size(pub(crate) usize);
+
 /// A number of messages.
 pub(crate) fn messages(count: u64) -> Count {
     Count(count, "message", "messages")
@@ -49,6 +53,21 @@ impl fmt::Display for Lasted {
     }
 }
 
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| self.0 >= *unit) else {
+            return write!(f, "{} bytes", self.0);
+        };
+        let tenths = (self.0 as f64 / unit as f64 * 10.0).round();
+        if tenths % 10.0 == 0.0 {
+            write!(f, "{:.0} {name}", tenths / 10.0)
+        } else {
+            write!(f, "{:.1} {name}", tenths / 10.0)
+        }
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(count, one, several) = *self;
@@ -78,6 +97,20 @@ mod tests {
             (345_600.0, "4d"),
         ] {
             assert_eq!(Lasted(Duration::from_secs_f64(seconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_size_has_the_largest_unit_that_fits() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1 << 16, "64 KiB"),
+            (1_500_000, "1.4 MiB"),
+            (256 << 20, "256 MiB"),
+            (4 << 30, "4 GiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
         }
     }
 

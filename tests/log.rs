@@ -36,7 +36,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        if let Some(name) = fields.0.remove("name") {
+        if let Some(name) = fields.0.remove("group") {
             context.span(id).unwrap().extensions_mut().insert(Name(name));
         }
     }

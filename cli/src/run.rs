@@ -135,7 +135,13 @@ fn announce(group: &ConsumerGroup, config: &Config) {
     let consumers = group.consumers();
     let shown = if consumers.len() > ALL { SOME } else { consumers.len() };
     for consumer in &consumers[..shown] {
-        info!("consumer {} started", Who(consumer));
+        info!(
+            event = "consumer_started",
+            consumer = consumer.id(),
+            shard = consumer.shard(),
+            "consumer {} started",
+            Who(consumer)
+        );
     }
     if shown < consumers.len() {
         info!(
@@ -176,11 +182,11 @@ async fn until_the_end(
             biased;
             outcome = group.join() => return End { outcome, forced },
             signal = signals.next() => if signals.seen() > 1 {
-                warn!("{signal} again: stopping at once");
+                warn!(event = "signal", "{signal} again: stopping at once");
                 forced = true;
                 group.abort();
             } else {
-                info!("{signal}: finishing what was received; a second signal stops at once");
+                info!(event = "signal", "{signal}: finishing what was received; a second signal stops at once");
                 group.stop();
             },
             () = stdout.closed(), if !reader_gone => {

@@ -271,8 +271,8 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.lease = lease)
     }
 
-    /// Names the group in the log: all its events are in a [`tracing`] span `group{name}`, which distinguishes several
-    /// groups of one process. Redis does not see the name.
+    /// Names the group in the log: all its events are in a [`tracing`] span with the field `group`, which distinguishes
+    /// several groups of one process. Redis does not see the name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

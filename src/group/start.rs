@@ -26,7 +26,7 @@ use crate::redis::server::Server;
 use crate::sink::Keep;
 use crate::source::SharedReplay;
 use crate::status::Status;
-use crate::text::messages;
+use crate::text::{messages, seconds};
 
 /// Starts a group, or one for each shard, on its own thread. The consumers run on the runtime of the caller.
 pub(super) async fn start<P: Processor>(
@@ -74,7 +74,7 @@ pub(super) async fn start<P: Processor>(
     let handle = Handle::new(shards, stop, abort);
     let living = live(groups, server, handle.clone(), tell_started);
     let of_thread = handle.clone();
-    let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", name));
+    let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
     let named = span.clone();
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())
@@ -150,6 +150,8 @@ async fn live<P: Processor>(
         rejected = ledger.rejected,
         dropped = ledger.dropped,
         abandoned = ledger.abandoned,
+        gaps = ledger.gaps.count,
+        gap_seconds = seconds(ledger.gaps.total),
         "ended: {ledger}"
     );
     Some(failure.0.map_or(Ok(()), Err))

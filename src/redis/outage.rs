@@ -97,10 +97,14 @@ impl Outage {
     /// Logs a failed attempt that nobody waits for. The status does not change.
     pub(crate) fn warn(&self, cause: &str) {
         let Some(Line { event, lasts }) = self.line(cause) else { return };
-        let how_long = if lasts.is_zero() { String::new() } else { format!(" for {}", Lasted(lasts)) };
+        let retrying = if lasts.is_zero() {
+            "retrying".to_owned()
+        } else {
+            format!("still retrying after {}", Lasted(lasts))
+        };
         let text = match &self.task {
-            Task::Append(_) => format!("{} ({cause}); retrying{how_long}", self.task.cannot()),
-            _ => format!("{}: {cause}; retrying{how_long}", self.task.cannot()),
+            Task::Append(_) => format!("{} ({cause}); {retrying}", self.task.cannot()),
+            _ => format!("{}: {cause}; {retrying}", self.task.cannot()),
         };
         tracing::warn!(
             event,

@@ -259,7 +259,7 @@ pub(crate) fn say(config: &Config) {
         tracing::info!(
             event = "no_maxlen",
             stream,
-            "nothing trims {stream}{shards}, so it only grows; set {option} to keep about the latest entries only"
+            "nothing trims {stream}{shards}, so it grows without end; set {option} to keep about that many entries"
         );
     }
     if config.commit == Commit::AtLeastOnce {

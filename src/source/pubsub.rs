@@ -184,7 +184,7 @@ impl Reader {
             event = "disconnected",
             channel = &**name,
             cause,
-            "{name}: {cause}; reconnecting: messages published until then are lost"
+            "disconnected from {name}: {cause}; reconnecting; messages published until then are lost"
         );
         self.outage.begins(since, &cause);
         self.intake.events().gap_begins(since);

@@ -8,6 +8,7 @@ use redis::{ErrorKind, RedisError};
 
 use super::{list, scripts};
 use crate::error::Error;
+use crate::redis::control::answer;
 use crate::redis::fault::{Fault, Kind};
 use crate::slot::beside;
 use crate::text::Lasted;
@@ -134,7 +135,7 @@ impl IdsError {
             Self::Refused { source, .. }
             | Self::NotLoggedIn { source, .. }
             | Self::WrongType { source, .. }
-            | Self::Away { source, .. } => source.to_string(),
+            | Self::Away { source, .. } => answer(source),
             Self::Unconnected(error) => error.to_string(),
             Self::Silent { waited, .. } => format!("no answer within {}", Lasted(*waited)),
         }
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(line: &'static str) -> IdsError {
+    fn refused(line: &'static str) -> IdsError {
         let error = redis::parse_redis_value(format!("-{line}\r\n").as_bytes())
             .and_then(|value| value.extract_error().map(drop))
             .unwrap_err();
@@ -176,7 +177,7 @@ mod tests {
             "ERR The user executing the script can't run this command or subcommand script: 1f5a, on @user_script:1.",
             "ERR ACL failure in script: User u has no permissions to run the 'rpush' command script: 1f5a",
         ] {
-            assert!(answer(line).is_fatal(), "{line}");
+            assert!(refused(line).is_fatal(), "{line}");
         }
     }
 
@@ -197,15 +198,21 @@ mod tests {
             "NOREPLICAS Not enough good replicas to write.",
             "ERR unknown",
         ] {
-            assert!(!answer(line).is_fatal(), "{line}");
+            assert!(!refused(line).is_fatal(), "{line}");
         }
     }
 
     #[test]
+    fn the_cause_is_the_answer_of_the_server_as_it_was() {
+        let line = "NOREPLICAS Not enough good replicas to write.";
+        assert_eq!(refused(line).cause(), line);
+    }
+
+    #[test]
     fn a_refusal_says_what_to_grant() {
-        let text = answer("NOPERM no").to_string();
+        let text = refused("NOPERM no").to_string();
         assert!(text.contains("~consumer:ids ~{consumer:ids}:* +eval "), "{text}");
-        let text = answer("NOAUTH Authentication required.").to_string();
+        let text = refused("NOAUTH Authentication required.").to_string();
         assert!(text.contains("check user and password") && !text.contains("+eval"), "{text}");
     }
 }

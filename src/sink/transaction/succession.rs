@@ -202,7 +202,7 @@ impl Transaction {
             tracing::warn!(
                 event = "lane_lost",
                 stream = target.stream,
-                "the hash of the lane {} is gone (deleted, flushed or evicted): if the connection broke in the middle of a \
+                "the hash of the lane {} is gone (deleted or evicted, or Redis lost its data): if the connection broke in the middle of a \
                  commit, its records may be in {} twice",
                 self.key,
                 target.stream
