@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use redis_consumer_group::{Handle, State};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -42,6 +43,17 @@ pub async fn serve(
             // Errors of a client do not concern the service.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
         });
+    }
+}
+
+/// What `/readyz` says of a group: its ledger, or why it cannot work now.
+pub fn readiness(group: &Handle) -> Result<String, String> {
+    match group.state() {
+        State::Connected => Ok(group.ledger().to_string()),
+        State::Disconnected { since, cause, .. } => {
+            Err(format!("disconnected for {:.0?}: {cause}", since.elapsed()))
+        }
+        _ => Err("stopping".to_owned()),
     }
 }
 

@@ -6,8 +6,6 @@
 //! `redis-cli PUBLISH messages:published '{"id":"7","article":"tea","quantity":2}'`.
 
 use std::env;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use order_prices::{health, orders, prices::Prices};
 use tokio::net::TcpListener;
@@ -20,25 +18,14 @@ async fn main() -> anyhow::Result<()> {
     let prices = Prices::new(setting("PRICES_URL", "http://localhost:8000"));
     let health_addr = setting("HEALTH_ADDR", "127.0.0.1:8080");
 
-    let mut group = orders::group(redis, prices).start().await?;
+    let group = orders::group(redis, prices).start().await?;
+    let handle = group.handle();
     let listener = TcpListener::bind(&health_addr).await?;
-    let running = Arc::new(AtomicBool::new(true));
-    let looked_at = running.clone();
-    let health = tokio::spawn(health::serve(listener, move || match looked_at.load(Ordering::Relaxed) {
-        true => Ok("running".to_owned()),
-        false => Err("stopping".to_owned()),
-    }));
+    let health = tokio::spawn(health::serve(listener, move || health::readiness(&handle)));
 
-    let end = tokio::select! {
-        // The group ends by itself only after a permanent failure.
-        ended = group.join() => ended,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            running.store(false, Ordering::Relaxed);
-            group.shutdown().await
-        }
-    };
+    // The group ends by itself only after a permanent failure.
+    let ended = group.run_until(tokio::signal::ctrl_c()).await;
     health.abort();
-    println!("{}", end?);
+    println!("{}", ended?);
     Ok(())
 }
