@@ -266,6 +266,9 @@ impl Config {
         check("lease", self.lease <= Duration::from_secs(86_400), || {
             "a lease above a day keeps the ids of the dead for as long; take 10s".into()
         })?;
+        check("keep", self.keep <= Duration::from_secs(86_400), || {
+            "commits kept for more than a day fill the memory; use 24h or less".into()
+        })?;
         check("tls-cert", self.tls.cert.is_some() == self.tls.key.is_some(), || {
             "a certificate and its key go together; give tls-cert and tls-key".into()
         })?;
@@ -343,6 +346,7 @@ mod tests {
         assert!(refused(|c| c.retry_max_delay = Duration::from_millis(99)).starts_with("retry-max-delay: "));
         assert!(refused(|c| c.retry_max_delay = Duration::MAX).starts_with("retry-max-delay: "));
         assert!(refused(|c| c.maxlen = Some(0)).starts_with("maxlen: "));
+        assert!(refused(|c| c.keep = Duration::MAX).starts_with("keep: "));
         assert!(refused(|c| c.rejected_maxlen = Some(0)).starts_with("rejected-maxlen: "));
         assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
         assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));

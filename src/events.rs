@@ -77,17 +77,13 @@ impl Events {
             Lasted(duration)
         );
         let gap = self.counts.gap(cause, duration);
-        if let Some(hook) = &self.hooks.gap {
-            hook(&gap);
-        }
+        self.hooks.on_gap(&gap);
     }
 
     /// Reports dropped messages: they found a buffer of this many bytes full.
     pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, full: &'static str) {
         self.counts.discard(count);
-        if let Some(hook) = &self.hooks.drop {
-            hook(&count);
-        }
+        self.hooks.on_drop(count);
         let dropped = Dropped { channel: channel.clone(), buffer, full };
         self.tell(self.drops.add(count, dropped), Dropped::log);
     }
@@ -100,9 +96,7 @@ impl Events {
             return;
         }
         let appended = Appended::new(records);
-        if let Some(hook) = &self.hooks.reject {
-            hook(&appended);
-        }
+        self.hooks.on_reject(&appended);
         self.tell(self.rejects.add(count, Rejected::last(&appended, stream)), Rejected::log);
     }
 

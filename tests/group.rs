@@ -120,6 +120,17 @@ async fn an_observer_gets_every_append_in_the_order_of_the_stream() {
 }
 
 #[tokio::test]
+async fn a_hook_that_panics_does_not_end_the_group() {
+    let server = Server::start().await;
+    let group = server.group().on_append(|_| panic!("a hook of the test")).start().await.unwrap();
+    let published = server.publish(100).await;
+    settled(&group, published.len()).await;
+    let ledger = group.shutdown().await.unwrap();
+    assert_eq!(ledger.processed, 100, "{ledger}");
+    judge(&published, &server.output().await).assert_flawless();
+}
+
+#[tokio::test]
 async fn no_consumer_is_idle_while_messages_wait() {
     const EACH: Duration = Duration::from_millis(100);
     let server = Server::start().await;

@@ -65,17 +65,17 @@ pub(crate) async fn group(
     if ledger.abandoned > 0 && failure.is_none() && !end.forced {
         warn!("the stop took longer than --drain-timeout; a longer one abandons nothing");
     }
-    let code = match failure {
-        Some(error) => log::fail(&settings.log, written, &error.into()),
-        None if end.forced || ledger.abandoned > 0 => exit::FAILED.into(),
-        None => ExitCode::SUCCESS,
-    };
     let shards = Figures::of_shards(&group);
     for Figures { shard, ledger, .. } in &shards {
         info!("shard {}: {ledger}", shard.unwrap_or_default());
     }
     finish(stdout, form.ledger(&Figures::of(&group), &shards), &mut signals).await;
-    Ok(code)
+    Ok(match failure {
+        // The log ends with it.
+        Some(error) => log::fail(&settings.log, written, &error.into()),
+        None if end.forced || ledger.abandoned > 0 => exit::FAILED.into(),
+        None => ExitCode::SUCCESS,
+    })
 }
 
 #[derive(Debug, Clone)]

@@ -281,8 +281,8 @@ impl<P: Processor> Builder<P> {
     /// Calls this function after each commit to the output, when the server has confirmed it.
     ///
     /// All hooks run on the group's own thread, between reading and committing, so they must be quick (a counter, a
-    /// bounded channel). They must not panic: a panic ends the group. They run when the log and the
-    /// [`Ledger`](crate::Ledger) are updated, so the sums are the same.
+    /// bounded channel). A panic in one is logged, and the group goes on. They run when the log and the
+    /// [`Ledger`](crate::Ledger) are updated.
     pub fn on_append(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.append = Some(Arc::new(hook));
         self

@@ -168,7 +168,6 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
         let lanes = [(Turn::First, Some(first_lane)), (Turn::Second, second_lane)];
         for (turn, lane) in lanes.into_iter().filter_map(|(turn, lane)| Some((turn, lane?))) {
             let (output, shared) = (output.clone(), shared.clone());
-            let hook = shared.events.hooks.append.clone();
             lane_tasks.spawn(async move {
                 let settle = |records: &Records, settled| {
                     if settled == Settled::Fenced {
@@ -176,8 +175,8 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                     }
                     shared.counts.process(records.messages(), records.skipped());
                     shared.rate.add(records.messages(), shared.now());
-                    if let Some(hook) = hook.as_ref().filter(|_| records.has_entries()) {
-                        hook(&Appended::new(records));
+                    if records.has_entries() {
+                        shared.events.hooks.on_append(&Appended::new(records));
                     }
                 };
                 output.run(lane, turn, settle).await

@@ -4,7 +4,7 @@ use std::str::Utf8Error;
 
 use serde::Deserialize;
 
-use super::{Message, Origin};
+use super::Message;
 
 /// The payload of a message is not what was asked for. As a [`Failure`](crate::Failure) it rejects the message.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +61,9 @@ impl Message {
 
     fn present(&self) -> Result<&[u8], PayloadError> {
         let payload = self.payload();
-        match self.origin() {
-            Some(Origin::Input(field))
-                if payload.is_empty() && self.fields().all(|(name, _)| name != field.as_bytes()) =>
-            {
-                Err(PayloadError::Missing { field: field.to_string() })
+        match self.payload_field() {
+            Some(field) if payload.is_empty() && self.fields().all(|(name, _)| name != field.as_bytes()) => {
+                Err(PayloadError::Missing { field: field.to_owned() })
             }
             _ => Ok(payload),
         }

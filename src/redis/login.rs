@@ -68,7 +68,17 @@ impl Logins {
             self.lock().user = Some(user.to_owned());
         }
         let mut login = Login { serial: self.current.borrow().serial, credentials, renew_at: None };
-        let Some(expiry) = login.credentials.as_ref().and_then(Credentials::expiry) else { return login };
+        let Some(expiry) = login.credentials.as_ref().and_then(Credentials::expiry) else {
+            self.current.send_if_modified(|current| {
+                let did_expire = current.renew_at.is_some();
+                if did_expire {
+                    login.serial = current.serial + 1;
+                    *current = login.clone();
+                }
+                did_expire
+            });
+            return login;
+        };
         let now = SystemTime::now();
         // Early enough for several more attempts.
         let left = expiry.duration_since(now).unwrap_or_default();
@@ -245,11 +255,10 @@ impl Server {
             }
             match self.login().await {
                 Ok(_) => drop(outage.is_over()),
-                Err(cause) => {
-                    outage.failed(&cause);
-                    sleep(Logins::SHORTEST).await;
-                }
+                Err(cause) => outage.failed(&cause),
             }
+            // Also after an answer: it may leave the current ones due.
+            sleep(Logins::SHORTEST).await;
         }
     }
 }
@@ -261,7 +270,12 @@ pub(super) const LOGIN_REFUSED: &str = "the login was refused";
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::address::Address;
+    use crate::config::Tls;
 
     fn expiring(password: &str, seconds: u64) -> Option<Credentials> {
         let at = SystemTime::now() + Duration::from_secs(seconds);
@@ -296,6 +310,35 @@ mod tests {
         let second = logins.obtained(Some(Credentials::new("b")));
         assert!(!first.expires());
         assert!(logins.newer(&first).is_none() && logins.newer(&second).is_none());
+    }
+
+    #[test]
+    fn credentials_that_do_not_expire_replace_those_that_do() {
+        let logins = Logins::new();
+        let first = logins.obtained(expiring("a", 100));
+        let second = logins.obtained(Some(Credentials::new("b")));
+        assert_eq!(logins.newer(&first).unwrap().credentials, Some(Credentials::new("b")));
+        assert!(logins.newer(&second).is_none() && logins.current.borrow().renew_at.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_provider_whose_credentials_stay_due_is_asked_about_once_a_second() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let provider = {
+            let asked = asked.clone();
+            move || {
+                // The first ones expire last: none of the later ones replaces them.
+                let seconds = if asked.fetch_add(1, Ordering::Relaxed) == 0 { 1 } else { 0 };
+                let at = SystemTime::now() + Duration::from_secs(seconds);
+                async move { Ok(Credentials::new("a token").expires(at)) }
+            }
+        };
+        let address: Address = "redis://localhost:1".parse().unwrap();
+        let server = Server::new(address.with_credentials(provider), &Tls::default()).unwrap();
+        server.login().await.unwrap();
+        let limit = Duration::from_millis(2500);
+        assert!(tokio::time::timeout(limit, server.renew_credentials()).await.is_err());
+        assert!((2..=4).contains(&asked.load(Ordering::Relaxed)), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -225,17 +225,19 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
 pub(crate) fn say(config: &Config) {
     let (channel, stream) = match config.source {
         SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),
-        SourceKind::Stream | SourceKind::Rejected => (None, Some(config.input.as_str())),
+        SourceKind::Stream => (None, Some(config.input.as_str())),
+        SourceKind::Rejected => (None, Some(config.rejected.as_str())),
     };
+    let input = channel.or(stream).unwrap_or_default();
     let shards = config.sharding();
     let what = match &shards {
-        None => format!("reading {} at {}, appending to {}", config.input, config.address, config.output),
+        None => format!("reading {input} at {}, appending to {}", config.address, config.output),
         Some(shards) => format!(
             "reading {} of {} shards ({}): {} at {}, appending to {}",
             shards.here().count(),
             shards.count,
             shards.here().collect::<ShardSet>(),
-            shards.names(&config.input),
+            shards.names(input),
             config.address,
             shards.names(&config.output)
         ),

@@ -18,7 +18,7 @@ impl Reply<'_> {
     /// The text of an error reply, without its leading `-`.
     pub(crate) fn error(&self) -> Option<String> {
         match self {
-            Reply::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            Reply::Error(text) => Some(resp::error(text)),
             _ => None,
         }
     }

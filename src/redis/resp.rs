@@ -40,6 +40,13 @@ pub(crate) enum Head<'a> {
     Array(Option<usize>),
 }
 
+/// The text of an error reply. A server quotes the arguments of a command that it does not know, and those of a login
+/// have the password in them: they are left out.
+pub(crate) fn error(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.split(", with args beginning with").next().unwrap_or_default().to_owned()
+}
+
 /// Reads the line at the front of `input`. Returns it with its length in bytes, CRLF included, or `None` until it is
 /// complete. On the next call, `searched` may say how many bytes are known to hold no CRLF (not counting a final CR).
 ///

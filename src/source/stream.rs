@@ -294,6 +294,9 @@ impl Reading {
     async fn recover(&mut self) -> Result<Step, Error> {
         let answer = self.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
+        // The next read may be far away, while all consumers are busy.
+        self.trouble = None;
+        self.outage.is_over();
         let asked_again = entries.list.len() + entries.deleted.len();
         self.progress.uncertain = asked_again > 0;
         if let Some(last) =

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis_consumer_group::{Builder, Consumer, Failure, Message, Processor, Record, Trim};
+use redis_consumer_group::{Builder, Consumer, Failure, Message, Processor, Record, Replay, Trim};
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::{GROUP, append, assert_nothing_left_behind, drained, group_at, holders, pending, soon};
@@ -180,6 +180,22 @@ async fn a_rejected_entry_keeps_its_fields_and_a_rejected_payload_stays_a_payloa
     let second = [&[("payload", "not-JSON")], &why[..]].concat();
     assert_eq!(rejected, HashMap::from([(with_fields, of(&first)), (with_payload, of(&second))]));
     assert_nothing_left_behind(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_without_the_payload_field_is_rejected_again_when_it_is_replayed() {
+    fn texts<P: Processor>(builder: Builder<P>) -> Builder<impl Processor> {
+        builder.processor(|_, message| async move { Ok(Record::new().field("text", message.text()?)) })
+    }
+    let server = Server::start().await;
+    let group = texts(group_at(&server)).start().await.unwrap();
+    let _: String = server.run(&format!("XADD {INPUT} * colour red size 7")).await;
+    settled(&group, 1).await;
+    assert_eq!(group.shutdown().await.unwrap().rejected, 1);
+    let mut replay = texts(group_at(&server)).replay(Replay::default()).start().await.unwrap();
+    let ledger = replay.join().await.unwrap();
+    assert_eq!((ledger.received, ledger.processed, ledger.rejected), (1, 0, 1), "{ledger}");
+    assert_eq!((server.length(OUTPUT).await, server.length(REJECTED).await), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,9 @@ pub enum AppError {
     #[error("there is no article {0:?}")]
     NoSuchArticle(String),
 
+    #[error("the total is too large")]
+    TooMuch,
+
     #[error("no price from the price service")]
     NoPrice(#[from] hyper_util::client::legacy::Error),
 
@@ -30,9 +33,10 @@ pub enum AppError {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::NotAnOrder(_) | AppError::NoSuchArticle(_) | AppError::NotARecord(_) => {
-                Self::reject(error)
-            }
+            AppError::NotAnOrder(_)
+            | AppError::NoSuchArticle(_)
+            | AppError::TooMuch
+            | AppError::NotARecord(_) => Self::reject(error),
             AppError::NoPrice(_) | AppError::Refused(_) | AppError::Cut(_) | AppError::NotAPrice(_) => {
                 Self::try_again(error)
             }

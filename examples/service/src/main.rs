@@ -9,6 +9,7 @@ use std::env;
 
 use order_prices::{health, orders, prices::Prices};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -18,14 +19,24 @@ async fn main() -> anyhow::Result<()> {
     let prices = Prices::new(setting("PRICES_URL", "http://localhost:8000"));
     let health_addr = setting("HEALTH_ADDR", "127.0.0.1:8080");
 
+    // Before the start: if the address is in use, nothing was received yet.
+    let listener = TcpListener::bind(&health_addr).await?;
     let group = orders::group(redis, prices).start().await?;
     let handle = group.handle();
-    let listener = TcpListener::bind(&health_addr).await?;
     let health = tokio::spawn(health::serve(listener, move || health::readiness(&handle)));
 
     // The group ends by itself only after a permanent failure.
-    let ended = group.run_until(tokio::signal::ctrl_c()).await;
+    let ended = group.run_until(stop_signal()).await;
     health.abort();
     println!("{}", ended?);
     Ok(())
+}
+
+/// Ctrl-C, or the SIGTERM that supervisors send.
+async fn stop_signal() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
 }

@@ -1,5 +1,7 @@
 //! Turns orders into priced orders.
 
+use std::time::Duration;
+
 use redis_consumer_group::{Builder, Consumer, ConsumerGroup, Message, Outcome, Processor, Record};
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +36,8 @@ impl Processor for PriceOrders {
         if order.quantity == 0 {
             return Ok(Outcome::Skip);
         }
-        let total = order.quantity * self.prices.price_of(&order.article).await?;
+        let price = self.prices.price_of(&order.article).await?;
+        let total = order.quantity.checked_mul(price).ok_or(AppError::TooMuch)?;
         let priced = PricedOrder { id: &order.id, article: &order.article, total, priced_by: consumer.id() };
         Ok(Record::from_serialize(&priced)?.into())
     }
@@ -44,6 +47,8 @@ impl Processor for PriceOrders {
 pub fn group(redis: impl AsRef<str>, prices: Prices) -> Builder<PriceOrders> {
     ConsumerGroup::builder(redis)
         .consumers(8)
-        .configure(|config| config.max_attempts = 3)
+        .max_attempts(3)
+        // A price service that hangs must not stop the consumers.
+        .processor_timeout(Duration::from_secs(10))
         .processor_type(PriceOrders { prices })
 }

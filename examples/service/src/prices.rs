@@ -22,6 +22,10 @@ impl Prices {
     /// The price of one piece, in cents.
     pub async fn price_of(&self, article: &str) -> Result<u64, AppError> {
         let no_such_article = || AppError::NoSuchArticle(article.to_owned());
+        // The name comes from a message: it must not lead to another path.
+        if !article.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            return Err(no_such_article());
+        }
         let uri: Uri = format!("{}/prices/{article}", self.url).parse().map_err(|_| no_such_article())?;
         let response = self.client.get(uri).await?;
         match response.status() {

@@ -70,7 +70,7 @@ impl Walk {
         };
         let part = match head {
             Head::Status(text) => Part::Status(Bytes::copy_from_slice(text)),
-            Head::Error(text) => Part::Error(String::from_utf8_lossy(text).into_owned()),
+            Head::Error(text) => Part::Error(resp::error(text)),
             Head::Int(n) => Part::Int(n),
             Head::Bulk(None) | Head::Array(None) => Part::Nil,
             Head::Bulk(Some(len)) => {

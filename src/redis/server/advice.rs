@@ -111,7 +111,7 @@ impl Server {
                 address: self.address().to_string(),
                 what: what.to_owned(),
                 // The arguments may contain a whole script.
-                answer: answer.split(", with args").next().unwrap_or_default().to_owned(),
+                answer: answer.to_owned(),
                 try_next: "look for rename-command in the server's configuration, and give the command its name back"
                     .to_owned(),
             }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Reader, SILENT, connect};
+use super::{Answer, Reader, SILENT, connect};
 use crate::error::Error;
 use crate::redis::frames::Event;
 use crate::redis::subscription::Subscription;
@@ -55,11 +55,10 @@ impl Reader {
             tokio::select! {
                 biased;
                 read = self.subscription.read() => match self.take(read).await {
+                    // It answers, but delivers nothing any more.
+                    Ok(Answer::Unsubscribed) => return Ok(self.lost(candidate, self.server.why_left().to_owned()).await),
                     Ok(_) => return Ok(Verdict::Alive),
-                    Err(end) => match candidate {
-                        Some(candidate) => return Ok(self.replace(candidate, &end).await),
-                        None => return Ok(Verdict::Lost(end)),
-                    },
+                    Err(end) => return Ok(self.lost(candidate, end).await),
                 },
                 // Once there is a candidate, the verdict is near: a stop waits for it, so that the
                 // candidate's messages are kept.
@@ -77,6 +76,14 @@ impl Reader {
                     return Ok(self.replace(candidate, &cause).await);
                 },
             }
+        }
+    }
+
+    /// The first connection has ended: the second one replaces it, if it is subscribed.
+    async fn lost(&mut self, candidate: Option<Candidate>, end: String) -> Verdict {
+        match candidate {
+            Some(candidate) => self.replace(candidate, &end).await,
+            None => Verdict::Lost(end),
         }
     }
 
