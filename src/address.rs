@@ -172,7 +172,7 @@ impl Address {
         // An unescaped `?` or `#` in a password leaves this: the parsed host would be the user's name.
         if url.query().is_some() || url.fragment().is_some() {
             return Err(AddressError {
-                problem: "the URL has a part behind ? or #".to_owned(),
+                problem: "the URL has a part after ? or #".to_owned(),
                 try_next: "leave it out, and percent-encode these characters in the password",
             });
         }
@@ -205,7 +205,7 @@ impl Address {
                 _ => {
                     return Err(AddressError {
                         problem: "unknown parameter in the URL".to_owned(),
-                        try_next: "a unix socket's URL knows db, user and pass, percent-encoded",
+                        try_next: "a unix socket's URL takes db, user and pass, percent-encoded",
                     });
                 }
             }
@@ -226,10 +226,12 @@ impl FromStr for Address {
             problem: format!("the URL cannot be read ({error})"),
             try_next: match text.contains(',') {
                 true => {
-                    "name one server (of a cluster, any node or a name that leads to several: it tells of the others), or \
+                    "name one server (in a cluster, any node, or a host name that resolves to several), or \
                      sentinels: redis+sentinel://host:26379,host:26379/service"
                 }
-                false => "write it like redis://user:password@host:6379/0, special characters percent-encoded",
+                false => {
+                    "write it like redis://user:password@host:6379/0, special characters percent-encoded"
+                }
             },
         })?;
         match url.scheme() {
@@ -291,7 +293,7 @@ fn port(url: &Url, default: u16) -> Result<u16, AddressError> {
     match url.port().unwrap_or(default) {
         0 => Err(AddressError {
             problem: "port 0 cannot be connected to".to_owned(),
-            try_next: "name the port that the server listens on, 6379 as a rule",
+            try_next: "name the port that the server listens on, usually 6379",
         }),
         port => Ok(port),
     }
@@ -300,7 +302,7 @@ fn port(url: &Url, default: u16) -> Result<u16, AddressError> {
 fn database(text: &str) -> Result<u32, AddressError> {
     // The text is not shown: after an unescaped slash in a password, it is the rest of the password.
     text.parse().map_err(|_| AddressError {
-        problem: "what stands behind the host is no number of a database".to_owned(),
+        problem: "the part after the host is not a database number".to_owned(),
         try_next: "end the URL with /0, /1, …, and percent-encode special characters in the password",
     })
 }

@@ -227,7 +227,7 @@ pub async fn secret_url(address: &Address) -> Result<String, Error> {
     let unreachable = |cause: BoxError| Error::Unreachable {
         address: address.to_string(),
         cause: format!("{NO_CREDENTIALS}: {cause}"),
-        try_next: "see why, then start again".to_owned(),
+        try_next: "fix the credentials, then start again".to_owned(),
     };
     Ok(address.secret_url(address.credentials().await.map_err(unreachable)?.as_ref()))
 }

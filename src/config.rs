@@ -186,7 +186,7 @@ impl Config {
     /// [`Error::Config`] for the first option that cannot work.
     pub fn validate(&self) -> Result<(), Error> {
         check("consumers", (1..=10_000).contains(&self.consumers), || {
-            format!("{} consumers cannot work; take 1 to 10000", self.consumers)
+            format!("{} consumers is out of range; use 1 to 10000", self.consumers)
         })?;
         for (option, name) in [
             ("input", &self.input),
@@ -214,10 +214,10 @@ impl Config {
             }
         }
         check("buffer", self.buffer >= 64 << 10, || {
-            format!("{} bytes hold no batch of messages; take 64KiB or more", self.buffer)
+            format!("{} bytes hold no batch of messages; use 64KiB or more", self.buffer)
         })?;
         check("max-payload", (1..=512 << 20).contains(&self.max_payload), || {
-            format!("{} bytes cannot be a limit; take 1 to 512MiB", self.max_payload)
+            format!("{} bytes is out of range; use 1 to 512MiB", self.max_payload)
         })?;
         self.validate_stream()?;
         self.validate_replay()?;
@@ -235,10 +235,10 @@ impl Config {
             }
         })?;
         check("max-attempts", self.max_attempts >= 1, || {
-            "a message is tried at least once; take 1 or more".into()
+            "a message is tried at least once; use 1 or more".into()
         })?;
         check("retry-delay", self.retry_delay >= Duration::from_millis(1), || {
-            "a message that fails would be tried again at once, all the time; take 1ms or more".into()
+            "a message that fails would be tried again at once, all the time; use 1ms or more".into()
         })?;
         check("retry-max-delay", self.retry_max_delay >= self.retry_delay, || {
             format!(
@@ -247,24 +247,26 @@ impl Config {
             )
         })?;
         check("retry-max-delay", self.retry_max_delay <= Duration::from_secs(86_400), || {
-            "a delay above a day is too long; take 24h or less".into()
+            "a delay above a day is too long; use 24h or less".into()
         })?;
         for (option, maxlen) in [("maxlen", self.maxlen), ("rejected-maxlen", self.rejected_maxlen)] {
             check(option, maxlen.is_none_or(|entries| (1..=i64::MAX as u64).contains(&entries)), || {
-                format!("Redis cannot trim to {} entries; take 1 to 9223372036854775807", maxlen.unwrap_or(0))
+                format!("Redis cannot trim to {} entries; use 1 to 9223372036854775807", maxlen.unwrap_or(0))
             })?;
         }
         check("max-messages", self.max_messages != Some(0), || {
-            "0 would end before the start; take 1 or more".into()
+            "0 would end before the start; use 1 or more".into()
         })?;
         check("processor-timeout", self.processor_timeout != Some(Duration::ZERO), || {
-            "no message can be processed in no time; take 1ms or more".into()
+            "a limit of 0 leaves no time to process; use 1ms or more, or none".into()
         })?;
         check("lease", self.lease >= Duration::from_millis(100), || {
-            "a lease under 100ms lapses between two renewals; take 10s".into()
+            "a lease under 100ms lapses between two renewals; use 100ms or more".into()
         })?;
         check("lease", self.lease <= Duration::from_secs(86_400), || {
-            "a lease above a day keeps the ids of the dead for as long; take 10s".into()
+            "with a longer lease than a day, the ids of dead processes stay for more than a day; use 24h or \
+             less"
+                .into()
         })?;
         check("keep", self.keep <= Duration::from_secs(86_400), || {
             "commits kept for more than a day fill the memory; use 24h or less".into()

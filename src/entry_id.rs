@@ -54,7 +54,7 @@ impl FromStr for EntryId {
         whole
             .filter(|_| !text.starts_with('+'))
             .or_else(|| Self::parse(text.as_bytes()))
-            .ok_or_else(|| format!("{text:?} is no id of an entry; write it like 1700000000000-0"))
+            .ok_or_else(|| format!("{text:?} is not an entry id; write it like 1700000000000-0"))
     }
 }
 

@@ -91,7 +91,7 @@ impl Epoch {
                 event = "epoch_over",
                 cause = why,
                 holder = self.consumer,
-                "{why}; dropping the entries that {} held, which are processed after their takeover",
+                "{why}; discarding the entries that {} held; they are processed after a takeover",
                 self.consumer
             );
             self.ended.notify_one();

@@ -141,13 +141,13 @@ impl Intake {
         }
     }
 
-    /// Counts and reports pending entries that somebody deleted.
+    /// Counts and reports entries that were deleted while pending.
     pub(crate) fn deleted(&self, entries: u64) {
         if entries > 0 {
             tracing::warn!(
                 event = "deleted",
                 count = entries,
-                "lost {} that somebody deleted while pending",
+                "lost {}: deleted while pending",
                 text::entries(entries)
             );
             self.events.counts.delete(entries);
@@ -175,7 +175,7 @@ impl Intake {
             event = "group_lost",
             stream,
             cause = answer,
-            "the group {group} of {stream} did not exist any more ({answer}) and was recreated; entries may be processed \
+            "the group {group} of {stream} no longer existed ({answer}) and was recreated; entries may be processed \
              again, or not at all"
         );
         self.events.counts.lose_group();
@@ -189,7 +189,7 @@ impl Intake {
                 event = "spill_lost",
                 stream = spill,
                 count = lost,
-                "lost {}: somebody deleted the spill {spill}",
+                "lost {}: the spill {spill} was deleted",
                 text::messages(lost)
             );
         }

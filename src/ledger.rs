@@ -132,7 +132,7 @@ impl fmt::Display for Ledger {
         }
         let notes = [
             (self.skipped, "of the processed were skipped"),
-            (self.retried, "attempts failed and were repeated"),
+            (self.retried, "attempts failed and were retried"),
             (self.taken_over, "of the received were taken over"),
             (self.deleted, "were deleted while they were pending"),
             (self.trimmed, "were trimmed before they were read"),

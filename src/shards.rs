@@ -74,7 +74,7 @@ impl Shards {
         names: impl IntoIterator<Item = (&'static str, &'a str)>,
     ) -> Result<(), Error> {
         check("shards", (1..=Self::MOST).contains(&self.count), || {
-            format!("{} shards cannot work; take 1 to {}", self.count, Self::MOST)
+            format!("{} shards is out of range; use 1 to {}", self.count, Self::MOST)
         })?;
         if let Some(only) = &self.only {
             check("only-shards", !only.is_empty(), || "no shard is left to run here; name one".into())?;

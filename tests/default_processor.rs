@@ -57,9 +57,9 @@ async fn a_payload_that_the_default_processor_cannot_read_is_rejected_unchanged(
         (b"{\"a\":", "the payload is not JSON: EOF"),
         (b"", "the payload is not JSON: EOF"),
         (b"{} {}", "the payload is not JSON: trailing characters"),
-        (b"[1]", "the payload is JSON, but no object"),
+        (b"[1]", "the payload is JSON, but not an object"),
         (b"{\"a\":\"\xff\"}", "the payload is not UTF-8: the byte at 6"),
-        (b"{\"a\":\"\\ud800\"}", "the payload has a string that is no text"),
+        (b"{\"a\":\"\\ud800\"}", "the payload has a string that is not text"),
     ];
     for (payload, _) in cases {
         server.publish_payload(payload).await;

@@ -15,7 +15,7 @@ use crate::talk;
 /// The arguments of `ids`.
 #[derive(Debug, Args)]
 pub(crate) struct IdsArgs {
-    /// Action
+    /// What to do
     #[arg(value_enum, default_value_t = Action::List)]
     action: Action,
     #[command(flatten)]
@@ -52,7 +52,8 @@ pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
         Action::Clear => {
             let removed = ids::clear_each(&config.address, &config.tls, &keys).await?;
             for (key, removed) in keys.iter().zip(removed) {
-                writeln!(text, "Removed {removed} ids from {key}. Living processes put theirs back.")?;
+                let ids = if removed == 1 { "id" } else { "ids" };
+                writeln!(text, "Removed {removed} {ids} from {key}. Living processes put theirs back.")?;
             }
         }
     }

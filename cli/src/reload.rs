@@ -59,7 +59,7 @@ impl Reload {
         }
         info!("SIGHUP: the password file and certificates are read at every connect");
         if settings.config != self.config {
-            warn!("SIGHUP: other options have changed; they count from the next start on");
+            warn!("SIGHUP: other options have changed; they take effect at the next start");
         }
     }
 }

@@ -150,15 +150,15 @@ async fn messages_without_a_subscriber_are_counted() {
     group.wait_for_consumers(2);
     let heard = cluster.publish(100, 2, &["--shard-tags"]);
     assert_eq!(
-        (published(&heard), heard.stderr.contains("reached nobody")),
+        (published(&heard), heard.stderr.contains("reached no subscriber")),
         (100, false),
         "{}",
         heard.stderr
     );
     let half = cluster.publish(100, 4, &["--shard-tags"]);
-    assert!(half.stderr.contains("50 of them reached nobody"), "{}", half.stderr);
+    assert!(half.stderr.contains("50 of them reached no subscriber"), "{}", half.stderr);
     let untagged = cluster.publish(100, 2, &[]);
-    assert!(untagged.stderr.contains("100 of them reached nobody"), "{}", untagged.stderr);
+    assert!(untagged.stderr.contains("100 of them reached no subscriber"), "{}", untagged.stderr);
 }
 
 mod long {

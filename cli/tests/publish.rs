@@ -205,7 +205,7 @@ async fn messages_with_equal_members_go_to_one_shard_and_a_missing_member_is_an_
 
     let end = fed(&mut to_stream(&server, &shards), b"{\"user\":1}\n{\"name\":2}\n{\"user\":3}\n").await;
     assert_eq!((end.code, published_so_far(&end)), (1, 1), "{}", end.stderr);
-    assert!(end.stderr.contains(r#"message 2 is no JSON object with a member "user""#), "{}", end.stderr);
+    assert!(end.stderr.contains(r#"message 2 is not a JSON object with a member "user""#), "{}", end.stderr);
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn a_subscriber_gets_the_given_message_and_messages_without_a_subscriber_a
     assert_eq!((published(&end), &*end.stderr), (1, ""));
     assert_eq!(subscription.get_message().unwrap().get_payload::<String>().unwrap(), "hello");
     let end = run(&mut program(&["publish", "-u", &url, "hello"]));
-    assert!(end.stderr.contains("1 of them reached nobody"), "{}", end.stderr);
+    assert!(end.stderr.contains("1 of them reached no subscriber"), "{}", end.stderr);
 }
 
 #[tokio::test]

@@ -271,7 +271,7 @@ async fn sighup_reads_the_log_level_again_and_does_not_end_the_group() {
     file(folder.path(), "group.toml", "log = 'warn'\nconsumers = 5\n");
     group.signal(Signal::HUP);
     group.wait_for("SIGHUP: the log level is now warn");
-    group.wait_for("SIGHUP: other options have changed; they count from the next start on");
+    group.wait_for("SIGHUP: other options have changed; they take effect at the next start");
     file(folder.path(), "group.toml", "log = 'loud'\n");
     group.signal(Signal::HUP);
     group.wait_for("SIGHUP: the configuration was not read again: ");

@@ -84,8 +84,8 @@ async fn each_error_of_the_sentinels_has_its_exit_code() {
     let taken_for_a_server = format!("redis://:asks@{}", sentinels.addrs());
     let taken_for_a_sentinel = format!("redis+sentinel://{}/mymaster", primary.addr());
     for (url, code, says) in [
-        (taken_for_a_server, 78, "is a sentinel, no server"),
-        (taken_for_a_sentinel, 69, "is no sentinel: ERR unknown command"),
+        (taken_for_a_server, 78, "is a sentinel, not a server"),
+        (taken_for_a_sentinel, 69, "is not a sentinel: ERR unknown command"),
     ] {
         let end = run(&mut program(&["run", "--url", &url]));
         assert!(end.code == code && end.stderr.contains(says), "{}: {}", end.code, end.stderr);

@@ -154,7 +154,7 @@ async fn sharded_channels_need_a_cluster() {
         said.insert(end.stderr.lines().last().unwrap().to_owned());
     }
     let said = said.into_iter().collect::<Vec<_>>();
-    assert!(said[0].contains("is no node of a cluster, and sharded channels are for clusters"), "{said:?}");
+    assert!(said[0].contains("is not a cluster node, and sharded channels need a cluster"), "{said:?}");
     assert_eq!(said.len(), 1, "both say the same: {said:?}");
 
     let streams = ["load", "--to", "stream", "--shards", "4", "--count", "100"];

@@ -219,7 +219,7 @@ fn an_invalid_start_id_is_a_usage_error() {
     assert_eq!(end.code, 2, "{}", end.stderr);
     assert_eq!(
         end.stderr,
-        "error: --from: \"yesterday\" is no id of an entry; write it like 1700000000000-0, or beginning, or new\n"
+        "error: --from: \"yesterday\" is not an entry id; write it like 1700000000000-0, or beginning, or new\n"
     );
 }
 
@@ -247,7 +247,7 @@ async fn an_input_of_another_type_is_a_configuration_error_that_names_it() {
 
 #[test]
 fn a_stream_needs_no_spill() {
-    let said = "a stream needs no spill: what is not read yet waits in it; leave the overflow out";
+    let said = "a stream does not need a spill: unread entries wait in it; remove overflow";
     let flags = run(&mut program(&["--source", "stream", "--overflow", "spill"]));
     assert_eq!((flags.code, flags.stderr.contains(said)), (2, true), "{}", flags.stderr);
     let variable = run(program(&["--source", "stream"]).env("RCG_OVERFLOW", "spill"));

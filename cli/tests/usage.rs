@@ -10,7 +10,7 @@ use support::{file, program, run};
 fn a_wrong_flag_is_a_usage_error_that_names_it() {
     for (args, said) in [
         (["--consumers", "many"], r#"error: --consumers: "many" is not a valid number (for example 4)"#),
-        (["--consumers", "0"], "error: --consumers: 0 consumers cannot work; take 1 to 10000"),
+        (["--consumers", "0"], "error: --consumers: 0 consumers is out of range; use 1 to 10000"),
         (["--buffer", "big"], r#"error: --buffer: "big" is not a size"#),
         (["--report-every", "3"], r#"error: --report-every: "3" is not a duration (for example 3s, 250ms)"#),
         (["--report-every", "0s"], "error: --report-every: 0s is too short; use 10ms or more"),
@@ -30,7 +30,7 @@ fn a_wrong_flag_is_a_usage_error_that_names_it() {
 fn a_wrong_variable_is_a_configuration_error_that_names_it() {
     for (name, value, said) in [
         ("RCG_CONSUMERS", "many", r#"error: RCG_CONSUMERS: "many" is not a valid number"#),
-        ("RCG_CONSUMERS", "0", "error: RCG_CONSUMERS: 0 consumers cannot work"),
+        ("RCG_CONSUMERS", "0", "error: RCG_CONSUMERS: 0 consumers is out of range"),
         ("RCG_OVERFLOW", "explode", r#"error: RCG_OVERFLOW: "explode" is not one of drop, wait"#),
         ("RCG_TLS_CERT", "our.pem", "error: RCG_TLS_CERT: a certificate and its key go together"),
         ("RCG_URL", "http://h", r#"error: RCG_URL: the URL's scheme "http" is not one of Redis"#),

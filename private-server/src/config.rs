@@ -25,7 +25,7 @@ impl Config {
                 return refuse(name, why);
             }
             if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
-                return refuse(name, "is no name of an option");
+                return refuse(name, "is not the name of an option");
             }
             if value.contains(['\n', '\r', '\0']) {
                 return refuse(name, "has a value of more than one line");

@@ -31,7 +31,7 @@ pub enum Error {
 
     /// The program runs, but it is not a Redis or Valkey server.
     #[error(
-        "{} is no Redis or Valkey server: it answered --version with {answer:?}; \
+        "{} is not a Redis or Valkey server: it answered --version with {answer:?}; \
          set REDIS_SERVER=/path/to/redis-server",
         path.display()
     )]

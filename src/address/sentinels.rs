@@ -44,7 +44,7 @@ pub(super) fn rest_of(text: &str) -> Option<(&str, bool)> {
 pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
     if rest.contains('#') {
         return Err(AddressError {
-            problem: "the URL has a part behind #".to_owned(),
+            problem: "the URL has a part after #".to_owned(),
             try_next: "leave it out, and percent-encode this character in passwords",
         });
     }
@@ -52,7 +52,7 @@ pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
     let (authority, path) = place.split_once('/').unwrap_or((place, ""));
     if path.contains('@') {
         return Err(AddressError {
-            problem: "the URL has an @ behind its hosts".to_owned(),
+            problem: "the URL has an @ after its hosts".to_owned(),
             try_next: "percent-encode special characters in the password and in the name of the service",
         });
     }
@@ -62,12 +62,12 @@ pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
     let service = parts.next().and_then(|name| decoded(name).transpose()).transpose()?;
     let service = service.ok_or_else(|| AddressError {
         problem: "the URL names no service".to_owned(),
-        try_next: "name it behind the sentinels, as in redis+sentinel://host:26379/mymaster",
+        try_next: "put its name after the sentinels, as in redis+sentinel://host:26379/mymaster",
     })?;
     let database = parts.next().map_or(Ok(0), database)?;
     if parts.next().is_some() {
         return Err(AddressError {
-            problem: "more than a service and a database stands behind the hosts of the URL".to_owned(),
+            problem: "more than a service and a database stands after the hosts of the URL".to_owned(),
             try_next: "end it with /mymaster or /mymaster/0, and percent-encode special characters in passwords",
         });
     }
@@ -81,8 +81,8 @@ pub(super) fn read(rest: &str, tls: bool) -> Result<Address, AddressError> {
             _ => {
                 return Err(AddressError {
                     problem: "unknown parameter in the URL".to_owned(),
-                    try_next: "the URL of sentinels knows sentinel_user and sentinel_password, percent-encoded; those of \
-                               the server stand before the @",
+                    try_next: "the URL of sentinels takes sentinel_user and sentinel_password, percent-encoded; put the \
+                               server's user and password before the @",
                 });
             }
         }

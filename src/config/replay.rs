@@ -39,9 +39,9 @@ impl Config {
     pub(super) fn validate_replay(&self) -> Result<(), Error> {
         let atomic = self.source != SourceKind::Rejected || self.commit == Commit::Atomic;
         check("commit", atomic, || {
-            "rejected messages are moved by atomic commits; leave the commit at atomic".into()
+            "rejected messages are moved by atomic commits; set commit to atomic".into()
         })?;
-        check("count", self.replay.count != Some(0), || "0 replays nothing; take 1 or more".into())
+        check("count", self.replay.count != Some(0), || "0 replays nothing; use 1 or more".into())
     }
 }
 

@@ -43,7 +43,7 @@ impl Config {
     pub(super) fn validate_shards(&self) -> Result<(), Error> {
         let Some(shards) = self.sharding() else { return Ok(()) };
         check("shards", self.source != SourceKind::PubSub, || {
-            "one channel has no shards; choose the source sharded or stream".into()
+            "one channel has no shards; set source to sharded or stream".into()
         })?;
         let names = [
             ("input", Some(&self.input)),

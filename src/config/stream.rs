@@ -68,17 +68,16 @@ impl Config {
     pub(super) fn validate_stream(&self) -> Result<(), Error> {
         let is_stream = !self.source.is_channel();
         check("overflow", !(is_stream && self.overflow == Overflow::Spill), || {
-            "a stream needs no spill: what is not read yet waits in it; leave the overflow out".into()
+            "a stream does not need a spill: unread entries wait in it; remove overflow".into()
         })?;
         check("spill-key", self.spill_key.as_ref().is_none_or(|name| !name.is_empty()), || {
             "the name is empty; give one".into()
         })?;
         check("spill-max", self.spill_max >= 1, || {
-            "a spill of 0 messages takes none; take 1 or more, or choose the overflow drop".into()
+            "a spill of 0 messages takes none; use 1 or more, or set overflow to drop".into()
         })?;
         check("overflow", self.spill().is_none() || self.commit == Commit::Atomic, || {
-            "what was spilled is moved by atomic commits; leave the commit at atomic, or choose the overflow drop"
-                .into()
+            "a spill needs atomic commits; set commit to atomic, or overflow to drop".into()
         })?;
         check("group", !self.stream.group.is_empty(), || "the name is empty; give one".into())?;
         check("payload-field", !self.stream.payload_field.is_empty(), || {
@@ -87,12 +86,12 @@ impl Config {
         let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.from != Begin::Beginning;
         check("trim", !trims_unread, || {
             "a group that does not begin with the oldest entry never acknowledges those before, and they would be \
-             removed unread; leave from at beginning"
+             removed unread; set from to beginning"
                 .into()
         })?;
         let foreign = self.stream.claim_foreign_after;
         check("claim-foreign-after", foreign.is_none_or(|idle| idle >= Duration::from_secs(1)), || {
-            "nobody is idle after less than 1s; take 60s".into()
+            "consumers idle for less than 1s may still be working; use 1s or more".into()
         })
     }
 }

@@ -297,7 +297,7 @@ impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
                     event = "drain_timeout",
                     count = left,
                     seconds = seconds(limit),
-                    "the drain timeout of {} is over; what is left is abandoned",
+                    "the drain timeout of {} has passed; abandoning the remaining messages",
                     Lasted(limit)
                 );
             },
@@ -343,7 +343,7 @@ impl Failure {
                 source: std::io::Error::other(end),
             },
             Err(panic) => Error::System {
-                what: "a task of the group ended in a defect of ours; please report it",
+                what: "a task of the group failed because of a bug in redis-consumer-group; please report it",
                 source: std::io::Error::other(panic),
             },
         };

@@ -149,7 +149,7 @@ async fn dismiss(membership: &mut Option<Membership>) {
     tracing::warn!(
         event = "not_left",
         cause,
-        "cannot leave the group of the stream: {cause}; what is pending for this process stays so until its lease lapses"
+        "cannot leave the group of the stream: {cause}; the entries of this process stay pending until its lease lapses"
     );
 }
 

@@ -140,5 +140,8 @@ impl Drop for ConsumerGroup {
 
 fn defect() -> Error {
     let source = std::io::Error::other("its thread ended early");
-    Error::System { what: "the group ended in a defect of ours; please report it", source }
+    Error::System {
+        what: "the group failed because of a bug in redis-consumer-group; please report it",
+        source,
+    }
 }

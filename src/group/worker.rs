@@ -81,8 +81,7 @@ impl<P: Processor> Worker<P> {
         }
         if message.attempt() > context.max_attempts {
             // An entry that was held by processes that died, or lost their epoch, one after the other.
-            let reason =
-                format!("gave up after {} attempts: nobody came to an end with it", context.max_attempts);
+            let reason = format!("gave up after {} attempts: no process finished it", context.max_attempts);
             context.reject(consumer, &message, &reason).await;
             return false;
         }

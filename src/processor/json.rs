@@ -64,13 +64,13 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
     })?;
     let members = members(text).map_err(|error| {
         if error.is_data() {
-            "the payload is JSON, but no object".to_owned()
+            "the payload is JSON, but not an object".to_owned()
         } else {
             format!("the payload is not JSON: {error}")
         }
     })?;
     let values: Result<Vec<_>, _> = members.iter().map(|(_, value)| field_value(value)).collect();
-    let values = values.map_err(|error| format!("the payload has a string that is no text: {error}"))?;
+    let values = values.map_err(|error| format!("the payload has a string that is not text: {error}"))?;
     let names = members.iter().map(|(name, _)| name.as_bytes());
     Ok(written(names.zip(values.iter().map(|value| value.as_bytes())), consumer_id))
 }
@@ -272,10 +272,10 @@ mod tests {
         assert!(reason("").starts_with("the payload is not JSON: EOF"));
         assert!(reason("{} x").starts_with("the payload is not JSON: trailing characters"));
         for other in ["[1]", "1", "null", r#""text""#, "true"] {
-            assert_eq!(reason(other), "the payload is JSON, but no object");
+            assert_eq!(reason(other), "the payload is JSON, but not an object");
         }
         assert_eq!(reason(b"{\"a\":\"\xff\"}"), "the payload is not UTF-8: the byte at 6 is out of place");
-        assert!(reason(r#"{"a":"\ud800"}"#).starts_with("the payload has a string that is no text: "));
+        assert!(reason(r#"{"a":"\ud800"}"#).starts_with("the payload has a string that is not text: "));
     }
 
     #[test]

@@ -94,8 +94,8 @@ fn check_slots(config: &Config) -> Result<(), Fault> {
     }
     let way_out = match (config.source, &spill) {
         (SourceKind::Rejected, _) => "",
-        (_, Some(_)) => ", or take the overflow drop",
-        (_, None) => ", or take the commit at-least-once",
+        (_, Some(_)) => ", or set overflow to drop",
+        (_, None) => ", or set commit to at-least-once",
     };
     let others = [("output", &config.output), ("rejected", &config.rejected)];
     match others.into_iter().find(|(_, key)| slot::of(key) != slot::of(moved_from.1)) {
@@ -268,7 +268,7 @@ pub(crate) fn say(config: &Config) {
         tracing::warn!(
             event = "at_least_once",
             stream = config.output,
-            "with at-least-once commits, records may be in {}{shards} twice after a connection broke",
+            "with at-least-once commits, records may be in {}{shards} twice after a connection breaks",
             config.output
         );
     }

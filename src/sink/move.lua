@@ -3,7 +3,7 @@
 -- input, output. ARGV: group, id … Returns: the number of entries that were pending.
 local type = redis.call('TYPE', KEYS[2]).ok
 if type ~= 'stream' and type ~= 'none' then
-  return redis.error_reply('WRONGTYPE the output is no stream, so nothing is deleted')
+  return redis.error_reply('WRONGTYPE the output is not a stream, so nothing is deleted')
 end
 -- Streams reject the id 0-0, with another error than if XADD is forbidden.
 local answer = redis.pcall('XADD', KEYS[2], '0-0', 'field', 'value').err

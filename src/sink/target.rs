@@ -195,15 +195,15 @@ impl Target {
         self.acknowledges.as_ref().filter(|_| records.acknowledged() > 0)
     }
 
-    /// Warns that entries of ours were no longer pending: somebody else acknowledged them, or deleted their group.
+    /// Warns that entries of ours were no longer pending: another client acknowledged them, or deleted their group.
     pub(super) fn tell_of_missing(&self, entries: u64) {
         let stream = self.input();
         tracing::warn!(
             event = "not_pending",
             stream,
             count = entries,
-            "{} of {stream} were no longer pending when they were committed to {}: somebody else acknowledged them, or deleted the \
-             stream, the group or our consumer in it; they may be processed twice",
+            "{} of {stream} were no longer pending when they were committed to {}: another client acknowledged them, or deleted \
+             the stream, its group or this process's consumer in it; they may be processed twice",
             text::entries(entries),
             self.stream
         );

@@ -10,7 +10,7 @@ async fn sharded_channels_of_a_server_that_is_not_a_cluster_are_refused() {
     let server = Server::start().await;
     let error = server.group().source(SourceKind::Sharded).start().await.err().unwrap();
     assert!(matches!(error, Error::Config { option: "source", .. }), "{error}");
-    assert!(error.to_string().contains("no node of a cluster"), "{error}");
+    assert!(error.to_string().contains("not a cluster node"), "{error}");
 }
 
 #[tokio::test]

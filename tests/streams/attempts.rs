@@ -137,7 +137,7 @@ async fn an_entry_that_kills_its_process_each_time_is_the_only_one_rejected() {
     let rejected = server.rejected().await;
     assert_eq!(rejected.len(), 1, "{rejected:?}");
     let fields = ["message_id", "error", "source", "source_id"].map(|field| rejected[0].text(field).unwrap());
-    let error = "gave up after 5 attempts: nobody came to an end with it";
+    let error = "gave up after 5 attempts: no process finished it";
     assert_eq!(fields, [deadly, error, INPUT, &id]);
     let others: Vec<_> = sent.into_iter().filter(|other| other != deadly).collect();
     judge(&others, &server.output().await).assert_flawless();

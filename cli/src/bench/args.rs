@@ -255,7 +255,7 @@ fn work(text: &str) -> Result<Duration, String> {
 
 fn idle_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("the time must be above 0; take 1s or more".to_owned()),
+        Duration::ZERO => Err("the time must be above 0; use 1s or more".to_owned()),
         time => Ok(time),
     }
 }
@@ -263,7 +263,7 @@ fn idle_time(text: &str) -> Result<Duration, String> {
 fn buffer(text: &str) -> Result<usize, String> {
     match size(text)? {
         bytes if bytes >= 64 << 10 => Ok(bytes),
-        _ => Err("too small for a batch of messages; take 64KiB or more".to_owned()),
+        _ => Err("too small for a batch of messages; use 64KiB or more".to_owned()),
     }
 }
 
@@ -367,8 +367,8 @@ mod tests {
             ("--rates soon", "write it like 1000, max or max/2"),
             ("--work 0s", "write it like 10ms"),
             ("--work 2m", "1us to 1m"),
-            ("--latency-time 0s", "take 1s or more"),
-            ("--idle-time 0s", "take 1s or more"),
+            ("--latency-time 0s", "use 1s or more"),
+            ("--idle-time 0s", "use 1s or more"),
             ("--idle-consumers 10001", "from 1 to 10000"),
             ("--buffer 1KiB", "64KiB or more"),
             ("--tolerance 200%", "write it like 10%"),

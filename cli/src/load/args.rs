@@ -19,7 +19,7 @@ use crate::publisher::TargetArgs;
 /// Each message is a JSON object {"message_id":"<uuid>"} with an id of its own. Without --rate they come in bursts: --batch
 /// messages at full speed, then a random --pause. It ends after --count messages or --duration, whichever comes first.
 ///
-/// A connection that breaks is opened again. None of the messages is published twice: those that were sent, and not
+/// When a connection breaks, it reconnects. None of the messages is published twice: those that were sent, and not
 /// answered, are counted as unconfirmed. With --rate, what became due during an outage is published after it. When the
 /// --duration ends in an outage, the messages that wait have 30 seconds left; after SIGINT or SIGTERM 10 seconds, and none
 /// after a second signal. Exit code 1 if a message was not published, or is unconfirmed.
@@ -27,7 +27,7 @@ use crate::publisher::TargetArgs;
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// End after so many messages
+    /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after this time [default: 10m, no limit with --count]
@@ -71,7 +71,7 @@ impl LoadArgs {
             && !(by == "padding" && self.payload_bytes.is_some_and(|bytes| bytes > Payload::SHORTEST))
         {
             let problem = format!(
-                "the messages have no member {by:?}; take message_id, or padding together with --payload-bytes"
+                "the messages have no member {by:?}; use message_id, or padding together with --payload-bytes"
             );
             return Err(OptionError { origin: Origin::Flag("shard-by"), problem });
         }
@@ -93,15 +93,15 @@ fn time(text: &str) -> Result<Duration, String> {
         Duration::ZERO
     } else {
         humantime::parse_duration(text)
-            .map_err(|error| format!("{text:?} is no time ({error}); write it like 100ms, 2s or 10m"))?
+            .map_err(|error| format!("{text:?} is not a time ({error}); write it like 100ms, 2s or 10m"))?
     };
-    if time > LONGEST { Err("it is longer than a year; take less".to_owned()) } else { Ok(time) }
+    if time > LONGEST { Err("it is longer than a year; use less".to_owned()) } else { Ok(time) }
 }
 
 /// A time above zero.
 pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
     match time(text)? {
-        Duration::ZERO => Err("nothing can be published in no time; take 1s or more".to_owned()),
+        Duration::ZERO => Err("nothing can be published in no time; use 1s or more".to_owned()),
         time => Ok(time),
     }
 }
@@ -119,7 +119,7 @@ fn pause(text: &str) -> Result<RangeInclusive<Duration>, String> {
 pub(crate) fn payload_bytes(text: &str) -> Result<usize, String> {
     /// The default limit of Redis (`proto-max-bulk-len`).
     const LONGEST: usize = 512 << 20;
-    let bytes = text.parse().map_err(|_| "it is no number of bytes; write it like 1024".to_owned())?;
+    let bytes = text.parse().map_err(|_| "it is not a number of bytes; write it like 1024".to_owned())?;
     if (Payload::SHORTEST..=LONGEST).contains(&bytes) {
         return Ok(bytes);
     }
@@ -214,15 +214,15 @@ mod tests {
             ("--count 0", "0 is not in 1.."),
             ("--pause 500ms..100ms", "write it like 100ms..500ms"),
             ("--pause soon", "write it like 100ms"),
-            ("--duration 0s", "take 1s or more"),
+            ("--duration 0s", "use 1s or more"),
             ("--duration 300y", "longer than a year"),
             ("--payload-bytes 7", "53 to"),
             ("--channel=", "the name is empty"),
-            ("--shards 0", "take 1 to 16384"),
+            ("--shards 0", "use 1 to 16384"),
             ("--shards 4 --only-shards 9", "numbered 0 to 3"),
             ("--shards 4 --only-shards x", "write them like 0-7"),
             ("--shards 4 --shard-tags --input {a}", "name it without"),
-            ("--shards 4 --shard-by user_id", "take message_id"),
+            ("--shards 4 --shard-by user_id", "use message_id"),
             ("--shards 4 --shard-by padding", "together with --payload-bytes"),
             ("--shards 4 --only-shards 1 --shard-by message_id", "cannot be used with"),
             ("--shard-tags", "--shards <N>"),

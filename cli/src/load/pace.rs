@@ -64,7 +64,7 @@ impl FromStr for Rate {
         let number = text.strip_suffix("/s").unwrap_or(text);
         let rate: f64 = number
             .parse()
-            .map_err(|_| "it is no number of messages a second; write it like 2000, or 0.5".to_owned())?;
+            .map_err(|_| "it is not a number of messages a second; write it like 2000, or 0.5".to_owned())?;
         // More than an hour between two messages is probably a typing error.
         if (1.0 / 3600.0..=HIGHEST).contains(&rate) {
             Ok(Self(rate))

@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_refusal_of_the_library_is_told_with_where_the_value_came_from() {
         let error = read(&[("consumers", "0")], &[]).unwrap_err();
-        assert!(error.starts_with("--consumers: 0 consumers cannot work"), "{error}");
+        assert!(error.starts_with("--consumers: 0 consumers is out of range"), "{error}");
         let error = read(&[("json", "true")], &[("RCG_BUFFER", "64KiB")]).unwrap_err();
         assert!(error.starts_with("RCG_BUFFER: max-payload: a payload of"), "{error}");
         let error = read(&[("tls-key", "key.pem")], &[]).unwrap_err();

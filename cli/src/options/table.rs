@@ -136,7 +136,7 @@ const CONNECT: Group = Group {
 };
 
 const GROUP: &[Opt] = &[
-    Opt::new("consumers", Kind::Value("N"), "3", "Number of consumers, that is of messages processed at the same time", |s, text| {
+    Opt::new("consumers", Kind::Value("N"), "3", "Number of consumers, and so of messages processed at the same time", |s, text| {
         put(&mut s.config.consumers, number(text))
     }),
     Opt::new(
@@ -176,7 +176,7 @@ const GROUP: &[Opt] = &[
         "retry-delay",
         Kind::Value("TIME"),
         "100ms",
-        "Delay before the second attempt at a message. Each further delay is four times as long: 0.1, 0.4, 1.6 and 6.4 s by default. With --retry-delay 5s, five attempts outlast 85 s",
+        "Delay before the second attempt at a message. Each further delay is four times as long: 0.1, 0.4, 1.6 and 6.4 s by default. With --retry-delay 5s, five attempts span about 85 s",
         |s, text| put(&mut s.config.retry_delay, duration(text)),
     ),
     Opt::new(
@@ -193,7 +193,7 @@ const GROUP: &[Opt] = &[
         "max-messages",
         Kind::Value("N"),
         "none",
-        "Stop, as after SIGTERM, once this many messages were received",
+        "Stop, as after SIGTERM, once this many messages have been received",
         |s, text| put(&mut s.config.max_messages, optional(text, number)),
     ),
     Opt::new(
@@ -249,7 +249,7 @@ const KEYS: &[Opt] = &[
         "rejected-maxlen",
         Kind::Value("N"),
         "none",
-        "Trim the stream of rejected messages to about so many entries; without it that stream only grows",
+        "Trim the rejected stream to about this many entries; without it, the stream only grows",
         |s, text| put(&mut s.config.rejected_maxlen, optional(text, number)),
     ),
 ];
@@ -363,7 +363,7 @@ const BUFFER: &[Opt] = &[
             put(&mut s.config.overflow, Ok(overflow))
         },
     )
-    .more("drop: drop and count it. wait: stop reading until there is room; the server disconnects us when its own buffer is full. spill: move it to a stream and process it later"),
+    .more("drop: drop and count it. wait: stop reading until there is room; the server disconnects the group when its own buffer is full. spill: move it to a stream and process it later"),
     Opt::new(
         "spill-key",
         Kind::Value("NAME"),

@@ -16,9 +16,9 @@ use crate::publisher::TargetArgs;
 ///
 /// Without messages and without --file it reads stdin. There and in a file, each line is a message: all bytes up to the line
 /// feed, so an empty line is an empty message, and a carriage return belongs to its message. The last line needs no line
-/// feed. A line may have 512 MiB.
+/// feed. A line may be up to 512 MiB long.
 ///
-/// A connection that breaks is opened again, and messages that were not confirmed are sent again: each is published at least
+/// When a connection breaks, it reconnects, and messages that were not confirmed are sent again: each is published at least
 /// once. The summary says how many may be published twice. Those for one channel or stream keep their order, except while a
 /// cluster moves it. After SIGINT or SIGTERM it reads no more, and tries for 10 seconds to publish what it has read; a second
 /// signal ends it at once. Exit code 1 if a message that was read is not published, or unconfirmed.

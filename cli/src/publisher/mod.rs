@@ -63,12 +63,12 @@ pub(crate) enum Failure {
     /// The server refused a message for this name.
     #[error("{name}: {error}")]
     Refused { name: String, error: RedisError },
-    /// A connection cannot be opened again, and waiting does not help.
+    /// A connection cannot be reopened, and waiting does not help.
     #[error(transparent)]
     Lost(#[from] Error),
     /// The message with this number lacks the member that decides its shard.
     #[error(
-        "message {number} is no JSON object with a member {member:?}; add it, or publish without --shard-by"
+        "message {number} is not a JSON object with a member {member:?}; add it, or publish without --shard-by"
     )]
     NoMember { number: u64, member: String },
     /// The messages could not be read.

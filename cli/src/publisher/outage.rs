@@ -39,7 +39,7 @@ impl Outage {
         self.is_told = true;
         Some(match (now - since).as_secs() {
             0 => format!("cannot publish: {cause}; retrying"),
-            seconds => format!("cannot publish for {seconds} s now: {cause}; retrying"),
+            seconds => format!("cannot publish: {cause}; still retrying after {seconds} s"),
         })
     }
 
@@ -70,8 +70,8 @@ mod tests {
             told,
             [
                 "cannot publish: connection refused; retrying",
-                "cannot publish for 30 s now: connection refused; retrying",
-                "cannot publish for 50 s now: no answer for 5s; retrying",
+                "cannot publish: connection refused; still retrying after 30 s",
+                "cannot publish: no answer for 5s; still retrying after 50 s",
                 "publishing again after 50.0 s"
             ]
         );

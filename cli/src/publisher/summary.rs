@@ -62,11 +62,11 @@ impl Summary {
         let mut remarks = Vec::new();
         if self.unheard > 0 {
             remarks.push(format!(
-                "{} of them reached nobody: no group was subscribed{} then.",
+                "{} of them reached no subscriber: no group was subscribed{}.",
                 self.unheard,
                 match target.sharding {
                     Some(_) =>
-                        " to their shard (--channel, --shards and --shard-tags have to be the group's)",
+                        " to their shard (--channel, --shards and --shard-tags must be the same as the group's)",
                     None => "",
                 }
             ));

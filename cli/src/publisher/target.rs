@@ -8,7 +8,7 @@ use crate::options::{OptionError, Origin};
 /// The options of a target. Flatten them into the arguments of a subcommand.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TargetArgs {
-    /// What takes the messages
+    /// Where to publish the messages
     #[arg(long, value_enum, default_value = "channel")]
     to: To,
     /// Channel to publish to, or with --to stream the stream
@@ -20,7 +20,7 @@ pub(crate) struct TargetArgs {
         value_parser = name
     )]
     channel: String,
-    /// Publish to so many shards by turns, NAME:0 and so on: sharded channels of a cluster, or with --to stream streams
+    /// Publish to this many shards in turn (NAME:0 and so on): sharded channels of a cluster, or streams with --to stream
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
     /// Name them NAME:{0} and so on instead
@@ -29,7 +29,7 @@ pub(crate) struct TargetArgs {
     /// Publish to these of the shards, as in 0-7 or 0,2,5-9 [default: all]
     #[arg(long, value_name = "SHARDS", requires = "shards")]
     only_shards: Option<ShardSet>,
-    /// Choose the shard by this member of each message, a JSON object, so that equal values come to the same one: their
+    /// Choose the shard by this member of each message, a JSON object, so that equal values go to the same shard: their
     /// slot (CLUSTER KEYSLOT) modulo --shards
     #[arg(long, value_name = "MEMBER", requires = "shards", conflicts_with = "only_shards")]
     shard_by: Option<String>,
@@ -57,14 +57,13 @@ pub(crate) struct Sharding {
 /// The kind of target. The first line of each variant is its help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum To {
-    /// With PUBLISH: whoever is subscribed gets each message, and Redis keeps none. With SPUBLISH where there are shards
+    /// With PUBLISH, or SPUBLISH for shards: every subscriber gets each message, and Redis keeps none
     ///
-    /// So a message that the server confirmed may have reached nobody.
+    /// So a message that the server confirmed may have reached no subscriber.
     Channel,
     /// With XADD: each message is an entry with the field payload, which Redis keeps. The stream only grows
     ///
-    /// A message that the server confirmed is there for whoever reads, also later, as far as Redis itself
-    /// keeps its data.
+    /// A message that the server confirmed can be read now or later, as far as Redis itself keeps its data.
     Stream,
 }
 

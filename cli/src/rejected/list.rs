@@ -26,7 +26,7 @@ pub(super) struct ListArgs {
     /// Count the messages of each reason instead
     #[arg(long, conflicts_with_all = ["count", "from"])]
     by_reason: bool,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -8,9 +8,10 @@ use redis_consumer_group::{EntryId, SourceKind};
 use crate::options::{Flags, Group, Layers, REPLAY, Selection, Settings, Variables};
 use crate::run;
 
-/// Process rejected messages again: those that are there now, each with the processor of `run`. A message leaves the
-/// stream of rejected ones in the transaction that appends what it became. One that is rejected again comes back as a
-/// new entry
+/// Process rejected messages again
+///
+/// Processes the messages that are in the rejected stream now, with the processor of `run`. One transaction appends the
+/// record and removes the message from the rejected stream. A message that is rejected again returns as a new entry
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// Replay only the entry of this id. May be given several times

@@ -68,7 +68,7 @@ impl Greeting {
     pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
         let problem = if self.is_sentinel {
             format!(
-                "{address} is a sentinel, no server; to work at the primary that it watches, write \
+                "{address} is a sentinel, not a server; to work at the primary that it watches, write \
                  redis+sentinel://HOST:PORT/SERVICE"
             )
         } else if is_too_old(&self.server, &self.version) {

@@ -33,7 +33,7 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Fault> {
     let mut connection = Connection::open_at(server, None, NAME).await?;
     if !connection.is_clustered() {
         // A single server is not asked, because `CLUSTER SLOTS` needs a permission.
-        server.explored(Err("it is no node of a cluster".to_owned()));
+        server.explored(Err("it is not a cluster node".to_owned()));
         return Ok(());
     }
     let asked = server.address().host().unwrap_or("127.0.0.1");

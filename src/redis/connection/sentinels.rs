@@ -63,7 +63,7 @@ async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> 
 
 fn unknown(server: &Server, service: &Service) -> String {
     format!(
-        "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists those that one knows: put the right name behind \
+        "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists those that one knows: put the right name after \
          the hosts in the URL",
         server.address(),
         service.name()
@@ -131,7 +131,7 @@ fn refused(sentinel: &Node, what: &str, answer: String, try_next: &str) -> Fault
             try_next: try_next.to_owned(),
         }),
         _ if answer.contains("unknown command") => {
-            Fault::Transient(format!("{sentinel} is no sentinel: {answer}"))
+            Fault::Transient(format!("{sentinel} is not a sentinel: {answer}"))
         }
         _ => at(Fault::Transient(answer), sentinel),
     }

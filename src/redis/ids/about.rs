@@ -95,8 +95,8 @@ impl fmt::Display for SameWork {
         }
         write!(
             f,
-            ") works on the same channel `{}` and output `{}`: each message is appended by both, unless that one was killed a moment ago; stop one of \
-             them, give it another channel or output, or other shards",
+            ") works on the same channel `{}` and output `{}`: both append each message; stop one of them, or give it another channel, output \
+             or shards (ignore this if that process was just killed)",
             about.input.escape_debug(),
             about.output.escape_debug()
         )
@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(
             same.to_string(),
             "process 00000000-0000-0000-0000-000000000000 (pid 7 on host blue) works on the same channel \
-             `messages:published` and output `messages:processed`: each message is appended by both, unless that one was killed a moment ago; stop one \
-             of them, give it another channel or output, or other shards"
+             `messages:published` and output `messages:processed`: both append each message; stop one of them, or give it another \
+             channel, output or shards (ignore this if that process was just killed)"
         );
     }
 }

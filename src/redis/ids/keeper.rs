@@ -60,7 +60,7 @@ impl<C: Connect> Registration<C> {
             tracing::warn!(
                 event = "lease_lapsed",
                 key = self.names.ids,
-                "the lease of the consumer ids in {} had lapsed (Redis was away, or this process stood still) and was renewed",
+                "the lease of the consumer ids in {} had lapsed (Redis was unavailable, or this process was suspended) and was renewed",
                 self.names.ids
             );
         }
@@ -68,7 +68,7 @@ impl<C: Connect> Registration<C> {
             tracing::warn!(
                 event = "ids_removed",
                 key = self.names.ids,
-                "ids of this process were missing in {} (somebody removed them, or Redis lost its data); adding them again",
+                "ids of this process were missing in {} (they were removed, or Redis lost its data); adding them again",
                 self.names.ids
             );
         }

@@ -24,7 +24,7 @@ impl Server {
             _ => Err(Error::Config {
                 option: "source",
                 problem: format!(
-                    "{} is no node of a cluster, and sharded channels are for clusters; choose the source pubsub there",
+                    "{} is not a cluster node, and sharded channels need a cluster; set source to pubsub",
                     self.address()
                 ),
             }),
@@ -45,7 +45,7 @@ impl Server {
         } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
             "give the certificate of the server's authority (tls-ca)".to_owned()
         } else if cause.starts_with(NO_CREDENTIALS) {
-            "see why, then start again".to_owned()
+            "fix the credentials, then start again".to_owned()
         } else if cause.starts_with(LOGIN_REFUSED) {
             self.check_the_login()
         } else if cause.starts_with("CLUSTERDOWN") {
@@ -178,6 +178,6 @@ fn what_is_missing(answer: &str) -> &'static str {
         _ if answer.contains("max number of clients") => {
             "raise its maxclients or close connections, then start again"
         }
-        _ => "see to that at the server, then start again",
+        _ => "fix this on the server, then start again",
     }
 }

@@ -19,7 +19,7 @@ impl Fence {
                     let number = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
                     match number {
                         Some(number) => Ok(Self { number: Some(number), fence: *fence }),
-                        None => Err("the lane's number is no number".to_owned()),
+                        None => Err("the lane's number is not a number".to_owned()),
                     }
                 }
                 replies => {

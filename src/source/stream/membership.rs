@@ -197,7 +197,7 @@ impl Membership {
             Renewal::Lapsed => tracing::warn!(
                 event = "lease_lapsed",
                 stream = self.registry.names.input,
-                "the lease of this process in {} had lapsed (Redis was away, or this process stood still) and was renewed",
+                "the lease of this process in {} had lapsed (Redis was unavailable, or this process was suspended) and was renewed",
                 self.registry.names.input
             ),
             Renewal::FencedOff => {

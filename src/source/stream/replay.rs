@@ -17,6 +17,7 @@ use crate::message::{self, Earlier, Origin};
 use crate::record::{Record, fields};
 use crate::redis::registry::Entries;
 use crate::rejected::{PAYLOAD, Rejected};
+use crate::text;
 
 /// A replay: the selected entries, and the state that its shards share.
 pub(crate) struct Replaying {
@@ -139,18 +140,19 @@ impl Reading {
         let Replayed { unselected, cut, foreign, .. } = self.progress.replayed;
         let stream = &self.stream;
         if unselected > 0 {
-            tracing::info!("{unselected} entries of {stream} stay there: they were not asked for");
+            tracing::info!("{} not selected; left in {stream}", text::entries(unselected));
         }
         if cut > 0 {
             tracing::warn!(
-                "{cut} entries of {stream} cannot be replayed and stay there: their payload was longer than max-payload, \
-                 and only its first bytes were kept; publish these messages again"
+                "{} not replayed, but left in {stream}: the payload was longer than max-payload, and only its first bytes \
+                 were kept; publish the whole payload again",
+                text::entries(cut)
             );
         }
         if foreign > 0 {
             tracing::warn!(
-                "{foreign} entries of {stream} cannot be replayed and stay there: they were not written by a group; \
-                 look at them"
+                "{} not replayed, but left in {stream}: not written by a group; inspect the stream",
+                text::entries(foreign)
             );
         }
     }
