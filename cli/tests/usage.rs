@@ -139,7 +139,7 @@ fn several_servers_are_not_a_url_and_the_error_says_what_to_write() {
     let end = run(&mut program(&["--url", "redis://a:1,b:2"]));
     assert_eq!(end.code, 2, "{}", end.stderr);
     assert!(
-        end.stderr.contains("of a cluster, any node") && end.stderr.contains("redis+sentinel://"),
+        end.stderr.contains("in a cluster, any node") && end.stderr.contains("redis+sentinel://"),
         "{}",
         end.stderr
     );
