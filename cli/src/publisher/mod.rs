@@ -191,7 +191,7 @@ impl<'a> Publisher<'a> {
                 continue;
             }
             self.connections.seek(name);
-            while let Some(node) = self.connections.home(name).filter(|node| self.window.has_room(*node)) {
+            while let Some(node) = self.connections.home(name).filter(|node| self.takes(*node, name)) {
                 let (pack, bytes) = packs.entry(node).or_default();
                 let Some(message) = self.lines.leave(name) else { break };
                 *bytes += message.payload.len();
@@ -205,6 +205,13 @@ impl<'a> Publisher<'a> {
         for (node, (pack, _)) in packs {
             self.send(node, pack);
         }
+    }
+
+    /// Whether a message for this name may be sent to this node now. Where messages keep their order, those that another
+    /// node has not answered come first: they may have to be sent again.
+    fn takes(&self, node: usize, name: usize) -> bool {
+        let keeps_order = matches!(self.uncertain, Uncertain::Resend);
+        self.window.has_room(node) && !(keeps_order && self.window.is_elsewhere(name, node))
     }
 
     fn send(&mut self, node: usize, pack: Vec<Message>) {
@@ -267,7 +274,10 @@ impl<'a> Publisher<'a> {
     /// Puts messages that have to be sent again back into the lines.
     fn look_at(&mut self, trouble: Trouble) -> Result<(), Failure> {
         match trouble {
-            Trouble::Broken { node, messages, error } => {
+            Trouble::Broken { node, mut messages, error } => {
+                // Together with the later ones of this connection: those would return after a reconnect, behind
+                // messages that were sent meanwhile.
+                messages.extend(self.window.give_up(node));
                 self.connections.lose(node);
                 self.fails(&format!("the connection broke ({error})"));
                 self.keep_uncertain(messages);

@@ -1,6 +1,7 @@
 //! Messages that were sent and have no reply yet: a bounded number of pipelines to each node.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +47,9 @@ struct OnTheirWay {
     bytes: usize,
     /// The time of its last reply, or of the first pipeline after that.
     quiet_since: Instant,
-    /// The same, or when it was last reported as silent.
+    /// How many of their messages are for each name.
+    names: HashMap<usize, usize>,
+    /// The same as `quiet_since`, or when it was last reported as silent.
     told_at: Instant,
 }
 
@@ -77,6 +80,12 @@ impl<'a> Window<'a> {
     /// Whether there is room for one more pipeline to a node.
     pub(crate) fn has_room(&self, node: usize) -> bool {
         self.nodes.get(node).is_none_or(|node| node.pipelines.len() < PIPELINES && node.bytes < BYTES)
+    }
+
+    /// Whether another node than this one has unanswered messages for this name.
+    pub(crate) fn is_elsewhere(&self, name: usize, node: usize) -> bool {
+        let mut others = self.nodes.iter().enumerate().filter(|(number, _)| *number != node);
+        others.any(|(_, other)| other.names.contains_key(&name))
     }
 
     /// Messages that were sent and have no reply yet.
@@ -121,6 +130,9 @@ impl<'a> Window<'a> {
         }
         let bytes = messages.iter().map(|message| message.payload.len()).sum();
         node.bytes += bytes;
+        for run in messages.chunk_by(|one, next| one.name == next.name) {
+            *node.names.entry(run[0].name).or_default() += run.len();
+        }
         node.pipelines.push_back(OnItsWay { messages, bytes, replies });
     }
 
@@ -146,6 +158,7 @@ impl<'a> Window<'a> {
     /// Gives up on this node. Returns the messages that were sent to it and have no reply.
     pub(crate) fn give_up(&mut self, node: usize) -> Vec<Message> {
         self.nodes[node].bytes = 0;
+        self.nodes[node].names.clear();
         self.nodes[node].pipelines.drain(..).flat_map(|pipeline| pipeline.messages).collect()
     }
 
@@ -178,6 +191,14 @@ impl<'a> Window<'a> {
                 (node.quiet_since, node.told_at) = (now, now);
                 let Some(OnItsWay { messages, bytes, .. }) = node.pipelines.pop_front() else { continue };
                 node.bytes -= bytes;
+                for run in messages.chunk_by(|one, next| one.name == next.name) {
+                    if let Entry::Occupied(mut count) = node.names.entry(run[0].name) {
+                        *count.get_mut() -= run.len();
+                        if *count.get() == 0 {
+                            count.remove();
+                        }
+                    }
+                }
                 self.turn = number + 1;
                 return Poll::Ready((number, messages, answer));
             }
@@ -205,7 +226,7 @@ impl<'a> Window<'a> {
 
 impl OnTheirWay {
     fn since(now: Instant) -> Self {
-        Self { pipelines: VecDeque::new(), bytes: 0, quiet_since: now, told_at: now }
+        Self { pipelines: VecDeque::new(), bytes: 0, quiet_since: now, names: HashMap::new(), told_at: now }
     }
 }
 
