@@ -192,11 +192,12 @@ impl<'a> Publisher<'a> {
             }
             self.connections.seek(name);
             while let Some(node) = self.connections.home(name).filter(|node| self.takes(*node, name)) {
+                let most = if self.is_tried(node) { 1 } else { CHUNK_MESSAGES };
                 let (pack, bytes) = packs.entry(node).or_default();
                 let Some(message) = self.lines.leave(name) else { break };
                 *bytes += message.payload.len();
                 pack.push(message);
-                if pack.len() >= CHUNK_MESSAGES || *bytes >= CHUNK_BYTES {
+                if pack.len() >= most || *bytes >= CHUNK_BYTES {
                     let (pack, _) = mem::take(packs.entry(node).or_default());
                     self.send(node, pack);
                 }
@@ -210,8 +211,19 @@ impl<'a> Publisher<'a> {
     /// Whether a message for this name may be sent to this node now. Where messages keep their order, those that another
     /// node has not answered come first: they may have to be sent again.
     fn takes(&self, node: usize, name: usize) -> bool {
-        let keeps_order = matches!(self.uncertain, Uncertain::Resend);
-        self.window.has_room(node) && !(keeps_order && self.window.is_elsewhere(name, node))
+        let is_free =
+            || !self.window.is_elsewhere(name, node) && (!self.is_tried(node) || self.window.is_idle(node));
+        self.window.has_room(node) && (!self.keeps_order() || is_free())
+    }
+
+    /// Whether one message has to show first that the node accepts messages: it could refuse some, because it is
+    /// loading, and accept those behind them.
+    fn is_tried(&self, node: usize) -> bool {
+        self.keeps_order() && !self.window.accepts(node)
+    }
+
+    fn keeps_order(&self) -> bool {
+        matches!(self.uncertain, Uncertain::Resend)
     }
 
     fn send(&mut self, node: usize, pack: Vec<Message>) {

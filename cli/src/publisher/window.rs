@@ -49,6 +49,8 @@ struct OnTheirWay {
     quiet_since: Instant,
     /// How many of their messages are for each name.
     names: HashMap<usize, usize>,
+    /// Whether it has accepted a message and refused none since.
+    accepts: bool,
     /// The same as `quiet_since`, or when it was last reported as silent.
     told_at: Instant,
 }
@@ -80,6 +82,16 @@ impl<'a> Window<'a> {
     /// Whether there is room for one more pipeline to a node.
     pub(crate) fn has_room(&self, node: usize) -> bool {
         self.nodes.get(node).is_none_or(|node| node.pipelines.len() < PIPELINES && node.bytes < BYTES)
+    }
+
+    /// Whether the node accepts messages, as far as is known. One that has just started refuses some and accepts the next.
+    pub(crate) fn accepts(&self, node: usize) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.accepts)
+    }
+
+    /// Whether this node has nothing to answer.
+    pub(crate) fn is_idle(&self, node: usize) -> bool {
+        self.nodes.get(node).is_none_or(|node| node.pipelines.is_empty())
     }
 
     /// Whether another node than this one has unanswered messages for this name.
@@ -220,13 +232,21 @@ impl<'a> Window<'a> {
             }
         }
         self.confirmed.fetch_add(confirmed, Ordering::AcqRel);
+        self.nodes[node].accepts = refused.is_empty();
         if refused.is_empty() { Ok(()) } else { Err(Trouble::Refused { node, refused }) }
     }
 }
 
 impl OnTheirWay {
     fn since(now: Instant) -> Self {
-        Self { pipelines: VecDeque::new(), bytes: 0, quiet_since: now, names: HashMap::new(), told_at: now }
+        Self {
+            pipelines: VecDeque::new(),
+            bytes: 0,
+            quiet_since: now,
+            names: HashMap::new(),
+            accepts: false,
+            told_at: now,
+        }
     }
 }
 
