@@ -5,24 +5,13 @@ mod support;
 
 use std::time::Duration;
 
-use redis_private_server::PrivateServer;
 use rustix::process::Signal;
+use support::redis::Redis;
 use support::{Running, program};
 use tokio::time::sleep;
 
 /// A server, and a connection that sends commands to it.
-struct Redis {
-    server: PrivateServer,
-    connection: redis::Connection,
-}
-
 impl Redis {
-    async fn start() -> Self {
-        let server = PrivateServer::builder().start().await.unwrap();
-        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-        Self { server, connection }
-    }
-
     fn order(&mut self, order: &str) {
         let mut words = order.split(' ');
         let mut command = redis::cmd(words.next().unwrap());

@@ -5,11 +5,10 @@ mod support;
 
 use std::collections::{BTreeMap, HashSet};
 
-use redis::{Connection, FromRedisValue};
-use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::cluster::Cluster;
+use support::redis::Redis;
 use support::{Running, Said, program, run};
 
 const OUTPUT: &str = "messages:processed";
@@ -17,22 +16,7 @@ const REJECTED: &str = "messages:rejected";
 
 type Entries = Vec<(String, BTreeMap<String, String>)>;
 
-struct Redis {
-    server: PrivateServer,
-    connection: Connection,
-}
-
 impl Redis {
-    async fn start() -> Self {
-        let server = PrivateServer::builder().start().await.unwrap();
-        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-        Self { server, connection }
-    }
-
-    fn ask<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
-        redis::cmd(words[0]).arg(&words[1..]).query(&mut self.connection).unwrap()
-    }
-
     /// Appends what a group writes about a rejected message. Returns its id.
     fn reject(&mut self, payload: &str, error: &str) -> String {
         let by_group = ["consumer_id", "c", "source", "messages:published", "attempts", "5"];

@@ -7,28 +7,15 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use redis::{Commands, Connection};
+use redis::Commands;
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
+use support::redis::Redis;
 use support::{Running, TIMEOUT, file, program, run};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-struct Redis {
-    server: PrivateServer,
-    connection: Connection,
-}
-
 impl Redis {
-    async fn start() -> Self {
-        Self::of(PrivateServer::builder().start().await.unwrap())
-    }
-
-    fn of(server: PrivateServer) -> Self {
-        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-        Self { server, connection }
-    }
-
     fn publish(&mut self, messages: usize) {
         let mut pipeline = redis::pipe();
         for n in 0..messages {

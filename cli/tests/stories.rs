@@ -7,35 +7,17 @@ mod support;
 
 use std::time::Duration;
 
-use redis::Connection;
-use redis_private_server::PrivateServer;
 use regex::Regex;
 use rustix::process::Signal;
 use stable::{apart, json_lines, lines, long_durations};
+use support::redis::Redis;
 use support::{Running, Said, TIMEOUT, program};
 use tokio::time::{Instant, sleep};
 
 const INPUT: &str = "messages:published";
 const OUTPUT: &str = "messages:processed";
 
-struct Redis {
-    server: PrivateServer,
-    connection: Connection,
-}
-
 impl Redis {
-    async fn start() -> Self {
-        let server = PrivateServer::builder().start().await.unwrap();
-        let connection = connect(&server);
-        Self { server, connection }
-    }
-
-    /// Ends without a word, as by a power failure, and comes back without its data.
-    async fn restart(&mut self) {
-        self.server.restart().await.unwrap();
-        self.connection = connect(&self.server);
-    }
-
     fn group(&self, options: &[&str]) -> Running {
         let mut program = program(&["-u", &self.server.url()]);
         let mut group = Running::start(program.env("RCG_REPORT_EVERY", "500ms").args(options));
@@ -85,10 +67,6 @@ impl Redis {
             sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-fn connect(server: &PrivateServer) -> Connection {
-    redis::Client::open(server.url()).unwrap().get_connection().unwrap()
 }
 
 /// Waits for the next report with this text, on stdout. What was read is in the last argument.

@@ -5,32 +5,15 @@ mod support;
 
 use std::collections::HashSet;
 
-use redis::{Connection, FromRedisValue};
-use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use serde_json::Value;
+use support::redis::Redis;
 use support::{Running, Said, program, run};
 
 const INPUT: &str = "messages:published";
 const OUTPUT: &str = "messages:processed";
 
-struct Redis {
-    server: PrivateServer,
-    connection: Connection,
-}
-
 impl Redis {
-    async fn start() -> Self {
-        let server = PrivateServer::builder().start().await.unwrap();
-        let connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-        Self { server, connection }
-    }
-
-    fn ask<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
-        let (name, args) = words.split_first().unwrap();
-        redis::cmd(name).arg(args).query(&mut self.connection).unwrap()
-    }
-
     /// Appends this many messages with `load --to stream`.
     fn publish(&self, messages: usize) {
         let count = messages.to_string();

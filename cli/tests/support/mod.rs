@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 pub(crate) mod cluster;
+pub(crate) mod redis;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
