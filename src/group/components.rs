@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::engine::Shared;
+use super::engine::{Lanes, Shared, Sources};
 use crate::config::{Begin, Config, SourceKind};
 use crate::error::Error;
 use crate::message::{Earlier, Origin};
@@ -35,23 +35,11 @@ pub(super) struct Components {
     pub(super) count: u32,
     /// Whether some of the ids may already be in their list in Redis.
     pub(super) registering: bool,
-    pub(super) first_lane: StreamLane,
-    /// The second lane: while the first lane waits for its confirmation, the server executes a commit of this one.
-    pub(super) second_lane: Option<StreamLane>,
-    pub(super) rejected: StreamLane,
-    /// The lane to the spill, if there is a spill.
-    pub(super) spill: Option<StreamLane>,
+    pub(super) lanes: Lanes<StreamLane>,
     /// Membership of the stream that is the input, or of the spill.
     pub(super) membership: Option<Membership>,
     /// State that the shards of a replay share.
     replays: Option<Arc<SharedReplay>>,
-}
-
-/// Where messages come from.
-pub(super) struct Sources {
-    pub(super) input: AnySource,
-    /// The spill, if the configuration spills.
-    pub(super) drain: Option<AnySource>,
 }
 
 impl Components {
@@ -89,14 +77,14 @@ impl Components {
         };
         let lane =
             |stream, option, maxlen| lane_to(stream, option, maxlen, Size::Small, acknowledges.clone());
-        let first_lane = lane(&config.output, "output", config.maxlen);
-        let second_lane =
-            (config.consumers > 1).then(|| first_lane.another(config.commit, key(&config.output, 1)));
+        let first = lane(&config.output, "output", config.maxlen);
+        let second = (config.consumers > 1).then(|| first.another(config.commit, key(&config.output, 1)));
         // During a replay, trimming for messages that are rejected again would remove entries that are still to be
         // replayed.
         let rejected_maxlen = config.rejected_maxlen.filter(|_| config.source != SourceKind::Rejected);
         let rejected = lane(&config.rejected, "rejected", rejected_maxlen);
         let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
+        let lanes = Lanes { first, second, rejected, spill };
         let about = About {
             source: match config.source {
                 SourceKind::PubSub => "pubsub".to_owned(),
@@ -115,10 +103,7 @@ impl Components {
                 .elapsed()
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             lease: config.lease,
-            lanes: [Some(&first_lane), second_lane.as_ref(), Some(&rejected), spill.as_ref()]
-                .into_iter()
-                .filter_map(|lane| lane?.key().map(str::to_owned))
-                .collect(),
+            lanes: lanes.iter().filter_map(|lane| lane.key().map(str::to_owned)).collect(),
         };
         let control = Control(server.of(&config.ids_key));
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -151,10 +136,7 @@ impl Components {
             registration,
             count,
             registering: false,
-            first_lane,
-            second_lane,
-            rejected,
-            spill,
+            lanes,
             membership,
             replays,
         }
@@ -162,12 +144,12 @@ impl Components {
 
     /// Connects everything, in this order: check the keys, put the ids into their list, check the permissions to
     /// append, subscribe.
-    pub(super) async fn connect(&mut self, config: &Config) -> Result<Sources, Error> {
+    pub(super) async fn connect(&mut self, config: &Config) -> Result<Sources<AnySource>, Error> {
         let server = self.server.clone();
         retry_at_start(&server, async || self.try_connect(config).await).await
     }
 
-    async fn try_connect(&mut self, config: &Config) -> Result<Sources, Fault> {
+    async fn try_connect(&mut self, config: &Config) -> Result<Sources<AnySource>, Fault> {
         explore(&self.server).await?;
         let mut nodes = Nodes::new(self.server.clone());
         answered(preflight::check(&mut nodes, config)).await?;
@@ -180,38 +162,32 @@ impl Components {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());
                 let stream = self.join(config.stream.from, origin, &config.input).await?;
                 let input = stream.ok_or_else(|| Fault::Permanent(super::defect()))?;
-                Ok(Sources { input: AnySource::Stream(Box::new(input)), drain: None })
+                Ok(Sources { input: AnySource::Stream(Box::new(input)), spill: None })
             }
             SourceKind::Rejected => {
                 let input = self.join_replay(config).await?;
                 let input = input.ok_or_else(|| Fault::Permanent(super::defect()))?;
-                Ok(Sources { input: AnySource::Stream(Box::new(input)), drain: None })
+                Ok(Sources { input: AnySource::Stream(Box::new(input)), spill: None })
             }
             SourceKind::PubSub | SourceKind::Sharded => {
                 let kind = match config.source {
                     SourceKind::Sharded => ChannelKind::Sharded,
                     _ => ChannelKind::Plain,
                 };
-                let drain = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
-                let drain = drain.map(|drain| AnySource::Stream(Box::new(drain)));
+                let spill = self.join(Begin::Beginning, Origin::Spill, &config.input).await?;
+                let spill = spill.map(|spill| AnySource::Stream(Box::new(spill)));
                 let channel = Channel::new(&config.input, kind);
                 let source =
                     PubSub::open(self.server.of_channel(&channel), channel, config.max_payload, &self.status)
                         .await?;
-                Ok(Sources { input: AnySource::PubSub(Box::new(source)), drain })
+                Ok(Sources { input: AnySource::PubSub(Box::new(source)), spill })
             }
         }
     }
 
     /// Lets the server check the commits of all lanes.
     async fn rehearse(&mut self) -> Result<(), Fault> {
-        let lanes = [
-            Some(&mut self.first_lane),
-            self.second_lane.as_mut(),
-            Some(&mut self.rejected),
-            self.spill.as_mut(),
-        ];
-        for lane in lanes.into_iter().flatten() {
+        for lane in self.lanes.iter_mut() {
             if let Err(fault) = lane.rehearse().await {
                 match fault {
                     Fault::Permanent(error) => return Err(Fault::Permanent(error)),

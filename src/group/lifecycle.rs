@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::components::{Components, Sources};
-use super::engine::{Engine, Shared, SpillWay};
+use super::components::Components;
+use super::engine::{Engine, Shared, Sources};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -20,7 +20,7 @@ use crate::redis::fault::Fault;
 use crate::redis::ids::Registration;
 use crate::redis::server::Server;
 use crate::sink::Keep;
-use crate::source::{Membership, SharedReplay};
+use crate::source::{AnySource, Membership, SharedReplay};
 
 /// How long the removal of the ids may delay an end.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub(super) struct Lifecycle<P> {
 pub(super) struct Ready<P> {
     lifecycle: Lifecycle<P>,
     components: Components,
-    sources: Sources,
+    sources: Sources<AnySource>,
 }
 
 impl<P: Processor> Lifecycle<P> {
@@ -76,31 +76,16 @@ impl<P: Processor> Ready<P> {
     /// Runs to the end.
     pub(super) async fn run(self) -> Result<(), Error> {
         let Self { lifecycle, components, sources } = self;
-        let Lifecycle { config, consumers, processor, workers, shared, .. } = lifecycle;
-        let Components {
-            control,
-            mut registration,
-            count,
-            first_lane,
-            second_lane,
-            rejected,
-            spill,
-            mut membership,
-            ..
-        } = components;
-        let status = shared.status.clone();
-        let spill = spill.zip(sources.drain).map(|(lane, source)| SpillWay { lane, source });
+        let Components { control, mut registration, count, lanes, mut membership, .. } = components;
+        let status = lifecycle.shared.status.clone();
         let engine = Engine {
-            config,
-            consumers,
-            processor,
-            source: sources.input,
-            first_lane,
-            second_lane,
-            rejected,
-            spill,
-            workers,
-            shared,
+            config: lifecycle.config,
+            consumers: lifecycle.consumers,
+            processor: lifecycle.processor,
+            sources,
+            lanes,
+            workers: lifecycle.workers,
+            shared: lifecycle.shared,
         };
         let keeper = async {
             tokio::select! {

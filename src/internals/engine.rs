@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CHANNEL, Encoder, Run, consumer, payload, runs};
 use crate::config::{Config, Overflow};
 use crate::error::Error;
-use crate::group::engine::{Engine, Shared};
+use crate::group::engine::{Engine, Lanes, Shared, Sources};
 use crate::hooks::Hooks;
 use crate::intake::Intake;
 use crate::processor::JsonProcessor;
@@ -43,6 +43,11 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
     let shared = Shared::new(Config::default().buffer, stop, abort, None, hooks, Status::alone());
     // Ends the group when the caller drops this future.
     let _abort = shared.abort.clone().drop_guard();
+    let source = Prepared {
+        runs: runs((0..messages.min(PREPARED)).map(|_| payload())),
+        messages,
+        stopwatch: stopwatch.clone(),
+    };
     let engine = Engine {
         config: Config {
             overflow: Overflow::Wait,
@@ -51,16 +56,14 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
             ..Config::default()
         },
         consumers: (0..consumers).map(consumer).collect(),
-        processor: JsonProcessor::new(),
-        source: Prepared {
-            runs: runs((0..messages.min(PREPARED)).map(|_| payload())),
-            messages,
-            stopwatch: stopwatch.clone(),
+        processor: Arc::new(JsonProcessor::new()),
+        sources: Sources { input: source, spill: None },
+        lanes: Lanes {
+            first: Encoder::new(),
+            second: (consumers > 1).then(Encoder::new),
+            rejected: Encoder::new(),
+            spill: None,
         },
-        first_lane: Encoder::new(),
-        second_lane: (consumers > 1).then(Encoder::new),
-        rejected: Encoder::new(),
-        spill: None,
         workers: Handle::current(),
         shared: shared.clone(),
     };

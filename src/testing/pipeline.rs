@@ -11,7 +11,7 @@ use super::{MessageBuilder, consumer_at};
 use crate::config::Config;
 use crate::error::Error;
 use crate::group::Builder;
-use crate::group::engine::{Engine, Shared};
+use crate::group::engine::{Engine, Lanes, Shared, Sources};
 use crate::intake::{Intake, Limit};
 use crate::ledger::Ledger;
 use crate::message::Span;
@@ -100,17 +100,20 @@ impl<P: Processor> Pipeline<P> {
             Status::alone(),
         );
         let (output, rejected) = (Memory::new(), Memory::new());
+        let source = Prepared {
+            messages: messages.into_iter().map(Into::into).collect(),
+            max_payload: config.max_payload,
+        };
         let engine = Engine {
             consumers: (0..config.consumers).map(|index| consumer_at(index, None)).collect(),
-            processor,
-            source: Prepared {
-                messages: messages.into_iter().map(Into::into).collect(),
-                max_payload: config.max_payload,
+            processor: Arc::new(processor),
+            sources: Sources { input: source, spill: None },
+            lanes: Lanes {
+                first: output.clone(),
+                second: (config.consumers > 1).then(|| output.clone()),
+                rejected: rejected.clone(),
+                spill: None,
             },
-            first_lane: output.clone(),
-            second_lane: (config.consumers > 1).then(|| output.clone()),
-            rejected: rejected.clone(),
-            spill: None,
             workers: Handle::current(),
             shared: shared.clone(),
             // The stop begins when everything is delivered: how long to wait for the processor is up to the test.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::engine::{Engine, Shared};
+use super::engine::{Engine, Lanes, Shared, Sources};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Error;
@@ -72,12 +72,14 @@ impl Setup {
         let engine = Engine {
             config: self.config.clone(),
             consumers: (0..self.config.consumers).map(|at| Consumer::new(None, at, Uuid::new_v4())).collect(),
-            processor,
-            source,
-            first_lane: self.lane.clone(),
-            second_lane: None,
-            rejected: self.rejected.clone(),
-            spill: None,
+            processor: Arc::new(processor),
+            sources: Sources { input: source, spill: None },
+            lanes: Lanes {
+                first: self.lane.clone(),
+                second: None,
+                rejected: self.rejected.clone(),
+                spill: None,
+            },
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),
         };
