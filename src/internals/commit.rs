@@ -12,9 +12,8 @@ use crate::error::Error;
 use crate::group::outbox::Outbox;
 use crate::record::Record;
 use crate::redis::server::Server;
-use crate::sink::{Form, Keep, Lane, Records, Settled, Size, StreamLane, Target};
+use crate::sink::{Form, Lane, Records, Settled, StreamLane, Target};
 use crate::slot::beside;
-use crate::status::Status;
 
 /// Encodes commits like a lane of the output, but does not send them.
 pub struct Encoder {
@@ -31,18 +30,7 @@ impl Encoder {
         let server = Server::new(address, &Tls::default())
             .unwrap_or_else(|error| unreachable!("no file to be read: {error}"));
         let key = beside(&stream, &format!("lane:{}:0", Uuid::new_v4()));
-        let target = Target {
-            server,
-            stream,
-            option: "output",
-            maxlen: None,
-            size: Size::default(),
-            keep: Keep::nothing(),
-            counts: Arc::default(),
-            status: Status::alone(),
-            acknowledges: None,
-        };
-        let lane = StreamLane::new(target, Commit::Atomic, key);
+        let lane = StreamLane::new(Target::output(server, stream), Commit::Atomic, key);
         Self { records: Records::new(lane.form()), lane }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod control;
 pub(crate) mod fault;
 pub(crate) mod frames;
 pub(crate) mod ids;
+pub(crate) mod info;
 pub(crate) mod link;
 pub(crate) mod login;
 pub(crate) mod nodes;

@@ -1,5 +1,6 @@
 //! What a server reports about itself, to find out why a connection ended.
 
+use super::info::{text, value};
 use super::reply::Reply;
 
 /// Taken from `INFO` with each subscription. Empty where `INFO` is not permitted.
@@ -16,21 +17,16 @@ impl ServerInfo {
     pub(crate) const COMMAND: [&[u8]; 3] = [b"INFO", b"server", b"stats"];
 
     pub(crate) fn read(info: &str) -> Self {
-        let value = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-        };
         Self {
-            run_id: value("run_id").map(str::to_owned),
-            cut: value("client_output_buffer_limit_disconnections").and_then(|count| count.parse().ok()),
+            run_id: value(info, "run_id").map(str::to_owned),
+            cut: value(info, "client_output_buffer_limit_disconnections")
+                .and_then(|count| count.parse().ok()),
         }
     }
 
     /// Reads the reply to `INFO`. `None` if that is not permitted.
     pub(crate) fn of(reply: &Reply<'_>) -> Option<Self> {
-        match reply {
-            Reply::Bulk(Some(info)) => Some(Self::read(&String::from_utf8_lossy(info))),
-            _ => None,
-        }
+        text(reply).map(|info| Self::read(&info))
     }
 
     /// Why a connection ended, from the values before and after.

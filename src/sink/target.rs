@@ -47,15 +47,6 @@ pub(crate) struct Keep {
     pub(crate) memory: Arc<Buffer>,
 }
 
-#[cfg(any(test, feature = "internals"))]
-impl Keep {
-    /// Nothing is kept.
-    #[cfg(any(test, feature = "internals"))]
-    pub(crate) fn nothing() -> Self {
-        Self { time: Duration::ZERO, memory: Buffer::new(0) }
-    }
-}
-
 /// A stream whose entries are acknowledged by the commit that appends their records.
 #[derive(Debug, Clone)]
 pub(crate) struct Acknowledges {
@@ -95,6 +86,22 @@ impl Acknowledges {
 }
 
 impl Target {
+    /// An output that keeps no commits, acknowledges nothing, and counts and reports for itself.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn output(server: Arc<Server>, stream: String) -> Self {
+        Self {
+            server,
+            stream,
+            option: "output",
+            maxlen: None,
+            size: Size::default(),
+            keep: Keep { time: Duration::ZERO, memory: Buffer::new(0) },
+            counts: Arc::default(),
+            status: Status::alone(),
+            acknowledges: None,
+        }
+    }
+
     /// Opens a connection of a lane.
     pub(super) async fn connect(&self) -> Result<Connection, Fault> {
         Self::connect_to(&self.server).await

@@ -19,10 +19,10 @@
 //! # The files
 //!
 //! ```text
-//!  stream.rs ── begin, attempt ──► transaction ─────── commit N ────────────────► server
-//!                                   │  ▲     ◄─────── replies: parses answers ─────┤
-//!                    confirmed, and │  │ connection,                               │
-//!                    then repeated  │  │ number                                    │
+//!  stream.rs ── begin, attempt ──► transaction ── exchange: commit N ────────────► server
+//!                                   │  ▲      ◄── replies: parses its answers ─────┤
+//!       conclusion: confirmed,      │  │ connection,                               │
+//!       and then repeated           │  │ number                                    │
 //!                                   ▼  │                                           │
 //!                  kept ◄────────► succession ─── HGET number, HINCRBY fence ─────►┤
 //!       commits that │              └ identity: which server, whose data? ◄────────┤ INFO server replication
@@ -33,13 +33,16 @@
 //! `kept`, `replicas`, `tally` and `identity` matter only if another server can succeed this one (a cluster,
 //! sentinels): Redis replicates after it has confirmed, so a promoted replica may lack confirmed commits.
 //!
+//! Around one commit: `wire` encodes it, `token` makes sure that the epoch's token is there, `ahead` sends the next one
+//! behind it, and `conclusion` says what its answers mean. `rehearsal` checks the permissions for all of it at the start.
+//!
 //! # What can go wrong, in the order of an attempt
 //!
 //! 1. The token is gone before the commit is sent: another process took over, the epoch is over ([`Made::Never`]).
 //! 2. The server refuses a command while it queues the transaction: the `EXEC` is refused too, and nothing happened.
 //! 3. The watched hash or token changed: `EXEC` answers nil, and nothing happened ([`Made::No`]).
 //! 4. A command fails during `EXEC`: Redis does not roll back. If the first one failed, the acknowledged entries are
-//!    made pending again (`take_back`). The error is permanent, as a repetition would append the other records twice.
+//!    made pending again (`conclusion`). The error is permanent, as a repetition would append the other records twice.
 //! 5. The connection breaks before the answer arrives: the next connection reads the number (`succession`).
 //! 6. The number is lower than the last confirmed one: the server was replaced, or restarted with older data.
 //!    `succession` repeats the commits that are `kept`; the `tally` tells how many messages are lost. If an
@@ -48,48 +51,36 @@
 //!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` tells this case
 //!    from case 6.
 
+mod ahead;
+mod conclusion;
+mod exchange;
 mod identity;
 mod kept;
+mod rehearsal;
 mod replicas;
 mod replies;
 mod succession;
 mod tally;
+mod token;
+mod wire;
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
+use self::conclusion::Answers;
+use self::exchange::send;
 use self::identity::Identity;
 pub(super) use self::kept::Kept;
-use self::replies::{Executed, pending_again};
-use self::succession::{Connected, Found, replication};
+use self::succession::{Connected, Found};
+use self::wire::Wire;
+use super::Records;
 use super::target::{Made, Target};
-use super::{Records, Size};
 use crate::epoch::{Epoch, WENT_BACK};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
-use crate::redis::fault::{Fault, Kind};
-use crate::redis::reply::Reply;
+use crate::redis::fault::Fault;
 use crate::redis::resp::command;
-use crate::slot::beside;
-use crate::text::entries;
 
 /// Makes the commits of one lane. Owns the lane's hash, which [`remove`](Self::remove) deletes when the lane closes.
-///
-/// While the server executes a commit, it has nothing else to do for the lane. So if the next commit is known, the
-/// lane sends it up to its `EXEC` before the answer arrives, and the server queues it:
-///
-/// `… EXEC, WATCH lane` | `MULTI, XADD …, HSET lane number N+1` | *the answer to N* | `EXEC, WATCH lane`
-///
-/// The `EXEC` follows once commit N is confirmed. Any other answer to N ends the connection, and the queued commit
-/// with it. So no commit overtakes another.
-///
-/// A commit of entries of a stream is never queued ahead, nor anything behind it: a server checks permissions again
-/// at `EXEC`, command by command. If `XADD` were forbidden between the two, it would execute the `XACK` alone. If all
-/// of it is sent at once, all of it is refused.
-///
-/// The lane checks the [`Epoch`]'s token *after* it began to watch it. A takeover deletes the token first. So
-/// either the commit comes first, and the acknowledged entries are not there to be taken over; or the deletion
-/// does, and the commit does nothing.
 pub(super) struct Transaction {
     /// The key of the hash.
     key: String,
@@ -119,16 +110,6 @@ pub(super) struct Transaction {
     next: Option<Wire>,
 }
 
-/// An encoded commit.
-#[derive(Default)]
-struct Wire {
-    bytes: Vec<u8>,
-    /// Where the `EXEC` begins: nothing changes before it.
-    exec: usize,
-    /// Where the commit ends.
-    end: usize,
-}
-
 impl Transaction {
     pub(super) fn new(key: String) -> Self {
         Self {
@@ -153,63 +134,15 @@ impl Transaction {
         &self.key
     }
 
-    /// Starts the next commit.
+    /// Starts the next commit: encodes it, unless it was sent ahead.
     pub(super) fn begin(&mut self, target: &Target, records: &Records) {
         self.number += 1;
         self.sent = false;
+        self.kept.recycle(std::mem::take(&mut self.out.bytes));
         self.out = match self.next.take() {
-            Some(next) => {
-                self.kept.recycle(std::mem::take(&mut self.out.bytes));
-                next
-            }
-            None => {
-                let memory = std::mem::take(&mut self.out.bytes);
-                self.write(target, records, self.number, memory)
-            }
-        };
-    }
-
-    /// Encodes a commit into this memory, or into recycled memory if it has no capacity.
-    fn write(&mut self, target: &Target, records: &Records, number: u64, memory: Vec<u8>) -> Wire {
-        let mut bytes = if memory.capacity() == 0 { self.kept.memory() } else { memory };
-        let (out, key) = (&mut bytes, self.key.as_bytes());
-        out.clear();
-        out.shrink_to(8 * Records::MOST_BYTES);
-        command(out, &[b"MULTI"]);
-        target.append(out, records);
-        target.acknowledge(out, records);
-        command(out, &[b"HSET", key, b"number", itoa::Buffer::new().format(number).as_bytes()]);
-        let exec = out.len();
-        command(out, &[b"EXEC"]);
-        match records.held() {
-            None => command(out, &[b"WATCH", key]),
-            Some(epoch) => {
-                command(out, &[b"WATCH", key, epoch.token.as_bytes()]);
-                command(out, &[b"EXISTS", epoch.token.as_bytes()]);
-            }
-        }
-        let end = out.len();
-        Wire { bytes, exec, end }
-    }
-
-    /// Sends the next commit up to its `EXEC`, so that the server queues it before it answers the one in flight.
-    /// `false` if the connection has ended: answers to earlier commands may still be readable.
-    async fn queue(
-        &mut self,
-        connection: &mut Connection,
-        target: &Target,
-        next: &Records,
-    ) -> Result<bool, Fault> {
-        let next = match self.next.take() {
             Some(next) => next,
-            None => self.write(target, next, self.number + 1, Vec::new()),
+            None => Wire::of(target, records, &self.key, self.number, self.kept.memory()),
         };
-        let sent = connection.send(&next.bytes[..next.exec]).await;
-        self.next = Some(next);
-        match sent {
-            Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
-            sent => Ok(sent.is_ok()),
-        }
     }
 
     /// Tries to make the commit in flight. If it is dropped before it is done, the connection is gone with it.
@@ -219,28 +152,13 @@ impl Transaction {
         records: &Records,
         next: Option<&Records>,
     ) -> Result<Made, Fault> {
+        // An attempt that was dropped may have left its question to the server.
         self.out.bytes.truncate(self.out.end);
         // Belongs to the connection, which is lost if this function returns early.
         let queued = std::mem::take(&mut self.queued) && self.connection.is_some();
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let Connected { connection, made, found } = self.reconnect(target).await?;
-                if made >= self.number {
-                    self.connection = Some(connection);
-                    self.confirm(target, records);
-                    return Ok(Made::Yes);
-                }
-                // If the hash is gone, the commit in flight may or may not have
-                // happened, even if it was the first one.
-                if let Some(epoch) = records.held()
-                    && self.sent
-                    && found != Found::Everything
-                {
-                    epoch.end(WENT_BACK);
-                }
-                connection
-            }
+        let Some(mut connection) = self.ready(target, records).await? else {
+            self.confirm(target, records);
+            return Ok(Made::Yes);
         };
         if !queued {
             connection.log_in_again(&target.server).await?;
@@ -252,92 +170,46 @@ impl Transaction {
             self.connection = Some(connection);
             return Ok(Made::Never);
         }
+        let asks = self.send(&mut connection, target, queued).await?;
+        let ahead = self.send_ahead(&mut connection, target, records, next).await?;
+        let answers = Answers::hear(&mut connection, target, records, asks).await?;
+        self.conclude(connection, target, records, answers, ahead).await
+    }
+
+    /// A connection to send the commit in flight on. `None` if a new connection shows that it has happened.
+    async fn ready(&mut self, target: &Target, records: &Records) -> Result<Option<Connection>, Fault> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(Some(connection));
+        }
+        let Connected { connection, made, found } = self.reconnect(target).await?;
+        if made >= self.number {
+            self.connection = Some(connection);
+            return Ok(None);
+        }
+        // If the hash is gone, the commit in flight may or may not have happened, even if it was the first one.
+        if let Some(epoch) = records.held()
+            && self.sent
+            && found != Found::Everything
+        {
+            epoch.end(WENT_BACK);
+        }
+        Ok(Some(connection))
+    }
+
+    /// Sends the commit in flight, or only its `EXEC` if the rest is `queued`. Returns whether it also sent the question
+    /// about the replicas.
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        target: &Target,
+        queued: bool,
+    ) -> Result<bool, Fault> {
         self.sent = true;
-        let asks = target.server.has_successors() && self.kept.ask(&mut self.out.bytes);
-        let answers = records.len() + target.acknowledging(records);
-        send(&mut connection, &self.out.bytes[if queued { self.out.exec } else { 0 }..]).await?;
-        self.out.bytes.truncate(self.out.end);
-        // If a new login is due, nothing is queued: the login would become a part of the transaction.
-        let next =
-            next.filter(|next| may_be_queued(records, next) && !connection.is_outdated(&target.server));
-        let next_is_queued = match next {
-            Some(next) => Some(self.queue(&mut connection, target, next).await?),
-            None => None,
-        };
-        let Exchanged { refusal, executed, watched } = hear(&mut connection, target, answers).await?;
-        let permitted = match records.held() {
-            None => None,
-            Some(epoch) => connection.receive(|reply| reply == Reply::Int(1)).await?.then(|| epoch.clone()),
-        };
-        let replication = if asks { connection.receive(|reply| replication(&reply)).await? } else { None };
-        if let Some(answer) = refusal {
-            return Err(target.refused(&needs(target), &answer));
-        }
-        match executed {
-            Executed::All { acknowledged } => {
-                self.confirm(target, records);
-                if let Some(replication) = replication {
-                    self.kept.answered(self.number, replication);
-                }
-                if let Some(epoch) = records.held() {
-                    epoch.confirm(&self.key, self.number, acknowledged);
-                }
-                // If the watch was refused or the connection has ended, the next commit needs another connection.
-                let is_ready = watched.is_none() && next_is_queued != Some(false);
-                self.connection = is_ready.then_some(connection);
-                self.queued = is_ready && next_is_queued.is_some();
-                self.watched = permitted;
-                let missing = (records.acknowledged() as u64).saturating_sub(acknowledged);
-                if missing > 0 {
-                    target.tell_of_missing(missing);
-                }
-                Ok(Made::Yes)
-            }
-            // The slot moved to another node after the commands were queued.
-            Executed::Nothing(why) if Kind::of(&why) == Kind::Cluster => {
-                Err(target.refused(&needs(target), &why))
-            }
-            Executed::Nothing(why) => Ok(Made::No(why)),
-            // Redis does not roll back, and a repetition would append the other records twice.
-            Executed::InPart { from, answer } => {
-                if from == 0 && matches!(Kind::of(&answer), Kind::WrongType | Kind::Refusal) {
-                    take_back(&mut connection, target, records).await;
-                }
-                let refused = match &target.acknowledges {
-                    Some(input) if from >= records.len() => input.refused(&answer),
-                    _ => None,
-                };
-                Err(match refused.unwrap_or_else(|| target.refused(&needs(target), &answer)) {
-                    Fault::Transient(answer) => Fault::Permanent(target.nonsense(&answer)),
-                    refused => refused,
-                })
-            }
-        }
-    }
-
-    /// Records that the commit in flight happened.
-    fn confirm(&mut self, target: &Target, records: &Records) {
-        self.confirmed = self.number;
-        if self.confirmed_by != self.here {
-            self.confirmed_by.clone_from(&self.here);
-        }
-        match (records.held(), &mut self.held) {
-            (Some(epoch), Some((number, last))) if Arc::ptr_eq(epoch, last) => *number = self.number,
-            (Some(epoch), last) => *last = Some((self.number, epoch.clone())),
-            (None, _) => {}
-        }
-        if self.keeps(target, records) {
-            let commands = std::mem::take(&mut self.out.bytes);
-            self.kept.push(self.number, records.messages(), records.len(), commands, &target.keep);
-        } else if target.server.has_successors() {
-            self.kept.count(self.number, records.messages());
-        }
-    }
-
-    /// Whether confirmed commits are kept. Entries of a stream need no repetition: if their commit is
-    /// missing, they are pending again.
-    fn keeps(&self, target: &Target, records: &Records) -> bool {
-        target.server.has_successors() && !target.keep.time.is_zero() && records.held().is_none()
+        let Wire { bytes, exec, end } = &mut self.out;
+        let asks = target.server.has_successors() && self.kept.ask(bytes);
+        send(connection, &bytes[if queued { *exec } else { 0 }..]).await?;
+        bytes.truncate(*end);
+        Ok(asks)
     }
 
     /// The node of the connection, on a cluster or behind sentinels.
@@ -356,64 +228,6 @@ impl Transaction {
         self.queued = false;
     }
 
-    /// Whether the connection watches the epoch's token, and the token existed after the watch began.
-    async fn may_commit(
-        &mut self,
-        connection: &mut Connection,
-        target: &Target,
-        epoch: &Arc<Epoch>,
-    ) -> Result<bool, Fault> {
-        if self.watched.as_ref().is_some_and(|watched| Arc::ptr_eq(watched, epoch)) {
-            return Ok(true);
-        }
-        if let Some(node) = connection.node() {
-            epoch.is_at(&node.to_string());
-        }
-        let mut out = Vec::new();
-        command(&mut out, &[b"WATCH", epoch.token.as_bytes()]);
-        command(&mut out, &[b"EXISTS", epoch.token.as_bytes()]);
-        connection.send(&out).await?;
-        let needs = format!("+watch +exists ~{}", epoch.token);
-        connection.expect(&target.server, "WATCH", &needs).await?;
-        let there =
-            connection.receive(|reply| reply.error().map_or_else(|| Ok(reply == Reply::Int(1)), Err)).await?;
-        match there {
-            Ok(true) => self.watched = Some(epoch.clone()),
-            Ok(false) => epoch.end("this process was taken for dead"),
-            Err(answer) => return Err(target.refused(&needs, &answer)),
-        }
-        Ok(!epoch.is_over())
-    }
-
-    /// Lets the server check the commands of a commit without executing them (`MULTI` … `DISCARD`).
-    pub(super) async fn rehearse(&mut self, target: &Target) -> Result<(), Fault> {
-        let mut connection = self.connect(target).await?.connection;
-        let (server, key) = (&target.server, self.key.as_bytes());
-        let mut out = Vec::new();
-        command(&mut out, &[b"MULTI"]);
-        target.append_for_show(&mut out);
-        let acknowledging = target.acknowledge_for_show(&mut out);
-        command(&mut out, &[b"HSET", key, b"number", b"0"]);
-        command(&mut out, &[b"UNLINK", key]);
-        command(&mut out, &[b"DISCARD"]);
-        // `DISCARD` ends the watch, and the first commit needs it too.
-        command(&mut out, &[b"WATCH", key]);
-        connection.send(&out).await?;
-        connection.expect(server, "MULTI", "+multi +exec +discard").await?;
-        let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
-        let mut acknowledged = Ok(());
-        for name in acknowledging {
-            acknowledged = acknowledged.and(target.looked_at(&mut connection, name, target.input()).await);
-        }
-        let stored = target.looked_at(&mut connection, "HSET", &self.key).await;
-        let removed = target.looked_at(&mut connection, "UNLINK", &self.key).await;
-        connection.expect(server, "DISCARD", "+discard").await?;
-        connection.expect(server, "WATCH", "+watch").await?;
-        appended.and(acknowledged).and(stored).and(removed)?;
-        self.connection = Some(connection);
-        Ok(())
-    }
-
     /// Deletes the hash.
     pub(super) async fn remove(&mut self, target: &Target) -> Result<(), Fault> {
         let mut connection = match self.connection.take() {
@@ -426,94 +240,4 @@ impl Transaction {
         connection.send(&out).await?;
         connection.expect(&target.server, "UNLINK", &format!("+unlink ~{}", target.lanes())).await
     }
-}
-
-/// Whether the next commit may be queued behind this one. A large one would delay the answer to this one.
-fn may_be_queued(records: &Records, next: &Records) -> bool {
-    records.held().is_none() && next.held().is_none() && next.bytes() <= Size::Large.most_bytes()
-}
-
-/// The answers to a transaction.
-struct Exchanged {
-    /// The first error before `EXEC`.
-    refusal: Option<String>,
-    executed: Executed,
-    /// The error of the `WATCH` after it.
-    watched: Option<String>,
-}
-
-/// Sends a transaction, or the rest of one.
-async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), Fault> {
-    match connection.send(out).await {
-        Err(silence) if silence.kind() == ErrorKind::TimedOut => Err(silence.into()),
-        // A server that rejects the protocol of a commit answers with an error and closes:
-        // read the answer before giving up.
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Reads the answers to a transaction, up to the one to `WATCH`.
-async fn hear(connection: &mut Connection, target: &Target, answers: usize) -> Result<Exchanged, Fault> {
-    // The answers to `MULTI`, each `XADD` and `HSET`: an error among them aborts the transaction.
-    let mut refusal = None;
-    let mut left = answers + 2;
-    loop {
-        left -= connection.skip(b"+QUEUED\r\n", left);
-        if left == 0 {
-            break;
-        }
-        left -= 1;
-        match connection.receive(|reply| reply.error()).await {
-            Ok(None) => {}
-            Ok(Some(answer)) => drop(refusal.get_or_insert(answer)),
-            Err(end) => {
-                return Err(refusal.map_or(end, |answer| target.refused(&needs(target), &answer)));
-            }
-        }
-    }
-    let executed = connection.receive_as(|input| Executed::parse(input, answers)).await?;
-    let watched = connection.receive(|reply| reply.error()).await?;
-    Ok(Exchanged { refusal, executed, watched })
-}
-
-/// Makes entries pending again after a commit that acknowledged them and appended nothing: the output has
-/// become a key of another type, or `XADD` was forbidden after it was queued. Another process takes the
-/// entries over once that is repaired.
-async fn take_back(connection: &mut Connection, target: &Target, records: &Records) {
-    let mut out = Vec::new();
-    if !target.take_back(&mut out, records) {
-        return;
-    }
-    let answer = async {
-        connection.send(&out).await?;
-        connection.receive(|reply| pending_again(&reply)).await
-    };
-    let (again, cause) = match answer.await {
-        // Entries that were also deleted, as in a spill, cannot become pending.
-        Ok(Ok(again)) => (again, "and are deleted".to_owned()),
-        Ok(Err(answer)) => (0, answer),
-        Err(Fault::Transient(cause)) => (0, cause),
-        Err(Fault::Permanent(error)) => (0, error.to_string()),
-    };
-    let lost = records.acknowledged().saturating_sub(again);
-    if lost > 0 {
-        tracing::error!(
-            event = "entries_lost",
-            stream = target.stream,
-            count = lost,
-            cause,
-            "acknowledged {} and did not append them to {}: {cause}",
-            entries(lost as u64),
-            target.stream
-        );
-    }
-}
-
-/// The permissions that commits need, as an ACL rule.
-fn needs(target: &Target) -> String {
-    let more = target.acknowledges.as_ref().map_or_else(String::new, |input| {
-        let deletes = if input.deletes { " +xdel +eval +type" } else { "" };
-        format!(" +xack +xclaim +exists{deletes} ~{} ~{}", input.stream, beside(&input.stream, "*"))
-    });
-    format!("+multi +exec +watch +xadd +hget +hset +hincrby ~{} ~{}{more}", target.stream, target.lanes())
 }

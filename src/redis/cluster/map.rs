@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::redis::info::{text, value};
 use crate::redis::reply::Reply;
 use crate::slot::SLOTS;
 
@@ -72,13 +73,9 @@ impl State {
 
     /// Reads the answer to `CLUSTER INFO`.
     pub(crate) fn read(reply: &Reply<'_>) -> Self {
-        let Reply::Bulk(Some(info)) = reply else { return Self::UNKNOWN };
-        let info = String::from_utf8_lossy(info);
-        let value = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-        };
-        let epoch = value("cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
-        Self { is_ok: value("cluster_state").is_none_or(|state| state == "ok"), epoch }
+        let Some(info) = text(reply) else { return Self::UNKNOWN };
+        let epoch = value(&info, "cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
+        Self { is_ok: value(&info, "cluster_state").is_none_or(|state| state == "ok"), epoch }
     }
 }
 

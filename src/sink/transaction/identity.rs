@@ -1,5 +1,6 @@
 //! Identifies the server that confirms commits, and its data.
 
+use crate::redis::info::{text, value};
 use crate::redis::reply::Reply;
 
 /// A server's ids of itself and of its data, from `INFO server replication`.
@@ -17,20 +18,14 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads the answer to `INFO server replication`; `None` if the command is not permitted.
     pub(super) fn of(reply: &Reply<'_>) -> Option<Self> {
-        match reply {
-            Reply::Bulk(Some(info)) => Self::read(std::str::from_utf8(info).ok()?),
-            _ => None,
-        }
+        Self::read(&text(reply)?)
     }
 
     fn read(info: &str) -> Option<Self> {
-        let value = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-        };
-        let former = value("master_replid2").unwrap_or_default();
+        let former = value(info, "master_replid2").unwrap_or_default();
         Some(Self {
-            run: value("run_id")?.into(),
-            history: value("master_replid").unwrap_or_default().into(),
+            run: value(info, "run_id")?.into(),
+            history: value(info, "master_replid").unwrap_or_default().into(),
             is_heir: former.contains(|digit| digit != '0'),
         })
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::redis::info::{text, value};
+use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 
 /// What a lane knows about the replicas of its server.
@@ -95,10 +97,13 @@ impl Replicas {
 }
 
 impl Replication {
-    /// Reads the answer to `INFO replication`.
-    pub(super) fn read(info: &str) -> Option<Self> {
-        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let offset = value("master_repl_offset")?.trim().parse().ok()?;
+    /// Reads the answer to `INFO replication`; `None` if the command is not permitted.
+    pub(super) fn of(reply: &Reply<'_>) -> Option<Self> {
+        Self::read(&text(reply)?)
+    }
+
+    fn read(info: &str) -> Option<Self> {
+        let offset = value(info, "master_repl_offset")?.parse().ok()?;
         let of_replica = |line: &str| {
             let (name, fields) = line.split_once(':')?;
             name.strip_prefix("slave")?.parse::<u32>().ok()?;
@@ -107,7 +112,7 @@ impl Replication {
             fields.trim().split(',').find_map(|field| field.strip_prefix("offset="))?.parse::<u64>().ok()
         };
         let replicas = || info.lines().filter_map(of_replica);
-        let is_primary = value("role")?.trim() == "master";
+        let is_primary = value(info, "role")? == "master";
         Some(Self {
             offset,
             replicas: replicas().count(),

@@ -1,15 +1,15 @@
 //! Reconnects: reads the number of the last commit, and repeats confirmed commits that the server lacks.
 
+use super::Transaction;
+use super::exchange::{Exchanged, hear, needs, not_repeatable, refused, send};
 use super::identity::Identity;
 use super::kept::Kept;
 use super::replicas::Replication;
 use super::replies::{Executed, Fence};
-use super::{Exchanged, Transaction, hear, needs, send};
 use crate::epoch::WENT_BACK;
 use crate::error::Error;
 use crate::redis::connection::Connection;
 use crate::redis::fault::{Fault, Kind};
-use crate::redis::reply::Reply;
 use crate::redis::resp::command;
 use crate::sink::target::Target;
 
@@ -43,7 +43,7 @@ impl Transaction {
         let mut out = Vec::new();
         self.kept.ask_now(&mut out);
         connection.send(&out).await?;
-        let answer = connection.receive(|reply| replication(&reply)).await?;
+        let answer = connection.receive(|reply| Replication::of(&reply)).await?;
         self.connection = Some(connection);
         self.kept.age(&target.keep);
         match answer {
@@ -104,18 +104,15 @@ impl Transaction {
         while let Some(commit) = self.kept.after(made) {
             commit.again = true;
             send(connection, &commit.commands).await?;
-            let Exchanged { refusal, executed, watched } = hear(connection, target, commit.answers).await?;
-            if let Some(answer) = refusal.or(watched) {
-                return Err(target.refused(&needs(target), &answer));
+            let Exchanged { executed, watched } = hear(connection, target, commit.answers).await?;
+            if let Some(answer) = watched {
+                return Err(refused(target, &answer));
             }
             match executed {
                 Executed::All { .. } => {}
                 Executed::Nothing(why) => return Err(Fault::Transient(why)),
                 Executed::InPart { answer, .. } => {
-                    return Err(match target.refused(&needs(target), &answer) {
-                        Fault::Transient(answer) => Fault::Permanent(target.nonsense(&answer)),
-                        refused => refused,
-                    });
+                    return Err(not_repeatable(target, refused(target, &answer)));
                 }
             }
             commit.again = false;
@@ -210,13 +207,5 @@ impl Transaction {
         }
         self.fenced = true;
         Ok(Connected { connection, made, found })
-    }
-}
-
-/// Reads the answer to `INFO replication`; `None` if the command is not permitted.
-pub(super) fn replication(reply: &Reply<'_>) -> Option<Replication> {
-    match reply {
-        Reply::Bulk(Some(info)) => Replication::read(std::str::from_utf8(info).ok()?),
-        _ => None,
     }
 }

@@ -28,7 +28,7 @@ use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::timing::Timing;
-use crate::sink::{Acknowledges, Keep, Lane, Records, Settled, Size, StreamLane, Target};
+use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
 use crate::slot::beside;
 use crate::source::stream::flow::Flow;
 use crate::source::stream::membership::Membership;
@@ -104,17 +104,8 @@ impl Process {
         };
         let acknowledges =
             Acknowledges { stream: names.input, group: names.group, option: "input", deletes: false };
-        let target = Target {
-            server,
-            stream: group.output.clone(),
-            option: "output",
-            maxlen: None,
-            size: Size::default(),
-            keep: Keep::nothing(),
-            counts: Arc::default(),
-            status: Status::alone(),
-            acknowledges: Some(acknowledges),
-        };
+        let target =
+            Target { acknowledges: Some(acknowledges), ..Target::output(server, group.output.clone()) };
         let lanes = [0, 1].map(|at| {
             let key = beside(&group.output, &format!("lane:{process}:{at}"));
             StreamLane::new(target.clone(), Commit::Atomic, key)
