@@ -52,59 +52,8 @@ impl Components {
         shared_replay: &Arc<SharedReplay>,
     ) -> Self {
         let process = Uuid::new_v4();
-        let spill_key = config.spill();
         let names = registry::Names::of(config);
-        let acknowledges = names.as_ref().map(|names| Acknowledges {
-            stream: names.input.clone(),
-            group: names.group.clone(),
-            option: names.option,
-            deletes: names.is_of_replay(),
-        });
-        let key = |stream: &str, at: usize| beside(stream, &format!("lane:{process}:{at}"));
-        let lane_to = |stream: &String, option, maxlen, size, acknowledges| {
-            let target = Target {
-                server: server.of(stream),
-                stream: stream.clone(),
-                option,
-                maxlen,
-                size,
-                keep: keep.clone(),
-                counts: shared.counts.clone(),
-                status: shared.status.clone(),
-                acknowledges,
-            };
-            StreamLane::new(target, config.commit, key(stream, 0))
-        };
-        let lane =
-            |stream, option, maxlen| lane_to(stream, option, maxlen, Size::Small, acknowledges.clone());
-        let first = lane(&config.output, "output", config.maxlen);
-        let second = (config.consumers > 1).then(|| first.another(config.commit, key(&config.output, 1)));
-        // During a replay, trimming for messages that are rejected again would remove entries that are still to be
-        // replayed.
-        let rejected_maxlen = config.rejected_maxlen.filter(|_| config.source != SourceKind::Rejected);
-        let rejected = lane(&config.rejected, "rejected", rejected_maxlen);
-        let spill = spill_key.as_ref().map(|spill| lane_to(spill, "spill-key", None, Size::Large, None));
-        let lanes = Lanes { first, second, rejected, spill };
-        let about = About {
-            source: match config.source {
-                SourceKind::PubSub => "pubsub".to_owned(),
-                SourceKind::Sharded => "sharded".to_owned(),
-                SourceKind::Stream => "stream".to_owned(),
-                SourceKind::Rejected => "rejected".to_owned(),
-            },
-            input: if config.source == SourceKind::Rejected { &config.rejected } else { &config.input }
-                .clone(),
-            output: config.output.clone(),
-            host: std::fs::read_to_string("/proc/sys/kernel/hostname")
-                .ok()
-                .map(|name| name.trim().to_owned()),
-            pid: std::process::id(),
-            started: SystemTime::UNIX_EPOCH
-                .elapsed()
-                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
-            lease: config.lease,
-            lanes: lanes.iter().filter_map(|lane| lane.key().map(str::to_owned)).collect(),
-        };
+        let lanes = lanes(config, server, keep, shared, process, names.as_ref());
         let control = Control(server.of(&config.ids_key));
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let registration = Registration::new(
@@ -112,7 +61,7 @@ impl Components {
             Names::new(&config.ids_key),
             process,
             ids,
-            about,
+            about(config, &lanes),
             shared.status.clone(),
         );
         let replays =
@@ -230,5 +179,68 @@ impl Components {
         let last = membership.last_entry().await?;
         let until = selection.ids.iter().max().map_or(last, |id| last.min(*id));
         Ok(Some(stream.replays(Replaying { selection, until, payload_field, shared })))
+    }
+}
+
+/// All lanes of the process. They are not connected yet. `names`: those of the stream that is read.
+fn lanes(
+    config: &Config,
+    server: &Arc<Server>,
+    keep: &Keep,
+    shared: &Shared,
+    process: Uuid,
+    names: Option<&registry::Names>,
+) -> Lanes<StreamLane> {
+    let acknowledges = names.map(|names| Acknowledges {
+        stream: names.input.clone(),
+        group: names.group.clone(),
+        option: names.option,
+        deletes: names.is_of_replay(),
+    });
+    let key = |stream: &str, at: usize| beside(stream, &format!("lane:{process}:{at}"));
+    let lane_to = |stream: &String, option, maxlen, size, acknowledges| {
+        let target = Target {
+            server: server.of(stream),
+            stream: stream.clone(),
+            option,
+            maxlen,
+            size,
+            keep: keep.clone(),
+            counts: shared.counts.clone(),
+            status: shared.status.clone(),
+            acknowledges,
+        };
+        StreamLane::new(target, config.commit, key(stream, 0))
+    };
+    let lane = |stream, option, maxlen| lane_to(stream, option, maxlen, Size::Small, acknowledges.clone());
+    let first = lane(&config.output, "output", config.maxlen);
+    let second = (config.consumers > 1).then(|| first.another(config.commit, key(&config.output, 1)));
+    // During a replay, trimming for messages that are rejected again would remove entries that are still to be
+    // replayed.
+    let rejected_maxlen = config.rejected_maxlen.filter(|_| config.source != SourceKind::Rejected);
+    let rejected = lane(&config.rejected, "rejected", rejected_maxlen);
+    let spill = config.spill().map(|spill| lane_to(&spill, "spill-key", None, Size::Large, None));
+    Lanes { first, second, rejected, spill }
+}
+
+/// What the registration says about the process.
+fn about(config: &Config, lanes: &Lanes<StreamLane>) -> About {
+    let is_replay = config.source == SourceKind::Rejected;
+    About {
+        source: match config.source {
+            SourceKind::PubSub => "pubsub".to_owned(),
+            SourceKind::Sharded => "sharded".to_owned(),
+            SourceKind::Stream => "stream".to_owned(),
+            SourceKind::Rejected => "rejected".to_owned(),
+        },
+        input: if is_replay { config.rejected.clone() } else { config.input.clone() },
+        output: config.output.clone(),
+        host: std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()),
+        pid: std::process::id(),
+        started: SystemTime::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        lease: config.lease,
+        lanes: lanes.iter().filter_map(|lane| lane.key().map(str::to_owned)).collect(),
     }
 }

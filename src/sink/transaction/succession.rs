@@ -145,52 +145,12 @@ impl Transaction {
             command(&mut out, &[b"INFO", b"server", b"replication"]);
         }
         connection.send(&out).await?;
-
-        let mut refusal = None;
-        for what in ["MULTI", "HGET", "HINCRBY"] {
-            if let Some(answer) = connection.receive(|reply| reply.error()).await? {
-                refusal.get_or_insert((what, answer));
-            }
-        }
-        let fence = connection.receive(|reply| Fence::read(&reply)).await?;
-        let watched = connection.receive(|reply| reply.error()).await?;
+        let Fence { number, fence } = read_fence(&mut connection, target, &self.key).await?;
         let here = match target.server.has_successors() {
             true => connection.receive(|reply| Identity::of(&reply)).await?,
             false => None,
         };
-
-        let refused = |what, answer: &str| match Kind::of(answer) {
-            Kind::WrongType => Fault::Permanent(Error::WrongType {
-                key: self.key.clone(),
-                found: format!("key of another type ({answer})"),
-                needed: "hash",
-                option: target.option,
-            }),
-            Kind::Unknown => Fault::Permanent(target.nonsense(answer)),
-            _ => target.server.fault(&format!("{what} {}", self.key), &needs(target), answer),
-        };
-        // If `EXEC` does not exist, all commands after it are refused as well.
-        let missing = fence.as_ref().err().filter(|answer| Kind::of(answer) == Kind::Missing);
-        let refusal = refusal.or(missing.map(|answer| ("EXEC on", answer.clone())));
-        if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
-            return Err(refused(what, &answer));
-        }
-        let Fence { number, fence } = fence.map_err(|answer| refused("EXEC on", &answer))?;
-        let made = number.unwrap_or(0);
-        // Servers can only be compared if `INFO` is permitted on both.
-        let both = here.as_ref().zip(self.confirmed_by.as_ref());
-        let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
-        let anew = both.is_some_and(|(here, former)| here.began_after(former));
-        // A first connection whose answer was lost may have created the hash.
-        let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
-        let found = match is_gone {
-            // A failover cannot explain it if replicas had the commits, unless the
-            // server was started without its data.
-            true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
-            // If the hash exists, only a server that went back has a lower number in it.
-            _ if made < self.confirmed => Found::Less,
-            _ => Found::Everything,
-        };
+        let found = self.find(number, fence, here.as_ref());
         self.kept.elsewhere(here != self.here);
         self.here = here;
         // `attempt` ends the epoch in this case, so messages with receipts are not repeated.
@@ -206,6 +166,53 @@ impl Transaction {
             );
         }
         self.fenced = true;
-        Ok(Connected { connection, made, found })
+        Ok(Connected { connection, made: number.unwrap_or(0), found })
     }
+
+    /// Which of the confirmed commits the server `here` has, judging by the contents of the lane's hash.
+    fn find(&self, number: Option<u64>, fence: i64, here: Option<&Identity>) -> Found {
+        // Servers can only be compared if `INFO` is permitted on both.
+        let both = here.zip(self.confirmed_by.as_ref());
+        let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
+        let anew = both.is_some_and(|(here, former)| here.began_after(former));
+        // A first connection whose answer was lost may have created the hash.
+        let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
+        match is_gone {
+            // A failover cannot explain it if replicas had the commits, unless the
+            // server was started without its data.
+            true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
+            // If the hash exists, only a server that went back has a lower number in it.
+            _ if number.unwrap_or(0) < self.confirmed => Found::Less,
+            _ => Found::Everything,
+        }
+    }
+}
+
+/// Reads the answers up to the one to `WATCH`.
+async fn read_fence(connection: &mut Connection, target: &Target, key: &str) -> Result<Fence, Fault> {
+    let mut refusal = None;
+    for what in ["MULTI", "HGET", "HINCRBY"] {
+        if let Some(answer) = connection.receive(|reply| reply.error()).await? {
+            refusal.get_or_insert((what, answer));
+        }
+    }
+    let fence = connection.receive(|reply| Fence::read(&reply)).await?;
+    let watched = connection.receive(|reply| reply.error()).await?;
+    let refused = |what, answer: &str| match Kind::of(answer) {
+        Kind::WrongType => Fault::Permanent(Error::WrongType {
+            key: key.to_owned(),
+            found: format!("key of another type ({answer})"),
+            needed: "hash",
+            option: target.option,
+        }),
+        Kind::Unknown => Fault::Permanent(target.nonsense(answer)),
+        _ => target.server.fault(&format!("{what} {key}"), &needs(target), answer),
+    };
+    // If `EXEC` does not exist, all commands after it are refused as well.
+    let missing = fence.as_ref().err().filter(|answer| Kind::of(answer) == Kind::Missing);
+    let refusal = refusal.or(missing.map(|answer| ("EXEC on", answer.clone())));
+    if let Some((what, answer)) = refusal.or(watched.map(|answer| ("WATCH", answer))) {
+        return Err(refused(what, &answer));
+    }
+    fence.map_err(|answer| refused("EXEC on", &answer))
 }
