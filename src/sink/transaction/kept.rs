@@ -181,7 +181,6 @@ impl Kept {
     pub(super) fn forget(&mut self) {
         while self.forget_oldest() {}
         self.tally = Tally::default();
-        self.replicas.forget();
     }
 
     /// Restarts the age of all kept commits, as they were just repeated.

@@ -44,9 +44,12 @@ impl Tally {
     /// Notes that all replicas have the commits up to this number.
     pub(super) fn replicated(&mut self, number: u64) {
         while self.runs.front().is_some_and(|oldest| oldest.last <= number) {
-            let Some(mut oldest) = self.runs.pop_front() else { break };
-            oldest.absorb(self.replicated);
-            self.replicated = oldest;
+            let Some(oldest) = self.runs.pop_front() else { break };
+            if !self.was_replicated() {
+                self.replicated.first = oldest.first;
+            }
+            self.replicated.last = oldest.last;
+            self.replicated.messages += oldest.messages;
         }
     }
 
@@ -82,14 +85,6 @@ impl Tally {
 }
 
 impl Run {
-    /// Merges an older run into this one, unless that one is empty.
-    fn absorb(&mut self, older: Self) {
-        if older.last > 0 {
-            self.first = older.first;
-            self.messages += older.messages;
-        }
-    }
-
     /// Removes the commits after this number from the run, and returns their share of the messages.
     fn take_after(&mut self, number: u64) -> u64 {
         let left = (number + 1).saturating_sub(self.first);
