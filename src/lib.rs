@@ -145,5 +145,9 @@ pub struct CredentialsPage;
 pub struct LibraryGuide;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/migrate.md")]
+pub struct MigrationPage;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/rejected.md")]
 pub struct RejectedPage;

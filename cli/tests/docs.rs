@@ -4,11 +4,12 @@
 //! |---|---|
 //! | `sh` | commands, run one after another against a private server; each has to succeed |
 //! | `console` | commands after `$ `, each followed by its output. Numbers and ids may differ, and `…` stands for any lines |
-//! | `toml` | a file, if its first line is a comment with the name |
+//! | `toml`, `python` | a file, if its first line is a comment with the name |
 //! | `rust` | compiled by the library's doctests |
 //! | `text` | anything else. It must not contain commands |
 //!
-//! A group that a page starts runs until the end of the page. `localhost:6379`, `any-node:7000` and
+//! A group that a page starts runs until the end of the page. So does a program in Python, whose block (`console`) shows
+//! the first lines that it prints. `localhost:6379`, `any-node:7000` and
 //! `sentinel-1:26379,sentinel-2:26379` stand for a private server, a private cluster and private sentinels.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -40,6 +41,7 @@ pages! {
     the_commands_of_the_page_on_credentials_run: "docs/credentials.md",
     the_commands_of_the_page_on_the_design_for_clusters_run: "docs/design-cluster.md",
     the_commands_of_the_library_guide_run: "docs/library.md",
+    the_commands_of_the_page_on_migrating_run: "docs/migrate.md",
     the_commands_of_the_page_on_names_run: "docs/names.md",
     the_commands_of_the_page_on_operations_run: "docs/operations.md",
     the_commands_of_the_page_on_options_run: "docs/options.md",

@@ -49,7 +49,7 @@ impl Page {
                     printed: None,
                 })),
                 "console" => steps.extend(transcripts(&at, &block)),
-                "toml" => steps.extend(
+                "python" | "toml" => steps.extend(
                     block[0]
                         .strip_prefix("# ")
                         .map(|name| Step::File { name: name.to_owned(), text: block.join("\n") }),

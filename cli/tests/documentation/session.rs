@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::page::{Page, Step, root};
 use super::place::Place;
 use super::transcript::is_as_said;
-use crate::support::{Running, TIMEOUT, run_within};
+use crate::support::{Running, TIMEOUT, run, run_within};
 
 /// Longer than any shortened command takes.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 pub(crate) struct Session {
     place: Place,
     groups: Vec<Group>,
+    /// Programs in Python that share the output. They run until the end of the page, and do not end by themselves.
+    workers: Vec<Running>,
 }
 
 /// A group that runs until the end of the page.
@@ -32,7 +34,7 @@ impl Session {
         if steps.is_empty() {
             return;
         }
-        let mut session = Self { place: Place::new().await, groups: Vec::new() };
+        let mut session = Self { place: Place::new().await, groups: Vec::new(), workers: Vec::new() };
         // A page may show the command before the file that it needs.
         for step in &steps {
             if let Step::File { name, text } = step {
@@ -60,6 +62,16 @@ impl Session {
             let mut running = Running::start(&mut shell);
             running.wait_for("started");
             self.groups.push(Group { at, running, printed });
+            return;
+        }
+        if command.starts_with("python3 ") {
+            let mut shell = self.place.shell("python3 -c 'import redis'").await;
+            assert_eq!(run(&mut shell).code, 0, "{at}: redis-py is missing: python3 -m pip install redis");
+            let mut worker = Running::start(&mut self.place.shell(&command).await);
+            let printed = printed.unwrap_or_else(|| panic!("{at}: the page does not show what it prints"));
+            let lines: Vec<_> = printed.lines().map(|_| worker.line()).collect();
+            is_as_said(&printed, &lines.join("\n")).unwrap_or_else(|difference| panic!("{at}: {difference}"));
+            self.workers.push(worker);
             return;
         }
         // A terminal shows stdout and stderr together.
