@@ -14,9 +14,9 @@ use crate::publisher::TargetArgs;
 ///
 /// Example: redis-consumer-group publish --redis-addr localhost:6379 '{"message_id":"67e55044"}'
 ///
-/// Without messages and without --file it reads stdin. There and in a file, each line is a message: all bytes up to the line
-/// feed, so an empty line is an empty message, and a carriage return belongs to its message. The last line needs no line
-/// feed. A line may be up to 512 MiB long.
+/// Without messages and without --file it reads stdin. Each line of stdin or of a file is a message: all bytes up to the
+/// line feed. So an empty line is an empty message, and a carriage return belongs to its message. The last line needs no
+/// line feed. A line may be up to 512 MiB long.
 ///
 /// When a connection breaks, it reconnects, and messages that were not confirmed are sent again: each is published at least
 /// once. The summary says how many may be published twice. Those for one channel or stream keep their order, except while a
@@ -24,7 +24,7 @@ use crate::publisher::TargetArgs;
 /// signal ends it at once. Exit code 1 if a message that was read is not published, or unconfirmed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PublishArgs {
-    /// Messages. Write -- before one that begins with -
+    /// Messages to publish. Write -- before one that begins with -
     #[arg(value_name = "MESSAGE", conflicts_with = "file")]
     messages: Vec<OsString>,
     /// Publish the lines of this file; - is stdin

@@ -26,11 +26,11 @@ pub(crate) struct TargetArgs {
     /// Name them NAME:{0} and so on instead
     #[arg(long, requires = "shards")]
     shard_tags: bool,
-    /// Publish to these of the shards, as in 0-7 or 0,2,5-9 [default: all]
+    /// Publish only to these of the shards, for example 0-7 or 0,2,5-9 [default: all]
     #[arg(long, value_name = "SHARDS", requires = "shards")]
     only_shards: Option<ShardSet>,
-    /// Choose the shard by this member of each message, a JSON object, so that equal values go to the same shard: their
-    /// slot (CLUSTER KEYSLOT) modulo --shards
+    /// Choose the shard of each message, a JSON object, by the value of this member. Equal values go to the same shard:
+    /// the slot of the value (CLUSTER KEYSLOT) modulo --shards
     #[arg(long, value_name = "MEMBER", requires = "shards", conflicts_with = "only_shards")]
     shard_by: Option<String>,
 }
