@@ -1,17 +1,20 @@
 //! A message: a slice of the buffer that the socket was read into.
 
+mod batch;
+mod entries;
 mod payload;
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::batch::Share;
+pub(crate) use self::batch::{Batch, Portion, Span};
+pub(crate) use self::entries::{Earlier, Entries, Entry, Origin};
 pub use self::payload::PayloadError;
-use crate::buffer::Reservation;
 use crate::entry_id::EntryId;
-use crate::epoch::{Epoch, Receipt};
+use crate::epoch::Receipt;
 use crate::record;
 
 /// A message from a source: the payload and the channel it came from. An entry of a stream also has fields and an id.
@@ -24,90 +27,6 @@ pub struct Message {
     batch: Share,
     index: usize,
     attempt: u32,
-}
-
-/// One consumer's reference to a batch. Its messages count on this rather than on the batch itself: all consumers would
-/// write to the batch's count, and take the cache line from each other.
-type Share = Arc<Arc<Batch>>;
-
-/// Messages that arrived together and share one buffer.
-pub(crate) struct Batch {
-    channel: Arc<str>,
-    bytes: Bytes,
-    spans: Vec<Span>,
-    /// The entries behind the messages, if they came from a stream.
-    entries: Option<Entries>,
-    /// The next attempt, counted from 1.
-    attempt: u32,
-    /// The full length of a payload of which only the first bytes were kept.
-    full_length: Option<u64>,
-    reservation: Reservation,
-}
-
-/// The stream entries behind the messages of a batch.
-#[derive(Clone)]
-pub(crate) struct Entries {
-    /// The epoch in which they were read.
-    pub(crate) epoch: Arc<Epoch>,
-    pub(crate) origin: Origin,
-    /// One for each span.
-    pub(crate) list: Vec<Entry>,
-}
-
-/// Where the messages of a stream came from.
-#[derive(Clone)]
-pub(crate) enum Origin {
-    /// The stream is the input: other programs append to it. The name is that of the field that may hold the whole
-    /// payload.
-    Input(Arc<str>),
-    /// The messages came from the channel, found the buffer full and were spilled: the entry holds the published
-    /// payload.
-    Spill,
-    /// The stream is that of rejected messages, which are processed again.
-    Rejected(Arc<Earlier>),
-}
-
-/// The history of a rejected message.
-pub(crate) struct Earlier {
-    /// The name of the field that may hold the whole payload, if the message was an entry of a stream.
-    pub(crate) payload_field: Arc<str>,
-    /// Its id in that stream.
-    pub(crate) source_id: Option<EntryId>,
-    pub(crate) attempts: u32,
-}
-
-impl Origin {
-    /// The field that holds the whole payload if it is the only field of an entry. `None`: any field does.
-    pub(crate) fn payload_field(&self) -> Option<&[u8]> {
-        match self {
-            Self::Input(name) => Some(name.as_bytes()),
-            Self::Spill => None,
-            // A rejected message never has one field only: the fields with the reason follow.
-            Self::Rejected(_) => Some(b""),
-        }
-    }
-}
-
-/// One entry of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) id: EntryId,
-    /// The number of fields in its span, encoded as in a [`Record`](crate::Record). 0 when the span is the payload
-    /// itself.
-    pub(crate) fields: u32,
-}
-
-/// Consecutive messages of a batch that nobody else has.
-pub(crate) struct Portion {
-    batch: Share,
-    left: Range<usize>,
-}
-
-/// The position of a payload in its batch's bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: u32,
-    pub(crate) len: u32,
 }
 
 impl Message {
@@ -273,102 +192,6 @@ impl fmt::Debug for Message {
     }
 }
 
-impl Batch {
-    pub(crate) fn new(channel: Arc<str>, bytes: Bytes, spans: Vec<Span>, reservation: Reservation) -> Self {
-        Self { channel, bytes, spans, entries: None, attempt: 1, full_length: None, reservation }
-    }
-
-    /// Entries of a stream, for this attempt.
-    pub(crate) fn of_stream(
-        stream: Arc<str>,
-        bytes: Bytes,
-        spans: Vec<Span>,
-        entries: Entries,
-        attempt: u32,
-        reservation: Reservation,
-    ) -> Self {
-        debug_assert_eq!(spans.len(), entries.list.len());
-        Self { entries: Some(entries), attempt, ..Self::new(stream, bytes, spans, reservation) }
-    }
-
-    /// The same batch at a later attempt.
-    #[cfg(feature = "testing")]
-    pub(crate) fn at_attempt(self, attempt: u32) -> Self {
-        Self { attempt, ..self }
-    }
-
-    /// One message of which only the first bytes were kept.
-    pub(crate) fn oversize(
-        channel: Arc<str>,
-        head: Bytes,
-        full_length: u64,
-        reservation: Reservation,
-    ) -> Self {
-        let spans = vec![Span { start: 0, len: u32::try_from(head.len()).unwrap_or(u32::MAX) }];
-        Self { full_length: Some(full_length), ..Self::new(channel, head, spans, reservation) }
-    }
-
-    /// The memory of a batch: its bytes and the bookkeeping for them.
-    pub(crate) fn cost(bytes: usize, messages: usize) -> usize {
-        // The batch with its reference counts, the headers of its allocations, its place in the queue.
-        const BESIDE: usize = size_of::<Batch>() + size_of::<Portion>() + 96;
-        bytes + messages * size_of::<Span>() + BESIDE
-    }
-
-    /// The additional memory if the messages are entries of a stream.
-    pub(crate) fn cost_of_entries(messages: usize) -> usize {
-        messages * size_of::<Entry>()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Records the start of the next attempt. For entries of a stream, the stream's group keeps the count.
-    pub(crate) fn begins_again(&self) {
-        if let Some(entries) = &self.entries {
-            for entry in &entries.list {
-                entries.epoch.begins(entry.id, self.attempt);
-            }
-        }
-    }
-
-    /// The next attempt at its messages.
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt
-    }
-}
-
-impl Portion {
-    /// All messages of a batch.
-    pub(crate) fn of(batch: Arc<Batch>) -> Self {
-        let left = 0..batch.len();
-        Self { batch: Arc::new(batch), left }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.left.len()
-    }
-
-    /// Removes and returns the first messages, at most `most`.
-    pub(crate) fn split(&mut self, most: usize) -> Self {
-        let middle = self.left.end.min(self.left.start + most);
-        let left = self.left.start..middle;
-        self.left.start = middle;
-        Self { batch: Arc::new(Arc::clone(&self.batch)), left }
-    }
-
-    /// Removes and returns the first message.
-    pub(crate) fn next(&mut self) -> Option<Message> {
-        let index = self.left.next()?;
-        Some(Message { batch: self.batch.clone(), index, attempt: self.batch.attempt })
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -385,19 +208,6 @@ pub(crate) mod tests {
         }
         let reservation = buffer.reserve_beyond(Batch::cost(bytes.len(), spans.len()));
         Arc::new(Batch::new("messages:published".into(), bytes.into(), spans, reservation))
-    }
-
-    #[test]
-    fn each_message_of_a_batch_is_in_one_portion() {
-        let mut rest = Portion::of(batch(&["a", "bc", "", "d"]));
-        let mut first = rest.split(2);
-        assert!(!first.is_empty() && !rest.is_empty());
-        let payloads = |portion: &mut Portion| -> Vec<Vec<u8>> {
-            std::iter::from_fn(|| portion.next()).map(|message| message.payload().to_vec()).collect()
-        };
-        assert_eq!(payloads(&mut first), [&b"a"[..], b"bc"]);
-        assert_eq!(payloads(&mut rest.split(100)), [&b""[..], b"d"]);
-        assert!(first.is_empty() && rest.is_empty() && rest.next().is_none());
     }
 
     #[test]
