@@ -5,9 +5,8 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use url::{Url, form_urlencoded};
 
-use super::{
-    Address, AddressError, Endpoint, Password, Secret, bracketed, database, decoded, encoded, host, port,
-};
+use super::parse::{database, decoded, host, port};
+use super::{Address, AddressError, Endpoint, Password, Secret, bracketed, encoded};
 
 /// The sentinels, the service to ask them for, and the login at the sentinels.
 #[derive(Clone, Debug, PartialEq, Eq)]
