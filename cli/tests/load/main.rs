@@ -1,0 +1,11 @@
+//! `load` against a real server.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod fixture;
+#[path = "../process/mod.rs"]
+mod process;
+
+mod messages;
+mod outages;
+mod refusals;
+mod stops;
