@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::time::sleep;
 
-use super::{Reading, Step};
+use super::reading::{Reading, Step};
 use crate::config::Replay;
 use crate::entry_id::EntryId;
 use crate::message::{self, Earlier, Origin};

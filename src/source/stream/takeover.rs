@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::reading::{MOST_ENTRIES, Reading, Step};
 use super::takeovers::Takeover;
-use super::{MOST_ENTRIES, Reading, Step};
 use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::message::Origin;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Reading;
+use super::reading::Reading;
 use crate::error::Error;
 use crate::message::Origin;
 use crate::redis::fault::Fault;

@@ -1,0 +1,191 @@
+//! Reads the entries of a stream, and hands them to the intake.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::flow::Flow;
+use super::replay::{Replayed, Replaying};
+use super::takeovers::Takeovers;
+use super::trimmed::Trimmed;
+use crate::config::Begin;
+use crate::entry_id::EntryId;
+use crate::epoch::{Epoch, WENT_BACK};
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::message::{self, Origin};
+use crate::redis::backoff::Backoff;
+use crate::redis::outage::Outage;
+use crate::redis::registry::{Entries, Reader, Registry};
+
+/// The most entries of one read, which occupy the server for a quarter of a millisecond.
+pub(super) const MOST_ENTRIES: usize = 256;
+/// About the most bytes of one read.
+const MOST_BYTES: usize = 1 << 20;
+/// How long a stop waits for the answer to a read. Entries in that answer stay pending, for other processes.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+pub(super) struct Reading {
+    pub(super) reader: Reader,
+    pub(super) registry: Registry,
+    pub(super) takeovers: Arc<Takeovers>,
+    pub(super) begin: Begin,
+    pub(super) origin: Origin,
+    pub(super) stream: Arc<str>,
+    pub(super) channel: Arc<str>,
+    pub(super) intake: Intake,
+    pub(super) stop: CancellationToken,
+    pub(super) flow: Flow,
+    /// The backoff before the next attempt, while nothing can be read.
+    pub(super) trouble: Option<Backoff>,
+    /// Reports failing attempts to read.
+    pub(super) outage: Outage,
+    pub(super) trimmed: Trimmed,
+    pub(super) replaying: Option<Arc<Replaying>>,
+    pub(super) progress: Progress,
+}
+
+/// The state of reading within one epoch.
+pub(super) struct Progress {
+    pub(super) epoch: Arc<Epoch>,
+    /// The last new entry that was received.
+    pub(super) last: EntryId,
+    /// Entries after `last` that were taken over: they are pending for us, but not because an answer was lost.
+    pub(super) ahead: BTreeSet<EntryId>,
+    /// Whether the answer to a read may have been lost.
+    pub(super) uncertain: bool,
+    /// An entry that was taken over and may have killed its former processes, and when it was taken over.
+    pub(super) suspect: Option<(EntryId, Instant)>,
+    /// How far a replay has come.
+    pub(super) replayed: Replayed,
+}
+
+pub(super) enum Step {
+    Done,
+    /// The group stops.
+    Over,
+}
+
+impl Progress {
+    pub(super) fn new(epoch: Arc<Epoch>) -> Self {
+        Self {
+            epoch,
+            last: EntryId::default(),
+            ahead: BTreeSet::new(),
+            uncertain: false,
+            suspect: None,
+            replayed: Replayed::default(),
+        }
+    }
+}
+
+impl Reading {
+    pub(super) async fn step(&mut self) -> Result<Step, Error> {
+        if let Some(step) = self.prepare().await? {
+            return Ok(step);
+        }
+        if let Some(replaying) = self.replaying.clone()
+            && self.progress.replayed.is_read
+            && self.takeovers.next().is_none()
+        {
+            return Ok(self.conclude(&replaying).await);
+        }
+        let demand = tokio::select! {
+            demand = self.intake.demand(self.flow.low()) => demand,
+            () = self.stop.cancelled() => return Ok(Step::Over),
+        };
+        self.flow.note(demand);
+        let count = self.flow.wanted(demand).min(MOST_ENTRIES).min(self.intake.left());
+        if count == 0 {
+            return Ok(Step::Over);
+        }
+        // Takeovers come first: those entries have waited longest.
+        if let Some(left) = self.takeovers.next()
+            && !self.suspect_is_at_work().await
+        {
+            return self.take_over(left, count.min(self.flow.fitting(MOST_BYTES))).await;
+        }
+        self.read(count.min(self.flow.fitting(MOST_BYTES))).await
+    }
+
+    pub(super) async fn read(&mut self, count: usize) -> Result<Step, Error> {
+        let asked = self.reader.read(&self.progress.epoch, count);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
+        };
+        let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
+        self.trouble = None;
+        self.outage.is_over();
+        if figures.last_delivered < self.progress.last {
+            // The entries that we received since then will be delivered again, so they have to be dropped here.
+            self.progress.epoch.end(WENT_BACK);
+            return Ok(Step::Done);
+        }
+        self.look_for_trimmed(figures, &entries).await?;
+        if !entries.list.is_empty() {
+            self.received(entries).await;
+            return Ok(Step::Done);
+        }
+        if self.stop.is_cancelled() {
+            return Ok(Step::Over);
+        }
+        if self.replaying.is_some() {
+            self.progress.replayed.is_read = true;
+            return Ok(Step::Done);
+        }
+        let asked = self.reader.wait(&self.progress.epoch, count);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
+        };
+        if let Some(entries) = self.answered(answer).await? {
+            self.received(entries).await;
+        }
+        Ok(Step::Done)
+    }
+
+    async fn received(&mut self, entries: Entries) {
+        let (Some(first), Some(last)) = (entries.list.first(), entries.list.last()) else { return };
+        if first.id <= self.progress.last {
+            return self.progress.epoch.end(WENT_BACK);
+        }
+        self.progress.last = last.id;
+        if !self.progress.ahead.is_empty() {
+            self.progress.ahead = self.progress.ahead.split_off(&last.id);
+        }
+        self.flow.sizes(entries.spans.iter().map(|span| span.len as usize).sum(), entries.list.len());
+        self.deliver(entries).await;
+    }
+
+    pub(super) async fn deliver(&mut self, entries: Entries) {
+        if !entries.list.is_empty() {
+            self.hand_over(entries, 1).await;
+        }
+    }
+
+    pub(super) async fn hand_over(&mut self, entries: Entries, attempt: u32) {
+        if self.progress.epoch.is_over() {
+            // They are pending under our former name, and are taken over with its other entries.
+            return;
+        }
+        if let Some(replaying) = self.replaying.clone() {
+            return self.replay(&replaying, entries, attempt).await;
+        }
+        let Entries { bytes, spans, list, .. } = entries;
+        let held = message::Entries { epoch: self.progress.epoch.clone(), origin: self.origin.clone(), list };
+        self.intake.keep_entries(&self.channel, bytes, spans, held, attempt).await;
+    }
+
+    pub(super) fn payload_field(&self) -> Option<&[u8]> {
+        self.origin.payload_field()
+    }
+}
+
+async fn stopped_long_ago(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST_ANSWER).await;
+}

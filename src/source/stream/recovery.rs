@@ -1,0 +1,179 @@
+//! Reconnects the reading connection, and finds out what the server did meanwhile: what was asked and not answered, and
+//! whether the group still exists.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::reading::{MOST_ENTRIES, Progress, Reading, Step};
+use crate::entry_id::EntryId;
+use crate::epoch::WENT_BACK;
+use crate::error::Error;
+use crate::message::Origin;
+use crate::redis::backoff::Backoff;
+use crate::redis::fault::Fault;
+use crate::redis::registry::{Former, Unread};
+
+impl Reading {
+    /// Prepares for a read: an epoch, a connection, and entries whose answer was lost.
+    /// `None` when everything is ready.
+    pub(super) async fn prepare(&mut self) -> Result<Option<Step>, Error> {
+        if self.progress.epoch.is_over() {
+            tokio::select! {
+                epoch = self.takeovers.epoch_after(&self.progress.epoch) => self.progress = Progress::new(epoch),
+                () = self.stop.cancelled() => return Ok(Some(Step::Over)),
+            }
+        }
+        if !self.reader.is_connected() {
+            self.progress.uncertain = true;
+            if let Step::Over = self.connect().await? {
+                return Ok(Some(Step::Over));
+            }
+        }
+        if let Some(node) = self.reader.node() {
+            self.progress.epoch.is_at(&node.to_string());
+        }
+        if self.progress.epoch.is_over() {
+            return Ok(Some(Step::Done));
+        }
+        self.look_at_the_count().await?;
+        if !self.progress.uncertain {
+            return Ok(None);
+        }
+        // Acknowledged entries may be pending again, under this process's own name,
+        // which others do not take over from.
+        match self.registry.has_gone_back(&self.progress.epoch).await {
+            Ok(false) => self.recover().await.map(Some),
+            Ok(true) => {
+                self.progress.epoch.end(WENT_BACK);
+                Ok(Some(Step::Done))
+            }
+            Err(Fault::Permanent(error)) => Err(error),
+            Err(Fault::Transient(cause)) => {
+                self.put_up_with(&cause).await;
+                Ok(Some(Step::Done))
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Step, Error> {
+        loop {
+            match self.reader.connect().await {
+                Ok(Former::Gone) => {
+                    // The registry's connection is usually broken by the same cause.
+                    self.registry.disconnect();
+                    self.trimmed.distrust();
+                    return Ok(Step::Done);
+                }
+                Ok(Former::MayBeHeard) => {
+                    // Entries that this name gets from now on are left to a takeover.
+                    self.progress.epoch.end("a read was given up that Redis may still hear");
+                    return Ok(Step::Done);
+                }
+                Err(Fault::Permanent(error)) => return Err(error),
+                Err(Fault::Transient(cause)) => self.put_up_with(&cause).await,
+            }
+            if self.stop.is_cancelled() {
+                return Ok(Step::Over);
+            }
+        }
+    }
+
+    /// Waits before the next attempt. Nothing is lost meanwhile: unread entries stay in the stream.
+    async fn put_up_with(&mut self, cause: &str) {
+        let Some(backoff) = &mut self.trouble else {
+            // The first retry is immediate: servers close idle connections, and that is not an outage.
+            tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.stream);
+            self.trouble = Some(Backoff::at(self.reader.server()));
+            return;
+        };
+        self.outage.failed(cause);
+        let _ = self.stop.run_until_cancelled(backoff.wait()).await;
+    }
+
+    /// Asks again for entries that Redis handed to us and whose answer was lost.
+    async fn recover(&mut self) -> Result<Step, Error> {
+        let answer = self.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
+        let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
+        // The next read may be far away, while all consumers are busy.
+        self.trouble = None;
+        self.outage.is_over();
+        let asked_again = entries.list.len() + entries.deleted.len();
+        self.progress.uncertain = asked_again > 0;
+        if let Some(last) =
+            entries.list.iter().map(|entry| entry.id).chain(entries.deleted.iter().copied()).max()
+        {
+            self.progress.last = last;
+        }
+        let ahead = std::mem::take(&mut self.progress.ahead);
+        let known: Vec<_> = entries.list.iter().map(|entry| ahead.contains(&entry.id)).collect();
+        keep_unless(&mut entries.spans, &known);
+        keep_unless(&mut entries.list, &known);
+        self.progress.ahead = ahead.into_iter().filter(|id| *id > self.progress.last).collect();
+        self.forget(&entries.deleted).await?;
+        self.deliver(entries).await;
+        Ok(Step::Done)
+    }
+
+    /// Acknowledges entries that are pending for us and were deleted.
+    async fn forget(&mut self, deleted: &[EntryId]) -> Result<(), Error> {
+        if deleted.is_empty() {
+            return Ok(());
+        }
+        match self.registry.acknowledge(deleted).await {
+            Ok(count) => self.intake.deleted(count),
+            Err(Fault::Permanent(error)) => return Err(error),
+            Err(Fault::Transient(cause)) => {
+                tracing::debug!(
+                    "cannot acknowledge {} deleted entries: {cause}; they stay pending",
+                    deleted.len()
+                )
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a usable answer. Otherwise handles the fault, and returns `None`.
+    pub(super) async fn answered<T>(&mut self, answer: Result<T, Unread>) -> Result<Option<T>, Error> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Unread::Permanent(error)) => Err(error),
+            Err(Unread::Broken(cause)) => {
+                self.put_up_with(&cause).await;
+                Ok(None)
+            }
+            Err(Unread::NoGroup(answer)) if self.replaying.is_some() => {
+                // A new group would deliver the entries that we hold once more.
+                self.progress.epoch.end(&format!("the group of the replay was gone ({answer})"));
+                Ok(None)
+            }
+            Err(Unread::NoGroup(answer)) => {
+                match self.registry.create_group(self.begin).await {
+                    Ok(true) => {
+                        self.intake.group_lost(&answer, &self.registry.names.group, &self.stream);
+                        if matches!(self.origin, Origin::Spill) {
+                            // The entries that were appended since the deletion are still there.
+                            let left = self.registry.length().await.unwrap_or(0);
+                            self.intake.spill_lost(left, &self.stream);
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(Fault::Permanent(error)) => return Err(error),
+                    Err(Fault::Transient(cause)) => {
+                        self.outage.failed(&cause);
+                        let _ = self.stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
+                    }
+                }
+                self.trimmed.forget();
+                self.progress.last = EntryId::default();
+                self.progress.ahead.clear();
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn keep_unless<T>(list: &mut Vec<T>, left_out: &[bool]) {
+    let mut left_out = left_out.iter();
+    list.retain(|_| !left_out.next().copied().unwrap_or(false));
+}
