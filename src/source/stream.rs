@@ -24,9 +24,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::flow::Flow;
 pub(crate) use self::membership::Membership;
-use self::reading::{Progress, Reading, Step};
+use self::reading::Reading;
 pub(crate) use self::replay::{Replaying, Shared as SharedReplay};
 use self::takeovers::Takeovers;
 use self::trimmed::Trimmed;
@@ -48,8 +47,8 @@ pub(crate) struct Stream {
     stream: Arc<str>,
     /// The name that messages give as their source: for a spill, the channel they were published to.
     channel: Arc<str>,
-    /// Whether this group trims the stream.
-    trims: bool,
+    /// Counts entries that were trimmed unread.
+    trimmed: Trimmed,
     /// Reports failing attempts to read.
     outage: Outage,
     /// The replay, if this is the stream of rejected messages.
@@ -67,19 +66,16 @@ impl Stream {
         channel: &str,
     ) -> Self {
         let registry = membership.another_registry();
-        let stream = registry.names.input.as_str().into();
-        let (takeovers, trims) = (membership.takeovers(), membership.trims());
-        let outage = Outage::new(Task::Read(registry.names.input.clone()), membership.status());
         Self {
+            stream: registry.names.input.as_str().into(),
+            outage: Outage::new(Task::Read(registry.names.input.clone()), membership.status()),
+            takeovers: membership.takeovers(),
+            trimmed: Trimmed::new(membership.trims()),
             reader,
             registry,
-            takeovers,
             begin,
             origin,
-            stream,
             channel: channel.into(),
-            trims,
-            outage,
             replaying: None,
         }
     }
@@ -92,31 +88,6 @@ impl Stream {
 
 impl Source for Stream {
     async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), Error> {
-        let Self { reader, registry, takeovers, begin, origin, stream, channel, trims, outage, replaying } =
-            self;
-        let epoch = takeovers.epoch();
-        let mut reading = Reading {
-            reader,
-            registry,
-            takeovers,
-            begin,
-            origin,
-            stream,
-            channel,
-            intake,
-            stop: stop.clone(),
-            flow: Flow::new(),
-            trouble: None,
-            outage,
-            trimmed: Trimmed::new(trims),
-            replaying,
-            progress: Progress::new(epoch),
-        };
-        while !stop.is_cancelled() {
-            if let Step::Over = reading.step().await? {
-                break;
-            }
-        }
-        Ok(())
+        Reading::new(self, intake, stop).run().await
     }
 }

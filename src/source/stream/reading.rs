@@ -7,19 +7,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::Stream;
 use super::flow::Flow;
-use super::replay::{Replayed, Replaying};
-use super::takeovers::Takeovers;
-use super::trimmed::Trimmed;
-use crate::config::Begin;
+use super::replay::Replayed;
 use crate::entry_id::EntryId;
 use crate::epoch::{Epoch, WENT_BACK};
 use crate::error::Error;
 use crate::intake::Intake;
-use crate::message::{self, Origin};
+use crate::message;
 use crate::redis::backoff::Backoff;
-use crate::redis::outage::Outage;
-use crate::redis::registry::{Entries, Reader, Registry};
+use crate::redis::registry::Entries;
 
 /// The most entries of one read, which occupy the server for a quarter of a millisecond.
 pub(super) const MOST_ENTRIES: usize = 256;
@@ -28,23 +25,14 @@ const MOST_BYTES: usize = 1 << 20;
 /// How long a stop waits for the answer to a read. Entries in that answer stay pending, for other processes.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
 
+/// A stream that is being read.
 pub(super) struct Reading {
-    pub(super) reader: Reader,
-    pub(super) registry: Registry,
-    pub(super) takeovers: Arc<Takeovers>,
-    pub(super) begin: Begin,
-    pub(super) origin: Origin,
-    pub(super) stream: Arc<str>,
-    pub(super) channel: Arc<str>,
+    pub(super) source: Stream,
     pub(super) intake: Intake,
     pub(super) stop: CancellationToken,
     pub(super) flow: Flow,
     /// The backoff before the next attempt, while nothing can be read.
     pub(super) trouble: Option<Backoff>,
-    /// Reports failing attempts to read.
-    pub(super) outage: Outage,
-    pub(super) trimmed: Trimmed,
-    pub(super) replaying: Option<Arc<Replaying>>,
     pub(super) progress: Progress,
 }
 
@@ -83,13 +71,28 @@ impl Progress {
 }
 
 impl Reading {
-    pub(super) async fn step(&mut self) -> Result<Step, Error> {
+    pub(super) fn new(source: Stream, intake: Intake, stop: CancellationToken) -> Self {
+        let progress = Progress::new(source.takeovers.epoch());
+        Self { source, intake, stop, flow: Flow::new(), trouble: None, progress }
+    }
+
+    /// Reads until the group stops, or a replay is done.
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        while !self.stop.is_cancelled() {
+            if let Step::Over = self.step().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<Step, Error> {
         if let Some(step) = self.prepare().await? {
             return Ok(step);
         }
-        if let Some(replaying) = self.replaying.clone()
+        if let Some(replaying) = self.source.replaying.clone()
             && self.progress.replayed.is_read
-            && self.takeovers.next().is_none()
+            && self.source.takeovers.next().is_none()
         {
             return Ok(self.conclude(&replaying).await);
         }
@@ -103,7 +106,7 @@ impl Reading {
             return Ok(Step::Over);
         }
         // Takeovers come first: those entries have waited longest.
-        if let Some(left) = self.takeovers.next()
+        if let Some(left) = self.source.takeovers.next()
             && !self.suspect_is_at_work().await
         {
             return self.take_over(left, count.min(self.flow.fitting(MOST_BYTES))).await;
@@ -112,14 +115,14 @@ impl Reading {
     }
 
     pub(super) async fn read(&mut self, count: usize) -> Result<Step, Error> {
-        let asked = self.reader.read(&self.progress.epoch, count);
+        let asked = self.source.reader.read(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
         self.trouble = None;
-        self.outage.is_over();
+        self.source.outage.is_over();
         if figures.last_delivered < self.progress.last {
             // The entries that we received since then will be delivered again, so they have to be dropped here.
             self.progress.epoch.end(WENT_BACK);
@@ -133,11 +136,11 @@ impl Reading {
         if self.stop.is_cancelled() {
             return Ok(Step::Over);
         }
-        if self.replaying.is_some() {
+        if self.source.replaying.is_some() {
             self.progress.replayed.is_read = true;
             return Ok(Step::Done);
         }
-        let asked = self.reader.wait(&self.progress.epoch, count);
+        let asked = self.source.reader.wait(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
             () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
@@ -172,16 +175,17 @@ impl Reading {
             // They are pending under our former name, and are taken over with its other entries.
             return;
         }
-        if let Some(replaying) = self.replaying.clone() {
+        if let Some(replaying) = self.source.replaying.clone() {
             return self.replay(&replaying, entries, attempt).await;
         }
         let Entries { bytes, spans, list, .. } = entries;
-        let held = message::Entries { epoch: self.progress.epoch.clone(), origin: self.origin.clone(), list };
-        self.intake.keep_entries(&self.channel, bytes, spans, held, attempt).await;
+        let held =
+            message::Entries { epoch: self.progress.epoch.clone(), origin: self.source.origin.clone(), list };
+        self.intake.keep_entries(&self.source.channel, bytes, spans, held, attempt).await;
     }
 
     pub(super) fn payload_field(&self) -> Option<&[u8]> {
-        self.origin.payload_field()
+        self.source.origin.payload_field()
     }
 }
 

@@ -20,17 +20,17 @@ impl Reading {
     pub(super) async fn prepare(&mut self) -> Result<Option<Step>, Error> {
         if self.progress.epoch.is_over() {
             tokio::select! {
-                epoch = self.takeovers.epoch_after(&self.progress.epoch) => self.progress = Progress::new(epoch),
+                epoch = self.source.takeovers.epoch_after(&self.progress.epoch) => self.progress = Progress::new(epoch),
                 () = self.stop.cancelled() => return Ok(Some(Step::Over)),
             }
         }
-        if !self.reader.is_connected() {
+        if !self.source.reader.is_connected() {
             self.progress.uncertain = true;
             if let Step::Over = self.connect().await? {
                 return Ok(Some(Step::Over));
             }
         }
-        if let Some(node) = self.reader.node() {
+        if let Some(node) = self.source.reader.node() {
             self.progress.epoch.is_at(&node.to_string());
         }
         if self.progress.epoch.is_over() {
@@ -42,7 +42,7 @@ impl Reading {
         }
         // Acknowledged entries may be pending again, under this process's own name,
         // which others do not take over from.
-        match self.registry.has_gone_back(&self.progress.epoch).await {
+        match self.source.registry.has_gone_back(&self.progress.epoch).await {
             Ok(false) => self.recover().await.map(Some),
             Ok(true) => {
                 self.progress.epoch.end(WENT_BACK);
@@ -58,11 +58,11 @@ impl Reading {
 
     async fn connect(&mut self) -> Result<Step, Error> {
         loop {
-            match self.reader.connect().await {
+            match self.source.reader.connect().await {
                 Ok(Former::Gone) => {
                     // The registry's connection is usually broken by the same cause.
-                    self.registry.disconnect();
-                    self.trimmed.distrust();
+                    self.source.registry.disconnect();
+                    self.source.trimmed.distrust();
                     return Ok(Step::Done);
                 }
                 Ok(Former::MayBeHeard) => {
@@ -83,21 +83,21 @@ impl Reading {
     async fn put_up_with(&mut self, cause: &str) {
         let Some(backoff) = &mut self.trouble else {
             // The first retry is immediate: servers close idle connections, and that is not an outage.
-            tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.stream);
-            self.trouble = Some(Backoff::at(self.reader.server()));
+            tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.source.stream);
+            self.trouble = Some(Backoff::at(self.source.reader.server()));
             return;
         };
-        self.outage.failed(cause);
+        self.source.outage.failed(cause);
         let _ = self.stop.run_until_cancelled(backoff.wait()).await;
     }
 
     /// Asks again for entries that Redis handed to us and whose answer was lost.
     async fn recover(&mut self) -> Result<Step, Error> {
-        let answer = self.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
+        let answer = self.source.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
         // The next read may be far away, while all consumers are busy.
         self.trouble = None;
-        self.outage.is_over();
+        self.source.outage.is_over();
         let asked_again = entries.list.len() + entries.deleted.len();
         self.progress.uncertain = asked_again > 0;
         if let Some(last) =
@@ -120,7 +120,7 @@ impl Reading {
         if deleted.is_empty() {
             return Ok(());
         }
-        match self.registry.acknowledge(deleted).await {
+        match self.source.registry.acknowledge(deleted).await {
             Ok(count) => self.intake.deleted(count),
             Err(Fault::Permanent(error)) => return Err(error),
             Err(Fault::Transient(cause)) => {
@@ -142,29 +142,33 @@ impl Reading {
                 self.put_up_with(&cause).await;
                 Ok(None)
             }
-            Err(Unread::NoGroup(answer)) if self.replaying.is_some() => {
+            Err(Unread::NoGroup(answer)) if self.source.replaying.is_some() => {
                 // A new group would deliver the entries that we hold once more.
                 self.progress.epoch.end(&format!("the group of the replay was gone ({answer})"));
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) => {
-                match self.registry.create_group(self.begin).await {
+                match self.source.registry.create_group(self.source.begin).await {
                     Ok(true) => {
-                        self.intake.group_lost(&answer, &self.registry.names.group, &self.stream);
-                        if matches!(self.origin, Origin::Spill) {
+                        self.intake.group_lost(
+                            &answer,
+                            &self.source.registry.names.group,
+                            &self.source.stream,
+                        );
+                        if matches!(self.source.origin, Origin::Spill) {
                             // The entries that were appended since the deletion are still there.
-                            let left = self.registry.length().await.unwrap_or(0);
-                            self.intake.spill_lost(left, &self.stream);
+                            let left = self.source.registry.length().await.unwrap_or(0);
+                            self.intake.spill_lost(left, &self.source.stream);
                         }
                     }
                     Ok(false) => {}
                     Err(Fault::Permanent(error)) => return Err(error),
                     Err(Fault::Transient(cause)) => {
-                        self.outage.failed(&cause);
+                        self.source.outage.failed(&cause);
                         let _ = self.stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
                     }
                 }
-                self.trimmed.forget();
+                self.source.trimmed.forget();
                 self.progress.last = EntryId::default();
                 self.progress.ahead.clear();
                 Ok(None)

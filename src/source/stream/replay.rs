@@ -96,7 +96,7 @@ impl Reading {
         }
         self.progress.replayed.is_read |= self.progress.last >= replaying.until;
         if !stay.is_empty()
-            && let Err(fault) = self.registry.acknowledge(&stay).await
+            && let Err(fault) = self.source.registry.acknowledge(&stay).await
         {
             tracing::debug!("{} entries are pending until the group is gone: {fault:?}", stay.len());
         }
@@ -138,7 +138,7 @@ impl Reading {
 
     fn tell_what_stays(&self) {
         let Replayed { unselected, cut, foreign, .. } = self.progress.replayed;
-        let stream = &self.stream;
+        let stream = &self.source.stream;
         if unselected > 0 {
             tracing::info!("{} not selected; left in {stream}", text::entries(unselected));
         }

@@ -22,7 +22,8 @@ impl Reading {
         let Some((id, since)) = self.progress.suspect else { return false };
         let consumer = &self.progress.epoch.consumer;
         // If it takes too long, or waits for its next attempt, other entries do not wait for it.
-        let over = since.elapsed() > SUSPECT || !self.registry.is_pending(id, consumer).await.unwrap_or(true);
+        let over =
+            since.elapsed() > SUSPECT || !self.source.registry.is_pending(id, consumer).await.unwrap_or(true);
         if over {
             self.progress.suspect = None;
         }
@@ -37,7 +38,7 @@ impl Reading {
     pub(super) async fn take_over(&mut self, takeover: Takeover, count: usize) -> Result<Step, Error> {
         // Read just before the claim, so that entries we have already taken over are not among them.
         let held = Held { consumer: Some(&takeover.holder), idle: takeover.idle };
-        let pending = match self.registry.pending(held, takeover.from, MOST_ENTRIES).await {
+        let pending = match self.source.registry.pending(held, takeover.from, MOST_ENTRIES).await {
             Ok(pending) => pending,
             Err(fault) => return self.put_off(takeover, fault).await,
         };
@@ -50,11 +51,11 @@ impl Reading {
         };
         if ids.is_empty() {
             if let Some(process) = takeover.process
-                && let Err(fault) = self.registry.forget(process).await
+                && let Err(fault) = self.source.registry.forget(process).await
             {
                 return self.put_off(takeover, fault).await;
             }
-            self.takeovers.settled(&takeover);
+            self.source.takeovers.settled(&takeover);
             return Ok(Step::Done);
         }
         self.claim(takeover, &ids).await
@@ -64,10 +65,15 @@ impl Reading {
     /// executed. Each repetition claims fewer entries, in case there were too many.
     async fn claim(&mut self, takeover: Takeover, ids: &[EntryId]) -> Result<Step, Error> {
         let (mut rest, mut most) = (ids, ids.len());
-        let mut backoff = self.registry.backoff();
+        let mut backoff = self.source.registry.backoff();
         while !rest.is_empty() && !self.progress.epoch.is_over() {
             let (next, others) = rest.split_at(most.min(rest.len()));
-            match self.registry.take_over(&self.progress.epoch, &takeover.holder, takeover.idle, next).await {
+            match self
+                .source
+                .registry
+                .take_over(&self.progress.epoch, &takeover.holder, takeover.idle, next)
+                .await
+            {
                 Ok(taken_over) => {
                     rest = others;
                     if !self.hand_over_all(&takeover, taken_over).await {
@@ -77,12 +83,12 @@ impl Reading {
                 }
                 Err(Fault::Permanent(error)) => return Err(error),
                 Err(Fault::Transient(cause)) if cause.starts_with("NOGROUP") => {
-                    self.takeovers.settled(&takeover);
+                    self.source.takeovers.settled(&takeover);
                     break;
                 }
                 Err(Fault::Transient(cause)) => {
                     tracing::debug!("cannot take over from {} yet: {cause}; retrying", takeover.holder);
-                    self.outage.failed(&cause);
+                    self.source.outage.failed(&cause);
                     most = (next.len() / 2).max(1);
                 }
             }
@@ -102,14 +108,14 @@ impl Reading {
                 return false;
             }
             Some(Refusal::Lives) => {
-                self.takeovers.settled(takeover);
+                self.source.takeovers.settled(takeover);
                 return false;
             }
             None => {}
         }
         self.intake.deleted(taken_over.deleted);
-        if matches!(self.origin, Origin::Input(_)) {
-            self.intake.taken_over(taken_over.entries.len() as u64, &takeover.holder, &self.stream);
+        if matches!(self.source.origin, Origin::Input(_)) {
+            self.intake.taken_over(taken_over.entries.len() as u64, &takeover.holder, &self.source.stream);
         }
         for entry in taken_over.entries {
             if entry.id > self.progress.last {
@@ -127,7 +133,7 @@ impl Reading {
             Fault::Transient(cause) => {
                 tracing::debug!("cannot take over from {} yet: {cause}; retrying", takeover.holder);
                 // The membership finds this consumer again.
-                self.takeovers.settled(&takeover);
+                self.source.takeovers.settled(&takeover);
                 Ok(Step::Done)
             }
         }

@@ -52,12 +52,12 @@ impl Reading {
     /// Checks the server's count before reading entries that may come after trimmed ones.
     pub(super) async fn look_at_the_count(&mut self) -> Result<(), Error> {
         // Only this group trims a spill. Rejected messages may be removed by their operator.
-        if !matches!(self.origin, Origin::Input(_)) || !self.trimmed.is_due() {
+        if !matches!(self.source.origin, Origin::Input(_)) || !self.source.trimmed.is_due() {
             return Ok(());
         }
-        self.trimmed.asked = Some(Instant::now());
-        match self.registry.verify().await {
-            Ok(reliable) => self.trimmed.reliable = reliable,
+        self.source.trimmed.asked = Some(Instant::now());
+        match self.source.registry.verify().await {
+            Ok(reliable) => self.source.trimmed.reliable = reliable,
             Err(Fault::Permanent(error)) => return Err(error),
             Err(Fault::Transient(cause)) => {
                 tracing::debug!("cannot read how many entries the group has read: {cause}")
@@ -68,34 +68,34 @@ impl Reading {
 
     /// Counts entries that were trimmed before they were read. The next entries that are read come after them.
     pub(super) async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
-        let earlier = self.trimmed.figures.replace(figures);
-        if !matches!(self.origin, Origin::Input(_)) {
+        let earlier = self.source.trimmed.figures.replace(figures);
+        if !matches!(self.source.origin, Origin::Input(_)) {
             return Ok(());
         }
-        let reliable = self.trimmed.reliable || self.counted_all_along(&figures).await?;
+        let reliable = self.source.trimmed.reliable || self.counted_all_along(&figures).await?;
         let figures = if reliable { figures } else { Figures { read: None, ..figures } };
-        if !self.trimmed.trims
+        if !self.source.trimmed.trims
             && earlier.is_some_and(|earlier| figures.may_have_trimmed_unread_since(&earlier))
         {
-            self.intake.trimmed(None, &self.stream);
+            self.intake.trimmed(None, &self.source.stream);
         }
         let mut trimmed = figures.trimmed_unread();
         match read.list.last() {
             _ if trimmed == 0 => {}
             // The first process moves the group behind them, so that they are counted once.
-            None => match self.registry.skip().await {
+            None => match self.source.registry.skip().await {
                 Ok(skipped) => trimmed = skipped,
                 Err(Fault::Permanent(error)) => return Err(error),
                 // The move may have been executed; then nobody counts these entries.
                 Err(Fault::Transient(_)) => {
                     trimmed = 0;
-                    self.intake.trimmed(None, &self.stream);
+                    self.intake.trimmed(None, &self.source.stream);
                 }
             },
             Some(last) => {
                 let position = figures.removed() + read.list.len() as u64;
                 // A refusal has no other consequence than the one in the message.
-                if let Err(fault) = self.registry.repair(last.id, position).await {
+                if let Err(fault) = self.source.registry.repair(last.id, position).await {
                     tracing::debug!(
                         "cannot set how many entries the group has read: {fault:?}; the next trimmed entries may be counted twice"
                     );
@@ -103,7 +103,7 @@ impl Reading {
             }
         }
         if trimmed > 0 {
-            self.intake.trimmed(Some(trimmed), &self.stream);
+            self.intake.trimmed(Some(trimmed), &self.source.stream);
         }
         Ok(())
     }
@@ -114,10 +114,10 @@ impl Reading {
         if figures.trimmed_unread() == 0 {
             return Ok(false);
         }
-        let since = match self.trimmed.counting_since {
+        let since = match self.source.trimmed.counting_since {
             Some(since) => since,
-            None => match self.registry.counting_since().await {
-                Ok(since) => *self.trimmed.counting_since.insert(since),
+            None => match self.source.registry.counting_since().await {
+                Ok(since) => *self.source.trimmed.counting_since.insert(since),
                 Err(Fault::Permanent(error)) => return Err(error),
                 Err(Fault::Transient(_)) => None,
             },

@@ -24,16 +24,14 @@ use crate::queue::{Queue, Receiver};
 use crate::record::Record;
 use crate::redis::control::Control;
 use crate::redis::fault::Fault;
-use crate::redis::outage::{Outage, Task};
 use crate::redis::registry::{Names, Reader, Registry};
 use crate::redis::server::Server;
 use crate::redis::timing::Timing;
 use crate::sink::{Acknowledges, Lane, Records, Settled, StreamLane, Target};
 use crate::slot::beside;
-use crate::source::stream::flow::Flow;
+use crate::source::stream::Stream;
 use crate::source::stream::membership::Membership;
-use crate::source::stream::trimmed::Trimmed;
-use crate::source::stream::{Progress, Reading};
+use crate::source::stream::reading::{Progress, Reading};
 use crate::spill::Level;
 use crate::status::Status;
 
@@ -85,23 +83,9 @@ impl Process {
         let (queue, stop) = (Queue::new(), CancellationToken::new());
         let (buffer, events) = (Buffer::new(1 << 20), Arc::new(Events::default()));
         let intake = Intake::new(queue.clone(), buffer, events, Overflow::Wait, None, None, stop.clone());
-        let reading = Reading {
-            reader: Reader::new(server.clone(), names.clone(), origin.clone()),
-            registry: membership.another_registry(),
-            takeovers: membership.takeovers(),
-            begin: Begin::Beginning,
-            origin,
-            stream: names.input.as_str().into(),
-            channel: names.input.as_str().into(),
-            intake,
-            stop,
-            flow: Flow::new(),
-            trouble: None,
-            outage: Outage::new(Task::Read("the input".into()), &Status::alone()),
-            trimmed: Trimmed::new(false),
-            replaying: None,
-            progress: Progress::new(membership.epoch.clone()),
-        };
+        let reader = Reader::new(server.clone(), names.clone(), origin.clone());
+        let source = Stream::new(reader, &membership, Begin::Beginning, origin, &names.input);
+        let reading = Reading::new(source, intake, stop);
         let acknowledges =
             Acknowledges { stream: names.input, group: names.group, option: "input", deletes: false };
         let target =
@@ -122,7 +106,10 @@ impl Process {
     /// Whether it must know all entries that are pending for it.
     pub(super) fn knows_all(&self) -> bool {
         let Progress { epoch, uncertain, .. } = &self.reading.progress;
-        !uncertain && self.reading.reader.is_connected() && epoch.process == self.id() && !epoch.is_over()
+        !uncertain
+            && self.reading.source.reader.is_connected()
+            && epoch.process == self.id()
+            && !epoch.is_over()
     }
 
     /// Renews the lease, and notices if it was fenced off.
@@ -154,7 +141,7 @@ impl Process {
     pub(super) async fn take_over(&mut self, most: usize) -> Result<bool, Error> {
         self.prepare().await?;
         self.put_the_oldest_first();
-        let left = self.reading.takeovers.next();
+        let left = self.reading.source.takeovers.next();
         let some = left.is_some();
         if let Some(left) = left {
             // Replaces the stop of `prepare`, which would end the repetition of claims.
@@ -166,7 +153,7 @@ impl Process {
     }
 
     pub(super) fn takeovers(&self) -> &super::super::Takeovers {
-        &self.reading.takeovers
+        &self.reading.source.takeovers
     }
 
     /// Reads new entries. There should be some.
@@ -217,7 +204,7 @@ impl Process {
 
     /// Takeovers are found in the order of random names. Sorted by age, so that a story is repeatable.
     fn put_the_oldest_first(&self) {
-        let (takeovers, epochs) = (&self.reading.takeovers, self.group.epochs.borrow());
+        let (takeovers, epochs) = (&self.reading.source.takeovers, self.group.epochs.borrow());
         let mut all: Vec<_> =
             std::iter::from_fn(|| takeovers.next().inspect(|left| takeovers.settled(left))).collect();
         all.sort_by_key(|left| epochs.iter().position(|epoch| Some(*epoch) == left.process));
