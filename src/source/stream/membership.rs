@@ -1,7 +1,11 @@
 //! The membership of a stream: keeps this process's epoch, finds dead members, and measures the backlog of the group.
+//!
+//! `epochs` begins epochs, and `search` finds consumers to take over from.
 
+mod epochs;
 #[cfg(test)]
 mod model;
+mod search;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::takeovers::{Takeover, Takeovers};
+use super::takeovers::Takeovers;
 use crate::backlog::Backlog;
 use crate::config::{Begin, StreamInput, Trim};
 use crate::entry_id::EntryId;
@@ -19,7 +23,7 @@ use crate::epoch::{Attempt, Epoch};
 use crate::error::Error;
 use crate::redis::fault::Fault;
 use crate::redis::outage::{Outage, Task};
-use crate::redis::registry::{FencedOff, Held, Names, Registry, Renewal, Standing, Why};
+use crate::redis::registry::{Names, Registry, Renewal, Why};
 use crate::redis::timing::Timing;
 use crate::spill::Level;
 use crate::status::Status;
@@ -55,8 +59,6 @@ const LAPSES: f64 = 0.8;
 const ATTEMPTS: usize = 100;
 /// The interval for reading figures, searching for idle entries of foreign consumers, and trimming.
 const LOOKS: Duration = Duration::from_secs(1);
-/// The most pages of pending entries, of 100 each, that one such search reads.
-const PAGES: usize = 10;
 
 impl Membership {
     /// A membership in the registry's group. It does not have anything in Redis yet.
@@ -207,142 +209,6 @@ impl Membership {
         Ok(())
     }
 
-    /// Begins an epoch. If its beginning was not confirmed, the epoch is never used: the request may arrive late,
-    /// after the epoch is over, and recreate its token.
-    async fn begin(&mut self) -> Result<(), Fault> {
-        let former = self.epoch.process;
-        let (epoch, attempts) = epoch(&self.registry.names);
-        (self.epoch, self.attempts, self.timing) = (epoch, attempts, Timing::new(self.lease));
-        self.unstored.clear();
-        self.keep(true).await?;
-        match self.names().is_of_replay() {
-            true => self.begin_replay(former).await,
-            false => Ok(()),
-        }
-    }
-
-    /// Begins a replay: waits until this is the only process, and no other can commit an entry that it reads.
-    /// Then it starts at the first entry.
-    async fn begin_replay(&mut self, former: Uuid) -> Result<(), Fault> {
-        self.registry.fence_off(self.epoch.process, former, Why::Own).await?;
-        // A process that took over may have deleted the group when it ended.
-        self.registry.create_group(self.begin).await?;
-        let mut expiries = HashMap::new();
-        let mut renewal = Instant::now() + self.timing.interval();
-        let mut is_told = false;
-        loop {
-            self.sweep().await?;
-            let mut waits = false;
-            for process in self.registry.processes().await? {
-                if process == self.epoch.process
-                    || self.registry.standing(process).await? == Standing::FencedOff
-                {
-                    continue;
-                }
-                let expiry = self.registry.expiry(process).await?;
-                if expiries.insert(process, expiry).is_some_and(|earlier| earlier < expiry) {
-                    return Err(Fault::Permanent(Error::Replaying { key: self.names().input.clone() }));
-                }
-                waits = true;
-            }
-            if !waits {
-                return self.registry.recreate_group(self.begin).await;
-            }
-            if !is_told {
-                is_told = true;
-                tracing::info!(
-                    "an earlier replay of {} did not come to its end, or is at work: waiting for its lease, for {:.1?} at most",
-                    self.names().input,
-                    self.lease
-                );
-            }
-            sleep_until(Instant::now() + self.timing.retry()).await;
-            if Instant::now() >= renewal {
-                renewal = Instant::now() + self.timing.interval();
-                self.keep(false).await?;
-            }
-        }
-    }
-
-    /// Begins another epoch after one that is over, and takes over from the former one as from any dead member.
-    async fn begin_anew(&mut self) -> Result<(), Fault> {
-        let former = self.epoch.process;
-        let mut backoff = self.registry.backoff();
-        let outage = Outage::new(Task::JoinGroup(self.registry.names.input.clone()), &self.status);
-        loop {
-            let begun = match self.begin().await {
-                // Deletes the former token before anything is taken over; the token still exists
-                // if we ended the epoch ourselves.
-                Ok(()) => self.registry.fence_off(self.epoch.process, former, Why::Own).await.map(drop),
-                Err(fault) => Err(fault),
-            };
-            match begun {
-                Ok(()) => {
-                    outage.is_over();
-                    break;
-                }
-                Err(Fault::Permanent(error)) => return Err(Fault::Permanent(error)),
-                Err(Fault::Transient(cause)) => outage.failed(&cause),
-            }
-            backoff.wait().await;
-        }
-        self.takeovers.begin(self.epoch.clone());
-        self.takeovers.add(Takeover::by(former));
-        Ok(())
-    }
-
-    /// Finds dead members of the group, and ends their epochs.
-    async fn sweep(&mut self) -> Result<(), Fault> {
-        let ours = self.registry.processes().await?;
-        self.unlisted.retain(|process, _| ours.contains(process));
-        let began = Instant::now();
-        for process in ours.into_iter().filter(|process| *process != self.epoch.process) {
-            // With hundreds of members, the own renewal comes first; the rest is checked by a later sweep.
-            if began.elapsed() > LOOKS {
-                break;
-            }
-            let why = match self.registry.standing(process).await? {
-                Standing::FencedOff => {
-                    self.takeovers.add(Takeover::by(process));
-                    continue;
-                }
-                Standing::Lives => {
-                    self.unlisted.remove(&process);
-                    continue;
-                }
-                Standing::Lapsed => Why::Lapsed,
-                Standing::Unlisted => {
-                    let since = *self.unlisted.entry(process).or_insert_with(Instant::now);
-                    if since.elapsed() < self.lease {
-                        continue;
-                    }
-                    Why::Unlisted
-                }
-            };
-            if !self.timing.may_judge(Instant::now()) {
-                continue;
-            }
-            match self.registry.fence_off(self.epoch.process, process, why).await? {
-                FencedOff::Done => {
-                    tracing::info!(
-                        event = "member_died",
-                        stream = self.registry.names.input,
-                        %process,
-                        "process {process} has died; taking over its entries of {}",
-                        self.registry.names.input
-                    );
-                    self.takeovers.add(Takeover::by(process));
-                }
-                FencedOff::Lives => {}
-                FencedOff::CallerLapsed => {
-                    self.timing.pause(Instant::now());
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn look(&mut self) -> Result<(), Fault> {
         if self.trims() {
             self.trim().await?;
@@ -367,26 +233,6 @@ impl Membership {
     async fn trim(&mut self) -> Result<(), Fault> {
         let until = Instant::now() + self.timing.retry();
         while self.registry.trim().await? > 0 && Instant::now() < until {}
-        Ok(())
-    }
-
-    /// Searches for entries of foreign consumers that have been idle for this long.
-    async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
-        const PAGE: usize = 100;
-        for _ in 0..PAGES {
-            let by_anyone = Held { consumer: None, idle };
-            let pending = self.registry.pending(by_anyone, self.cursor, PAGE).await?;
-            for entry in pending.iter().filter(|entry| Names::process(&entry.consumer).is_none()) {
-                self.takeovers.add(Takeover::by_foreign(entry.consumer.clone(), idle, entry.id));
-            }
-            match pending.last() {
-                Some(last) if pending.len() == PAGE => self.cursor = last.id,
-                _ => {
-                    self.cursor = EntryId::default();
-                    return Ok(());
-                }
-            }
-        }
         Ok(())
     }
 
