@@ -93,7 +93,7 @@ pub(super) async fn start<P: Processor>(
     // From here on the group ends with its handle, also when the caller drops the future of the start.
     let group = ConsumerGroup { handle, ended: Some(ended) };
     started.await.unwrap_or_else(|_| Err(super::defect()))?;
-    named.in_scope(|| preflight::say(&config));
+    named.in_scope(|| preflight::log_start(&config));
     Ok(group)
 }
 

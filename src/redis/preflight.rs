@@ -222,7 +222,7 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
 }
 
 /// Logs the start, and hints that need no server, once for all shards.
-pub(crate) fn say(config: &Config) {
+pub(crate) fn log_start(config: &Config) {
     let (channel, stream) = match config.source {
         SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),
         SourceKind::Stream => (None, Some(config.input.as_str())),

@@ -35,7 +35,7 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::figures::Figures;
 pub(crate) use self::members::Standing;
 pub(crate) use self::names::Names;
-pub(crate) use self::pending::Held;
+pub(crate) use self::pending::PendingFilter;
 pub(crate) use self::read::{Former, Reader, Unread};
 pub(crate) use self::scripts::{FencedOff, Refusal, Renewal, TakenOver, Why};
 use crate::config::Begin;

@@ -18,7 +18,7 @@ pub(crate) struct Pending {
 
 /// Which pending entries to list.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held<'a> {
+pub(crate) struct PendingFilter<'a> {
     /// Those of this consumer; `None`: of all.
     pub(crate) consumer: Option<&'a str>,
     /// Those that have been idle for at least so long.
@@ -29,7 +29,7 @@ impl Registry {
     /// Pending entries, from the id `from` on.
     pub(crate) async fn pending(
         &mut self,
-        of: Held<'_>,
+        of: PendingFilter<'_>,
         from: EntryId,
         count: usize,
     ) -> Result<Vec<Pending>, Fault> {
@@ -53,7 +53,8 @@ impl Registry {
 
     /// Whether this entry is still pending for this consumer.
     pub(crate) async fn is_pending(&mut self, id: EntryId, consumer: &str) -> Result<bool, Fault> {
-        let pending = self.pending(Held { consumer: Some(consumer), idle: Duration::ZERO }, id, 1).await?;
+        let pending =
+            self.pending(PendingFilter { consumer: Some(consumer), idle: Duration::ZERO }, id, 1).await?;
         Ok(pending.first().is_some_and(|pending| pending.id == id))
     }
 

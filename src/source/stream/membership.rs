@@ -57,8 +57,8 @@ pub(crate) struct Membership {
 const LAPSES: f64 = 0.8;
 /// The most attempts that one call stores.
 const ATTEMPTS: usize = 100;
-/// The interval for reading figures, searching for idle entries of foreign consumers, and trimming.
-const LOOKS: Duration = Duration::from_secs(1);
+/// The interval of [`Membership::maintain`].
+const MAINTENANCE: Duration = Duration::from_secs(1);
 
 impl Membership {
     /// A membership in the registry's group. It does not have anything in Redis yet.
@@ -127,14 +127,14 @@ impl Membership {
 
     /// Keeps the epoch alive until it is dropped. Returns only after a permanent fault.
     pub(crate) async fn run(&mut self) -> Error {
-        let (mut look, mut sweep) = (Instant::now(), Instant::now());
+        let (mut maintenance, mut sweep) = (Instant::now(), Instant::now());
         let mut renewal = Instant::now() + self.timing.interval();
         let outage = Outage::new(Task::MaintainGroup(self.registry.names.input.clone()), &self.status);
         loop {
-            let next = look.min(sweep).min(renewal);
+            let next = maintenance.min(sweep).min(renewal);
             let done = tokio::select! {
                 biased;
-                () = self.epoch.ended() => self.begin_anew().await.map(|()| renewal = Instant::now() + self.timing.interval()),
+                () = self.epoch.ended() => self.begin_next().await.map(|()| renewal = Instant::now() + self.timing.interval()),
                 () = sleep_until(next) => {
                     let now = Instant::now();
                     if now >= renewal {
@@ -146,8 +146,8 @@ impl Membership {
                         sweep = now + self.timing.retry();
                         self.sweep().await
                     } else {
-                        look = now + LOOKS;
-                        self.look().await
+                        maintenance = now + MAINTENANCE;
+                        self.maintain().await
                     }
                 }
                 Some(attempt) = self.attempts.recv() => self.count(attempt).await,
@@ -209,12 +209,13 @@ impl Membership {
         Ok(())
     }
 
-    async fn look(&mut self) -> Result<(), Fault> {
+    /// Trims, searches for idle entries of foreign consumers, and reads the figures of the group.
+    async fn maintain(&mut self) -> Result<(), Fault> {
         if self.trims() {
             self.trim().await?;
         }
         if let Some(idle) = self.input.claim_foreign_after {
-            self.look_for_foreign(idle).await?;
+            self.find_idle_foreign(idle).await?;
         }
         let (pending, oldest_pending) = self.registry.backlog().await?;
         let lag = self.registry.lag().await?;

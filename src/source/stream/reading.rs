@@ -32,7 +32,7 @@ pub(super) struct Reading {
     pub(super) stop: CancellationToken,
     pub(super) flow: Flow,
     /// The backoff before the next attempt, while nothing can be read.
-    pub(super) trouble: Option<Backoff>,
+    pub(super) backoff: Option<Backoff>,
     pub(super) progress: Progress,
 }
 
@@ -73,7 +73,7 @@ impl Progress {
 impl Reading {
     pub(super) fn new(source: Stream, intake: Intake, stop: CancellationToken) -> Self {
         let progress = Progress::new(source.takeovers.epoch());
-        Self { source, intake, stop, flow: Flow::new(), trouble: None, progress }
+        Self { source, intake, stop, flow: Flow::new(), backoff: None, progress }
     }
 
     /// Reads until the group stops, or a replay is done.
@@ -107,7 +107,7 @@ impl Reading {
         }
         // Takeovers come first: those entries have waited longest.
         if let Some(left) = self.source.takeovers.next()
-            && !self.suspect_is_at_work().await
+            && !self.suspect_is_in_progress().await
         {
             return self.take_over(left, count.min(self.flow.fitting(MOST_BYTES))).await;
         }
@@ -118,17 +118,17 @@ impl Reading {
         let asked = self.source.reader.read(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
-            () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
+            () = stop_timeout(&self.stop) => return Ok(Step::Over),
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
-        self.trouble = None;
+        self.backoff = None;
         self.source.outage.is_over();
         if figures.last_delivered < self.progress.last {
             // The entries that we received since then will be delivered again, so they have to be dropped here.
             self.progress.epoch.end(WENT_BACK);
             return Ok(Step::Done);
         }
-        self.look_for_trimmed(figures, &entries).await?;
+        self.count_trimmed(figures, &entries).await?;
         if !entries.list.is_empty() {
             self.received(entries).await;
             return Ok(Step::Done);
@@ -143,7 +143,7 @@ impl Reading {
         let asked = self.source.reader.wait(&self.progress.epoch, count);
         let answer = tokio::select! {
             answer = asked => answer,
-            () = stopped_long_ago(&self.stop) => return Ok(Step::Over),
+            () = stop_timeout(&self.stop) => return Ok(Step::Over),
         };
         if let Some(entries) = self.answered(answer).await? {
             self.received(entries).await;
@@ -189,7 +189,8 @@ impl Reading {
     }
 }
 
-async fn stopped_long_ago(stop: &CancellationToken) {
+/// Completes when a stop has waited long enough for an answer.
+async fn stop_timeout(stop: &CancellationToken) {
     stop.cancelled().await;
     sleep(LAST_ANSWER).await;
 }

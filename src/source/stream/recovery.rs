@@ -1,5 +1,5 @@
-//! Reconnects the reading connection, and finds out what the server did meanwhile: what was asked and not answered, and
-//! whether the group still exists.
+//! Recovers when the reading connection breaks, an answer is lost, the group is gone, or Redis went back to an earlier
+//! state.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Reading {
         if self.progress.epoch.is_over() {
             return Ok(Some(Step::Done));
         }
-        self.look_at_the_count().await?;
+        self.verify_count().await?;
         if !self.progress.uncertain {
             return Ok(None);
         }
@@ -50,7 +50,7 @@ impl Reading {
             }
             Err(Fault::Permanent(error)) => Err(error),
             Err(Fault::Transient(cause)) => {
-                self.put_up_with(&cause).await;
+                self.wait_to_retry(&cause).await;
                 Ok(Some(Step::Done))
             }
         }
@@ -71,7 +71,7 @@ impl Reading {
                     return Ok(Step::Done);
                 }
                 Err(Fault::Permanent(error)) => return Err(error),
-                Err(Fault::Transient(cause)) => self.put_up_with(&cause).await,
+                Err(Fault::Transient(cause)) => self.wait_to_retry(&cause).await,
             }
             if self.stop.is_cancelled() {
                 return Ok(Step::Over);
@@ -80,11 +80,11 @@ impl Reading {
     }
 
     /// Waits before the next attempt. Nothing is lost meanwhile: unread entries stay in the stream.
-    async fn put_up_with(&mut self, cause: &str) {
-        let Some(backoff) = &mut self.trouble else {
+    async fn wait_to_retry(&mut self, cause: &str) {
+        let Some(backoff) = &mut self.backoff else {
             // The first retry is immediate: servers close idle connections, and that is not an outage.
             tracing::debug!("lost the connection that reads {}: {cause}; reconnecting", self.source.stream);
-            self.trouble = Some(Backoff::at(self.source.reader.server()));
+            self.backoff = Some(Backoff::at(self.source.reader.server()));
             return;
         };
         self.source.outage.failed(cause);
@@ -96,7 +96,7 @@ impl Reading {
         let answer = self.source.reader.history(&self.progress.epoch, self.progress.last, MOST_ENTRIES).await;
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
         // The next read may be far away, while all consumers are busy.
-        self.trouble = None;
+        self.backoff = None;
         self.source.outage.is_over();
         let asked_again = entries.list.len() + entries.deleted.len();
         self.progress.uncertain = asked_again > 0;
@@ -107,8 +107,8 @@ impl Reading {
         }
         let ahead = std::mem::take(&mut self.progress.ahead);
         let known: Vec<_> = entries.list.iter().map(|entry| ahead.contains(&entry.id)).collect();
-        keep_unless(&mut entries.spans, &known);
-        keep_unless(&mut entries.list, &known);
+        remove_known(&mut entries.spans, &known);
+        remove_known(&mut entries.list, &known);
         self.progress.ahead = ahead.into_iter().filter(|id| *id > self.progress.last).collect();
         self.forget(&entries.deleted).await?;
         self.deliver(entries).await;
@@ -139,7 +139,7 @@ impl Reading {
             Ok(answer) => Ok(Some(answer)),
             Err(Unread::Permanent(error)) => Err(error),
             Err(Unread::Broken(cause)) => {
-                self.put_up_with(&cause).await;
+                self.wait_to_retry(&cause).await;
                 Ok(None)
             }
             Err(Unread::NoGroup(answer)) if self.source.replaying.is_some() => {
@@ -177,7 +177,7 @@ impl Reading {
     }
 }
 
-fn keep_unless<T>(list: &mut Vec<T>, left_out: &[bool]) {
-    let mut left_out = left_out.iter();
-    list.retain(|_| !left_out.next().copied().unwrap_or(false));
+fn remove_known<T>(list: &mut Vec<T>, known: &[bool]) {
+    let mut known = known.iter();
+    list.retain(|_| !known.next().copied().unwrap_or(false));
 }

@@ -10,7 +10,7 @@ use crate::entry_id::EntryId;
 use crate::error::Error;
 use crate::message::Origin;
 use crate::redis::fault::Fault;
-use crate::redis::registry::{Entries, Held, Refusal, TakenOver};
+use crate::redis::registry::{Entries, PendingFilter, Refusal, TakenOver};
 
 /// How long, at most, other takeovers wait for an entry that may kill its processes.
 const SUSPECT: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const SUSPECT: Duration = Duration::from_secs(1);
 impl Reading {
     /// Whether an entry that may kill its processes is being processed. Until it is done, other entries that were
     /// taken over before are not put at risk.
-    pub(super) async fn suspect_is_at_work(&mut self) -> bool {
+    pub(super) async fn suspect_is_in_progress(&mut self) -> bool {
         let Some((id, since)) = self.progress.suspect else { return false };
         let consumer = &self.progress.epoch.consumer;
         // If it takes too long, or waits for its next attempt, other entries do not wait for it.
@@ -37,8 +37,8 @@ impl Reading {
     /// with an entry that kills.
     pub(super) async fn take_over(&mut self, takeover: Takeover, count: usize) -> Result<Step, Error> {
         // Read just before the claim, so that entries we have already taken over are not among them.
-        let held = Held { consumer: Some(&takeover.holder), idle: takeover.idle };
-        let pending = match self.source.registry.pending(held, takeover.from, MOST_ENTRIES).await {
+        let of_holder = PendingFilter { consumer: Some(&takeover.holder), idle: takeover.idle };
+        let pending = match self.source.registry.pending(of_holder, takeover.from, MOST_ENTRIES).await {
             Ok(pending) => pending,
             Err(fault) => return self.put_off(takeover, fault).await,
         };

@@ -50,7 +50,7 @@ impl Trimmed {
 
 impl Reading {
     /// Checks the server's count before reading entries that may come after trimmed ones.
-    pub(super) async fn look_at_the_count(&mut self) -> Result<(), Error> {
+    pub(super) async fn verify_count(&mut self) -> Result<(), Error> {
         // Only this group trims a spill. Rejected messages may be removed by their operator.
         if !matches!(self.source.origin, Origin::Input(_)) || !self.source.trimmed.is_due() {
             return Ok(());
@@ -67,12 +67,12 @@ impl Reading {
     }
 
     /// Counts entries that were trimmed before they were read. The next entries that are read come after them.
-    pub(super) async fn look_for_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
+    pub(super) async fn count_trimmed(&mut self, figures: Figures, read: &Entries) -> Result<(), Error> {
         let earlier = self.source.trimmed.figures.replace(figures);
         if !matches!(self.source.origin, Origin::Input(_)) {
             return Ok(());
         }
-        let reliable = self.source.trimmed.reliable || self.counted_all_along(&figures).await?;
+        let reliable = self.source.trimmed.reliable || self.count_is_complete(&figures).await?;
         let figures = if reliable { figures } else { Figures { read: None, ..figures } };
         if !self.source.trimmed.trims
             && earlier.is_some_and(|earlier| figures.may_have_trimmed_unread_since(&earlier))
@@ -110,7 +110,7 @@ impl Reading {
 
     /// Whether the server has counted since before its last delivered entry was added. Only asked
     /// if entries seem to be missing.
-    async fn counted_all_along(&mut self, figures: &Figures) -> Result<bool, Error> {
+    async fn count_is_complete(&mut self, figures: &Figures) -> Result<bool, Error> {
         if figures.trimmed_unread() == 0 {
             return Ok(false);
         }

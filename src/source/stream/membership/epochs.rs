@@ -36,7 +36,7 @@ impl Membership {
         self.registry.create_group(self.begin).await?;
         let mut expiries = HashMap::new();
         let mut renewal = Instant::now() + self.timing.interval();
-        let mut is_told = false;
+        let mut is_logged = false;
         loop {
             self.sweep().await?;
             let mut waits = false;
@@ -55,10 +55,10 @@ impl Membership {
             if !waits {
                 return self.registry.recreate_group(self.begin).await;
             }
-            if !is_told {
-                is_told = true;
+            if !is_logged {
+                is_logged = true;
                 tracing::info!(
-                    "an earlier replay of {} did not come to its end, or is at work: waiting for its lease, for {:.1?} at most",
+                    "an earlier replay of {} was interrupted or still runs; waiting up to {:.1?} for its lease",
                     self.names().input,
                     self.lease
                 );
@@ -72,7 +72,7 @@ impl Membership {
     }
 
     /// Begins another epoch after one that is over, and takes over from the former one as from any dead member.
-    pub(super) async fn begin_anew(&mut self) -> Result<(), Fault> {
+    pub(super) async fn begin_next(&mut self) -> Result<(), Fault> {
         let former = self.epoch.process;
         let mut backoff = self.registry.backoff();
         let outage = Outage::new(Task::JoinGroup(self.registry.names.input.clone()), &self.status);

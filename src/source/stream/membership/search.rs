@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LOOKS, Membership};
+use super::{MAINTENANCE, Membership};
 use crate::entry_id::EntryId;
 use crate::redis::fault::Fault;
-use crate::redis::registry::{FencedOff, Held, Names, Standing, Why};
+use crate::redis::registry::{FencedOff, Names, PendingFilter, Standing, Why};
 use crate::source::stream::takeovers::Takeover;
 
 /// The most pages of pending entries, of 100 each, that one such search reads.
@@ -21,7 +21,7 @@ impl Membership {
         let began = Instant::now();
         for process in ours.into_iter().filter(|process| *process != self.epoch.process) {
             // With hundreds of members, the own renewal comes first; the rest is checked by a later sweep.
-            if began.elapsed() > LOOKS {
+            if began.elapsed() > MAINTENANCE {
                 break;
             }
             let why = match self.registry.standing(process).await? {
@@ -67,10 +67,10 @@ impl Membership {
     }
 
     /// Searches for entries of foreign consumers that have been idle for this long.
-    pub(super) async fn look_for_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
+    pub(super) async fn find_idle_foreign(&mut self, idle: Duration) -> Result<(), Fault> {
         const PAGE: usize = 100;
         for _ in 0..PAGES {
-            let by_anyone = Held { consumer: None, idle };
+            let by_anyone = PendingFilter { consumer: None, idle };
             let pending = self.registry.pending(by_anyone, self.cursor, PAGE).await?;
             for entry in pending.iter().filter(|entry| Names::process(&entry.consumer).is_none()) {
                 self.takeovers.add(Takeover::by_foreign(entry.consumer.clone(), idle, entry.id));

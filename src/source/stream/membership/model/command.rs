@@ -52,7 +52,7 @@ pub(super) enum Command {
         who: usize,
         conditions: Conditions,
     },
-    BeginAnew {
+    BeginNext {
         who: usize,
         conditions: Conditions,
     },
@@ -130,7 +130,7 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
 
 fn command() -> impl Strategy<Value = Command> {
     use Command::{
-        Append, BeginAnew, Claim, Commit, CommitTooLate, Crash, Deliver, Forget, Lapse, Read, Renew, Sweep,
+        Append, BeginNext, Claim, Commit, CommitTooLate, Crash, Deliver, Forget, Lapse, Read, Renew, Sweep,
         TakeOver, Trim, Usurp,
     };
     prop_oneof![
@@ -143,7 +143,7 @@ fn command() -> impl Strategy<Value = Command> {
         ),
         3 => (who(), any::<bool>()).prop_map(|(who, unlisted)| Lapse { who, unlisted }),
         1 => (who(), conditions(2)).prop_map(|(who, conditions)| Renew { who, conditions }),
-        1 => (who(), conditions(1)).prop_map(|(who, conditions)| BeginAnew { who, conditions }),
+        1 => (who(), conditions(1)).prop_map(|(who, conditions)| BeginNext { who, conditions }),
         1 => (who(), conditions(2)).prop_map(|(who, conditions)| Sweep { who, conditions }),
         1 => (who(), most(), conditions(2)).prop_map(|(who, most, conditions)| TakeOver { who, most, conditions }),
         4 => (who(), most()).prop_map(|(who, most)| Claim { who, most }),

@@ -81,7 +81,7 @@ fn every_entry_of_an_input_ends_in_the_output_once_whatever_happens_to_whom() {
 fn an_epoch_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
     play_one(vec![
         Command::Append(1),
-        Command::BeginAnew { who: 0, conditions: bad(Trouble::Late(None)) },
+        Command::BeginNext { who: 0, conditions: bad(Trouble::Late(None)) },
         Command::Read { who: 0, most: 1, conditions: FAIR },
         Command::Lapse { who: 0, unlisted: false },
         // Takes over from the former epoch, and then from this one.

@@ -118,9 +118,9 @@ impl Process {
     }
 
     /// Ends the epoch, if it is not over, and begins another one.
-    pub(super) async fn begin_anew(&mut self) -> Result<(), Error> {
+    pub(super) async fn begin_next(&mut self) -> Result<(), Error> {
         self.membership.epoch.end("the test says so");
-        let begun = self.membership.begin_anew().await;
+        let begun = self.membership.begin_next().await;
         self.group.epochs.borrow_mut().push(self.id());
         passed(begun)
     }
@@ -190,7 +190,7 @@ impl Process {
     }
 
     async fn live(&mut self) -> Result<(), Error> {
-        if self.membership.epoch.is_over() { self.begin_anew().await } else { Ok(()) }
+        if self.membership.epoch.is_over() { self.begin_next().await } else { Ok(()) }
     }
 
     async fn prepare(&mut self) -> Result<(), Error> {

@@ -64,7 +64,7 @@ impl<'a> World<'a> {
     /// Executes a command, and checks the invariants.
     pub(super) async fn run(&mut self, command: &Command) -> Checked {
         self.obey(command).await?;
-        self.look().await
+        self.check().await
     }
 
     async fn obey(&mut self, command: &Command) -> Checked {
@@ -94,8 +94,8 @@ impl<'a> World<'a> {
             Command::Renew { who, conditions } => {
                 self.under(conditions, who % count, async |process| process.renew().await).await?;
             }
-            Command::BeginAnew { who, conditions } => {
-                self.under(conditions, who % count, async |process| process.begin_anew().await).await?;
+            Command::BeginNext { who, conditions } => {
+                self.under(conditions, who % count, async |process| process.begin_next().await).await?;
             }
             Command::Sweep { who, conditions } => {
                 self.under(conditions, who % count, async |process| process.sweep().await).await?;
@@ -136,10 +136,10 @@ impl<'a> World<'a> {
         self.processes.push(survivor);
         self.commit_all().await?;
         // Entries that were delivered to it without its knowledge are taken over as well.
-        self.processes[0].begin_anew().await.map_err(failed)?;
+        self.processes[0].begin_next().await.map_err(failed)?;
         self.delayed.deliver().await;
         for _ in 0..2 {
-            self.look().await?;
+            self.check().await?;
             for process in self.seen.leases.clone() {
                 if process != self.processes[0].id() {
                     self.lapse(process, false).await;
@@ -154,7 +154,7 @@ impl<'a> World<'a> {
                 self.commit_all().await?;
             }
         }
-        self.look().await?;
+        self.check().await?;
 
         let mut output: Vec<_> = self.seen.output.iter().map(|(entry, _)| entry.clone()).collect();
         output.sort();
@@ -270,16 +270,16 @@ impl<'a> World<'a> {
         let last = self.processes.len() - 1;
         self.processes.swap(who, last);
         self.check_commit(committed.map_err(failed)?).await?;
-        self.look().await?;
+        self.check().await?;
         self.commit(who, lane, MOST_ENTRIES, FAIR).await
     }
 
     async fn commit_all(&mut self) -> Checked {
         while !self.processes[0].held.is_empty() {
-            self.look().await?;
+            self.check().await?;
             self.commit(0, 0, 3, FAIR).await?;
         }
-        self.look().await
+        self.check().await
     }
 
     /// Checks that the result of a commit is true.
@@ -303,7 +303,7 @@ impl<'a> World<'a> {
     }
 
     /// Checks the invariants that hold at any time.
-    async fn look(&mut self) -> Checked {
+    async fn check(&mut self) -> Checked {
         let now = Seen::at(&mut self.eye, &self.group).await;
         let mut entries = BTreeSet::new();
         for (entry, commit) in &now.output {
