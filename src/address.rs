@@ -1,4 +1,4 @@
-//! The address of the server and the login for it. The only module that knows a password, or its provider.
+//! The address of the server, with the login for it.
 
 mod parse;
 mod sentinels;

@@ -109,8 +109,8 @@ where
     }
 }
 
-/// A file with the password, which is read again at every handshake. The whole content counts, except one newline at
-/// the end.
+/// A file with the password, which is read again at every handshake. It contains the password as UTF-8 text. One
+/// line ending at the end (`\n` or `\r\n`) is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordFile(PathBuf);
 
@@ -129,8 +129,7 @@ impl PasswordFile {
         let Self(path) = self;
         let failed = |source| Error::File { option: OPTION, path: path.clone(), source };
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
+        let text = text.strip_suffix("\r\n").or(text.strip_suffix('\n')).unwrap_or(&text);
         if text.is_empty() {
             let problem = format!("{} is empty; write the password into it", path.display());
             return Err(Error::Config { option: OPTION, problem });
@@ -207,9 +206,13 @@ mod tests {
     async fn a_password_file_is_read_each_time_but_for_one_newline_at_its_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let provider = Provider::new(PasswordFile::new(file.path()));
-        for (text, expected) in
-            [("hush", "hush"), ("hush\n", "hush"), ("hush\r\n", "hush"), ("hush\n\n", "hush\n")]
-        {
+        for (text, expected) in [
+            ("hush", "hush"),
+            ("hush\n", "hush"),
+            ("hush\r\n", "hush"),
+            ("hush\r", "hush\r"),
+            ("hush\n\n", "hush\n"),
+        ] {
             std::fs::write(file.path(), text).unwrap();
             assert_eq!(provider.credentials().await.unwrap(), Credentials::new(expected));
         }

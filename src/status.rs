@@ -165,7 +165,8 @@ impl Status {
 }
 
 impl Need {
-    /// Records a failure since this time, unless it already fails since an earlier time.
+    /// Records a failure that began at this time. If it fails already, only the cause changes. After the end, nothing is
+    /// recorded.
     pub(crate) fn fails(&self, since: Instant, cause: String) {
         self.status.change(|shard| {
             if shard.phase == Phase::Ended {

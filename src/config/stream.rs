@@ -14,15 +14,16 @@ pub struct StreamInput {
     pub group: String,
     /// Where the consumer group begins if it is created. Default: [`Begin::Beginning`].
     pub from: Begin,
-    /// The name of a field. An entry whose only field has this name holds its whole payload in it: a JSON object for
-    /// the default processor. Default: `payload`.
+    /// The field whose value is [`Message::payload`](crate::Message::payload). If it is the entry's only field, the
+    /// default processor reads it as a JSON object; otherwise that processor copies the entry's fields. Default:
+    /// `payload`.
     pub payload_field: String,
     /// Whether each record gets a field `source_id` with the id of the entry that it was made from. Default: no.
     pub with_source_id: bool,
-    /// Also takes over entries from consumers of the group that do not belong to this library, when they have been idle
-    /// for this long (at least 1 s). Default: never.
+    /// After how long idle entries are taken over from consumers of the group that do not belong to this library: at
+    /// least 1 s. Default: never.
     pub claim_foreign_after: Option<Duration>,
-    /// What to do with entries of the input that are done. Default: [`Trim::Never`].
+    /// When acknowledged entries are removed from the input. Default: [`Trim::Never`].
     pub trim: Trim,
 }
 
@@ -39,7 +40,7 @@ pub enum Begin {
     After(EntryId),
 }
 
-/// What to do with entries of the input that are done.
+/// When acknowledged entries are removed from the input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trim {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Figures, Interval};
 use redis_consumer_group::State;
 
-/// One line. `processed` contains `skipped`, `repeated` and `lost`. Counts are messages.
+/// One line. `skipped` is a part of `processed`; `repeated` and `lost` are parts of `processed` and `rejected`.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     #[serde(rename = "type")]
