@@ -59,8 +59,8 @@ pub struct Config {
     pub ids_key: String,
     /// The most bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
     pub buffer: usize,
-    /// What to do with a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream` never
-    /// reads more than fits.
+    /// What to do with a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream`
+    /// waits for room instead.
     pub overflow: Overflow,
     /// The stream that [`Overflow::Spill`] spills into. Default: `spill` beside the output, `{messages:processed}:spill`.
     pub spill_key: Option<String>,

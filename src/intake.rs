@@ -99,7 +99,8 @@ impl Intake {
         }
     }
 
-    /// Waits until no more than `few` messages wait for consumers, if `few` is given, or until a consumer is idle.
+    /// Waits until no more than `few` messages wait for consumers (if `few` is given), or more consumers are idle than
+    /// messages wait.
     pub(crate) async fn demand(&self, few: Option<usize>) -> Demand {
         self.queue.runs_low(few).await
     }

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_flight_at_the_end_is_abandoned() {
+    fn messages_in_flight_at_the_end_are_abandoned() {
         let counts = Counts::default();
         counts.receive(5);
         counts.process(3, 0);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_the_spill_is_told_and_so_is_what_came_out_of_an_earlier_one() {
+    fn the_text_shows_messages_in_the_spill_and_those_read_from_an_earlier_one() {
         let counts = Counts::default();
         counts.receive(10);
         counts.process(3, 0);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_the_gaps_is_told() {
+    fn the_text_shows_the_sum_of_the_gaps() {
         let counts = Counts::default();
         for n in 0..150 {
             counts.gap(n.to_string(), Duration::from_millis(10));

@@ -87,7 +87,7 @@ impl Queue {
         self.wake_one();
     }
 
-    /// Waits until at most `few` messages wait (if `few` is given), or a consumer has nothing to do.
+    /// Waits until at most `few` messages wait (if `few` is given), or more consumers are idle than messages wait.
     pub(crate) async fn runs_low(&self, few: Option<usize>) -> Demand {
         loop {
             let low = self.low.notified();

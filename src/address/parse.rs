@@ -1,6 +1,7 @@
 //! Reads an address from its URL.
 //!
-//! No error repeats more of the URL than its scheme: after an unescaped character, any part may be the rest of a password.
+//! No error repeats more of the URL than its scheme: after an unescaped character, any part may be the rest of a
+//! password.
 
 use std::path::Path;
 use std::str::FromStr;

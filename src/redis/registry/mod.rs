@@ -13,8 +13,8 @@
 //! other options are, and each step is one script in one slot. A token is created before its process reads anything,
 //! and deleted before anything is taken over: see [`crate::epoch::Epoch`].
 //!
-//! `members` has the steps above, `pending` the entries that members hold, `counts` what is left to read, and `read` the
-//! reading connection.
+//! `members` has the steps above, `pending` the entries that members hold, `counts` what is left to read, and `read`
+//! the reading connection.
 
 mod counts;
 mod entries;
