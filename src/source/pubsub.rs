@@ -1,5 +1,7 @@
 //! The sources `pubsub` and `sharded`: one channel, read on its own connection.
 
+#[cfg(test)]
+mod claims;
 mod liveness;
 
 use std::sync::Arc;

@@ -1,0 +1,150 @@
+//! The protocol as a state machine, and stories that try it.
+//!
+//! | file | |
+//! |---|---|
+//! | `stored` | what is stored, and the scripts |
+//! | `member` | what a member knows |
+//! | `world` | what may happen, and the promises |
+
+mod member;
+mod stored;
+mod world;
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use self::world::{Checked, Left, World};
+
+/// A mistake in the protocol that a story has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutation {
+    None,
+    NothingIsFenced,
+    ClaimsOfTheDeadStay,
+    ClaimsAreGivenTwice,
+    ClaimsAreNotRepeated,
+    LostAnswersAreNotRecognised,
+    CountsOnAfterACut,
+    CutsAreNotReported,
+    MarkersOfOthersAreIgnored,
+    VainClaimsStay,
+    DoneIsForgotten,
+    NothingIsKnownAgain,
+    EpochsOutliveTheirServer,
+    GivesUpTooEarly,
+}
+
+const MUTATIONS: [Mutation; 13] = [
+    Mutation::NothingIsFenced,
+    Mutation::ClaimsOfTheDeadStay,
+    Mutation::ClaimsAreGivenTwice,
+    Mutation::ClaimsAreNotRepeated,
+    Mutation::LostAnswersAreNotRecognised,
+    Mutation::CountsOnAfterACut,
+    Mutation::CutsAreNotReported,
+    Mutation::MarkersOfOthersAreIgnored,
+    Mutation::VainClaimsStay,
+    Mutation::DoneIsForgotten,
+    Mutation::NothingIsKnownAgain,
+    Mutation::EpochsOutliveTheirServer,
+    Mutation::GivesUpTooEarly,
+];
+
+const MANY: Left =
+    Left { messages: 4, subscriptions: 6, cuts: 2, deaths: 1, errors: 2, lost_answers: 2, failovers: 2 };
+const EVENTS: usize = 80;
+
+/// A random story of three members. It is the same for the same seed.
+fn play(seed: u64, with: Mutation) -> Checked {
+    let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut random = |below: usize| {
+        for (left, shift) in [(true, 13), (false, 7), (true, 17)] {
+            state ^= if left { state << shift } else { state >> shift };
+        }
+        (state % below as u64) as usize
+    };
+    let mut world = World::new(3, MANY);
+    let mut story = Vec::new();
+    let told = |broken: String, story: &[_]| format!("story {seed}: {broken}: {story:?}");
+    for number in 1..=EVENTS {
+        let events = world.events(with);
+        if events.is_empty() {
+            break;
+        }
+        let event = events[random(events.len())];
+        story.push(event);
+        world.happens(event, with).map_err(|broken| told(broken, &story))?;
+        if number % 10 == 0 {
+            world.clone().must_settle(with).map_err(|broken| told(broken, &story))?;
+        }
+    }
+    world.must_settle(with).map_err(|broken| told(broken, &story))
+}
+
+/// Plays every story of two members. Returns how many states there are.
+fn play_all(left: Left) -> Result<usize, String> {
+    let hash = |world: &World| {
+        let mut hasher = DefaultHasher::new();
+        world.hash(&mut hasher);
+        hasher.finish()
+    };
+    let first = World::new(2, left);
+    let mut seen = HashSet::from([hash(&first)]);
+    let mut next = vec![first];
+    while let Some(world) = next.pop() {
+        for event in world.events(Mutation::None) {
+            let mut after = world.clone();
+            after
+                .happens(event, Mutation::None)
+                .map_err(|broken| format!("{broken}: {world:?}, {event:?}"))?;
+            if seen.insert(hash(&after)) {
+                after.clone().must_settle(Mutation::None).map_err(|broken| format!("{broken}: {after:?}"))?;
+                next.push(after);
+            }
+        }
+    }
+    Ok(seen.len())
+}
+
+fn all_end_well(left: Left) -> usize {
+    play_all(left).unwrap_or_else(|broken| panic!("{left:?}: {broken}"))
+}
+
+fn the_first_end_well(stories: u64) {
+    for seed in 0..stories {
+        play(seed, Mutation::None).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+}
+
+const STORIES: u64 = 2_000;
+const ONE_MESSAGE: Left =
+    Left { messages: 1, subscriptions: 2, cuts: 0, deaths: 0, errors: 0, lost_answers: 0, failovers: 0 };
+
+#[test]
+fn whatever_happens_each_message_that_a_member_has_is_appended_once() {
+    the_first_end_well(STORIES);
+}
+
+#[test]
+fn with_two_members_of_whom_one_may_die_each_order_of_events_ends_well() {
+    let states = all_end_well(Left { deaths: 1, ..ONE_MESSAGE });
+    assert!(states > 10_000, "{states}");
+}
+
+#[test]
+fn every_mistake_in_the_protocol_breaks_a_story() {
+    for mutation in MUTATIONS {
+        assert!((0..STORIES).any(|seed| play(seed, mutation).is_err()), "{mutation:?} is not noticed");
+    }
+}
+
+#[test]
+#[ignore = "minutes, and only with optimisation"]
+fn many_more_stories_end_well() {
+    the_first_end_well(500 * STORIES);
+    all_end_well(Left { errors: 1, ..ONE_MESSAGE });
+    all_end_well(Left { cuts: 1, subscriptions: 3, ..ONE_MESSAGE });
+    all_end_well(Left { lost_answers: 1, ..ONE_MESSAGE });
+    all_end_well(Left { failovers: 1, ..ONE_MESSAGE });
+    all_end_well(Left { messages: 2, deaths: 1, ..ONE_MESSAGE });
+}

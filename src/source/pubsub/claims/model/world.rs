@@ -1,0 +1,419 @@
+//! Members, a server, and what may happen to them.
+
+use std::collections::BTreeSet;
+
+use super::Mutation;
+use super::member::{Commit, Connection, Item, Member};
+use super::stored::{Epoch, Over, Position, Segment, Stored};
+
+/// How often something may still happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Left {
+    pub(super) messages: u8,
+    pub(super) subscriptions: u8,
+    pub(super) cuts: u8,
+    pub(super) deaths: u8,
+    /// Members that live and are taken for dead.
+    pub(super) errors: u8,
+    pub(super) lost_answers: u8,
+    pub(super) failovers: u8,
+}
+
+/// The numbers are those of members.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    Publish,
+    Join(usize),
+    Subscribe(usize),
+    Open(usize),
+    Read(usize),
+    Report(usize),
+    Claim(usize),
+    /// The claim is executed, and its answer is lost.
+    ClaimInVain(usize),
+    Send(usize),
+    Execute(usize),
+    Answer(usize),
+    /// The connection of a commit breaks. The next one tells whether it was executed.
+    CutCommit(usize),
+    Cut(usize),
+    Kill(usize),
+    /// The first takes the second for dead.
+    Judge(usize, usize),
+    /// Ends an epoch that no living member has.
+    Clear(usize, Epoch),
+    Settle,
+    GiveUp,
+    /// The replica receives the state.
+    Replicate,
+    /// The replica is promoted.
+    Failover,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    stored: Stored,
+    replica: Option<Stored>,
+    members: Vec<Member>,
+    segments: Segment,
+    epochs: Epoch,
+    published: u8,
+    /// The position of each message in what the server sent.
+    positions: BTreeSet<Position>,
+    /// The position of the next message.
+    next: Position,
+    left: Left,
+}
+
+pub(super) type Checked = Result<(), String>;
+
+/// The most positions that one member claims.
+const MOST_CLAIMED: usize = 2;
+/// More rounds than anything takes to settle.
+const ROUNDS: usize = 60;
+
+impl World {
+    pub(super) fn new(members: usize, left: Left) -> Self {
+        Self {
+            stored: Stored::default(),
+            replica: None,
+            members: vec![Member::new(); members],
+            segments: 0,
+            epochs: 0,
+            published: 0,
+            positions: BTreeSet::new(),
+            next: (0, 0),
+            left,
+        }
+    }
+
+    /// Everything that can happen next.
+    pub(super) fn events(&self, with: Mutation) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut may = |event: Event, if_so: bool| if_so.then(|| events.push(event));
+        may(
+            Event::Publish,
+            self.left.messages > 0 && self.members.iter().any(|member| member.connection.is_some()),
+        );
+        may(Event::Settle, self.stored.settled().is_some());
+        may(
+            Event::GiveUp,
+            self.stored.is_lacking() && (self.all_have_told() || with == Mutation::GivesUpTooEarly),
+        );
+        may(Event::Replicate, self.left.failovers > 0 && self.replica.is_none());
+        may(Event::Failover, self.left.failovers > 0 && self.replica.is_some());
+        for (me, member) in self.members.iter().enumerate() {
+            let outcome = member.commit.as_ref().map(|commit| commit.outcome);
+            // Also after its death: the commit is at the server already.
+            may(Event::Execute(me), outcome == Some(None));
+            if member.is_dead {
+                continue;
+            }
+            may(Event::Answer(me), outcome.is_some_and(|outcome| outcome.is_some()));
+            may(Event::CutCommit(me), outcome.is_some() && self.left.lost_answers > 0);
+            may(Event::Kill(me), self.left.deaths > 0);
+            may(Event::Cut(me), self.left.cuts > 0 && member.connection.is_some());
+            may(
+                Event::Read(me),
+                member.connection.as_ref().is_some_and(|connection| !connection.sent.is_empty()),
+            );
+            if member.epoch.is_none() {
+                may(Event::Join(me), outcome.is_none());
+                continue;
+            }
+            may(Event::Subscribe(me), self.left.subscriptions > 0 && member.connection.is_none());
+            may(
+                Event::Open(me),
+                member.connection.as_ref().is_some_and(|connection| connection.opened.is_none()),
+            );
+            may(Event::Report(me), !member.has_reported);
+            let claims = member.claimed.len() < MOST_CLAIMED && self.claims(me);
+            may(Event::Claim(me), claims || member.asks);
+            may(Event::ClaimInVain(me), claims && self.left.lost_answers > 0);
+            may(Event::Send(me), outcome.is_none() && !member.records().is_empty());
+            for (other, judged) in self.members.iter().enumerate().filter(|(other, _)| *other != me) {
+                may(
+                    Event::Judge(me, other),
+                    self.left.errors > 0 && !judged.is_dead && judged.epoch.is_some(),
+                );
+            }
+            for epoch in self.without_member() {
+                may(Event::Clear(me, epoch), true);
+            }
+        }
+        events
+    }
+
+    /// Lets one of them happen. The error says how it breaks a promise.
+    pub(super) fn happens(&mut self, event: Event, with: Mutation) -> Checked {
+        match event {
+            Event::Publish => {
+                self.left.messages -= 1;
+                self.deliver(Item::Message(self.published));
+                self.published += 1;
+                self.positions.insert(self.next);
+                self.next.1 += 1;
+            }
+            Event::Join(me) => self.join(me, with)?,
+            Event::Subscribe(me) => {
+                self.left.subscriptions -= 1;
+                let mut connection = Connection::default();
+                let member = &mut self.members[me];
+                if let Some((segment, Some(next))) = member.runs.iter().next_back()
+                    && with == Mutation::CountsOnAfterACut
+                {
+                    (connection.next, connection.opened) = (Some((*segment, *next)), Some(*segment));
+                }
+                member.connection = Some(connection);
+            }
+            Event::Open(me) => {
+                let segment = self.segments + 1;
+                if self.by(me, |stored, epoch| stored.open(epoch, segment)).is_some() {
+                    self.segments = segment;
+                    let connection = self.members[me].connection.as_mut();
+                    connection.expect("connected").opened = Some(segment);
+                    self.deliver(Item::Marker(segment));
+                    self.next = (segment, 0);
+                }
+            }
+            Event::Read(me) => self.members[me].read(with),
+            Event::Report(me) => self.report(me, with),
+            Event::Claim(me) => {
+                let (number, ahead) = (self.members[me].number, self.published + 1);
+                if let Some(given) = self.by(me, |stored, epoch| stored.claim(epoch, number, ahead, with)) {
+                    let member = &mut self.members[me];
+                    (member.number, member.asks) = (member.number + 1, false);
+                    // Unless the member knows already that it will not receive it.
+                    let is_vain = |(segment, at)| {
+                        member.runs.get(&segment).is_some_and(|upto| upto.is_some_and(|upto| at >= upto))
+                    };
+                    member.claimed.extend(
+                        given.filter(|given| !is_vain(*given) || with == Mutation::CutsAreNotReported),
+                    );
+                }
+            }
+            Event::ClaimInVain(me) => {
+                self.left.lost_answers -= 1;
+                let (number, ahead) = (self.members[me].number, self.published + 1);
+                self.by(me, |stored, epoch| stored.claim(epoch, number, ahead, with));
+                self.members[me].asks = true;
+            }
+            Event::Send(me) => {
+                let member = &mut self.members[me];
+                let (epoch, records) = (member.epoch.expect("joined"), member.records());
+                member.commit = Some(Commit { epoch, records, outcome: None });
+            }
+            Event::Execute(me) => {
+                let commit = self.members[me].commit.as_mut().expect("sent");
+                let done = self.stored.commit(commit.epoch, &commit.records, with);
+                commit.outcome = Some(done.is_ok());
+                done.unwrap_or(Ok(()))?;
+            }
+            Event::Answer(me) => {
+                let member = &mut self.members[me];
+                let commit = member.commit.take().expect("sent");
+                match commit.outcome {
+                    Some(true) => member.claimed.retain(|at| !commit.records.contains_key(at)),
+                    _ => member.ends_epoch(),
+                }
+            }
+            Event::CutCommit(me) => {
+                self.left.lost_answers -= 1;
+                let commit = self.members[me].commit.as_ref().expect("sent");
+                // The lane's number tells it, and its fence keeps a late one from being executed.
+                match commit.outcome {
+                    Some(_) if with != Mutation::LostAnswersAreNotRecognised => {
+                        self.happens(Event::Answer(me), with)?
+                    }
+                    _ => self.members[me].commit = None,
+                }
+            }
+            Event::Cut(me) => {
+                self.left.cuts -= 1;
+                self.members[me].cut(with);
+            }
+            Event::Kill(me) => {
+                self.left.deaths -= 1;
+                let (epoch, commit) = (self.members[me].epoch, self.members[me].commit.take());
+                self.members[me] = Member { is_dead: true, epoch, commit, ..Member::new() };
+            }
+            Event::Judge(me, other) => {
+                self.left.errors -= 1;
+                let epoch = self.members[other].epoch.expect("joined");
+                self.fence_off(me, epoch, with);
+            }
+            Event::Clear(me, epoch) => self.fence_off(me, epoch, with),
+            Event::Settle => {
+                if let Some(segment) = self.stored.settled() {
+                    self.stored.settle(segment);
+                }
+            }
+            Event::GiveUp => {
+                let Some(lost) = self.stored.give_up() else { return Ok(()) };
+                if !self.positions.contains(&lost) {
+                    return Err(format!("{lost:?} counts as lost, and there was no message"));
+                }
+                let held = self.living().find_map(|member| member.received.get(&lost));
+                if let Some(message) = held.filter(|message| !self.stored.output.contains(message)) {
+                    return Err(format!("message {message} was given up, and a member has it"));
+                }
+            }
+            Event::Replicate => self.replica = Some(self.stored.clone()),
+            Event::Failover => {
+                self.left.failovers -= 1;
+                self.stored = self.replica.take().expect("replicated");
+                for member in &mut self.members {
+                    member.cut(with);
+                    member.commit = None;
+                    if !member.is_dead && with != Mutation::EpochsOutliveTheirServer {
+                        member.ends_epoch();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on nothing more goes wrong: then everything that a living member has received is appended, and
+    /// nothing stays behind.
+    pub(super) fn must_settle(mut self, with: Mutation) -> Checked {
+        for _ in 0..ROUNDS {
+            let before = self.clone();
+            for me in 0..self.members.len() {
+                self.go_on(me, with)?;
+            }
+            while self.stored.is_lacking() && self.all_have_told() {
+                self.happens(Event::GiveUp, with)?;
+            }
+            while self.stored.settled().is_some() {
+                self.happens(Event::Settle, with)?;
+            }
+            if self == before {
+                break;
+            }
+        }
+        let received: BTreeSet<_> = self.living().flat_map(|member| member.received.values()).collect();
+        if let Some(missing) = received.iter().find(|message| !self.stored.output.contains(message)) {
+            return Err(format!("message {missing} was received and is not in the output"));
+        }
+        let ended = self.stored.segments.iter().find(|(_, extent)| extent.end.is_some());
+        match ended.filter(|_| self.living().count() > 0) {
+            Some((segment, _)) => Err(format!("segment {segment} has ended and is never settled")),
+            None => Ok(()),
+        }
+    }
+
+    /// One round of a member without faults.
+    fn go_on(&mut self, me: usize, with: Mutation) -> Checked {
+        if self.members[me].commit.as_ref().is_some_and(|commit| commit.outcome.is_none()) {
+            self.happens(Event::Execute(me), with)?;
+        }
+        if self.members[me].is_dead {
+            return Ok(());
+        }
+        if self.members[me].commit.is_some() {
+            self.happens(Event::Answer(me), with)?;
+        }
+        while self.members[me].connection.as_ref().is_some_and(|connection| !connection.sent.is_empty()) {
+            self.happens(Event::Read(me), with)?;
+        }
+        if self.members[me].epoch.is_none() {
+            self.happens(Event::Join(me), with)?;
+        }
+        self.report(me, with);
+        for epoch in self.without_member() {
+            self.fence_off(me, epoch, with);
+        }
+        for _ in 0..self.published + 2 {
+            if self.claims(me) {
+                self.happens(Event::Claim(me), with)?;
+            }
+        }
+        if self.members[me].epoch.is_some() && !self.members[me].records().is_empty() {
+            self.happens(Event::Send(me), with)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, me: usize, with: Mutation) -> Checked {
+        self.epochs += 1;
+        let member = &mut self.members[me];
+        let former = member.former.take();
+        member.epoch = Some(self.epochs);
+        (member.number, member.asks) = (1, false);
+        let done = self.stored.join(self.epochs, former, &member.runs, with);
+        for segment in done {
+            let mut dropped =
+                member.received.iter().filter(|(at, _)| at.0 == segment).map(|(_, message)| message);
+            if let Some(message) = dropped.find(|message| !self.stored.output.contains(message)) {
+                return Err(format!("message {message} counts as committed, and is not in the output"));
+            }
+            member.drop_segment(segment);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, me: usize, with: Mutation) {
+        let (runs, ends) = (self.members[me].runs.clone(), self.members[me].ends.clone());
+        if self.by(me, |stored, epoch| stored.report(epoch, &runs, &ends, with)).is_some() {
+            let member = &mut self.members[me];
+            (member.has_reported, member.ends) = (true, Default::default());
+        }
+    }
+
+    fn fence_off(&mut self, me: usize, epoch: Epoch, with: Mutation) {
+        self.by(me, |stored, own| {
+            // Whoever was itself taken for dead judges nobody.
+            stored.check(own)?;
+            stored.fence_off(epoch, with);
+            Ok(())
+        });
+    }
+
+    /// Runs a script for a member. `None`: its epoch is over, and it knows that now.
+    fn by<T>(&mut self, me: usize, script: impl FnOnce(&mut Stored, Epoch) -> Result<T, Over>) -> Option<T> {
+        let epoch = self.members[me].epoch?;
+        let done = script(&mut self.stored, epoch).ok();
+        if done.is_none() {
+            self.members[me].ends_epoch();
+        }
+        done
+    }
+
+    /// Whether the member has a reason to ask: there is something to claim, an answer was lost, or its epoch is over.
+    fn claims(&self, me: usize) -> bool {
+        self.members[me].epoch.is_some_and(|epoch| {
+            let is_over = !self.stored.members.contains_key(&epoch);
+            is_over || self.members[me].asks || self.stored.next(epoch, self.published + 1).is_some()
+        })
+    }
+
+    fn deliver(&mut self, item: Item) {
+        for connection in self.members.iter_mut().filter_map(|member| member.connection.as_mut()) {
+            connection.sent.push_back(item);
+        }
+    }
+
+    fn living(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !member.is_dead)
+    }
+
+    /// Epochs that no living member has.
+    fn without_member(&self) -> Vec<Epoch> {
+        let is_of = |epoch: Epoch| {
+            self.living().any(|member| member.epoch == Some(epoch) || member.former == Some(epoch))
+        };
+        self.stored.members.keys().copied().filter(|epoch| !is_of(*epoch)).collect()
+    }
+
+    /// Whether all living members have reported what they received, and none is behind a marker: that is so when each
+    /// of them has renewed its lease twice.
+    fn all_have_told(&self) -> bool {
+        self.without_member().is_empty()
+            && self.living().all(|member| {
+                let is_member = member.epoch.is_some_and(|epoch| self.stored.members.contains_key(&epoch));
+                let mut sent = member.connection.iter().flat_map(|connection| &connection.sent);
+                member.has_reported && is_member && !sent.any(|item| matches!(item, Item::Marker(_)))
+            })
+    }
+}
