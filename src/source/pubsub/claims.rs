@@ -30,7 +30,8 @@
 //!   was lost when Redis went back; it is known again, with nothing claimed.
 //! - **Open**: stores a segment without an end, and publishes its marker.
 //! - **Report**: stores the runs, and the ends of segments that this member saw: what comes after an end was claimed in
-//!   vain. Positions that this member has claimed and not received, because its connection broke, become free.
+//!   vain. Positions that this member has claimed and not received, because its connection broke, become free. A report
+//!   has a number: one that arrives after a newer one changes nothing.
 //! - **Claim**: gives the member free positions or positions from the frontier on, among those that it has received or
 //!   will receive. A claim may be ahead of its messages, so that a message that arrives needs no round trip. The claim
 //!   has a number: repeated because its answer was lost, it gives the same positions.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Mutation;
-use super::stored::{Epoch, Position, Runs, Segment};
+use super::stored::{Epoch, Position, Report, Runs, Segment};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Item {
@@ -44,6 +44,8 @@ pub(super) struct Member {
     /// The ends of segments that it saw since the last report.
     pub(super) ends: BTreeMap<Segment, u8>,
     pub(super) has_reported: bool,
+    /// The number of its last report.
+    pub(super) reports: u8,
     pub(super) connection: Option<Connection>,
     pub(super) claimed: BTreeSet<Position>,
     /// The number of the next claim, or of the one whose answer was lost.
@@ -108,6 +110,12 @@ impl Member {
             // It counts in it, so others have seen its end, and this connection is too far behind to matter.
             self.connection = None;
         }
+    }
+
+    /// A report of what it has received by now.
+    pub(super) fn report(&mut self) -> Report {
+        self.reports += 1;
+        Report { number: self.reports, runs: self.runs.clone(), ends: self.ends.clone() }
     }
 
     /// Claimed messages that it has received, as a commit would append them.

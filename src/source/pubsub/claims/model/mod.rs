@@ -27,6 +27,7 @@ enum Mutation {
     CountsOnAfterACut,
     CutsAreNotReported,
     MarkersOfOthersAreIgnored,
+    LateReportsCount,
     VainClaimsStay,
     DoneIsForgotten,
     NothingIsKnownAgain,
@@ -34,7 +35,7 @@ enum Mutation {
     GivesUpTooEarly,
 }
 
-const MUTATIONS: [Mutation; 13] = [
+const MUTATIONS: [Mutation; 14] = [
     Mutation::NothingIsFenced,
     Mutation::ClaimsOfTheDeadStay,
     Mutation::ClaimsAreGivenTwice,
@@ -43,6 +44,7 @@ const MUTATIONS: [Mutation; 13] = [
     Mutation::CountsOnAfterACut,
     Mutation::CutsAreNotReported,
     Mutation::MarkersOfOthersAreIgnored,
+    Mutation::LateReportsCount,
     Mutation::VainClaimsStay,
     Mutation::DoneIsForgotten,
     Mutation::NothingIsKnownAgain,

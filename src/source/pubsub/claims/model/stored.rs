@@ -35,8 +35,20 @@ pub(super) struct Extent {
 pub(super) struct Share {
     pub(super) claimed: BTreeSet<Position>,
     pub(super) runs: Runs,
+    /// The number of the last report.
+    reported: u8,
     /// The last claim: its number, and what it gave.
     last: (u8, Option<Position>),
+}
+
+/// What a member tells of what it received.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Report {
+    /// Higher than that of any earlier one.
+    pub(super) number: u8,
+    pub(super) runs: Runs,
+    /// The ends of segments that it saw since the last report.
+    pub(super) ends: BTreeMap<Segment, u8>,
 }
 
 /// The epoch is over.
@@ -77,18 +89,18 @@ impl Stored {
         Ok(())
     }
 
-    pub(super) fn report(
-        &mut self,
-        epoch: Epoch,
-        runs: &Runs,
-        ends: &BTreeMap<Segment, u8>,
-        with: Mutation,
-    ) -> Result<(), Over> {
+    pub(super) fn report(&mut self, epoch: Epoch, report: &Report, with: Mutation) -> Result<(), Over> {
         self.check(epoch)?;
-        for (segment, end) in ends {
+        let share = self.members.get_mut(&epoch).expect("checked");
+        if report.number <= share.reported && with != Mutation::LateReportsCount {
+            return Ok(());
+        }
+        share.reported = report.number;
+        for (segment, end) in &report.ends {
             self.end(*segment, *end, with);
         }
-        let runs: Runs = runs
+        let runs: Runs = report
+            .runs
             .iter()
             .filter(|(segment, _)| self.segments.contains_key(segment))
             .map(|(s, r)| (*s, *r))

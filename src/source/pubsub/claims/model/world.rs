@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Mutation;
 use super::member::{Commit, Connection, Item, Member};
-use super::stored::{Epoch, Over, Position, Segment, Stored};
+use super::stored::{Epoch, Over, Position, Report, Segment, Stored};
 
 /// How often something may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +28,10 @@ pub(super) enum Event {
     Open(usize),
     Read(usize),
     Report(usize),
+    /// The request is under way for long, and its connection is given up.
+    Delay(usize),
+    /// The request arrives.
+    Arrive,
     Claim(usize),
     /// The claim is executed, and its answer is lost.
     ClaimInVain(usize),
@@ -55,6 +59,8 @@ pub(super) struct World {
     stored: Stored,
     replica: Option<Stored>,
     members: Vec<Member>,
+    /// A report that is under way.
+    late: Option<(Epoch, Report)>,
     segments: Segment,
     epochs: Epoch,
     published: u8,
@@ -78,6 +84,7 @@ impl World {
             stored: Stored::default(),
             replica: None,
             members: vec![Member::new(); members],
+            late: None,
             segments: 0,
             epochs: 0,
             published: 0,
@@ -95,6 +102,7 @@ impl World {
             Event::Publish,
             self.left.messages > 0 && self.members.iter().any(|member| member.connection.is_some()),
         );
+        may(Event::Arrive, self.late.is_some());
         may(Event::Settle, self.stored.settled().is_some());
         may(
             Event::GiveUp,
@@ -127,6 +135,7 @@ impl World {
                 member.connection.as_ref().is_some_and(|connection| connection.opened.is_none()),
             );
             may(Event::Report(me), !member.has_reported);
+            may(Event::Delay(me), !member.has_reported && self.left.lost_answers > 0 && self.late.is_none());
             let claims = member.claimed.len() < MOST_CLAIMED && self.claims(me);
             may(Event::Claim(me), claims || member.asks);
             may(Event::ClaimInVain(me), claims && self.left.lost_answers > 0);
@@ -178,6 +187,17 @@ impl World {
             }
             Event::Read(me) => self.members[me].read(with),
             Event::Report(me) => self.report(me, with),
+            Event::Delay(me) => {
+                self.left.lost_answers -= 1;
+                let report = self.members[me].report();
+                self.late = self.members[me].epoch.map(|epoch| (epoch, report));
+            }
+            Event::Arrive => {
+                if let Some((epoch, report)) = self.late.take() {
+                    // Nobody hears the answer.
+                    let _ = self.stored.report(epoch, &report, with);
+                }
+            }
             Event::Claim(me) => {
                 let (number, ahead) = (self.members[me].number, self.published + 1);
                 if let Some(given) = self.by(me, |stored, epoch| stored.claim(epoch, number, ahead, with)) {
@@ -262,6 +282,7 @@ impl World {
             Event::Failover => {
                 self.left.failovers -= 1;
                 self.stored = self.replica.take().expect("replicated");
+                self.late = None;
                 for member in &mut self.members {
                     member.cut(with);
                     member.commit = None;
@@ -320,7 +341,9 @@ impl World {
         if self.members[me].epoch.is_none() {
             self.happens(Event::Join(me), with)?;
         }
-        self.report(me, with);
+        if !self.members[me].has_reported {
+            self.report(me, with);
+        }
         for epoch in self.without_member() {
             self.fence_off(me, epoch, with);
         }
@@ -354,8 +377,8 @@ impl World {
     }
 
     fn report(&mut self, me: usize, with: Mutation) {
-        let (runs, ends) = (self.members[me].runs.clone(), self.members[me].ends.clone());
-        if self.by(me, |stored, epoch| stored.report(epoch, &runs, &ends, with)).is_some() {
+        let report = self.members[me].report();
+        if self.by(me, |stored, epoch| stored.report(epoch, &report, with)).is_some() {
             let member = &mut self.members[me];
             (member.has_reported, member.ends) = (true, Default::default());
         }
