@@ -46,6 +46,19 @@
 //! An epoch lasts no longer than one run of one server: whoever finds another server, or the same one started again,
 //! begins a new epoch, and claims again what the stored state does not know as committed.
 //!
+//! # How it is to stay cheap
+//!
+//! - Claims are made on a connection of their own, ahead of the consumers' need (as `source/stream/flow.rs`
+//!   estimates it): no commit and no message waits for one.
+//! - A commit adds no command. The lane writes what it has committed into its hash, beside the number that it writes
+//!   anyway: `HSET lane number N done RANGES`. A member's claims are what it was given without what its lanes have done.
+//!   The next claim subtracts that from what is stored, after which the lane leaves it out. Two lanes never write the
+//!   same field, and subtracting twice changes nothing.
+//! - The answer to a claim lists the ranges that are not committed. Every member releases the memory of all others.
+//!   Where a replica may be promoted, it keeps them a little longer ([`Config::keep`](crate::Config::keep)).
+//! - A member that dies is noticed by its lease; or earlier, because it also subscribes to a channel of its own, and
+//!   `PUBSUB NUMSUB` shows that nobody does any more.
+//!
 //! # What follows
 //!
 //! No message is appended twice, and each message that a living member has received is appended. Neither depends on
