@@ -11,6 +11,7 @@ use redis_consumer_group::Error;
 use crate::options::OptionError;
 use crate::printable::printable_lines;
 use crate::secret::{without_credentials, words_without_credentials};
+use crate::stdout::Closed;
 
 /// Messages were abandoned, or a failure without its own code.
 pub(crate) const FAILED: u8 = 1;
@@ -33,8 +34,11 @@ pub(crate) struct Coded {
     pub(crate) text: String,
 }
 
-/// Prints the error to stderr and returns its exit code.
+/// Prints the error to stderr and returns its exit code. A closed stdout is not an error.
 pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Closed>() {
+        return ExitCode::SUCCESS;
+    }
     // A thread writes, and is waited for with a limit: stderr may be a full pipe that is not read.
     let (line, (written, is_written)) = (format!("error: {}\n", text(error)), mpsc::channel());
     thread::spawn(move || written.send(io::stderr().write_all(line.as_bytes())));

@@ -1,6 +1,6 @@
 //! Completions and manual pages, generated from the description of the arguments.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use clap_mangen::Man;
 
 use crate::arguments::{Arguments, EXAMPLE};
 use crate::exit::{self, Coded};
+use crate::stdout::print;
 
 /// The arguments of `completions`.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    print(&script)
+    print(&script).map(|()| ExitCode::SUCCESS)
 }
 
 /// Prints a manual page, or writes all of them.
@@ -61,7 +62,7 @@ pub(crate) fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
     }
     let mut text = Vec::new();
     page(command).render(&mut text).context("cannot render the manual page")?;
-    print(&text)
+    print(&text).map(|()| ExitCode::SUCCESS)
 }
 
 /// Writes the pages of a command and of its subcommands.
@@ -84,12 +85,4 @@ fn documented() -> clap::Command {
         command.after_long_help(format!("{EXAMPLE}\n\n{notes}"))
     };
     with_example(Arguments::command()).disable_help_subcommand(true).mut_subcommand("run", with_example)
-}
-
-fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
-    match io::stdout().write_all(text) {
-        // A reader that stops early is not an error.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

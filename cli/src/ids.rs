@@ -1,16 +1,14 @@
 //! `ids`: lists or removes the ids of consumers.
 
-use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write as _};
+use std::fmt::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use redis_consumer_group::ids;
 
 use crate::options::{Flags, Group, IDS, Layers, Selection, Settings, Variables};
 use crate::printable::printable;
-use crate::talk;
+use crate::{stdout, talk};
 
 /// The arguments of `ids`.
 #[derive(Debug, Args)]
@@ -57,10 +55,7 @@ pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    stdout::print(text.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,11 +3,29 @@
 use std::io::{self, ErrorKind, Write};
 use std::thread;
 
+use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 /// The maximum number of lines that wait for a slow reader. Further reports are discarded.
 const WAITING: usize = 64;
+
+/// The reader has closed stdout, as `head` does after its lines. The program then ends without an error.
+#[derive(Debug, thiserror::Error)]
+#[error("stdout was closed")]
+pub(crate) struct Closed;
+
+/// Writes a text to stdout at once. May block.
+///
+/// # Errors
+/// [`Closed`], or what the system refuses.
+pub(crate) fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
+        written => written.context("cannot write to stdout"),
+    }
+}
 
 /// Writes lines to stdout on a separate thread, because a full pipe blocks its writer.
 pub(crate) struct Stdout {

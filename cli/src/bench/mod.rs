@@ -36,7 +36,6 @@ mod statistics;
 
 use std::env;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -58,6 +57,7 @@ use source::Source;
 
 use crate::exit::{self, Coded};
 use crate::secret::without_credentials;
+use crate::stdout::{self, Closed};
 use crate::stop::Stop;
 use crate::talk::say;
 
@@ -104,17 +104,10 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 
 /// Prints the report. Waits for a slow reader until the second signal.
 async fn print(text: String, stop: &Stop) -> anyhow::Result<()> {
-    let printing = spawn_blocking(move || {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-    });
     tokio::select! {
-        printed = printing => match printed? {
-            // Such as `| head`, which needs only the beginning.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(error).context("cannot write the report to stdout; give a file, like --json=FILE")
-            }
-            _ => Ok(()),
+        printed = spawn_blocking(move || stdout::print(text.as_bytes())) => match printed? {
+            Err(error) if error.is::<Closed>() => Ok(()),
+            printed => printed.context("the report could not be printed; give a file, like --json=FILE"),
         },
         () = stop.insisted() => Ok(()),
     }

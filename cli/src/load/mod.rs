@@ -3,13 +3,12 @@
 //! ```text
 //!   args ──► plan      what to publish, and when to end
 //!              │
-//!            pace      bursts, or even with a metronome
+//!            pace      bursts, or an even rate
 //!              │
 //!            payload   the content of a message
 //! ```
 
 mod args;
-mod metronome;
 mod pace;
 mod payload;
 mod plan;
@@ -18,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
 pub(crate) use self::args::{LoadArgs, payload_bytes, some_time};
@@ -26,7 +25,6 @@ pub(crate) use self::pace::{Pace, Rate};
 pub(crate) use self::payload::Payload;
 pub(crate) use self::plan::Plan;
 
-use self::metronome::Metronome;
 use crate::publisher::{
     CHUNK_MESSAGES, Connections, Failure, Progress, Published, Publisher, Summary, Uncertain, report,
 };
@@ -108,7 +106,8 @@ impl<F: FnMut(Uuid)> Load<'_, F> {
     }
 
     async fn evenly(&mut self, rate: Rate) -> Result<(), Failure> {
-        let metronome = Metronome::start(rate.tick()).map_err(Failure::Thread)?;
+        let mut ticks = interval(rate.tick());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut sent = 0;
         loop {
             let due = rate.due(self.start.elapsed());
@@ -117,7 +116,7 @@ impl<F: FnMut(Uuid)> Load<'_, F> {
             if self.is_over() {
                 return Ok(());
             }
-            self.publisher.wait(metronome.tick()).await?;
+            self.publisher.wait(ticks.tick()).await?;
         }
     }
 

@@ -25,7 +25,6 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
-use std::io;
 use std::mem;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -74,11 +73,6 @@ pub(crate) enum Failure {
     /// The messages could not be read.
     #[error("{0}")]
     Input(String),
-    /// The thread for an even rate could not be started.
-    #[error(
-        "cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the limit of threads"
-    )]
-    Thread(io::Error),
 }
 
 /// The limits of one pipeline: large enough that the cost of a system call does not matter, small enough to stop

@@ -9,11 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use redis_consumer_group::EntryId;
 
-use super::list::{messages, write};
+use super::list::messages;
 use super::streams::{PAGE, Rejected, RejectedStreams, after};
 use crate::exit;
 use crate::options::{Flags, duration};
 use crate::printable::printable;
+use crate::stdout::print;
 use crate::talk;
 
 /// Remove rejected messages: all that are there, or some of them
@@ -71,14 +72,17 @@ pub(super) async fn run(args: ClearArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(exit::FAILED));
         }
     }
+    let mut printed = Ok(());
     for (key, part) in parts {
         let removed = match part {
             Part::Ids(ids) => streams.remove(&key, &ids).await?,
             Part::Before(end) => streams.remove_before(&key, end).await?,
         };
-        write(&format!("Removed {} from {}.\n", messages(removed), printable(&key)))?;
+        // Without a reader the rest is removed all the same.
+        printed =
+            printed.and(print(format!("Removed {} from {}.\n", messages(removed), printable(&key)).as_bytes()));
     }
-    Ok(ExitCode::SUCCESS)
+    printed.map(|()| ExitCode::SUCCESS)
 }
 
 /// The entries to remove, and their number. Messages rejected from now on are not among them.

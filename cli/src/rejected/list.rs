@@ -1,9 +1,7 @@
 //! `rejected list`.
 
-use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use redis_consumer_group::EntryId;
 
@@ -12,6 +10,7 @@ use super::reasons::Reasons;
 use super::streams::{PAGE, Rejected, RejectedStreams, after};
 use crate::options::Flags;
 use crate::printable::printable;
+use crate::stdout::print;
 use crate::talk;
 
 /// Show rejected messages: when, why, by which consumer and from where, the newest last
@@ -35,15 +34,12 @@ pub(super) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     let mut streams = RejectedStreams::of(&args.flags)?;
-    let shown = if args.by_reason {
-        by_reason(&mut streams, args.json).await
+    if args.by_reason {
+        by_reason(&mut streams, args.json).await?;
     } else {
-        list(&mut streams, &args).await
-    };
-    match shown {
-        Err(error) if is_reader_gone(&error) => Ok(ExitCode::SUCCESS),
-        shown => shown.map(|()| ExitCode::SUCCESS),
+        list(&mut streams, &args).await?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(streams: &mut RejectedStreams, args: &ListArgs) -> anyhow::Result<()> {
@@ -114,7 +110,7 @@ async fn by_reason(streams: &mut RejectedStreams, json: bool) -> anyhow::Result<
             page.iter().for_each(|entry| reasons.add(entry));
         }
     }
-    write(&reasons.lines(json))?;
+    print(reasons.lines(json).as_bytes())?;
     let keys = printable(&streams.keys.join(", "));
     match all {
         0 => talk::say(format_args!("No rejected messages in {keys}.")),
@@ -124,22 +120,11 @@ async fn by_reason(streams: &mut RejectedStreams, json: bool) -> anyhow::Result<
 }
 
 fn show(entry: &Entry, sharded: bool, key: &str, json: bool) -> anyhow::Result<()> {
-    match json {
-        true => write(&(entry.json(key) + "\n")),
-        false => write(&entry.lines(sharded.then_some(key))),
-    }
+    let text = if json { entry.json(key) + "\n" } else { entry.lines(sharded.then_some(key)) };
+    print(text.as_bytes())
 }
 
 /// `1 rejected message`, `2 rejected messages`.
 pub(super) fn messages(count: u64) -> String {
     format!("{count} rejected message{}", if count == 1 { "" } else { "s" })
-}
-
-pub(super) fn write(text: &str) -> anyhow::Result<()> {
-    io::stdout().write_all(text.as_bytes()).context("cannot write to stdout")
-}
-
-/// Whether the reader has closed stdout, as `head` does after its lines.
-fn is_reader_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
