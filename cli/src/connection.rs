@@ -3,7 +3,7 @@
 use clap::Args;
 use redis_consumer_group::{Address, Tls};
 
-use crate::options::{CONNECTION, Flags, Group, Layers, Selection, Settings, Variables};
+use crate::options::{CONNECTION, Flags, Group, Selection};
 use crate::talk;
 
 /// The options of a connection. Flatten it into the arguments of a subcommand, and call
@@ -21,7 +21,9 @@ impl ConnectionArgs {
     /// # Errors
     /// If a value is invalid. The text names the origin of the value, never the password.
     pub(crate) fn resolve(&self) -> anyhow::Result<(Address, Tls)> {
-        Self::read(&self.layers()?)
+        let settings = self.flags.settings()?;
+        talk::warn(&settings.warnings);
+        Ok((settings.config.address, settings.config.tls))
     }
 
     /// Like [`ConnectionArgs::resolve`], but `None` if no layer has an option of the connection.
@@ -29,19 +31,12 @@ impl ConnectionArgs {
     /// # Errors
     /// As [`ConnectionArgs::resolve`].
     pub(crate) fn resolve_if_given(&self) -> anyhow::Result<Option<(Address, Tls)>> {
-        let layers = self.layers()?;
-        if layers.has_any(CONNECTION)? { Self::read(&layers).map(Some) } else { Ok(None) }
-    }
-
-    fn layers(&self) -> anyhow::Result<Layers> {
-        let layers = Layers::new(self.flags.texts().clone(), Variables::of_process())?;
+        let layers = self.flags.layers()?;
+        if layers.has_any(CONNECTION)? {
+            return self.resolve().map(Some);
+        }
         talk::warn(&layers.warnings());
-        Ok(layers)
-    }
-
-    fn read(layers: &Layers) -> anyhow::Result<(Address, Tls)> {
-        let config = Settings::read(layers, CONNECTION)?.config;
-        Ok((config.address, config.tls))
+        Ok(None)
     }
 }
 

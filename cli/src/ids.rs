@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use redis_consumer_group::ids;
 
-use crate::options::{Flags, Group, IDS, Layers, Selection, Settings, Variables};
+use crate::options::{Flags, Group, IDS, Selection};
 use crate::printable::printable;
 use crate::{stdout, talk};
 
@@ -23,9 +23,9 @@ pub(crate) struct IdsArgs {
 /// Lists the ids, oldest first, each with the state of its lease; or empties the list. With shards it covers each
 /// shard, and the key precedes the id.
 pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
-    let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
-    talk::warn(&layers.warnings());
-    let config = Settings::read(&layers, IDS)?.config;
+    let settings = args.flags.settings()?;
+    talk::warn(&settings.warnings);
+    let config = settings.config;
     let keys = match &config.shards {
         Some(shards) => shards.here().map(|shard| shards.name(&config.ids_key, shard)).collect(),
         None => vec![config.ids_key.clone()],

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::exit;
 use crate::log;
-use crate::options::{COMMON, Flags, Group, Layers, RUN, Selection, Settings, Variables};
+use crate::options::{COMMON, Flags, Group, RUN, Selection, Settings};
 use crate::reload::Reload;
 use crate::report::{Due, Figures, Form, Reporter};
 use crate::signals::Signals;
@@ -27,11 +27,7 @@ pub(crate) struct RunArgs {
 
 /// Runs a group until it ends or a signal stops it.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    group(move || {
-        let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
-        Settings::read(&layers, RUN)
-    })
-    .await
+    group(move || args.flags.settings()).await
 }
 
 /// Runs a group with the settings that `read` returns. It is called now and at each SIGHUP.

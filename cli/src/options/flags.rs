@@ -7,10 +7,10 @@ use clap::builder::PossibleValuesParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
+use super::layers::Layers;
 use super::option::{Group, Kind, Opt};
-
-/// The texts of the flags that were given, by the names of their options.
-pub(crate) type Texts = BTreeMap<&'static str, String>;
+use super::settings::Settings;
+use super::variables::Variables;
 
 /// Which options a subcommand has.
 pub(crate) trait Selection {
@@ -21,16 +21,28 @@ pub(crate) trait Selection {
     const HEADING: Option<&'static str>;
 }
 
-/// The flags of a selection of options. They stay texts until [`super::Layers`] has applied variables and the file.
+/// The flags of a selection of options. They stay texts until [`Layers`] has applied variables and the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags<S> {
-    texts: Texts,
+    texts: BTreeMap<&'static str, String>,
     selection: PhantomData<S>,
 }
 
 impl<S: Selection> Flags<S> {
-    pub(crate) fn texts(&self) -> &Texts {
-        &self.texts
+    /// The flags, with the variables of this process and the file.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(crate) fn layers(&self) -> anyhow::Result<Layers> {
+        Layers::new(self.texts.clone(), Variables::of_process())
+    }
+
+    /// The values of the options.
+    ///
+    /// # Errors
+    /// When one cannot be used, with its origin.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        Settings::read(&self.layers()?, S::GROUPS)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Precedence: a flag overrides a variable, a variable overrides the file.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{OptionError, Origin};
 use super::file::File;
-use super::flags::Texts;
 use super::option::{Group, Opt};
 use super::table::RUN;
 use super::variables::Variables;
@@ -12,7 +12,7 @@ use super::variables::Variables;
 /// The texts that were given, in the order of precedence.
 #[derive(Default)]
 pub(crate) struct Layers {
-    flags: Texts,
+    flags: BTreeMap<&'static str, String>,
     variables: Variables,
     file: File,
 }
@@ -29,7 +29,10 @@ impl Layers {
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub(crate) fn new(flags: Texts, variables: Variables) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        flags: BTreeMap<&'static str, String>,
+        variables: Variables,
+    ) -> anyhow::Result<Self> {
         let mut layers = Self { flags, variables, file: File::default() };
         let options = options(RUN);
         if let Some(config) = options.iter().find(|option| !option.in_file)

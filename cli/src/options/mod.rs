@@ -23,9 +23,7 @@ mod variables;
 
 pub(crate) use error::{OptionError, Origin};
 pub(crate) use flags::{Flags, Selection};
-pub(crate) use layers::Layers;
 pub(crate) use option::Group;
 pub(crate) use settings::{Log, LogFormat, Settings};
 pub(crate) use table::{COMMON, CONNECTION, IDS, REJECTED, REPLAY, RUN};
 pub(crate) use value::{duration, size};
-pub(crate) use variables::Variables;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use redis_consumer_group::{EntryId, SourceKind};
 
-use crate::options::{Flags, Group, Layers, REPLAY, Selection, Settings, Variables};
+use crate::options::{Flags, Group, REPLAY, Selection};
 use crate::run;
 
 /// Process rejected messages again
@@ -49,8 +49,7 @@ impl Selection for Replay {
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     run::group(move || {
-        let layers = Layers::new(args.flags.texts().clone(), Variables::of_process())?;
-        let mut settings = Settings::read(&layers, REPLAY)?;
+        let mut settings = args.flags.settings()?;
         let config = &mut settings.config;
         config.source = SourceKind::Rejected;
         config.input.clone_from(&config.rejected);

@@ -4,7 +4,7 @@ use redis_consumer_group::client::Streams;
 use redis_consumer_group::{Config, EntryId};
 
 use super::entry::Entry;
-use crate::options::{Flags, Group, Layers, REJECTED, Selection, Settings, Variables};
+use crate::options::{Flags, Group, REJECTED, Selection};
 use crate::talk;
 
 /// The options of `rejected list` and `rejected clear`.
@@ -32,9 +32,9 @@ pub(super) const PAGE: usize = 500;
 impl RejectedStreams {
     /// Reads the options. Does not connect yet.
     pub(super) fn of(flags: &Flags<Rejected>) -> anyhow::Result<Self> {
-        let layers = Layers::new(flags.texts().clone(), Variables::of_process())?;
-        talk::warn(&layers.warnings());
-        let Config { address, tls, rejected, shards, .. } = Settings::read(&layers, REJECTED)?.config;
+        let settings = flags.settings()?;
+        talk::warn(&settings.warnings);
+        let Config { address, tls, rejected, shards, .. } = settings.config;
         let keys = match &shards {
             Some(shards) => shards.here().map(|shard| shards.name(&rejected, shard)).collect(),
             None => vec![rejected],
