@@ -2,25 +2,27 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
-mod process;
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use benching::{Bench, ask, assert_has_memory, json, keys, marked, processes, server};
-use process::{Program, texts};
+use benching::{
+    Bench, ask, assert_has_memory, count, has_key, has_no_processes, json, keys, processes, server,
+};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
+use support::{program, run};
 use tokio::time::{sleep, timeout};
 
-const SMALL: &[&str] = &["--messages", "2000", "--runs", "1", "--consumers", "1,2", "--rates", "500"];
+const SMALL: &str = "--messages 2000 --runs 1 --consumers 1,2 --rates 500";
+const LONG: &str = "--messages 60000 --runs 100 --consumers 2";
 
 #[tokio::test]
 async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothing() {
-    let bench = Bench::start(&[SMALL, &["--latency-time", "300ms", "--json"]].concat());
-    let (code, stdout, stderr) = bench.end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let bench = Bench::start(&format!("{SMALL} --latency-time 300ms --json"));
+    let (stdout, stderr) = bench.succeeds().await;
     let report = json(&stdout);
     assert_eq!(report["server"]["private"], true);
     assert_eq!(report["server_limit"].as_array().unwrap().len(), 1);
@@ -53,8 +55,7 @@ async fn a_whole_bench_on_a_private_server_finds_every_message_and_leaves_nothin
 #[tokio::test]
 async fn an_idle_group_is_observed_for_the_requested_time() {
     let options = "--only idle --idle-consumers 20 --idle-time 300ms --json";
-    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::start(options).succeeds().await;
     let report = json(&stdout);
     assert!(report["throughput"].as_array().unwrap().is_empty(), "{report}");
     let idle = &report["idle"][0];
@@ -69,12 +70,11 @@ async fn an_idle_group_is_observed_for_the_requested_time() {
 async fn a_group_that_is_stuck_drops_what_its_buffer_does_not_hold_and_its_ledger_adds_up() {
     let server = server().await;
     let options = "--only stuck --messages 20000 --buffer 1MiB --consumers 2 --json";
-    let (code, stdout, stderr) = Bench::on(&server, &options.split(' ').collect::<Vec<_>>()).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::on(&server, options).succeeds().await;
     let report = json(&stdout);
     assert_eq!(report["parameters"]["buffer"], 1 << 20);
     let stuck = &report["stuck"][0];
-    let count = |name: &str| stuck[name].as_u64().unwrap();
+    let count = |name| count(stuck, name);
     let counts = ["messages", "received", "processed", "rejected", "gaps", "undelivered"].map(count);
     assert_eq!(counts, [20_000, 20_000, 0, 0, 0, 0], "{stuck}");
     assert!(count("dropped") > 0 && count("abandoned") > 0, "{stuck}");
@@ -88,7 +88,7 @@ async fn a_group_that_is_stuck_drops_what_its_buffer_does_not_hold_and_its_ledge
 async fn a_stuck_group_that_is_disconnected_fails_and_reports_what_it_missed() {
     let server = server().await;
     let options = "--only stuck --messages 1000000 --buffer 1MiB --consumers 2 --json";
-    let bench = Bench::on(&server, &options.split(' ').collect::<Vec<_>>());
+    let bench = Bench::on(&server, options);
     let published = || {
         let stats: redis::InfoDict = ask(&server, "INFO stats");
         stats.get::<u64>("total_commands_processed").unwrap()
@@ -103,7 +103,7 @@ async fn a_stuck_group_that_is_disconnected_fails_and_reports_what_it_missed() {
     let (code, stdout, stderr) = bench.end().await;
     assert_eq!(code, 1, "{stderr}");
     let stuck = &json(&stdout)["stuck"][0];
-    let count = |name: &str| stuck[name].as_u64().unwrap();
+    let count = |name| count(stuck, name);
     assert!(count("gaps") > 0 && stuck["cause"].is_string(), "{stuck}");
     assert!(count("received") < 1_000_000, "{stuck}");
     assert_eq!(count("dropped") + count("abandoned"), count("received"), "{stuck}");
@@ -115,19 +115,10 @@ async fn a_stuck_group_that_is_disconnected_fails_and_reports_what_it_missed() {
 async fn a_signal_while_a_group_idles_or_is_stuck_leaves_nothing_behind() {
     for section in ["idle", "stuck"] {
         let server = server().await;
-        let options = ["--only", section, "--messages", "100000000", "--idle-time", "1m"];
-        let bench = Bench::on(&server, &options);
-        let at_work = async {
-            while keys(&server).is_empty() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), at_work).await.expect(section);
+        let bench = Bench::on(&server, &format!("--only {section} --messages 100000000 --idle-time 1m"));
+        has_key(&server, "").await;
         sleep(Duration::from_millis(300)).await;
-        bench.program.signal(Signal::INT);
-        let (code, stdout, stderr) = bench.end().await;
-        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
-        assert!(stderr.contains("nothing is left"), "{stderr}");
+        bench.interrupt(Signal::INT).await;
         assert_eq!(keys(&server), [""; 0], "{section}");
     }
 }
@@ -141,11 +132,9 @@ async fn a_given_server_keeps_its_own_keys_and_its_password_is_never_shown() {
     let file = folder.path().join("password");
     fs::write(&file, &password).unwrap();
     let (address, file) = (server.addr(), file.to_str().unwrap());
-    let mut bench = Bench::start(
-        &[SMALL, &["--yes", "--redis-addr", &address, "--password-file", file, "--latency-time", "1s"]]
-            .concat(),
-    );
-    bench.program.hears("throughput 2 consumers").await;
+    let server_options = format!("--yes --redis-addr {address} --password-file {file}");
+    let mut bench = Bench::start(&format!("{SMALL} {server_options} --latency-time 1s"));
+    bench.program.wait_for("throughput 2 consumers");
     let parts = || processes("cmdline", |line| line.contains("bench-process"));
     while Path::new("/proc").exists() && parts().is_empty() {
         sleep(Duration::from_millis(5)).await;
@@ -154,8 +143,7 @@ async fn a_given_server_keeps_its_own_keys_and_its_password_is_never_shown() {
         let shown = processes(file, |text| text.contains(&password));
         assert!(shown.is_empty(), "{shown:?}");
     }
-    let (code, stdout, stderr) = bench.end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = bench.succeeds().await;
     assert!(!stdout.contains(&password) && !stderr.contains(&password), "{stdout}{stderr}");
     assert_eq!(keys(&server), ["bench:mine"]);
 }
@@ -170,9 +158,7 @@ async fn a_server_with_data_under_one_of_the_keys_is_not_touched() {
         let server = server().await;
         ask::<redis::Value>(&server, command);
         let dump: Vec<u8> = ask(&server, &format!("DUMP {key}"));
-        let (code, stdout, stderr) = Bench::on(&server, SMALL).end().await;
-        assert_eq!((code, &*stdout), (78, ""), "{stderr}");
-        assert!(stderr.contains(&format!("the key {key} ")) && stderr.contains(said), "{stderr}");
+        Bench::on(&server, SMALL).is_refused(78, &[&format!("the key {key} "), said]).await;
         assert_eq!(keys(&server), [key]);
         assert_eq!(ask::<Vec<u8>>(&server, &format!("DUMP {key}")), dump);
     }
@@ -181,9 +167,8 @@ async fn a_server_with_data_under_one_of_the_keys_is_not_touched() {
 #[tokio::test]
 async fn a_server_is_measured_over_its_unix_socket_too() {
     let server = PrivateServer::builder().password("h u/sh").start().await.unwrap();
-    let options = ["--yes", "--only", "burst,throughput", "--url", &server.unix_url()];
-    let (code, _, stderr) = Bench::start(&[SMALL, &options].concat()).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let options = format!("{SMALL} --yes --only burst,throughput --url {}", server.unix_url());
+    Bench::start(&options).succeeds().await;
     assert!(keys(&server).is_empty());
 }
 
@@ -192,18 +177,15 @@ async fn a_replica_is_refused() {
     let primary = server().await;
     let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
     let replica = replica.start().await.unwrap();
-    let (code, _, stderr) = Bench::on(&replica, SMALL).end().await;
-    assert_eq!(code, 78, "{stderr}");
-    assert!(stderr.contains("read-only replica") && stderr.contains("primary"), "{stderr}");
+    Bench::on(&replica, SMALL).is_refused(78, &["read-only replica", "primary"]).await;
     assert!(keys(&primary).is_empty());
 }
 
 #[tokio::test]
 async fn a_server_without_room_is_refused_before_anything_is_written() {
     let server = PrivateServer::builder().arg("maxmemory", "20mb").start().await.unwrap();
-    let (code, _, stderr) = Bench::on(&server, &["--messages", "1000000"]).end().await;
-    assert_eq!(code, 78, "{stderr}");
-    assert!(stderr.contains("take fewer --messages, or raise maxmemory"), "{stderr}");
+    let refusal = "take fewer --messages, or raise maxmemory";
+    Bench::on(&server, "--messages 1000000").is_refused(78, &[refusal]).await;
     assert!(keys(&server).is_empty());
 }
 
@@ -213,27 +195,20 @@ async fn a_second_bench_on_one_server_is_refused() {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let mut subscription = connection.as_pubsub();
     subscription.subscribe("bench:published").unwrap();
-    let (code, _, stderr) = Bench::on(&server, SMALL).end().await;
-    assert_eq!(code, 78, "{stderr}");
-    assert!(stderr.contains("wait for the other bench to end"), "{stderr}");
+    Bench::on(&server, SMALL).is_refused(78, &["wait for the other bench to end"]).await;
 }
 
 #[tokio::test]
 async fn a_given_server_is_not_used_without_permission() {
     let server = server().await;
-    let url = server.url();
-    let (code, stdout, stderr) = Bench::start(&[SMALL, &["--url", &url]].concat()).end().await;
-    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
-    assert!(stderr.contains("--yes"), "{stderr}");
+    Bench::start(&format!("{SMALL} --url {}", server.url())).is_refused(2, &["--yes"]).await;
     assert!(keys(&server).is_empty());
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_is_reported_with_its_own_exit_code() {
-    let bench = Bench::start(&["--yes", "--redis-addr", "127.0.0.1:1"]);
-    let (code, _, stderr) = bench.end().await;
-    assert_eq!(code, 69, "{stderr}");
-    assert!(stderr.contains("redis://127.0.0.1:1 is not reachable"), "{stderr}");
+    let bench = Bench::start("--yes --redis-addr 127.0.0.1:1");
+    bench.is_refused(69, &["redis://127.0.0.1:1 is not reachable"]).await;
 }
 
 #[tokio::test]
@@ -241,7 +216,7 @@ async fn a_user_who_may_not_publish_is_told_what_to_grant() {
     let rules = "alice on >wonder ~* &* +@all -publish";
     let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
     let url = format!("redis://alice:wonder@{}", server.addr());
-    let (code, _, stderr) = Bench::start(&[SMALL, &["--yes", "--url", &url]].concat()).end().await;
+    let (code, _, stderr) = Bench::start(&format!("{SMALL} --yes --url {url}")).end().await;
     assert_eq!(code, 77, "{stderr}");
     assert!(stderr.contains("+publish") && !stderr.contains("wonder"), "{stderr}");
     assert!(keys(&server).is_empty());
@@ -249,41 +224,29 @@ async fn a_user_who_may_not_publish_is_told_what_to_grant() {
 
 #[tokio::test]
 async fn a_signal_during_a_bench_leaves_nothing_behind() {
-    const LONG: &[&str] = &["--messages", "60000", "--runs", "100", "--consumers", "2"];
     for (signal, after) in [(Signal::INT, "the server alone"), (Signal::TERM, "throughput 2 consumers")] {
         let server = server().await;
         let mut bench = Bench::on(&server, LONG);
-        bench.program.hears(after).await;
+        bench.program.wait_for(after);
         sleep(Duration::from_millis(400)).await;
-        bench.program.signal(signal);
-        let (code, stdout, stderr) = bench.end().await;
-        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
-        assert!(stderr.contains("nothing is left"), "{stderr}");
+        bench.interrupt(signal).await;
         assert_eq!(keys(&server), [""; 0]);
     }
 }
 
 #[tokio::test]
 async fn the_processes_of_a_killed_bench_end_with_it() {
-    let mut bench = Bench::start(&["--messages", "60000", "--runs", "100", "--consumers", "2"]);
-    bench.program.hears("throughput 2 consumers").await;
+    let mut bench = Bench::start(LONG);
+    bench.program.wait_for("throughput 2 consumers");
     bench.program.signal(Signal::KILL);
-    let output = bench.program.end().await;
-    assert_eq!(output.status.code(), None);
-    for _ in 0..200 {
-        if marked(bench.folder.path()).is_empty() {
-            return;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{:?}", marked(bench.folder.path()));
+    has_no_processes(bench.folder.path()).await;
 }
 
 #[tokio::test]
 async fn a_run_that_loses_messages_fails_and_says_why() {
     // One message takes 20 ms, so the buffer is full long before the end.
     let options = "--messages 2000 --runs 1 --consumers 10 --work 20ms --buffer 64KiB --json";
-    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
+    let (code, stdout, stderr) = Bench::start(options).end().await;
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("raise --buffer"), "{stderr}");
     let delivery = &json(&stdout)["throughput"][0]["delivery"];
@@ -294,8 +257,7 @@ async fn a_run_that_loses_messages_fails_and_says_why() {
 #[tokio::test]
 async fn a_rate_that_is_not_reached_has_no_latency() {
     let options = "--work 20ms --only latency --consumers 1 --rates 1000 --latency-time 200ms --json";
-    let (code, stdout, stderr) = Bench::start(&options.split(' ').collect::<Vec<_>>()).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::start(options).succeeds().await;
     let outcome = &json(&stdout)["latency"][0]["outcome"];
     assert!(outcome["missed"]["reason"].as_str().unwrap().contains("behind"), "{outcome}");
     assert!(stderr.contains("latency at 1,000/s: not reached"), "{stderr}");
@@ -305,10 +267,8 @@ async fn a_rate_that_is_not_reached_has_no_latency() {
 async fn throughput_below_the_baseline_has_its_own_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("earlier.json");
-    let write = format!("--json={}", file.display());
-    let options = [SMALL, &["--only", "throughput"]].concat();
-    let (code, stdout, stderr) = Bench::start(&[&options, &[&*write][..]].concat()).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let options = format!("{SMALL} --only throughput");
+    let (stdout, _) = Bench::start(&format!("{options} --json={}", file.display())).succeeds().await;
     assert!(!stdout.is_empty(), "the table is printed beside the file");
 
     let mut earlier = json(&fs::read_to_string(&file).unwrap());
@@ -316,8 +276,7 @@ async fn throughput_below_the_baseline_has_its_own_exit_code() {
         run["seconds"] = 1e-6.into();
     }
     fs::write(&file, earlier.to_string()).unwrap();
-    let baseline = ["--baseline", file.to_str().unwrap()];
-    let (code, _, stderr) = Bench::start(&[&options, &baseline[..]].concat()).end().await;
+    let (code, _, stderr) = Bench::start(&format!("{options} --baseline {}", file.display())).end().await;
     assert_eq!(code, 99, "{stderr}");
 }
 
@@ -328,23 +287,20 @@ async fn a_file_that_cannot_be_read_or_written_is_reported_before_anything_is_me
     fs::write(&wrong, "{}").unwrap();
     let (nowhere, wrong) = (nowhere.to_str().unwrap(), wrong.to_str().unwrap());
     for (options, code, said) in [
-        (vec!["--json", "--csv"], 2, "both go to stdout"),
-        (vec!["--json=/no/one", "--plot=/no/one"], 2, "both go to /no/one"),
-        (vec!["--plot", nowhere], 78, "--plot: cannot write "),
-        (vec!["--baseline", nowhere], 78, "--baseline: cannot read "),
-        (vec!["--baseline", wrong], 78, "is not a report of this version"),
-        (vec!["--payload-bytes", "100000", "--buffer", "64KiB"], 2, "do not fit into"),
+        ("--json --csv", 2, "both go to stdout"),
+        ("--json=/no/one --plot=/no/one", 2, "both go to /no/one"),
+        (&format!("--plot {nowhere}"), 78, "--plot: cannot write "),
+        (&format!("--baseline {nowhere}"), 78, "--baseline: cannot read "),
+        (&format!("--baseline {wrong}"), 78, "is not a report of this version"),
+        ("--payload-bytes 100000 --buffer 64KiB", 2, "do not fit into"),
     ] {
-        let end = Bench::start(&options).end().await;
-        assert_eq!((end.0, &*end.1), (code, ""), "{options:?}: {}", end.2);
-        assert!(end.2.contains(said) && end.2.lines().count() == 1, "{options:?}: {}", end.2);
+        Bench::start(options).is_refused(code, &[said]).await;
     }
 }
 
 #[tokio::test]
 async fn a_child_process_without_a_task_says_what_to_start_instead() {
-    let output = Program::start(&["bench-process"]).end().await;
-    let (stdout, _) = texts(&output);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stdout.contains("start `bench` instead"), "{stdout}");
+    let said = run(&mut program(&["bench-process"]));
+    assert_eq!(said.code, 1);
+    assert!(said.stdout.contains("start `bench` instead"), "{}", said.stdout);
 }

@@ -2,29 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
-mod process;
+mod support;
 
 use std::time::Duration;
 
-use benching::{Bench, assert_has_memory, json, marked, server};
+use benching::{Bench, assert_has_memory, count, json, marked, server};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 const SHARDED: &str = "--source sharded --messages 3000 --runs 1 --nodes 1,3 --shards 2";
 
-fn words(options: &str) -> Vec<&str> {
-    options.split(' ').collect()
-}
-
-fn count(of: &Value, name: &str) -> u64 {
-    of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))
-}
-
 #[tokio::test]
 async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_are() {
-    let (code, stdout, stderr) = Bench::start(&words(&format!("{SHARDED} --json"))).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::start(&format!("{SHARDED} --json")).succeeds().await;
     let report = json(&stdout);
     assert_eq!(report["parameters"]["source"], "sharded");
     assert_eq!(report["server_limit"].as_array().unwrap().len(), 1);
@@ -54,8 +45,7 @@ async fn every_message_is_in_the_output_of_its_shard_however_many_nodes_there_ar
 #[tokio::test]
 async fn at_a_rate_every_node_gets_that_rate_and_the_output_says_so() {
     let options = format!("{SHARDED} --rate 5000 --consumers 2");
-    let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, _) = Bench::start(&options).succeeds().await;
     for text in
         ["in shards of 2 consumers each", "5,000 messages/s for each node", "CPU of a message, of all nodes"]
     {
@@ -65,7 +55,7 @@ async fn at_a_rate_every_node_gets_that_rate_and_the_output_says_so() {
 
 #[tokio::test]
 async fn a_signal_ends_the_nodes_of_a_cluster_too() {
-    let bench = Bench::start(&words("--source sharded --messages 1000 --nodes 3 --rate 100"));
+    let bench = Bench::start("--source sharded --messages 1000 --nodes 3 --rate 100");
     let folder = bench.folder.path().to_owned();
     let all_at_work = async {
         // The bench, a server, three nodes, a group and three loads.
@@ -74,18 +64,14 @@ async fn a_signal_ends_the_nodes_of_a_cluster_too() {
         }
     };
     timeout(Duration::from_secs(60), all_at_work).await.expect("the group and three loads");
-    bench.program.signal(Signal::INT);
-    let (code, stdout, stderr) = bench.end().await;
-    assert_eq!((code, &*stdout), (1, ""), "{stderr}");
-    assert!(stderr.contains("nothing is left"), "{stderr}");
+    bench.interrupt(Signal::INT).await;
 }
 
 #[tokio::test]
 async fn a_given_server_is_refused_because_shards_need_private_clusters() {
     let server = server().await;
-    let (code, stdout, stderr) = Bench::on(&server, &words("--source sharded")).end().await;
-    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
-    assert!(stderr.contains("clusters of its own") && stderr.contains("leave out --url"), "{stderr}");
+    let refusal = ["clusters of its own", "leave out --url"];
+    Bench::on(&server, "--source sharded").is_refused(2, &refusal).await;
 }
 
 #[tokio::test]
@@ -96,8 +82,6 @@ async fn options_that_do_not_fit_shards_are_a_usage_error() {
         ("--source sharded --consumers 1,2", "give one number"),
         ("--source sharded --nodes 0", "from 1 to 100"),
     ] {
-        let end = Bench::start(&words(options)).end().await;
-        assert_eq!((end.0, &*end.1), (2, ""), "{options}: {}", end.2);
-        assert!(end.2.contains(said), "{options}: {}", end.2);
+        Bench::start(options).is_refused(2, &[said]).await;
     }
 }

@@ -3,34 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod benching;
-mod process;
+mod support;
 
 use std::fs;
 use std::time::Duration;
 
-use benching::{Bench, ask, assert_has_memory, json, keys, server};
+use benching::{Bench, ask, assert_has_memory, count, has_key, json, keys, server};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
-use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 const STREAM: &str = "--source stream --messages 2000 --runs 1 --consumers 1,2";
 const SPILL: &str = "--overflow spill --messages 20000 --consumers 16 --buffer 64KiB";
-
-fn words(options: &str) -> Vec<&str> {
-    options.split(' ').collect()
-}
-
-fn count(of: &Value, name: &str) -> u64 {
-    of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))
-}
 
 #[tokio::test]
 async fn a_whole_backlog_is_moved_by_a_group_and_by_a_bare_connection_and_nothing_is_left() {
     let server = server().await;
     let options = format!("{STREAM} --rates 500 --latency-time 300ms --json");
-    let (code, stdout, stderr) = Bench::on(&server, &words(&options)).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::on(&server, &options).succeeds().await;
     let report = json(&stdout);
     assert_eq!(report["parameters"]["source"], "stream");
     for section in ["server_limit", "engine_limit", "burst", "spill"] {
@@ -62,8 +52,7 @@ async fn a_whole_backlog_is_moved_by_a_group_and_by_a_bare_connection_and_nothin
 
 #[tokio::test]
 async fn the_output_for_a_stream_names_the_stream_and_what_it_is_compared_with() {
-    let (code, stdout, stderr) = Bench::start(&words(&format!("{STREAM} --only throughput"))).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, _) = Bench::start(&format!("{STREAM} --only throughput")).succeeds().await;
     for text in ["2,000 messages of 53 bytes in a stream", "Bare: one connection", "Throughput of a backlog"]
     {
         assert!(stdout.contains(text), "{text}: {stdout}");
@@ -73,8 +62,7 @@ async fn the_output_for_a_stream_names_the_stream_and_what_it_is_compared_with()
 #[tokio::test]
 async fn the_padding_of_a_message_is_a_field_of_its_entry() {
     let options = format!("{STREAM} --only throughput --payload-bytes 1024 --json");
-    let (code, stdout, stderr) = Bench::start(&words(&options)).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, _) = Bench::start(&options).succeeds().await;
     assert_eq!(count(&json(&stdout)["throughput"][0]["delivery"], "processed"), 2000);
 }
 
@@ -84,8 +72,7 @@ async fn a_run_of_a_stream_is_compared_with_an_earlier_run_of_a_stream_and_not_o
     let file = folder.path().join("earlier.json");
     let path = file.to_str().unwrap();
     let options = format!("{STREAM} --only throughput");
-    let (code, _, stderr) = Bench::start(&words(&format!("{options} --json={path}"))).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    Bench::start(&format!("{options} --json={path}")).succeeds().await;
 
     let mut earlier = json(&fs::read_to_string(&file).unwrap());
     for run in earlier["throughput"].as_array_mut().unwrap() {
@@ -93,12 +80,12 @@ async fn a_run_of_a_stream_is_compared_with_an_earlier_run_of_a_stream_and_not_o
     }
     fs::write(&file, earlier.to_string()).unwrap();
     let against = format!("--baseline {path}");
-    let (code, _, stderr) = Bench::start(&words(&format!("{options} {against}"))).end().await;
+    let (code, _, stderr) = Bench::start(&format!("{options} {against}")).end().await;
     assert_eq!(code, 99, "{stderr}");
     assert!(stderr.contains("the share of the bare move"), "{stderr}");
 
     let channel = format!("--messages 2000 --runs 1 --consumers 1 --only throughput {against}");
-    let (code, _, stderr) = Bench::start(&words(&channel)).end().await;
+    let (code, _, stderr) = Bench::start(&channel).end().await;
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("Nothing was compared"), "{stderr}");
 }
@@ -107,8 +94,7 @@ async fn a_run_of_a_stream_is_compared_with_an_earlier_run_of_a_stream_and_not_o
 async fn an_idle_group_of_a_stream_is_measured_too() {
     let options = "--source stream --only idle --idle-consumers 20 --idle-time 300ms --json";
     let server = server().await;
-    let (code, stdout, stderr) = Bench::on(&server, &words(options)).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, _) = Bench::on(&server, options).succeeds().await;
     assert_eq!(count(&json(&stdout)["idle"][0], "consumers"), 20);
     assert_eq!(keys(&server), [""; 0]);
 }
@@ -116,8 +102,7 @@ async fn an_idle_group_of_a_stream_is_measured_too() {
 #[tokio::test]
 async fn a_burst_ends_when_everything_that_was_spilled_is_in_the_output() {
     let server = server().await;
-    let (code, stdout, stderr) = Bench::on(&server, &words(&format!("{SPILL} --json"))).end().await;
-    assert_eq!(code, 0, "{stderr}");
+    let (stdout, stderr) = Bench::on(&server, &format!("{SPILL} --json")).succeeds().await;
     let report = json(&stdout);
     assert_eq!(report["parameters"]["work_us"], 1000);
     assert_eq!(report["parameters"]["buffer"], 64 << 10);
@@ -140,18 +125,10 @@ async fn a_signal_while_a_stream_is_moved_or_spilled_leaves_nothing_behind() {
     let spill = "--overflow spill --messages 1000000 --buffer 64KiB";
     for (options, begun) in [(stream, "{bench:published}:leases"), (spill, "{bench:processed}:spill")] {
         let server = server().await;
-        let bench = Bench::on(&server, &words(options));
-        let at_work = async {
-            while !keys(&server).iter().any(|key| key.starts_with(begun)) {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), at_work).await.expect(begun);
+        let bench = Bench::on(&server, options);
+        has_key(&server, begun).await;
         sleep(Duration::from_millis(300)).await;
-        bench.program.signal(Signal::INT);
-        let (code, stdout, stderr) = bench.end().await;
-        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
-        assert!(stderr.contains("nothing is left"), "{stderr}");
+        bench.interrupt(Signal::INT).await;
         assert_eq!(keys(&server), [""; 0], "{options}");
     }
 }
@@ -161,9 +138,7 @@ async fn an_existing_stream_is_not_touched() {
     for key in ["bench:published", "{bench:processed}:spill"] {
         let server = server().await;
         ask::<String>(&server, &format!("XADD {key} * field value"));
-        let (code, stdout, stderr) = Bench::on(&server, &words(STREAM)).end().await;
-        assert_eq!((code, &*stdout), (78, ""), "{stderr}");
-        assert!(stderr.contains(key) && stderr.contains("(a stream)"), "{stderr}");
+        Bench::on(&server, STREAM).is_refused(78, &[key, "(a stream)"]).await;
         assert_eq!(ask::<u64>(&server, &format!("XLEN {key}")), 1);
     }
 }
@@ -174,7 +149,7 @@ async fn a_user_who_may_not_create_a_group_is_told_what_to_grant() {
     let server = PrivateServer::builder().acl_user(rules).start().await.unwrap();
     let url = format!("redis://alice:wonder@{}", server.addr());
     let options = format!("{STREAM} --yes --url {url}");
-    let (code, _, stderr) = Bench::start(&words(&options)).end().await;
+    let (code, _, stderr) = Bench::start(&options).end().await;
     assert_eq!(code, 77, "{stderr}");
     assert!(stderr.contains("+xgroup") && !stderr.contains("wonder"), "{stderr}");
     assert_eq!(keys(&server), [""; 0]);
@@ -187,8 +162,6 @@ async fn options_that_do_not_fit_a_stream_are_a_usage_error() {
         ("--source stream --only burst", "use --source pubsub"),
         ("--overflow spill --only latency", "only a burst"),
     ] {
-        let end = Bench::start(&words(options)).end().await;
-        assert_eq!((end.0, &*end.1), (2, ""), "{options}: {}", end.2);
-        assert!(end.2.contains(said) && end.2.lines().count() == 1, "{options}: {}", end.2);
+        Bench::start(options).is_refused(2, &[said]).await;
     }
 }

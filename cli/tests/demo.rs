@@ -1,33 +1,30 @@
 //! `demo` runs, and leaves nothing behind.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod process;
+mod support;
 
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Output;
 
-use process::{Program, texts};
 use rustix::process::Signal;
+use support::{Running, Said, program, run};
 use tempfile::TempDir;
 
 /// A demo with its own folder for temporary files.
-fn demo(duration: &str) -> (Program, TempDir) {
+fn demo(duration: &str) -> (Running, TempDir) {
     demo_of("pubsub", duration)
 }
 
-fn demo_of(source: &str, duration: &str) -> (Program, TempDir) {
+fn demo_of(source: &str, duration: &str) -> (Running, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let program = Program::start_with(&["demo", "--source", source, "--duration", duration], |command| {
-        command.env("TMPDIR", folder.path());
-    });
-    (program, folder)
+    let mut command = program(&["demo", "--source", source, "--duration", duration]);
+    (Running::start(command.env("TMPDIR", folder.path())), folder)
 }
 
 /// `127.0.0.1:PORT` of the private server, once it runs.
-async fn address_of_server(program: &mut Program) -> String {
-    let line = program.hears(" runs at ").await;
+fn address_of_server(program: &mut Running) -> String {
+    let line = program.wait_for(" runs at ");
     line.trim_end().trim_end_matches('.').rsplit(' ').next().unwrap().to_owned()
 }
 
@@ -56,13 +53,13 @@ fn processes_with(folder: &str) -> Vec<String> {
         .collect()
 }
 
-fn assert_flawless(output: &Output) {
-    let (stdout, stderr) = texts(output);
-    assert!(output.status.success(), "{stdout}{stderr}");
-    let (_, counted) = stdout.split_once("Counted from the stream").expect(&stdout);
+fn assert_flawless(said: &Said) {
+    let Said { code, stdout, stderr } = said;
+    assert_eq!(*code, 0, "{stdout}{stderr}");
+    let (_, counted) = stdout.split_once("Counted from the stream").expect(stdout);
     let number = |name: &str| -> u64 {
         let line = counted.lines().find(|line| line.trim_start().starts_with(name));
-        line.and_then(|line| line.split_whitespace().last()).expect(&stdout).parse().unwrap()
+        line.and_then(|line| line.split_whitespace().last()).expect(stdout).parse().unwrap()
     };
     assert!(number("Published") > 0, "{stdout}");
     assert_eq!(number("Processed"), number("Published"), "{stdout}");
@@ -70,19 +67,19 @@ fn assert_flawless(output: &Output) {
     assert!(stderr.contains("load --redis-addr localhost:6379"), "{stderr}");
 }
 
-fn consumers(output: &Output) -> usize {
-    texts(output).0.lines().filter(|line| line.starts_with("  Consumer ")).count()
+fn consumers(said: &Said) -> usize {
+    said.stdout.lines().filter(|line| line.starts_with("  Consumer ")).count()
 }
 
 #[tokio::test]
 async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     let (mut program, folder) = demo("2s");
-    let address = address_of_server(&mut program).await;
+    let address = address_of_server(&mut program);
     assert!(!processes_in(folder.path()).is_empty() || !Path::new("/proc").exists());
-    let output = program.end().await;
-    assert_flawless(&output);
-    assert_eq!(consumers(&output), 3);
-    let (stdout, stderr) = texts(&output);
+    let said = program.end().await;
+    assert_flawless(&said);
+    assert_eq!(consumers(&said), 3);
+    let Said { stdout, stderr, .. } = said;
     assert!(stderr.contains("--consumers 4"), "{stderr}");
     assert!(stdout.contains("messages in the last second."), "{stdout}");
     assert!(stderr.contains("Redis ") || stderr.contains("Valkey "), "{stderr}");
@@ -93,13 +90,13 @@ async fn the_demo_loses_nothing_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_killed_process_loses_and_duplicates_no_message_of_the_stream() {
     let (mut program, folder) = demo_of("stream", "2s");
-    let address = address_of_server(&mut program).await;
-    let killed = program.hears("Killed process ").await;
+    let address = address_of_server(&mut program);
+    let killed = program.wait_for("Killed process ");
     let pid = killed.split([' ', ';']).nth(2).unwrap();
-    let output = program.end().await;
-    assert_flawless(&output);
-    assert_eq!(consumers(&output), 9);
-    let (stdout, stderr) = texts(&output);
+    let said = program.end().await;
+    assert_flawless(&said);
+    assert_eq!(consumers(&said), 9);
+    let Said { stdout, stderr, .. } = said;
     assert!(stdout.contains(&format!("  Process {pid}, killed\n")), "{stdout}");
     let ledgers = stdout.lines().filter(|line| line.contains(": received "));
     assert_eq!(ledgers.clone().count(), 2, "{stdout}");
@@ -112,14 +109,14 @@ async fn a_killed_process_loses_and_duplicates_no_message_of_the_stream() {
 #[tokio::test]
 async fn the_processes_of_a_killed_demo_end_with_it() {
     let (mut program, folder) = demo_of("stream", "10m");
-    let address = address_of_server(&mut program).await;
-    program.hears("Publishing").await;
+    let address = address_of_server(&mut program);
+    program.wait_for("Publishing");
     if Path::new("/proc").exists() {
         // The server has its address in its process title.
         assert_eq!(processes_with(&address).len(), 3, "{:?}", processes_with(&address));
     }
-    program.signal(Signal::KILL);
-    program.end().await;
+    // Kills it.
+    drop(program);
     // A guard ends them. A process that is exiting has no command line any more but may still hold its port.
     let until = tokio::time::Instant::now() + std::time::Duration::from_secs(40);
     let is_there = || {
@@ -135,11 +132,10 @@ async fn the_processes_of_a_killed_demo_end_with_it() {
 #[tokio::test]
 async fn a_slot_that_moves_and_a_node_that_dies_lose_no_received_message() {
     let (mut program, folder) = demo_of("sharded", "6s");
-    program.hears("Shard 0 has moved from ").await;
-    program.hears("is killed").await;
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stdout}\n{stderr}");
+    program.wait_for("Shard 0 has moved from ");
+    program.wait_for("is killed");
+    let Said { code, stdout, stderr } = program.end().await;
+    assert_eq!(code, 0, "{stdout}\n{stderr}");
     assert!(stdout.contains("Each received message is in the outputs once."), "{stdout}");
     let shards = stdout.lines().skip_while(|line| !line.contains("Received  In the output")).skip(1).take(6);
     let with_gaps = shards.filter(|line| !line.ends_with("none")).count();
@@ -152,7 +148,7 @@ async fn a_slot_that_moves_and_a_node_that_dies_lose_no_received_message() {
 async fn an_interrupted_demo_counts_its_messages_and_leaves_nothing_behind() {
     for (source, signal) in [("pubsub", Signal::INT), ("pubsub", Signal::TERM), ("stream", Signal::INT)] {
         let (mut program, folder) = demo_of(source, "10m");
-        program.hears("Publishing").await;
+        program.wait_for("Publishing");
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         program.signal(signal);
         assert_flawless(&program.end().await);
@@ -171,10 +167,10 @@ async fn a_demo_interrupted_during_its_start_leaves_nothing_behind() {
         ("sharded", "first at "),
     ] {
         let (mut program, folder) = demo_of(source, "10m");
-        program.hears(after).await;
+        program.wait_for(after);
         program.signal(Signal::TERM);
-        let output = program.end().await;
-        assert!(output.status.success(), "{}", texts(&output).1);
+        let said = program.end().await;
+        assert_eq!(said.code, 0, "{}", said.stderr);
         assert_nothing_is_left(folder.path());
     }
 }
@@ -183,8 +179,8 @@ async fn a_demo_interrupted_during_its_start_leaves_nothing_behind() {
 async fn a_second_signal_ends_the_demo_at_once_and_leaves_nothing_behind() {
     for source in ["pubsub", "stream"] {
         let (mut program, folder) = demo_of(source, "10m");
-        let address = address_of_server(&mut program).await;
-        program.hears("Publishing").await;
+        let address = address_of_server(&mut program);
+        program.wait_for("Publishing");
         program.signal(Signal::INT);
         program.signal(Signal::TERM);
         // The demo may have counted before the second signal arrived, so its exit code is not checked.
@@ -198,15 +194,14 @@ async fn a_second_signal_ends_the_demo_at_once_and_leaves_nothing_behind() {
 async fn a_server_that_ends_during_the_demo_ends_it_with_the_reason() {
     for source in ["pubsub", "stream"] {
         let (mut program, folder) = demo_of(source, "10m");
-        let address = address_of_server(&mut program).await;
-        program.hears("Publishing").await;
+        let address = address_of_server(&mut program);
+        program.wait_for("Publishing");
         let client = redis::Client::open(format!("redis://{address}")).unwrap();
         let mut connection = client.get_connection().unwrap();
         // The server closes the connection instead of replying.
         let _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec(&mut connection);
-        let output = program.end().await;
-        let (_, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(69), "{source}: {stderr}");
+        let Said { code, stderr, .. } = program.end().await;
+        assert_eq!(code, 69, "{source}: {stderr}");
         assert!(stderr.contains("error: "), "{stderr}");
         assert_nothing_is_left(folder.path());
         assert_eq!(processes_with(&address), [""; 0]);
@@ -216,27 +211,23 @@ async fn a_server_that_ends_during_the_demo_ends_it_with_the_reason() {
 #[tokio::test]
 async fn a_process_that_ends_by_itself_ends_the_demo_and_its_output_is_shown() {
     let (mut program, folder) = demo_of("stream", "10m");
-    let address = address_of_server(&mut program).await;
-    program.hears("Publishing").await;
+    let address = address_of_server(&mut program);
+    program.wait_for("Publishing");
     let mut connection = redis::Client::open(format!("redis://{address}")).unwrap().get_connection().unwrap();
     redis::cmd("ACL").arg(&["SETUSER", "default", "-xreadgroup"]).exec(&mut connection).unwrap();
-    let output = program.end().await;
-    let (_, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(77), "{stderr}");
+    let Said { code, stderr, .. } = program.end().await;
+    assert_eq!(code, 77, "{stderr}");
     assert!(stderr.contains("Its output:") && stderr.contains("xreadgroup"), "{stderr}");
     assert_eq!(processes_with(&address), [""; 0]);
     assert_nothing_is_left(folder.path());
 }
 
-#[tokio::test]
-async fn without_a_server_the_demo_says_which_command_installs_one() {
+#[test]
+fn without_a_server_the_demo_says_which_command_installs_one() {
     let nowhere = tempfile::tempdir().unwrap();
-    let program = Program::start_with(&["demo"], |command| {
-        command.env("PATH", nowhere.path()).env_remove("REDIS_SERVER");
-    });
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    let mut demo = program(&["demo"]);
+    let Said { code, stdout, stderr } = run(demo.env("PATH", nowhere.path()).env_remove("REDIS_SERVER"));
+    assert_eq!(code, 69, "{stderr}");
     assert!(stderr.contains("install"), "{stderr}");
     assert_eq!(stdout, "");
 }

@@ -29,10 +29,7 @@ impl Layers {
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub(super) fn new(
-        flags: BTreeMap<&'static str, String>,
-        variables: Variables,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(flags: BTreeMap<&'static str, String>, variables: Variables) -> anyhow::Result<Self> {
         let mut layers = Self { flags, variables, file: File::default() };
         let options = options(RUN);
         if let Some(config) = options.iter().find(|option| !option.in_file)

@@ -79,8 +79,8 @@ pub(super) async fn run(args: ClearArgs) -> anyhow::Result<ExitCode> {
             Part::Before(end) => streams.remove_before(&key, end).await?,
         };
         // Without a reader the rest is removed all the same.
-        printed =
-            printed.and(print(format!("Removed {} from {}.\n", messages(removed), printable(&key)).as_bytes()));
+        printed = printed
+            .and(print(format!("Removed {} from {}.\n", messages(removed), printable(&key)).as_bytes()));
     }
     printed.map(|()| ExitCode::SUCCESS)
 }

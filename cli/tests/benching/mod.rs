@@ -7,52 +7,73 @@ use std::path::Path;
 use std::time::Duration;
 
 use redis_private_server::PrivateServer;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::process::{Program, texts};
+use crate::support::{Running, TIMEOUT, program};
 
 /// A bench with its own folder for temporary files. The name of the folder also marks its processes.
 pub(crate) struct Bench {
-    pub(crate) program: Program,
+    pub(crate) program: Running,
     pub(crate) folder: TempDir,
 }
 
 impl Bench {
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    /// Starts it with these options.
+    pub(crate) fn start(options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = [&["bench"], arguments].concat();
-        let program = Program::start_with(&arguments, |command| {
-            command.env("TMPDIR", folder.path());
-        });
+        let mut command = program(&["bench"]);
+        command.args(options.split(' '));
+        let program = Running::start(command.env("TMPDIR", folder.path()));
         Self { program, folder }
     }
 
-    pub(crate) fn on(server: &PrivateServer, arguments: &[&str]) -> Self {
-        Self::start(&[&["--yes", "--url", &server.url()], arguments].concat())
+    pub(crate) fn on(server: &PrivateServer, options: &str) -> Self {
+        Self::start(&format!("--yes --url {} {options}", server.url()))
     }
 
     /// The exit code, stdout and stderr. Checks that no file or process of the bench is left.
     pub(crate) async fn end(self) -> (i32, String, String) {
-        let output = self.program.end().await;
-        let (stdout, stderr) = texts(&output);
-        assert_nothing_is_left(self.folder.path()).await;
-        (output.status.code().expect(&stderr), stdout, stderr)
+        let said = self.program.end().await;
+        let files: Vec<_> = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(files.is_empty(), "{files:?}");
+        has_no_processes(self.folder.path()).await;
+        (said.code, said.stdout, said.stderr)
+    }
+
+    /// Checks that it succeeds. Returns stdout and stderr.
+    pub(crate) async fn succeeds(self) -> (String, String) {
+        let (code, stdout, stderr) = self.end().await;
+        assert_eq!(code, 0, "{stderr}");
+        (stdout, stderr)
+    }
+
+    /// Ends it with a signal, and checks that nothing is left.
+    pub(crate) async fn interrupt(self, signal: Signal) {
+        self.program.signal(signal);
+        let (code, stdout, stderr) = self.end().await;
+        assert_eq!((code, &*stdout), (1, ""), "{stderr}");
+        assert!(stderr.contains("nothing is left"), "{stderr}");
+    }
+
+    /// Checks that it ends with this code and one line that contains these texts.
+    pub(crate) async fn is_refused(self, code: i32, texts: &[&str]) {
+        let (found, stdout, stderr) = self.end().await;
+        assert_eq!((found, &*stdout), (code, ""), "{stderr}");
+        assert!(texts.iter().all(|text| stderr.contains(text)), "{texts:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 }
 
-async fn assert_nothing_is_left(folder: &Path) {
-    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.is_empty(), "{files:?}");
-    // A killed process is still listed for a moment.
-    for _ in 0..100 {
-        if marked(folder).is_empty() {
-            return;
-        }
+/// Waits until no process of the folder's bench is left. A killed one is still listed for a moment.
+pub(crate) async fn has_no_processes(folder: &Path) {
+    let until = Instant::now() + TIMEOUT;
+    while !marked(folder).is_empty() {
+        assert!(Instant::now() < until, "{:?}", marked(folder));
         sleep(Duration::from_millis(50)).await;
     }
-    panic!("{:?}", marked(folder));
 }
 
 /// Processes that have the folder's name in their environment. Needs `/proc`; empty without it.
@@ -88,6 +109,20 @@ pub(crate) fn ask<T: redis::FromRedisValue>(server: &PrivateServer, words: &str)
 
 pub(crate) fn keys(server: &PrivateServer) -> Vec<String> {
     ask(server, "KEYS *")
+}
+
+/// Waits until the server has a key that begins like this.
+pub(crate) async fn has_key(server: &PrivateServer, prefix: &str) {
+    let until = Instant::now() + TIMEOUT;
+    while !keys(server).iter().any(|key| key.starts_with(prefix)) {
+        assert!(Instant::now() < until, "no key begins with {prefix:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The number with this name.
+pub(crate) fn count(of: &Value, name: &str) -> u64 {
+    of[name].as_u64().unwrap_or_else(|| panic!("{name}: {of}"))
 }
 
 pub(crate) fn json(text: &str) -> Value {

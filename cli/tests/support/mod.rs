@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a busy machine.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The program, without the options that the environment of the test sets.
 pub(crate) fn program(args: &[&str]) -> Command {
@@ -40,7 +40,7 @@ pub(crate) struct Said {
 
 /// Runs the program to its end. If it does not end in time, it is killed and the test fails.
 pub(crate) fn run(command: &mut Command) -> Said {
-    run_within(3 * TIMEOUT, command)
+    run_within(TIMEOUT, command)
 }
 
 /// Like [`run`], with another limit.
@@ -106,15 +106,15 @@ impl Running {
         }
     }
 
-    /// Waits for a line of the log with this text.
-    pub(crate) fn wait_for(&mut self, text: &str) {
+    /// Waits for a line of the log with this text, and returns it.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         loop {
             match self.stderr.recv_timeout(TIMEOUT) {
                 Ok(line) => {
                     self.log += &line;
                     self.log.push('\n');
                     if line.contains(text) {
-                        return;
+                        return line;
                     }
                 }
                 Err(error) => panic!("{error} waiting for {text:?} in:\n{}", self.log),
@@ -146,17 +146,18 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) async fn end(self) -> Said {
-        self.end_within(TIMEOUT).await
-    }
-
-    /// Like [`Running::end`], with another limit.
-    pub(crate) async fn end_within(mut self, limit: Duration) -> Said {
-        let status = self.wait(limit).await;
-        let mut stdout = String::new();
-        if let Some(rest) = &mut self.stdout {
-            rest.read_to_string(&mut stdout).unwrap();
-        }
+    pub(crate) async fn end(mut self) -> Said {
+        // Meanwhile its stdout is read: a full pipe would block it.
+        let read = |mut stdout: BufReader<ChildStdout>| {
+            thread::spawn(move || {
+                let mut text = String::new();
+                stdout.read_to_string(&mut text).unwrap();
+                text
+            })
+        };
+        let stdout = self.stdout.take().map(read);
+        let status = self.wait().await;
+        let stdout = stdout.map(|text| text.join().unwrap()).unwrap_or_default();
         loop {
             match self.stderr.recv_timeout(TIMEOUT) {
                 Ok(line) => self.log += &(line + "\n"),
@@ -168,8 +169,8 @@ impl Running {
         Said { code: status.code().unwrap_or_else(|| panic!("killed: {stderr}")), stdout, stderr }
     }
 
-    async fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let until = tokio::time::Instant::now() + limit;
+    async fn wait(&mut self) -> ExitStatus {
+        let until = tokio::time::Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
