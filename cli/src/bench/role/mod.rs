@@ -10,7 +10,6 @@
 //!
 //! A child ends when its stdin ends, also if the bench was killed.
 
-mod answer;
 mod bare;
 mod commands;
 mod group;
