@@ -17,8 +17,8 @@ use super::role::protocol::Work;
 use super::source::Source;
 use crate::connection::ConnectionArgs;
 use crate::exit::{self, Coded};
-use crate::load::{Payload, payload_bytes, some_time};
-use crate::options::{duration, size};
+use crate::load::{Payload, payload_bytes};
+use crate::options::{duration, positive_duration, size};
 
 /// Measure throughput and latency, on a private server or on yours
 ///
@@ -70,13 +70,13 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "R,…", value_delimiter = ',', default_value = "1000,10000,100000,max/2")]
     rates: Vec<Rate>,
     /// Time to publish at each rate
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
     latency_time: Duration,
     /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below 4]
     #[arg(long, value_name = "N", value_parser = consumers)]
     latency_consumers: Option<usize>,
     /// Time for which idle measures
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = idle_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
     idle_time: Duration,
     /// Consumers for idle
     #[arg(long, value_name = "N", default_value = "1000", value_parser = consumers)]
@@ -250,13 +250,6 @@ fn work(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         time if (Duration::from_micros(1)..=LONGEST).contains(&time) => Ok(time),
         _ => Err("the work of a message takes from 1us to 1m; write it like 10ms".to_owned()),
-    }
-}
-
-fn idle_time(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("the time must be above 0; use 1s or more".to_owned()),
-        time => Ok(time),
     }
 }
 

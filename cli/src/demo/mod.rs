@@ -28,8 +28,7 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use self::verdict::Verdict;
-use crate::load::some_time;
-use crate::options::{Log, LogFormat};
+use crate::options::{Log, LogFormat, positive_duration};
 use crate::stdout::Stdout;
 use crate::stop::Stop;
 use crate::talk::{finish, say};
@@ -48,7 +47,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum, default_value = "pubsub")]
     source: Source,
     /// Time to publish for
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
     duration: Duration,
 }
 

@@ -9,7 +9,7 @@ use super::pace::{Pace, Rate};
 use super::payload::Payload;
 use super::plan::Plan;
 use crate::connection::ConnectionArgs;
-use crate::options::{OptionError, Origin};
+use crate::options::{OptionError, Origin, duration, positive_duration};
 use crate::publisher::TargetArgs;
 
 /// Publish generated messages: a load generator
@@ -31,7 +31,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after this time [default: 10m, no limit with --count]
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     duration: Option<Duration>,
     /// Messages a second, evenly spread, instead of bursts
     #[arg(long, value_name = "R/s", conflicts_with_all = ["batch", "pause"])]
@@ -85,30 +85,9 @@ impl LoadArgs {
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    /// Longer than any real load, and short enough to be added to a clock without overflow.
-    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-    // A plain 0 needs no unit.
-    let time = if text == "0" {
-        Duration::ZERO
-    } else {
-        humantime::parse_duration(text)
-            .map_err(|error| format!("{text:?} is not a time ({error}); write it like 100ms, 2s or 10m"))?
-    };
-    if time > LONGEST { Err("it is longer than a year; use less".to_owned()) } else { Ok(time) }
-}
-
-/// A time above zero.
-pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
-    match time(text)? {
-        Duration::ZERO => Err("nothing can be published in no time; use 1s or more".to_owned()),
-        time => Ok(time),
-    }
-}
-
 fn pause(text: &str) -> Result<RangeInclusive<Duration>, String> {
     let (shortest, longest) = text.split_once("..").unwrap_or((text, text));
-    let range = time(shortest)?..=time(longest)?;
+    let range = duration(shortest)?..=duration(longest)?;
     if range.is_empty() {
         return Err(format!("the range is reversed; write it like {longest}..{shortest}"));
     }
@@ -213,7 +192,7 @@ mod tests {
             ("--batch 0", "0 is not in 1.."),
             ("--count 0", "0 is not in 1.."),
             ("--pause 500ms..100ms", "write it like 100ms..500ms"),
-            ("--pause soon", "write it like 100ms"),
+            ("--pause soon", "is not a duration (for example 3s, 250ms)"),
             ("--duration 0s", "use 1s or more"),
             ("--duration 300y", "longer than a year"),
             ("--payload-bytes 7", "53 to"),

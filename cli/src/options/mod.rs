@@ -26,4 +26,4 @@ pub(crate) use flags::{Flags, Selection};
 pub(crate) use option::Group;
 pub(crate) use settings::{Log, LogFormat, Settings};
 pub(crate) use table::{COMMON, CONNECTION, IDS, REJECTED, REPLAY, RUN};
-pub(crate) use value::{duration, size};
+pub(crate) use value::{duration, positive_duration, size};

@@ -36,6 +36,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration above zero.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("the time must be above 0; use 1s or more".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// Where the group of a stream starts.
 pub(super) fn begin(text: &str) -> Result<Begin, String> {
     match text {
