@@ -8,11 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use benching::{
-    Bench, ask, assert_has_memory, count, has_key, has_no_processes, json, keys, processes, server,
-};
+use benching::{Bench, assert_has_memory, count, has_key, has_no_processes, json, keys, processes};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
+use support::redis::{ask, server};
 use support::{program, run};
 use tokio::time::{sleep, timeout};
 

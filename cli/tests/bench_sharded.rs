@@ -6,9 +6,10 @@ mod support;
 
 use std::time::Duration;
 
-use benching::{Bench, assert_has_memory, count, json, marked, server};
+use benching::{Bench, assert_has_memory, count, json, marked};
 use rustix::process::Signal;
 use serde_json::Value;
+use support::redis::server;
 use tokio::time::{sleep, timeout};
 
 const SHARDED: &str = "--source sharded --messages 3000 --runs 1 --nodes 1,3 --shards 2";

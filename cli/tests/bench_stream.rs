@@ -8,9 +8,10 @@ mod support;
 use std::fs;
 use std::time::Duration;
 
-use benching::{Bench, ask, assert_has_memory, count, has_key, json, keys, server};
+use benching::{Bench, assert_has_memory, count, has_key, json, keys};
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
+use support::redis::{ask, server};
 use tokio::time::sleep;
 
 const STREAM: &str = "--source stream --messages 2000 --runs 1 --consumers 1,2";

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::support::redis::ask;
 use crate::support::{Running, TIMEOUT, program};
 
 /// A bench with its own folder for temporary files. The name of the folder also marks its processes.
@@ -92,20 +93,6 @@ pub(crate) fn processes(file: &str, is_one: impl Fn(&str) -> bool) -> Vec<String
         is_one(&read(&process.join(file))?).then(|| read(&process.join("cmdline")))?
     });
     processes.collect()
-}
-
-pub(crate) async fn server() -> PrivateServer {
-    PrivateServer::builder().start().await.unwrap()
-}
-
-pub(crate) fn ask<T: redis::FromRedisValue>(server: &PrivateServer, words: &str) -> T {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let mut words = words.split(' ');
-    let mut command = redis::cmd(words.next().unwrap());
-    words.for_each(|word| {
-        command.arg(word);
-    });
-    command.query(&mut connection).unwrap()
 }
 
 pub(crate) fn keys(server: &PrivateServer) -> Vec<String> {

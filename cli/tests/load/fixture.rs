@@ -1,12 +1,22 @@
-//! A server, and what was published there.
+//! `load`, and what it published at a server.
 
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use redis_private_server::PrivateServer;
 
-pub(crate) async fn server() -> PrivateServer {
-    PrivateServer::builder().start().await.unwrap()
+use crate::support::cluster::{calls, eventually};
+use crate::support::redis::ask;
+use crate::support::{Running, Said, TIMEOUT, program, run};
+
+/// Runs `load` with these options to its end.
+pub(crate) fn load(url: &str, options: &str) -> Said {
+    run(program(&["load", "--url", url]).args(options.split(' ')))
+}
+
+/// Starts `load` with these options.
+pub(crate) fn start(url: &str, options: &str) -> Running {
+    Running::start(program(&["load", "--url", url]).args(options.split(' ')))
 }
 
 /// Reads the channel until the message `end`, on a thread. Returns the messages before it.
@@ -37,33 +47,21 @@ pub(crate) async fn published(server: &PrivateServer, messages: u64) {
 
 /// Waits until the server has executed this command this many times.
 pub(crate) async fn called(server: &PrivateServer, command: &str, messages: u64) {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let before = format!("cmdstat_{command}:calls=");
-    loop {
-        let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).unwrap();
-        let calls = stats.split(&before).nth(1).and_then(|rest| rest.split(',').next());
-        if calls.is_some_and(|calls| calls.parse::<u64>().unwrap() >= messages) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("messages are published", TIMEOUT, || calls(server, command) >= messages).await;
 }
 
 /// The fields and values of all entries of a stream.
 pub(crate) fn entries(server: &PrivateServer, stream: &str) -> Vec<Vec<(String, String)>> {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let entries: Vec<(String, Vec<(String, String)>)> =
-        redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection).unwrap();
+    let entries: Vec<(String, Vec<(String, String)>)> = ask(server, &format!("XRANGE {stream} - +"));
     entries.into_iter().map(|(_, fields)| fields).collect()
 }
 
 pub(crate) fn end(server: &PrivateServer, channel: &str) {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    redis::cmd("PUBLISH").arg(channel).arg("end").exec(&mut connection).unwrap();
+    ask::<()>(server, &format!("PUBLISH {channel} end"));
 }
 
-/// The number in `Published N messages in …`.
-pub(crate) fn number(stdout: &str) -> usize {
-    assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    stdout.strip_prefix("Published ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+/// The number in `Published N messages in …`, the only line on stdout.
+pub(crate) fn number(said: &Said) -> usize {
+    assert_eq!(said.stdout.lines().count(), 1, "{}", said.stdout);
+    usize::try_from(crate::support::published_so_far(said)).unwrap()
 }

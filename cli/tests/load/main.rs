@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod fixture;
-#[path = "../process/mod.rs"]
-mod process;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod messages;
 mod outages;

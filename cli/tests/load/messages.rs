@@ -4,22 +4,17 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::fixture::{end, entries, number, server, subscribe};
-use crate::process::{Program, texts};
+use crate::fixture::{end, entries, load, number, subscribe};
+use crate::support::Said;
+use crate::support::redis::server;
 
 #[tokio::test]
 async fn load_publishes_as_many_messages_as_it_reports_each_with_its_own_id() {
     let server = server().await;
     let reader = subscribe(&server, "messages:published");
-    let url = server.url();
-    let program = Program::start(&[
-        "load", "--url", &url, "--count", "20000", "--batch", "7001", "--pause", "0ms..2ms",
-    ]);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    assert_eq!(number(&stdout), 20_000);
-    assert_eq!(stderr, "", "no progress bar where there is no terminal");
+    let said = load(&server.url(), "--count 20000 --batch 7001 --pause 0ms..2ms");
+    assert_eq!((said.code, &*said.stderr), (0, ""), "no progress bar where there is no terminal");
+    assert_eq!(number(&said), 20_000);
 
     end(&server, "messages:published");
     let payloads = reader.join().unwrap();
@@ -39,19 +34,8 @@ async fn load_publishes_as_many_messages_as_it_reports_each_with_its_own_id() {
 async fn padded_messages_go_to_the_requested_channel() {
     let server = server().await;
     let reader = subscribe(&server, "elsewhere");
-    let url = server.url();
-    let program = Program::start(&[
-        "load",
-        "-u",
-        &url,
-        "--channel",
-        "elsewhere",
-        "--count",
-        "300",
-        "--payload-bytes",
-        "100000",
-    ]);
-    assert!(program.end().await.status.success());
+    let said = load(&server.url(), "--channel elsewhere --count 300 --payload-bytes 100000");
+    assert_eq!(said.code, 0, "{}", said.stderr);
     end(&server, "elsewhere");
     let payloads = reader.join().unwrap();
     assert_eq!(payloads.len(), 300);
@@ -61,15 +45,9 @@ async fn padded_messages_go_to_the_requested_channel() {
 #[tokio::test]
 async fn load_appends_as_many_entries_to_a_stream_as_it_reports_each_with_its_own_id() {
     let server = server().await;
-    let url = server.url();
-    let program = Program::start(&[
-        "load", "--url", &url, "--to", "stream", "--count", "20000", "--batch", "7001", "--pause", "0ms..2ms",
-    ]);
-    let output = program.end().await;
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    assert_eq!(number(&stdout), 20_000);
-    assert_eq!(stderr, "");
+    let said = load(&server.url(), "--to stream --count 20000 --batch 7001 --pause 0ms..2ms");
+    assert_eq!((said.code, &*said.stderr), (0, ""));
+    assert_eq!(number(&said), 20_000);
 
     let entries = entries(&server, "messages:published");
     assert_eq!(entries.len(), 20_000);
@@ -89,10 +67,8 @@ async fn load_appends_as_many_entries_to_a_stream_as_it_reports_each_with_its_ow
 #[tokio::test]
 async fn a_padded_entry_has_the_padded_object_as_its_payload() {
     let server = server().await;
-    let url = server.url();
-    let padded = ["load", "-u", &url, "--to", "stream", "--input", "elsewhere", "--count", "30"];
-    let program = Program::start(&[&padded[..], &["--payload-bytes", "5000"]].concat());
-    assert!(program.end().await.status.success());
+    let said = load(&server.url(), "--to stream --input elsewhere --count 30 --payload-bytes 5000");
+    assert_eq!(said.code, 0, "{}", said.stderr);
     let entries = entries(&server, "elsewhere");
     assert_eq!(entries.len(), 30);
     for fields in &entries {
@@ -106,11 +82,8 @@ async fn a_padded_entry_has_the_padded_object_as_its_payload() {
 #[tokio::test]
 async fn an_even_rate_never_publishes_before_its_deadlines() {
     let server = server().await;
-    let url = server.url();
     for (rate, count) in [("300", 150_u64), ("20000", 10_000)] {
-        let program =
-            Program::start(&["load", "-u", &url, "--rate", rate, "--count", &count.to_string(), "--json"]);
-        let (stdout, _) = texts(&program.end().await);
+        let Said { stdout, .. } = load(&server.url(), &format!("--rate {rate} --count {count} --json"));
         let summary: Value = serde_json::from_str(&stdout).unwrap();
         assert_eq!(summary["published"], count);
         let last_deadline = (count - 1) as f64 / rate.parse::<f64>().unwrap();
@@ -121,9 +94,7 @@ async fn an_even_rate_never_publishes_before_its_deadlines() {
 #[tokio::test]
 async fn an_even_rate_publishes_all_messages_due_in_its_duration() {
     let server = server().await;
-    let url = server.url();
-    let program = Program::start(&["load", "-u", &url, "--rate", "1000/s", "--duration", "500ms"]);
-    let (stdout, _) = texts(&program.end().await);
+    let said = load(&server.url(), "--rate 1000/s --duration 500ms");
     // Fewer messages are published if the machine stalls for longer than the extra time at the end.
-    assert!((1..=500).contains(&number(&stdout)), "{stdout}");
+    assert!((1..=500).contains(&number(&said)), "{}", said.stdout);
 }

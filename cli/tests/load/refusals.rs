@@ -2,8 +2,9 @@
 
 use redis_private_server::PrivateServer;
 
-use crate::fixture::{number, server};
-use crate::process::{Program, texts};
+use crate::fixture::{load, number};
+use crate::support::Said;
+use crate::support::redis::{ask, server};
 
 #[tokio::test]
 async fn load_needs_only_the_permission_to_publish_to_the_channel() {
@@ -13,20 +14,17 @@ async fn load_needs_only_the_permission_to_publish_to_the_channel() {
         .await
         .unwrap();
     let url = format!("redis://loader:hush@{}", server.addr());
-    let allowed = Program::start(&["load", "-u", &url, "--count", "10"]).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10);
+    let allowed = load(&url, "--count 10");
+    assert_eq!(number(&allowed), 10);
 
-    let refused = Program::start(&["load", "-u", &url, "--count", "10", "--input", "elsewhere"]).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77));
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("NOPERM") && stderr.contains("+publish &elsewhere"), "{stderr}");
+    let refused = load(&url, "--count 10 --input elsewhere");
+    is_refused(&refused, 77, &["NOPERM", "+publish &elsewhere"]);
+    assert_eq!(number(&refused), 0);
 
     let url = format!("redis://loader:wrong@{}", server.addr());
-    let refused = Program::start(&["load", "-u", &url, "--count", "10"]).end().await;
-    let (_, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77), "{stderr}");
-    assert!(!stderr.contains("wrong@"), "{stderr}");
+    let refused = load(&url, "--count 10");
+    is_refused(&refused, 77, &[]);
+    assert!(!refused.stderr.contains("wrong@"), "{}", refused.stderr);
 }
 
 #[tokio::test]
@@ -37,33 +35,26 @@ async fn load_needs_only_the_permission_to_append_to_the_stream() {
         .await
         .unwrap();
     let url = format!("redis://loader:hush@{}", server.addr());
-    let publish = ["load", "-u", &url, "--to", "stream", "--count", "10"];
-    let allowed = Program::start(&publish).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10);
+    let allowed = load(&url, "--to stream --count 10");
+    assert_eq!(number(&allowed), 10);
 
-    let refused = Program::start(&[&publish[..], &["--input", "elsewhere"]].concat()).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(77));
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("NOPERM") && stderr.contains("+xadd ~elsewhere"), "{stderr}");
+    let refused = load(&url, "--to stream --count 10 --input elsewhere");
+    is_refused(&refused, 77, &["NOPERM", "+xadd ~elsewhere"]);
+    assert_eq!(number(&refused), 0);
 }
 
 #[tokio::test]
 async fn a_key_that_is_not_a_stream_is_a_configuration_error() {
     let server = server().await;
     let url = server.url();
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    redis::cmd("RPUSH").arg("messages:published").arg("mine").exec(&mut connection).unwrap();
-    let publish = ["load", "-u", &url, "--count", "10"];
-    let refused = Program::start(&[&publish[..], &["--to", "stream"]].concat()).end().await;
-    let (stdout, stderr) = texts(&refused);
-    assert_eq!(refused.status.code(), Some(78), "{stderr}");
-    assert_eq!(number(&stdout), 0);
-    assert!(stderr.contains("the key messages:published holds a value of another type"), "{stderr}");
-    assert!(stderr.contains("rename the key, or choose another name (channel)"), "{stderr}");
+    ask::<()>(&server, "RPUSH messages:published mine");
+    let refused = load(&url, "--count 10 --to stream");
+    let holds = "the key messages:published holds a value of another type";
+    is_refused(&refused, 78, &[holds, "rename the key, or choose another name (channel)"]);
+    assert_eq!(number(&refused), 0);
 
-    let allowed = Program::start(&publish).end().await;
-    assert_eq!(number(&texts(&allowed).0), 10, "a channel is no key");
+    let allowed = load(&url, "--count 10");
+    assert_eq!(number(&allowed), 10, "a channel is no key");
 }
 
 #[tokio::test]
@@ -75,30 +66,26 @@ async fn a_server_that_refuses_writes_ends_an_append_and_the_error_says_what_to_
     for (server, code, hint) in
         [(full, "OOM", "raise its maxmemory"), (replica, "READONLY", "give the address of its primary")]
     {
-        let url = server.url();
-        let publish = ["load", "-u", &url, "--count", "10", "--to", "stream"];
-        let output = Program::start(&publish).end().await;
-        let (stdout, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert_eq!(number(&stdout), 0);
-        assert!(stderr.contains("did not append to messages:published"), "{stderr}");
-        assert!(stderr.contains(code) && stderr.contains(hint), "{stderr}");
+        let said = load(&server.url(), "--count 10 --to stream");
+        is_refused(&said, 1, &["did not append to messages:published", code, hint]);
+        assert_eq!(number(&said), 0);
     }
 }
 
 #[test]
 fn bad_input_is_a_usage_error_that_says_what_to_write() {
-    for (arguments, hint) in [
-        (&["--rate", "0"][..], "above 0"),
-        (&["--batch", "0"], "0 is not in 1.."),
-        (&["--pause", "500ms..100ms"], "write it like 100ms..500ms"),
-        (&["--rate", "5", "--batch", "5"], "cannot be used with"),
-        (&["--to", "list"], "possible values: channel, stream"),
+    for (options, hint) in [
+        ("--rate 0", "above 0"),
+        ("--batch 0", "0 is not in 1.."),
+        ("--pause 500ms..100ms", "write it like 100ms..500ms"),
+        ("--rate 5 --batch 5", "cannot be used with"),
+        ("--to list", "possible values: channel, stream"),
     ] {
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"));
-        let output = command.arg("load").args(arguments).output().unwrap();
-        let (_, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(hint), "{stderr}");
+        is_refused(&load("redis://127.0.0.1:1", options), 2, &[hint]);
     }
+}
+
+fn is_refused(said: &Said, code: i32, texts: &[&str]) {
+    assert_eq!(said.code, code, "{}", said.stderr);
+    assert!(texts.iter().all(|text| said.stderr.contains(text)), "{texts:?}: {}", said.stderr);
 }

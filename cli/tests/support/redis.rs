@@ -3,6 +3,16 @@
 use redis::{Connection, FromRedisValue};
 use redis_private_server::PrivateServer;
 
+pub(crate) async fn server() -> PrivateServer {
+    PrivateServer::builder().start().await.unwrap()
+}
+
+/// Runs a command given as words, and returns its answer.
+pub(crate) fn ask<T: FromRedisValue>(server: &PrivateServer, words: &str) -> T {
+    let words: Vec<_> = words.split(' ').collect();
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connect(server)).unwrap()
+}
+
 /// A server that a test looks into, and adds helpers of its own to.
 pub(crate) struct Redis {
     pub(crate) server: PrivateServer,
@@ -11,11 +21,11 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) async fn start() -> Self {
-        Self::of(PrivateServer::builder().start().await.unwrap())
+        Self::of(server().await)
     }
 
     pub(crate) fn of(server: PrivateServer) -> Self {
-        let connection = Self::connect(&server);
+        let connection = connect(&server);
         Self { server, connection }
     }
 
@@ -27,10 +37,10 @@ impl Redis {
     /// The server ends without a word, as by a power failure, and comes back without its data.
     pub(crate) async fn restart(&mut self) {
         self.server.restart().await.unwrap();
-        self.connection = Self::connect(&self.server);
+        self.connection = connect(&self.server);
     }
+}
 
-    fn connect(server: &PrivateServer) -> Connection {
-        redis::Client::open(server.url()).unwrap().get_connection().unwrap()
-    }
+fn connect(server: &PrivateServer) -> Connection {
+    redis::Client::open(server.url()).unwrap().get_connection().unwrap()
 }
