@@ -16,7 +16,7 @@ async fn a_full_stderr_pipe_blocks_neither_messages_nor_the_end() {
     // More than a pipe holds: this thread blocks until the pipe is closed.
     std::thread::spawn(move || full.write_all(&vec![b'.'; 4 << 20]));
 
-    let mut program = Command::new(assert_cmd::cargo::cargo_bin!("redis-consumer-group"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"))
         .args(["-u", &server.url(), "--max-messages", "100", "--log", "trace"])
         .stdout(Stdio::piped())
         .stderr(stderr)

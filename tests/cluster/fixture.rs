@@ -11,7 +11,7 @@ use redis_private_server::{PrivateCluster, PrivateServer};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::{INPUT, LIMIT, OUTPUT, eventually, payload};
+use crate::support::{INPUT, LIMIT, OUTPUT, command, eventually, payload};
 
 /// A private cluster with methods to inspect its data.
 pub(crate) struct Cluster {
@@ -82,12 +82,7 @@ impl Cluster {
 
     /// Runs a command given as words at one node.
     pub(crate) async fn at<T: FromRedisValue>(&self, node: usize, words: &str) -> T {
-        let mut split = words.split(' ');
-        let mut command = cmd(split.next().unwrap());
-        for word in split {
-            command.arg(word);
-        }
-        match command.query_async(&mut self.node(node).await).await {
+        match command(words).query_async(&mut self.node(node).await).await {
             Ok(answer) => answer,
             Err(error) => panic!("{words}: {error}"),
         }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisResult, cmd, pipe};
+use redis::{AsyncConnectionConfig, RedisResult, pipe};
 use redis_consumer_group::{Builder, ConsumerGroup, Failure, Gap, Ledger, Message, Processor, Record, Shard};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Cluster, input, output};
-use crate::support::{LIMIT, eventually};
+use crate::support::{LIMIT, entries, eventually};
 
 /// Records the id of each message that reaches the processor, by shard. These messages count as received.
 #[derive(Clone, Default)]
@@ -162,20 +162,8 @@ async fn connect(node: &str) -> RedisResult<MultiplexedConnection> {
 }
 
 async fn appended(cluster: &Cluster, stream: &str) -> Vec<u64> {
-    const PAGE: usize = 10_000;
-    type Page = Vec<(String, Vec<(String, u64)>)>;
     let mut connection = cluster.node(cluster.primary_of(stream).await).await;
-    let (mut ids, mut from) = (Vec::new(), "-".to_owned());
-    loop {
-        let mut range = cmd("XRANGE");
-        range.arg(stream).arg(&from).arg("+").arg("COUNT").arg(PAGE);
-        let page: Page = range.query_async(&mut connection).await.unwrap();
-        ids.extend(page.iter().map(|(_, fields)| fields[0].1));
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => from = format!("({last}"),
-            _ => return ids,
-        }
-    }
+    entries(&mut connection, stream).await.iter().map(|entry| id_of(&entry.fields[0].1)).collect()
 }
 
 /// Checks that each received message is in the output once, and that each message that was not received is in a gap.

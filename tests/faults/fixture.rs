@@ -11,9 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::judge::{Witness, appended, judge};
 use crate::load::{Load, Published};
 
-pub(crate) const INPUT: &str = "messages:published";
-pub(crate) const OUTPUT: &str = "messages:processed";
-pub(crate) const IDS: &str = "consumer:ids";
+pub(crate) use crate::support::{IDS, INPUT, OUTPUT};
 
 /// A server with a group under load.
 pub(crate) struct Fixture {
@@ -103,12 +101,7 @@ pub(crate) async fn try_order(
     redis: &mut MultiplexedConnection,
     command: &str,
 ) -> redis::RedisResult<redis::Value> {
-    let mut words = command.split(' ');
-    let mut cmd = redis::cmd(words.next().unwrap());
-    for word in words {
-        cmd.arg(word);
-    }
-    cmd.query_async(redis).await
+    crate::support::command(command).query_async(redis).await
 }
 
 /// Waits until the condition holds, for at most 30 s.

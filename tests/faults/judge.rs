@@ -8,6 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis_consumer_group::{Builder, Consumer, Failure, Ledger, Message, Processor, Record};
 
 use crate::load::Published;
+use crate::support::entries;
 
 /// Records the id of each message that reaches the processor. These messages count as received.
 #[derive(Clone, Default)]
@@ -62,25 +63,8 @@ pub(crate) async fn appended(redis: &mut MultiplexedConnection, stream: &str) ->
 
 /// The ids in a stream, in order.
 pub(crate) async fn in_order(redis: &mut MultiplexedConnection, stream: &str) -> Vec<u64> {
-    const PAGE: usize = 10_000;
-    let mut ids = Vec::new();
-    let mut from = "-".to_owned();
-    loop {
-        let page: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
-            .arg(stream)
-            .arg(&from)
-            .arg("+")
-            .arg("COUNT")
-            .arg(PAGE)
-            .query_async(redis)
-            .await
-            .unwrap();
-        ids.extend(page.iter().map(|(_, fields)| fields["message_id"].parse::<u64>().unwrap()));
-        match page.last() {
-            Some((last, _)) if page.len() == PAGE => from = format!("({last}"),
-            _ => return ids,
-        }
-    }
+    let entries = entries(redis, stream).await;
+    entries.iter().map(|entry| entry.text("message_id").unwrap().parse().unwrap()).collect()
 }
 
 /// Checks that no message is missing or duplicated, and that the ledger adds up.

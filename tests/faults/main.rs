@@ -8,6 +8,8 @@ mod fixture;
 mod judge;
 mod load;
 mod proxy;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod busy;
 mod chaos;

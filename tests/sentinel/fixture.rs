@@ -1,6 +1,5 @@
 //! The start of the tests: a primary, its replica, and three sentinels that watch them.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -8,7 +7,7 @@ use redis::{AsyncConnectionConfig, FromRedisValue, cmd};
 use redis_consumer_group::{Builder, ConsumerGroup, JsonProcessor};
 use redis_private_server::{PrivateSentinels, PrivateServer};
 
-use crate::support::{LIMIT, eventually};
+use crate::support::{LIMIT, command, entries, eventually};
 
 /// Sentinels normally check each other and the servers every ten seconds, and decide by that. After they were suspended
 /// themselves, they declare no server dead for half a minute.
@@ -72,11 +71,7 @@ impl Service {
     /// Runs a command given as words at one server. Repeats it if the server disconnects us: a server that becomes a
     /// replica does that to all its clients.
     pub(crate) async fn run<T: FromRedisValue>(&self, node: usize, words: &str) -> T {
-        let mut split = words.split(' ');
-        let mut command = cmd(split.next().unwrap());
-        for word in split {
-            command.arg(word);
-        }
+        let command = command(words);
         let url = self.nodes[node].unix_url();
         let mut last = None;
         for _ in 0..10 {
@@ -120,22 +115,8 @@ impl Service {
 
     /// The `message_id`s in a stream, in order.
     pub(crate) async fn ids_in(&self, node: usize, stream: &str) -> Vec<String> {
-        const PAGE: usize = 10_000;
-        type Page = Vec<(String, HashMap<String, String>)>;
-        let mut connection = self.connection(node).await;
-        let (mut ids, mut from) = (Vec::new(), "-".to_owned());
-        loop {
-            let mut range = cmd("XRANGE");
-            range.arg(stream).arg(&from).arg("+").arg("COUNT").arg(PAGE);
-            let page: Page = range.query_async(&mut connection).await.unwrap();
-            let last = page.last().map(|(last, _)| format!("({last}"));
-            let is_full = page.len() == PAGE;
-            ids.extend(page.into_iter().map(|(_, mut fields)| fields.remove("message_id").unwrap()));
-            match last {
-                Some(last) if is_full => from = last,
-                _ => return ids,
-            }
-        }
+        let entries = entries(&mut self.connection(node).await, stream).await;
+        entries.iter().map(|entry| entry.text("message_id").unwrap().to_owned()).collect()
     }
 
     /// The connections of groups at one server, one line of `CLIENT LIST` each.

@@ -67,12 +67,7 @@ impl Server {
 
     /// Runs a command given as words. An error fails the test.
     pub(crate) async fn run<T: FromRedisValue>(&self, words: &str) -> T {
-        let mut split = words.split(' ');
-        let mut command = cmd(split.next().unwrap());
-        for word in split {
-            command.arg(word);
-        }
-        match command.query_async(&mut self.connection().await).await {
+        match command(words).query_async(&mut self.connection().await).await {
             Ok(answer) => answer,
             Err(error) => panic!("{words}: {error}"),
         }
@@ -96,23 +91,9 @@ impl Server {
         assert_ne!(heard, 0, "nobody is subscribed to {INPUT}");
     }
 
-    /// All entries of a stream, read in pages.
+    /// All entries of a stream.
     pub(crate) async fn entries(&self, stream: &str) -> Vec<Entry> {
-        const PAGE: usize = 10_000;
-        type Page = Vec<(String, Vec<(String, Vec<u8>)>)>;
-        let mut connection = self.connection().await;
-        let mut entries: Vec<Entry> = Vec::new();
-        loop {
-            let from = entries.last().map_or_else(|| "-".to_owned(), |last| format!("({}", last.id));
-            let mut range = cmd("XRANGE");
-            range.arg(stream).arg(from).arg("+").arg("COUNT").arg(PAGE);
-            let page: Page = range.query_async(&mut connection).await.unwrap();
-            let last = page.len() < PAGE;
-            entries.extend(page.into_iter().map(|(id, fields)| Entry { id, fields }));
-            if last {
-                return entries;
-            }
-        }
+        entries(&mut self.connection().await, stream).await
     }
 
     pub(crate) async fn output(&self) -> Vec<Entry> {
@@ -171,6 +152,32 @@ impl Entry {
     /// The value of a field.
     pub(crate) fn bytes(&self, field: &str) -> Option<&[u8]> {
         self.fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// A command given as words.
+pub(crate) fn command(words: &str) -> redis::Cmd {
+    let words: Vec<_> = words.split(' ').collect();
+    let mut command = cmd(words[0]);
+    command.arg(&words[1..]);
+    command
+}
+
+/// All entries of a stream, read in pages.
+pub(crate) async fn entries(connection: &mut MultiplexedConnection, stream: &str) -> Vec<Entry> {
+    const PAGE: usize = 10_000;
+    type Page = Vec<(String, Vec<(String, Vec<u8>)>)>;
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let from = entries.last().map_or_else(|| "-".to_owned(), |last| format!("({}", last.id));
+        let mut range = cmd("XRANGE");
+        range.arg(stream).arg(from).arg("+").arg("COUNT").arg(PAGE);
+        let page: Page = range.query_async(connection).await.unwrap();
+        let last = page.len() < PAGE;
+        entries.extend(page.into_iter().map(|(id, fields)| Entry { id, fields }));
+        if last {
+            return entries;
+        }
     }
 }
 

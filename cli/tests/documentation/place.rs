@@ -26,7 +26,7 @@ impl Place {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let bin = folder.path().join("bin");
-        let program = assert_cmd::cargo::cargo_bin!("redis-consumer-group");
+        let program = env!("CARGO_BIN_EXE_redis-consumer-group");
         symlink(program, bin.join("redis-consumer-group")).unwrap();
         // With the private port, output as on a terminal, and a failure for every error reply.
         let client =

@@ -20,7 +20,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The program, without the options that the environment of the test sets.
 pub(crate) fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redis-consumer-group"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redis-consumer-group"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("RCG_") || ["REDIS_URL", "RUST_LOG", "NO_COLOR"].contains(&&*name) {
