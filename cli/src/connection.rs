@@ -21,9 +21,8 @@ impl ConnectionArgs {
     /// # Errors
     /// If a value is invalid. The text names the origin of the value, never the password.
     pub(crate) fn resolve(&self) -> anyhow::Result<(Address, Tls)> {
-        let settings = self.flags.settings()?;
-        talk::warn(&settings.warnings);
-        Ok((settings.config.address, settings.config.tls))
+        let config = self.flags.config()?;
+        Ok((config.address, config.tls))
     }
 
     /// Like [`ConnectionArgs::resolve`], but `None` if no layer has an option of the connection.

@@ -23,9 +23,7 @@ pub(crate) struct IdsArgs {
 /// Lists the ids, oldest first, each with the state of its lease; or empties the list. With shards it covers each
 /// shard, and the key precedes the id.
 pub(crate) async fn run(args: IdsArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.flags.settings()?;
-    talk::warn(&settings.warnings);
-    let config = settings.config;
+    let config = args.flags.config()?;
     let keys = match &config.shards {
         Some(shards) => shards.here().map(|shard| shards.name(&config.ids_key, shard)).collect(),
         None => vec![config.ids_key.clone()],

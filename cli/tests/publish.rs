@@ -6,25 +6,16 @@ mod support;
 use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
 
-use redis::FromRedisValue;
 use redis_private_server::PrivateServer;
 use rustix::process::Signal;
 use support::cluster::{calls, eventually};
+use support::redis::{ask, server};
 use support::{Running, Said, TIMEOUT, file, program, published, published_so_far, run};
-
-async fn server() -> PrivateServer {
-    PrivateServer::builder().start().await.unwrap()
-}
-
-fn ask<T: FromRedisValue>(server: &PrivateServer, words: &[&str]) -> T {
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
-}
 
 /// The payloads in a stream, in order.
 fn payloads(server: &PrivateServer, stream: &str) -> Vec<Vec<u8>> {
     type Fields = Vec<(String, Vec<u8>)>;
-    let entries: Vec<(String, Fields)> = ask(server, &["XRANGE", stream, "-", "+"]);
+    let entries: Vec<(String, Fields)> = ask(server, &format!("XRANGE {stream} - +"));
     let payload = |mut fields: Fields| {
         assert_eq!((fields.len(), &*fields[0].0), (1, "payload"));
         fields.remove(0).1
@@ -76,7 +67,7 @@ async fn each_line_of_a_file_or_of_stdin_is_a_message_byte_for_byte() {
         assert_eq!(published(&end), 5, "{args:?}");
         assert_eq!(end.stderr, "", "no hint where stdin is not a terminal");
         assert_eq!(payloads(&server, "messages:published"), lines, "{args:?}");
-        let _: u64 = ask(&server, &["DEL", "messages:published"]);
+        ask::<()>(&server, "DEL messages:published");
     }
 }
 
@@ -121,7 +112,7 @@ async fn a_broken_connection_loses_no_message_and_the_summary_says_how_many_may_
     });
     for appended in [5_000, 60_000] {
         eventually("entries are there", TIMEOUT, || {
-            let length: u64 = ask(&server, &["XLEN", "messages:published"]);
+            let length: u64 = ask(&server, "XLEN messages:published");
             length > appended
         })
         .await;
@@ -161,7 +152,7 @@ async fn a_connection_closed_while_idle_repeats_no_message() {
     for lines in 1..=3 {
         stdin.write_all(b"line\n").unwrap();
         eventually("the line is there", TIMEOUT, || calls(&server, "xadd") == lines).await;
-        let _: u64 = ask(&server, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        ask::<()>(&server, "CLIENT KILL TYPE normal SKIPME yes");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     drop(stdin);

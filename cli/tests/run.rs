@@ -25,17 +25,12 @@ impl Redis {
     }
 
     fn appended(&mut self) -> usize {
-        redis::cmd("XLEN").arg("messages:processed").query(&mut self.connection).unwrap()
-    }
-
-    fn command(&mut self, command: &[&str]) {
-        let (name, args) = command.split_first().unwrap();
-        redis::cmd(name).arg(args).exec(&mut self.connection).unwrap();
+        self.ask(&["XLEN", "messages:processed"])
     }
 
     /// Makes the server refuse appends for a temporary reason, which the group waits out.
     fn refuse_appends(&mut self) {
-        self.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        self.ask::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
     }
 }
 
@@ -358,7 +353,7 @@ async fn a_password_is_read_from_its_file_and_a_wrong_one_is_refused() {
 async fn a_key_of_the_wrong_type_is_a_configuration_error() {
     for key in ["messages:processed", "messages:rejected", "consumer:ids"] {
         let mut redis = Redis::start().await;
-        redis.command(&["SET", key, "a string"]);
+        redis.ask::<()>(&["SET", key, "a string"]);
         let end = run(&mut program(&["-u", &redis.server.url()]));
         assert_eq!(end.code, 78, "{key}: {}", end.stderr);
         assert!(end.stderr.contains(key), "{key}: {}", end.stderr);
@@ -372,7 +367,7 @@ async fn a_revoked_permission_ends_the_group_with_its_ledger() {
     let mut group =
         Running::start(&mut program(&["-u", &url, "--log-format", "json", "--drain-timeout", "1s"]));
     group.wait_for_consumers(3);
-    redis.command(&["ACL", "SETUSER", "default", "-xadd"]);
+    redis.ask::<()>(&["ACL", "SETUSER", "default", "-xadd"]);
     redis.publish(3);
     let end = group.end().await;
     assert_eq!(end.code, 77, "{}", end.stderr);

@@ -37,7 +37,7 @@ pub(crate) async fn stream(
         let entries: Vec<(String, HashMap<String, Vec<u8>>)> = environment.ask(&page).await?;
         for (id, fields) in &entries {
             let number = fields.get("message_id").and_then(|id| numbering.number(id));
-            if !number.is_some_and(|number| is_here(number) && seen.see(number)) {
+            if !number.is_some_and(|number| is_here(number) && seen.add(number)) {
                 bail!(
                     "the entry {id} of {stream} is not of this run: another client publishes to the bench's channel or \
                      appends to its stream; run one bench at a time"
@@ -82,7 +82,7 @@ impl Seen {
     }
 
     /// Counts a message. `false` if it was not published.
-    fn see(&mut self, number: u64) -> bool {
+    fn add(&mut self, number: u64) -> bool {
         if number >= self.published {
             return false;
         }
@@ -108,17 +108,17 @@ mod tests {
     #[test]
     fn missing_messages_are_lost_and_repeated_ones_are_duplicated() {
         let mut seen = Seen::new(130);
-        assert!((0..129).all(|number| seen.see(number)));
-        assert!(seen.see(64) && seen.see(64) && seen.see(0));
+        assert!((0..129).all(|number| seen.add(number)));
+        assert!(seen.add(64) && seen.add(64) && seen.add(0));
         assert_eq!(seen.found(), Found { lost: 1, duplicated: 3 });
     }
 
     #[test]
     fn a_number_that_was_not_published_is_foreign() {
         let mut seen = Seen::new(65);
-        assert!(!seen.see(65));
-        assert!(!seen.see(u64::MAX));
-        assert!((0..65).all(|number| seen.see(number)));
+        assert!(!seen.add(65));
+        assert!(!seen.add(u64::MAX));
+        assert!((0..65).all(|number| seen.add(number)));
         assert_eq!(seen.found(), Found::default());
     }
 }

@@ -142,7 +142,7 @@ async fn measured(
     };
     drop(progress);
     // Ends all child processes before the cleanup, so that they write nothing after it.
-    processes.dismiss().await;
+    processes.end_all().await;
     let left = if environment.is_private() { Ok(()) } else { environment.leave().await };
     match outcome {
         Some(outcome) => outcome.and(left).map(|()| Some(report)),

@@ -52,7 +52,7 @@ impl Processes {
         self.keep(child);
         let (Some(orders), Some(events)) = (orders, events) else { bail!("{role} has no pipes") };
         let mut process = Process { role, orders, events: BufReader::new(events).lines() };
-        process.tell(task).await?;
+        process.send(task).await?;
         match process.event().await? {
             Event::Ready => Ok(process),
             other => Err(process.unexpected(&other)),
@@ -60,7 +60,7 @@ impl Processes {
     }
 
     /// Waits for the children whose pipes were dropped, and kills those that take too long.
-    pub(crate) async fn dismiss(&self) {
+    pub(crate) async fn end_all(&self) {
         /// Longer than a group needs to abort.
         const LIMIT: Duration = Duration::from_secs(15);
         let children = std::mem::take(&mut *self.children.lock().unwrap_or_else(PoisonError::into_inner));
@@ -83,7 +83,7 @@ impl Processes {
 
 impl Process {
     pub(crate) async fn order(&mut self, order: Order) -> anyhow::Result<()> {
-        self.tell(&order).await
+        self.send(&order).await
     }
 
     /// Waits for the next event. Cancel safe.
@@ -105,7 +105,7 @@ impl Process {
         anyhow::anyhow!("{} sent {event:?} at the wrong time; please report it", self.role)
     }
 
-    async fn tell<T: serde::Serialize>(&mut self, what: &T) -> anyhow::Result<()> {
+    async fn send<T: serde::Serialize>(&mut self, what: &T) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(what)?;
         line.push(b'\n');
         // If the child is gone, its last event says why.

@@ -61,10 +61,10 @@ impl Progress {
     }
 
     /// Prints lines that stay above the progress line.
-    pub(crate) fn aside(&self, say: impl FnOnce()) {
+    pub(crate) fn above(&self, print: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(say),
-            None => say(),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 }

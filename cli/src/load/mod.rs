@@ -53,13 +53,13 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     report(published, &plan.target, &address.to_string(), args.json, &stop).await
 }
 
-/// Publishes the load until it is done or a stop is requested. Calls `made` with each id before its message is sent.
+/// Publishes the load until it is done or a stop is requested. Calls `created` with each id before its message is sent.
 pub(crate) async fn generate(
     connections: Connections,
     plan: &Plan,
     stop: &Stop,
     progress: &Progress,
-    made: impl FnMut(Uuid),
+    created: impl FnMut(Uuid),
 ) -> Published {
     let start = Instant::now();
     let mut load = Load {
@@ -69,7 +69,7 @@ pub(crate) async fn generate(
         start,
         end: plan.time_limit().map(|limit| start + limit),
         left: plan.total().unwrap_or(u64::MAX),
-        made,
+        created,
     };
     let outcome = match &plan.pace {
         Pace::Bursts { batch, pause } => load.bursts(*batch, pause).await,
@@ -86,7 +86,7 @@ struct Load<'a, F> {
     end: Option<Instant>,
     /// Messages that remain to be created.
     left: u64,
-    made: F,
+    created: F,
 }
 
 impl<F: FnMut(Uuid)> Load<'_, F> {
@@ -124,16 +124,16 @@ impl<F: FnMut(Uuid)> Load<'_, F> {
     async fn send(&mut self, mut messages: u64) -> Result<(), Failure> {
         while messages > 0 && !self.is_over() && self.publisher.room(self.end).await? {
             let chunk = messages.min(self.left).min(CHUNK_MESSAGES as u64);
-            let mut made = 0;
-            while made < chunk && self.publisher.has_room() {
+            let mut added = 0;
+            while added < chunk && self.publisher.has_room() {
                 let id = Uuid::new_v4();
-                (self.made)(id);
+                (self.created)(id);
                 self.publisher.add(self.payload.with_id(id).to_vec())?;
-                made += 1;
+                added += 1;
             }
             self.publisher.pump();
-            messages -= made;
-            self.left -= made;
+            messages -= added;
+            self.left -= added;
         }
         Ok(())
     }

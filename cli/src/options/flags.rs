@@ -6,11 +6,13 @@ use std::marker::PhantomData;
 use clap::builder::PossibleValuesParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueHint};
+use redis_consumer_group::Config;
 
 use super::layers::Layers;
 use super::option::{Group, Kind, Opt};
 use super::settings::Settings;
 use super::variables::Variables;
+use crate::talk;
 
 /// Which options a subcommand has.
 pub(crate) trait Selection {
@@ -43,6 +45,16 @@ impl<S: Selection> Flags<S> {
     /// When one cannot be used, with its origin.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         Settings::read(&self.layers()?, S::GROUPS)
+    }
+
+    /// The configuration, for a subcommand without a log: its warnings are printed.
+    ///
+    /// # Errors
+    /// As [`Flags::settings`].
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let layers = self.layers()?;
+        talk::warn(&layers.warnings());
+        Ok(Settings::read(&layers, S::GROUPS)?.config)
     }
 }
 

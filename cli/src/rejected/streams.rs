@@ -5,7 +5,6 @@ use redis_consumer_group::{Config, EntryId};
 
 use super::entry::Entry;
 use crate::options::{Flags, Group, REJECTED, Selection};
-use crate::talk;
 
 /// The options of `rejected list` and `rejected clear`.
 #[derive(Debug, Clone)]
@@ -32,9 +31,7 @@ pub(super) const PAGE: usize = 500;
 impl RejectedStreams {
     /// Reads the options. Does not connect yet.
     pub(super) fn of(flags: &Flags<Rejected>) -> anyhow::Result<Self> {
-        let settings = flags.settings()?;
-        talk::warn(&settings.warnings);
-        let Config { address, tls, rejected, shards, .. } = settings.config;
+        let Config { address, tls, rejected, shards, .. } = flags.config()?;
         let keys = match &shards {
             Some(shards) => shards.here().map(|shard| shards.name(&rejected, shard)).collect(),
             None => vec![rejected],

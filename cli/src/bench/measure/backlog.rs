@@ -6,7 +6,7 @@ use anyhow::bail;
 use redis::cmd;
 
 use super::Bench;
-use super::scenario::{Measured, Scenario, Until, loaded, soon, started};
+use super::scenario::{Measured, Scenario, Until, loaded, start_time, started};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
@@ -26,7 +26,7 @@ impl Bench<'_> {
         let mut group = self.processes.start("the group", &Task::Group(task)).await?;
 
         let before = self.environment.usage().await?;
-        group.order(Order::Go { at: soon() }).await?;
+        group.order(Order::Go { at: start_time() }).await?;
         let (begin, cpu_before) = started(&mut group).await?;
         let (loaded, appended) = self.until(Until::Appended, &mut group, ready(Ok(loaded))).await?;
         let used = before.until(&self.environment.usage().await?);
@@ -43,7 +43,7 @@ impl Bench<'_> {
         let task = Task::Bare { endpoint: self.environment.endpoint.clone() };
         let mut mover = self.processes.start("the mover", &task).await?;
         let before = self.environment.usage().await?;
-        mover.order(Order::Go { at: soon() }).await?;
+        mover.order(Order::Go { at: start_time() }).await?;
         let moved = loaded(&mut mover).await?;
         let used = before.until(&self.environment.usage().await?);
         let entries: u64 = self.environment.ask(cmd("XLEN").arg(OUTPUT)).await?;
@@ -69,7 +69,7 @@ impl Bench<'_> {
     async fn fill(&mut self, scenario: Scenario<'_>, numbering: Numbering) -> anyhow::Result<Loaded> {
         let load = Task::Load(self.load(scenario, numbering, Command::Fill));
         let mut load = self.processes.start("the load", &load).await?;
-        load.order(Order::Go { at: soon() }).await?;
+        load.order(Order::Go { at: start_time() }).await?;
         loaded(&mut load).await
     }
 }

@@ -3,7 +3,7 @@
 use redis_consumer_group::internals::engine_limit;
 
 use super::Bench;
-use super::scenario::{Scenario, loaded, soon};
+use super::scenario::{Scenario, loaded, start_time};
 use crate::bench::clock;
 use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
@@ -44,7 +44,7 @@ impl Bench<'_> {
         let load = Task::Load(self.load(scenario, Numbering::new(), Command::Publish));
         let mut load = self.processes.start("the load", &load).await?;
         let before = self.environment.usage().await?;
-        load.order(Order::Go { at: soon() }).await?;
+        load.order(Order::Go { at: start_time() }).await?;
         let received = async {
             match listener.event().await? {
                 Event::Received { at } => Ok(at),
@@ -60,7 +60,7 @@ impl Bench<'_> {
         let load = Task::Load(self.load(scenario, Numbering::new(), Command::Append));
         let mut load = self.processes.start("the load", &load).await?;
         let before = self.environment.usage().await?;
-        load.order(Order::Go { at: soon() }).await?;
+        load.order(Order::Go { at: start_time() }).await?;
         let loaded = loaded(&mut load).await?;
         let used = before.until(&self.environment.usage().await?);
         Ok((clock::seconds(loaded.first, loaded.answered), used))

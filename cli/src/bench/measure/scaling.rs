@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use super::Bench;
-use super::scenario::{Measured, Scenario, Until, finish, loaded, soon, started};
+use super::scenario::{Measured, Scenario, Until, finish, loaded, start_time, started};
 use super::throughput::run;
 use crate::bench::check::{self, Seen};
 use crate::bench::cluster::Cluster;
@@ -81,7 +81,7 @@ impl Bench<'_> {
         }
 
         let before = cluster.usage().await?;
-        let begin = soon();
+        let begin = start_time();
         group.order(Order::Go { at: begin }).await?;
         let (_, cpu_before) = started(&mut group).await?;
         for load in &mut loads {

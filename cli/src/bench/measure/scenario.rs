@@ -103,7 +103,7 @@ impl Bench<'_> {
         let mut load = self.processes.start("the load", &load).await?;
 
         let before = self.environment.usage().await?;
-        let begin = soon();
+        let begin = start_time();
         group.order(Order::Go { at: begin }).await?;
         let (_, cpu_before) = started(&mut group).await?;
         load.order(Order::Go { at: begin }).await?;
@@ -231,7 +231,7 @@ impl Bench<'_> {
             0 => String::new(),
             pending => format!(", and {pending} entries are still pending"),
         };
-        self.progress.aside(|| {
+        self.progress.above(|| {
             talk::say(format_args!(
                 "warning: {name}: {lost} messages were lost and {duplicated} duplicated{pending}: {why}"
             ));
@@ -240,7 +240,7 @@ impl Bench<'_> {
 }
 
 /// A time that all processes can still hear of in advance.
-pub(super) fn soon() -> u64 {
+pub(super) fn start_time() -> u64 {
     clock::now() + 50_000_000
 }
 

@@ -1,7 +1,7 @@
 //! A full buffer: a processor that never finishes, while messages come at full speed.
 
 use super::Bench;
-use super::scenario::{Scenario, Until, disconnected, finish, loaded, soon};
+use super::scenario::{Scenario, Until, disconnected, finish, loaded, start_time};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
@@ -21,7 +21,7 @@ impl Bench<'_> {
         let mut group = self.processes.start("the group", &Task::Group(task)).await?;
         let load = Task::Load(self.load(scenario, numbering, Command::Publish));
         let mut load = self.processes.start("the load", &load).await?;
-        load.order(Order::Go { at: soon() }).await?;
+        load.order(Order::Go { at: start_time() }).await?;
         let received = Until::Received(scenario.messages);
         let (loaded, _) = self.until(received, &mut group, loaded(&mut load)).await?;
         let finished = finish(&mut group).await?;
@@ -55,7 +55,7 @@ impl Bench<'_> {
             None => "for an unknown reason; please report it".to_owned(),
         };
         let missed = numbers::count(stuck.missed());
-        self.progress.aside(|| {
+        self.progress.above(|| {
             talk::say(format_args!("warning: {name}: {missed} messages never reached the group: {why}"));
         });
     }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::protocol::{Endpoint, Event, GROUP, INPUT, Loaded, OUTPUT};
-use super::tell;
+use super::send;
 use crate::bench::clock;
 use crate::bench::environment::Environment;
 
@@ -14,7 +14,7 @@ pub(super) async fn run(endpoint: Endpoint, begin: oneshot::Receiver<u64>) -> an
     let (address, tls) = endpoint.parse()?;
     let mut server = Environment::given(address, &tls).await?;
     server.ask::<()>(cmd("XGROUP").arg("CREATE").arg(INPUT).arg(GROUP).arg(0)).await?;
-    tell(&Event::Ready);
+    send(&Event::Ready);
     // An error means that the bench is gone.
     if begin.await.is_err() {
         return Ok(());
@@ -23,7 +23,7 @@ pub(super) async fn run(endpoint: Endpoint, begin: oneshot::Receiver<u64>) -> an
     let first = clock::now();
     let last = move_all(&mut server).await?;
     let cpu = clock::process_cpu() - cpu;
-    tell(&Event::Loaded(Loaded {
+    send(&Event::Loaded(Loaded {
         first,
         written: last,
         answered: last,

@@ -15,7 +15,7 @@ use super::protocol::{
 };
 use super::watch::Watch;
 use super::work::{Stuck, Working};
-use super::{Orders, tell};
+use super::{Orders, send};
 use crate::bench::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
@@ -27,7 +27,7 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
     let watch = Arc::new(Watch::new(task.messages, Numbering::of(task.run), task.rate));
     let builder = ConsumerGroup::from_config(config(&task)?);
     if task.start == Start::WhenTold {
-        tell(&Event::Ready);
+        send(&Event::Ready);
         if orders.go().await?.is_none() {
             return Ok(());
         }
@@ -47,7 +47,7 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
         group = starting => group?,
         end = orders.end() => return end,
     };
-    tell(&match task.start {
+    send(&match task.start {
         Start::AtOnce => Event::Ready,
         Start::WhenTold => Event::Started { at: clock::now(), cpu: clock::process_cpu() },
     });
@@ -56,7 +56,7 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
         return abort(group).await;
     }
     let ledger = group.shutdown().await?;
-    tell(&Event::Finished(Box::new(finished(&ledger, most_in_spill, &watch))));
+    send(&Event::Finished(Box::new(finished(&ledger, most_in_spill, &watch))));
     Ok(())
 }
 
@@ -65,7 +65,7 @@ async fn started<P: Processor>(
     watch: &Arc<Watch>,
 ) -> Result<ConsumerGroup, redis_consumer_group::Error> {
     let watch = Arc::clone(watch);
-    builder.on_append(move |commit| watch.see(commit)).start().await
+    builder.on_append(move |commit| watch.record(commit)).start().await
 }
 
 fn config(task: &Group) -> anyhow::Result<Config> {
@@ -124,15 +124,15 @@ async fn until_finish(
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let spills = task.overflow == Overflow::Spill;
-    let (mut told, mut complete) = (0, None);
+    let (mut reported, mut complete) = (0, None);
     loop {
         tokio::select! {
             order = orders.next() => match order? {
                 Some(Order::Go { at }) => {
                     watch.begin(at);
-                    tell(&Event::Started { at: clock::now(), cpu: clock::process_cpu() });
+                    send(&Event::Started { at: clock::now(), cpu: clock::process_cpu() });
                 }
-                Some(Order::ReportCpu) => tell(&Event::Cpu { at: clock::now(), cpu: clock::process_cpu() }),
+                Some(Order::ReportCpu) => send(&Event::Cpu { at: clock::now(), cpu: clock::process_cpu() }),
                 Some(Order::Finish) => return Ok(true),
                 None => return Ok(false),
             },
@@ -147,9 +147,9 @@ async fn until_finish(
                     Processing::Record(_) => watch.confirmed(),
                     Processing::Never => group.ledger().received,
                 };
-                if messages != told {
-                    tell(&Event::Progress { messages });
-                    told = messages;
+                if messages != reported {
+                    send(&Event::Progress { messages });
+                    reported = messages;
                 }
             }
             ended = group.join() => {
@@ -158,7 +158,7 @@ async fn until_finish(
             }
         }
         if let Some(appended) = complete.take_if(|_| !spills || has_nothing_left(&group.ledger())) {
-            tell(&Event::Appended(appended));
+            send(&Event::Appended(appended));
         }
     }
 }

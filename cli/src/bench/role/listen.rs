@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::commands::command;
 use super::protocol::{Endpoint, Event, INPUT};
-use super::tell;
+use super::send;
 use crate::bench::clock;
 
 /// Subscribes, and reads this number of bytes.
@@ -39,7 +39,7 @@ pub(super) async fn run(endpoint: Endpoint, bytes: u64) -> anyhow::Result<()> {
             try_next
         });
     }
-    tell(&Event::Ready);
+    send(&Event::Ready);
     let mut left = bytes;
     while left > 0 {
         match socket.read(&mut buffer).await {
@@ -50,6 +50,6 @@ pub(super) async fn run(endpoint: Endpoint, bytes: u64) -> anyhow::Result<()> {
             Ok(read) => left = left.saturating_sub(read as u64),
         }
     }
-    tell(&Event::Received { at: clock::now() });
+    send(&Event::Received { at: clock::now() });
     Ok(())
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::commands::Commands;
 use super::protocol::{Command, Event, Load, Loaded};
-use super::tell;
+use super::send;
 use super::wire::Wire;
 use crate::bench::clock;
 use crate::bench::distribution::Times;
@@ -26,7 +26,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
     let most = pipeline(task.command);
     let commands = Commands::new(task.command, &task.shards, task.run, task.payload_bytes, most);
     precise_sleep();
-    tell(&Event::Ready);
+    send(&Event::Ready);
     // An error means that the bench is gone.
     let Ok(at) = begin.await else { return Ok(()) };
     let Load { command, first, messages, .. } = task;
@@ -43,7 +43,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
     };
     let written = clock::now();
     sender.settle(0).await?;
-    tell(&Event::Loaded(Loaded {
+    send(&Event::Loaded(Loaded {
         first: first_sent,
         written,
         answered: clock::now(),

@@ -1,4 +1,4 @@
-//! The roles of a bench's child processes. They are processes so that the CPU and memory of each can be told apart.
+//! The roles of a bench's child processes. They are processes so that the CPU and memory of each can be reported apart.
 //!
 //! ```text
 //!   the bench ──task, orders──► stdin   load     commands ──► wire ──► the server
@@ -41,7 +41,7 @@ pub(crate) async fn run() -> anyhow::Result<ExitCode> {
     match perform(&mut orders).await {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            tell(&Event::Failed { code: exit::code(&error), text: exit::text(&error) });
+            send(&Event::Failed { code: exit::code(&error), text: exit::text(&error) });
             Ok(exit::code(&error).into())
         }
     }
@@ -75,7 +75,7 @@ impl Orders {
 }
 
 /// Sends an event to the bench. If that is gone, stdin ends too.
-fn tell(event: &Event) {
+fn send(event: &Event) {
     let Ok(mut line) = serde_json::to_string(event) else { return };
     line.push('\n');
     let mut stdout = io::stdout().lock();
@@ -102,8 +102,8 @@ async fn perform(orders: &mut Orders) -> anyhow::Result<()> {
         }
         Task::Group(task) => group::run(task, orders).await,
         Task::Work { consumers, work, seconds } => {
-            tell(&Event::Ready);
-            tell(&Event::Worked { rate: work::rate(consumers, work, seconds).await });
+            send(&Event::Ready);
+            send(&Event::Worked { rate: work::rate(consumers, work, seconds).await });
             Ok(())
         }
     }

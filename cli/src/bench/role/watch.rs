@@ -15,7 +15,7 @@ use crate::bench::schedule::Schedule;
 
 /// Counts confirmed records, and records when all of them are. In an open loop, also the latency of each.
 ///
-/// [`Watch::see`] is called on the group's own thread: it allocates nothing, and its lock is only contended at the end.
+/// [`Watch::record`] is called on the group's own thread: it allocates nothing, and its lock is only contended at the end.
 pub(super) struct Watch {
     expected: u64,
     confirmed: AtomicU64,
@@ -64,7 +64,7 @@ impl Watch {
     }
 
     /// A commit is confirmed.
-    pub(super) fn see(&self, commit: &Commit<'_>) {
+    pub(super) fn record(&self, commit: &Commit<'_>) {
         // Once for each commit: one reply confirms all of its records.
         let now = clock::now();
         if let Some(latency) = &self.latency {
