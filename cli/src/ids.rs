@@ -71,5 +71,4 @@ impl Selection for Ids {
     const GROUPS: &'static [Group] = IDS;
     const COMMON: &'static [&'static str] =
         &["redis-addr", "url", "password-file", "config", "ids-key", "shards", "shard-tags"];
-    const HEADING: Option<&'static str> = None;
 }

@@ -80,7 +80,6 @@ struct Run;
 impl Selection for Run {
     const GROUPS: &'static [Group] = RUN;
     const COMMON: &'static [&'static str] = COMMON;
-    const HEADING: Option<&'static str> = None;
 }
 
 /// How a group ended.

@@ -6,21 +6,6 @@
 /// A password that was not escaped may contain any character, also white space. So everything from the first `://` to
 /// the last `@` is masked, and everything after the `?` of a unix socket: rather too much than part of a password.
 pub(crate) fn without_credentials(text: &str) -> String {
-    masked(text)
-}
-
-/// Like [`without_credentials`], but word by word, for texts that do not repeat user input: their addresses are already
-/// masked, and the answer of a server may contain an `@`.
-pub(crate) fn words_without_credentials(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace)
-        .map(|word| {
-            let end = word.trim_end().len();
-            masked(&word[..end]) + &word[end..]
-        })
-        .collect()
-}
-
-fn masked(text: &str) -> String {
     const UNIX: &str = "unix://";
     // The credentials of a unix socket are parameters.
     let parameters = text.find(UNIX).and_then(|unix| Some(unix + text[unix..].find('?')?));
@@ -35,6 +20,17 @@ fn masked(text: &str) -> String {
         Some((start, at)) => format!("{}…{}{end}", &text[..start], &text[at..]),
         None => format!("{text}{end}"),
     }
+}
+
+/// Like [`without_credentials`], but word by word, for texts that do not repeat user input: their addresses are already
+/// masked, and the answer of a server may contain an `@`.
+pub(crate) fn words_without_credentials(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace)
+        .map(|word| {
+            let end = word.trim_end().len();
+            without_credentials(&word[..end]) + &word[end..]
+        })
+        .collect()
 }
 
 #[cfg(test)]

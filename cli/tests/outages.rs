@@ -6,18 +6,18 @@ mod support;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::redis::{Redis, ask};
+use support::redis::Redis;
 use support::{Running, program};
 use tokio::time::sleep;
 
 /// A server, and a connection that sends commands to it.
 impl Redis {
-    fn order(&self, order: &str) {
-        ask::<()>(&self.server, order);
+    fn order(&mut self, order: &str) {
+        self.ask::<()>(&order.split(' ').collect::<Vec<_>>());
     }
 
     /// Fills the server's memory. Returns whether it then refuses subscriptions, as Redis 8.6 does.
-    fn fill(&self) -> bool {
+    fn fill(&mut self) -> bool {
         self.order("CONFIG SET maxmemory 1");
         let mut other = redis::Client::open(self.server.url()).unwrap().get_connection().unwrap();
         let refusal = redis::cmd("SUBSCRIBE").arg("a-channel").exec(&mut other).err();
@@ -32,7 +32,7 @@ fn lines(log: &str, text: &str) -> usize {
 
 #[tokio::test]
 async fn the_start_waits_for_a_server_without_memory_and_each_stream_is_named_once() {
-    let redis = Redis::start().await;
+    let mut redis = Redis::start().await;
     let refuses_subscriptions = redis.fill();
     let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
     if refuses_subscriptions {
@@ -58,7 +58,7 @@ async fn the_start_waits_for_a_server_without_memory_and_each_stream_is_named_on
 
 #[tokio::test]
 async fn the_reason_for_a_failed_resubscription_is_logged_at_once_and_is_the_cause_of_the_gap() {
-    let redis = Redis::start().await;
+    let mut redis = Redis::start().await;
     let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--lease", "60s"]));
     group.wait_for_consumers(3);
     redis.order("CONFIG SET maxclients 1");
@@ -90,7 +90,7 @@ async fn the_reason_for_a_failed_resubscription_is_logged_at_once_and_is_the_cau
 
 #[tokio::test]
 async fn facts_are_fields_in_the_json_log_and_only_in_the_message_of_the_text_log() {
-    let redis = Redis::start().await;
+    let mut redis = Redis::start().await;
     for format in ["json", "text"] {
         let mut group = Running::start(&mut program(&["-u", &redis.server.url(), "--log-format", format]));
         group.wait_for_consumers(3);
@@ -115,7 +115,7 @@ async fn facts_are_fields_in_the_json_log_and_only_in_the_message_of_the_text_lo
 #[tokio::test]
 async fn a_server_that_closes_idle_connections_is_not_an_outage() {
     for source in ["pubsub", "stream"] {
-        let redis = Redis::start().await;
+        let mut redis = Redis::start().await;
         let url = redis.server.url();
         let mut group = Running::start(&mut program(&[
             "-u", &url, "--source", source, "--log", "debug", "--lease", "12s",

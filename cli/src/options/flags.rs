@@ -20,7 +20,7 @@ pub(crate) trait Selection {
     /// The common options, in the order in which the help lists them first. `-h` shows only these.
     const COMMON: &'static [&'static str];
     /// Their heading in the help. With `None` they are listed among the subcommand's own options.
-    const HEADING: Option<&'static str>;
+    const HEADING: Option<&'static str> = None;
 }
 
 /// The flags of a selection of options. They stay texts until [`Layers`] has applied variables and the file.

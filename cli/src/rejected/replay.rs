@@ -44,7 +44,6 @@ impl Selection for Replay {
         "shards",
         "shard-tags",
     ];
-    const HEADING: Option<&'static str> = None;
 }
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {

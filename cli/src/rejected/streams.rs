@@ -14,7 +14,6 @@ impl Selection for Rejected {
     const GROUPS: &'static [Group] = REJECTED;
     const COMMON: &'static [&'static str] =
         &["redis-addr", "url", "password-file", "config", "rejected", "shards", "shard-tags"];
-    const HEADING: Option<&'static str> = None;
 }
 
 /// The streams that the options name, and the client that queries them.
