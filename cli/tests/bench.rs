@@ -157,7 +157,7 @@ async fn a_server_with_data_under_one_of_the_keys_is_not_touched() {
         let server = server().await;
         ask::<redis::Value>(&server, command);
         let dump: Vec<u8> = ask(&server, &format!("DUMP {key}"));
-        Bench::on(&server, SMALL).is_refused(78, &[&format!("the key {key} "), said]).await;
+        Bench::on(&server, SMALL).fails(78, &[&format!("the key {key} "), said]).await;
         assert_eq!(keys(&server), [key]);
         assert_eq!(ask::<Vec<u8>>(&server, &format!("DUMP {key}")), dump);
     }
@@ -176,7 +176,7 @@ async fn a_replica_is_refused() {
     let primary = server().await;
     let replica = PrivateServer::builder().arg("replicaof", format!("127.0.0.1 {}", primary.port()));
     let replica = replica.start().await.unwrap();
-    Bench::on(&replica, SMALL).is_refused(78, &["read-only replica", "primary"]).await;
+    Bench::on(&replica, SMALL).fails(78, &["read-only replica", "primary"]).await;
     assert!(keys(&primary).is_empty());
 }
 
@@ -184,7 +184,7 @@ async fn a_replica_is_refused() {
 async fn a_server_without_room_is_refused_before_anything_is_written() {
     let server = PrivateServer::builder().arg("maxmemory", "20mb").start().await.unwrap();
     let refusal = "take fewer --messages, or raise maxmemory";
-    Bench::on(&server, "--messages 1000000").is_refused(78, &[refusal]).await;
+    Bench::on(&server, "--messages 1000000").fails(78, &[refusal]).await;
     assert!(keys(&server).is_empty());
 }
 
@@ -194,20 +194,20 @@ async fn a_second_bench_on_one_server_is_refused() {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     let mut subscription = connection.as_pubsub();
     subscription.subscribe("bench:published").unwrap();
-    Bench::on(&server, SMALL).is_refused(78, &["wait for the other bench to end"]).await;
+    Bench::on(&server, SMALL).fails(78, &["wait for the other bench to end"]).await;
 }
 
 #[tokio::test]
 async fn a_given_server_is_not_used_without_permission() {
     let server = server().await;
-    Bench::start(&format!("{SMALL} --url {}", server.url())).is_refused(2, &["--yes"]).await;
+    Bench::start(&format!("{SMALL} --url {}", server.url())).fails(2, &["--yes"]).await;
     assert!(keys(&server).is_empty());
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_is_reported_with_its_own_exit_code() {
     let bench = Bench::start("--yes --redis-addr 127.0.0.1:1");
-    bench.is_refused(69, &["redis://127.0.0.1:1 is not reachable"]).await;
+    bench.fails(69, &["redis://127.0.0.1:1 is not reachable"]).await;
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn a_file_that_cannot_be_read_or_written_is_reported_before_anything_is_me
         (&format!("--baseline {wrong}"), 78, "is not a report of this version"),
         ("--payload-bytes 100000 --buffer 64KiB", 2, "do not fit into"),
     ] {
-        Bench::start(options).is_refused(code, &[said]).await;
+        Bench::start(options).fails(code, &[said]).await;
     }
 }
 

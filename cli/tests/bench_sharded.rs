@@ -72,7 +72,7 @@ async fn a_signal_ends_the_nodes_of_a_cluster_too() {
 async fn a_given_server_is_refused_because_shards_need_private_clusters() {
     let server = server().await;
     let refusal = ["clusters of its own", "leave out --url"];
-    Bench::on(&server, "--source sharded").is_refused(2, &refusal).await;
+    Bench::on(&server, "--source sharded").fails(2, &refusal).await;
 }
 
 #[tokio::test]
@@ -83,6 +83,6 @@ async fn options_that_do_not_fit_shards_are_a_usage_error() {
         ("--source sharded --consumers 1,2", "give one number"),
         ("--source sharded --nodes 0", "from 1 to 100"),
     ] {
-        Bench::start(options).is_refused(2, &[said]).await;
+        Bench::start(options).fails(2, &[said]).await;
     }
 }

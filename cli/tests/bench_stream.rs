@@ -139,7 +139,7 @@ async fn an_existing_stream_is_not_touched() {
     for key in ["bench:published", "{bench:processed}:spill"] {
         let server = server().await;
         ask::<String>(&server, &format!("XADD {key} * field value"));
-        Bench::on(&server, STREAM).is_refused(78, &[key, "(a stream)"]).await;
+        Bench::on(&server, STREAM).fails(78, &[key, "(a stream)"]).await;
         assert_eq!(ask::<u64>(&server, &format!("XLEN {key}")), 1);
     }
 }
@@ -163,6 +163,6 @@ async fn options_that_do_not_fit_a_stream_are_a_usage_error() {
         ("--source stream --only burst", "use --source pubsub"),
         ("--overflow spill --only latency", "only a burst"),
     ] {
-        Bench::start(options).is_refused(2, &[said]).await;
+        Bench::start(options).fails(2, &[said]).await;
     }
 }

@@ -61,7 +61,7 @@ impl Bench {
 
     /// Checks that it ends with this code and an error that contains these texts. It is one line, but for usage errors
     /// that lead to --help.
-    pub(crate) async fn is_refused(self, code: i32, texts: &[&str]) {
+    pub(crate) async fn fails(self, code: i32, texts: &[&str]) {
         let (found, stdout, stderr) = self.end().await;
         assert_eq!((found, &*stdout), (code, ""), "{stderr}");
         assert!(texts.iter().all(|text| stderr.contains(text)), "{texts:?}: {stderr}");
