@@ -144,3 +144,16 @@ fn several_servers_are_not_a_url_and_the_error_says_what_to_write() {
         end.stderr
     );
 }
+
+#[test]
+fn a_stdout_that_is_closed_early_is_not_an_error_and_a_full_disk_is() {
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let end = program(&["man"]).stdout(closed).output().unwrap();
+    assert_eq!((end.status.code(), end.stderr.len()), (Some(0), 0));
+    // Only Linux has a device that is always full.
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let end = program(&["man"]).stdout(full).output().unwrap();
+    assert_eq!(end.status.code(), Some(1));
+    assert!(end.stderr.starts_with(b"error: cannot write to stdout: "), "{:?}", end.stderr.escape_ascii());
+}
