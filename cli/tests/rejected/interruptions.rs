@@ -29,7 +29,7 @@ async fn a_replay_that_is_killed_repeatedly_loses_and_duplicates_no_message() {
         each_is_there_once(&mut redis, MESSAGES);
     }
     assert!(redis.length(OUTPUT) < MESSAGES * 6 / 7, "{kills} kills found nothing to interrupt");
-    let end = redis.replay(&OF).end_within(std::time::Duration::from_secs(60)).await;
+    let end = redis.replay(&OF).end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     let (processed, bad) = each_is_there_once(&mut redis, MESSAGES);
     assert_eq!((processed, bad), (MESSAGES - MESSAGES.div_ceil(7), MESSAGES.div_ceil(7)));
@@ -48,7 +48,7 @@ async fn a_second_replay_is_refused_while_the_first_one_runs() {
     assert_eq!(second.code, 1, "{}", second.stderr);
     let said = "another process replays messages:rejected; wait for its end";
     assert!(second.stderr.contains(said), "{}", second.stderr);
-    let end = first.end_within(std::time::Duration::from_secs(60)).await;
+    let end = first.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     each_is_there_once(&mut redis, 60_000);
 }
@@ -62,11 +62,11 @@ async fn a_replay_frozen_for_longer_than_its_lease_commits_none_of_the_messages_
     while redis.length(OUTPUT) == 0 {}
     first.signal(Signal::STOP);
     let second = redis.replay(&["--lease", "1s"]);
-    let end = second.end_within(std::time::Duration::from_secs(60)).await;
+    let end = second.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     each_is_there_once(&mut redis, MESSAGES);
     first.signal(Signal::CONT);
-    let end = first.end_within(std::time::Duration::from_secs(60)).await;
+    let end = first.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);
     let (processed, _) = each_is_there_once(&mut redis, MESSAGES);
     assert_eq!(processed, MESSAGES - MESSAGES.div_ceil(7));

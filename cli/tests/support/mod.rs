@@ -146,12 +146,7 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub(crate) async fn end(self) -> Said {
-        self.end_within(TIMEOUT).await
-    }
-
-    /// Like [`Running::end`], with another limit.
-    pub(crate) async fn end_within(mut self, limit: Duration) -> Said {
+    pub(crate) async fn end(mut self) -> Said {
         // Meanwhile its stdout is read: a full pipe would block it.
         let read = |mut stdout: BufReader<ChildStdout>| {
             thread::spawn(move || {
@@ -161,7 +156,7 @@ impl Running {
             })
         };
         let stdout = self.stdout.take().map(read);
-        let status = self.wait(limit).await;
+        let status = self.wait().await;
         let stdout = stdout.map(|text| text.join().unwrap()).unwrap_or_default();
         loop {
             match self.stderr.recv_timeout(TIMEOUT) {
@@ -174,8 +169,8 @@ impl Running {
         Said { code: status.code().unwrap_or_else(|| panic!("killed: {stderr}")), stdout, stderr }
     }
 
-    async fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let until = tokio::time::Instant::now() + limit;
+    async fn wait(&mut self) -> ExitStatus {
+        let until = tokio::time::Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
