@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, FromRedisValue, InfoDict, RedisError, RedisResult, ServerErrorKind, cmd};
+use redis::{ErrorKind, FromRedisValue, InfoDict, RedisError, ServerErrorKind, cmd};
 use redis_consumer_group::client::connect;
 use redis_consumer_group::{Address, Error, Tls};
 use redis_private_server::PrivateServer;
 use serde_json::Value;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::report;
@@ -125,26 +124,10 @@ impl Environment {
     /// # Errors
     /// The server's error, explained.
     pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &redis::Cmd) -> anyhow::Result<T> {
-        let name = command.args_iter().find_map(|argument| match argument {
-            redis::Arg::Simple(name) => Some(String::from_utf8_lossy(name).into_owned()),
-            _ => None,
-        });
-        let answer = timeout(TIMEOUT, command.query_async(&mut self.connection)).await;
-        self.answered(&name.unwrap_or_default(), answer)
-    }
-
-    /// Sends commands that return nothing of interest, together.
-    ///
-    /// # Errors
-    /// The server's error, explained.
-    pub(crate) async fn commit(&mut self, commands: &redis::Pipeline) -> anyhow::Result<()> {
-        let answer = timeout(TIMEOUT, commands.exec_async(&mut self.connection)).await;
-        self.answered("EXEC", answer)
-    }
-
-    fn answered<T>(&self, name: &str, answer: Result<RedisResult<T>, Elapsed>) -> anyhow::Result<T> {
-        match answer {
-            Ok(answer) => answer.map_err(|error| self.explained(name, &error).into()),
+        /// A server that frees much memory may be slow.
+        const TIMEOUT: Duration = Duration::from_secs(30);
+        match timeout(TIMEOUT, command.query_async(&mut self.connection)).await {
+            Ok(answer) => answer.map_err(|error| self.explained(command, &error).into()),
             Err(_) => bail!(Error::Unreachable {
                 address: self.address.to_string(),
                 cause: format!("no reply for {TIMEOUT:?}"),
@@ -222,8 +205,13 @@ impl Environment {
         }
     }
 
-    fn explained(&self, name: &str, error: &RedisError) -> Error {
+    fn explained(&self, command: &redis::Cmd, error: &RedisError) -> Error {
         let address = self.address.to_string();
+        let name = command.args_iter().find_map(|argument| match argument {
+            redis::Arg::Simple(name) => Some(String::from_utf8_lossy(name).into_owned()),
+            _ => None,
+        });
+        let name = name.unwrap_or_default();
         let answer = match (error.code(), error.detail()) {
             (Some(code), Some(detail)) => format!("{code} {detail}"),
             _ => error.to_string(),
@@ -235,13 +223,13 @@ impl Environment {
                     "the bench needs +{} and all that a group needs, for ~bench:* ~{{bench:*}}:* &bench:*",
                     name.to_lowercase()
                 ),
-                what: name.to_owned(),
+                what: name,
                 answer,
             },
             _ if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => Error::Refused {
                 address,
                 try_next: "give user and password in the URL, or --password-file".to_owned(),
-                what: name.to_owned(),
+                what: name,
                 answer,
             },
             ErrorKind::Io => Error::Unreachable {
@@ -298,6 +286,3 @@ const READERS: [(&str, &str); 2] = [
 const PROCESSES: &str = "{bench:ids}:processes";
 
 const LIMIT: &str = "client-output-buffer-limit";
-
-/// A server that frees much memory may be slow.
-const TIMEOUT: Duration = Duration::from_secs(30);

@@ -4,7 +4,6 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::bail;
 use redis_consumer_group::client::open_socket;
 use redis_consumer_group::{Address, Error};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,12 +11,11 @@ use tokio::sync::oneshot;
 
 use super::commands::Commands;
 use super::protocol::{Command, Event, Load, Loaded};
-use super::send;
 use super::wire::Wire;
+use super::{refused, send};
 use crate::bench::clock;
 use crate::bench::distribution::Times;
 use crate::bench::schedule::Schedule;
-use crate::exit::{self, Coded};
 
 /// Connects, waits for the time to begin, and sends. It has a thread of its own, because it waits by blocking.
 pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
@@ -123,24 +121,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
 
     /// The error of the connection or of the server.
     fn checked(&self, outcome: io::Result<()>) -> anyhow::Result<()> {
-        let (name, acl) = match self.command {
+        let (name, rules) = match self.command {
             Command::Publish => ("PUBLISH", "+publish &bench:*"),
             Command::ShardedPublish => ("SPUBLISH", "+spublish &bench:*"),
             Command::Append | Command::Fill => ("XADD", "+xadd ~bench:*"),
         };
-        let address = self.address.to_string();
         match (self.wire.replies().error(), outcome) {
-            (Some(answer), _) if answer.starts_with("NOPERM") => {
-                let try_next = format!("give the user the rule `{acl}`");
-                Err(Error::Refused { address, what: name.to_owned(), answer: answer.to_owned(), try_next }
-                    .into())
-            }
-            (Some(answer), _) => {
-                let text =
-                    format!("Redis at {address} answered {name} with {answer:?}; fix that and try again");
-                bail!(Coded { code: exit::FAILED, text })
-            }
+            (Some(answer), _) => Err(refused(&self.address, name, answer, rules)),
             (None, Err(error)) => {
+                let address = self.address.to_string();
                 let try_next =
                     "check that the server runs, and whether its log says that it closed the connection";
                 Err(Error::Unreachable { address, cause: error.to_string(), try_next: try_next.to_owned() }

@@ -27,13 +27,14 @@ use std::process::ExitCode;
 use std::thread;
 
 use anyhow::Context;
+use redis_consumer_group::{Address, Error};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::sync::oneshot;
 
 pub(crate) use commands::frame_length;
 use protocol::{Event, Order, Task};
 
-use crate::exit;
+use crate::exit::{self, Coded};
 
 /// Plays a role until its task is done or stdin ends.
 pub(crate) async fn run() -> anyhow::Result<ExitCode> {
@@ -80,6 +81,18 @@ fn send(event: &Event) {
     line.push('\n');
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The error behind a refused command. A user without the permission needs these rules.
+fn refused(address: &Address, name: &str, answer: &str, rules: &str) -> anyhow::Error {
+    let address = address.to_string();
+    if answer.starts_with("NOPERM") {
+        let (what, answer) = (name.to_owned(), answer.to_owned());
+        let try_next = format!("give the user the rules `{rules}`");
+        return Error::Refused { address, what, answer, try_next }.into();
+    }
+    let text = format!("Redis at {address} answered {name} with {answer:?}; fix that and try again");
+    Coded { code: exit::FAILED, text }.into()
 }
 
 async fn perform(orders: &mut Orders) -> anyhow::Result<()> {
