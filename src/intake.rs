@@ -110,6 +110,12 @@ impl Intake {
         self.events.counts.read().in_flight()
     }
 
+    /// The number of received messages that were not discarded because their epoch was over.
+    pub(crate) fn unfenced(&self) -> u64 {
+        let ledger = self.events.counts.read();
+        ledger.received.saturating_sub(ledger.fenced)
+    }
+
     /// The number of messages that may still be received.
     pub(crate) fn left(&self) -> usize {
         self.limit.as_ref().map_or(usize::MAX, |limit| usize::try_from(limit.left()).unwrap_or(usize::MAX))

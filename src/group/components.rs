@@ -39,7 +39,7 @@ pub(super) struct Components {
     /// Membership of the stream that is the input, or of the spill.
     pub(super) membership: Option<Membership>,
     /// State that the shards of a replay share.
-    replays: Option<Arc<SharedReplay>>,
+    replays: Option<SharedReplay>,
 }
 
 impl Components {
@@ -49,7 +49,7 @@ impl Components {
         keep: &Keep,
         ids: Vec<Uuid>,
         shared: &Shared,
-        shared_replay: &Arc<SharedReplay>,
+        shared_replay: &SharedReplay,
     ) -> Self {
         let process = Uuid::new_v4();
         let names = registry::Names::of(config);

@@ -38,7 +38,7 @@ pub(super) struct Lifecycle<P> {
     pub(super) workers: Handle,
     pub(super) shared: Arc<Shared>,
     /// State that the shards of a replay share.
-    pub(super) replay: Arc<SharedReplay>,
+    pub(super) replay: SharedReplay,
 }
 
 /// A group that is connected and about to run.

@@ -40,11 +40,11 @@ pub(super) async fn start<P: Processor>(
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
     let keep = Keep { time: config.keep, memory: Buffer::new(config.buffer) };
-    let replay = SharedReplay::new(config.by_shard().len());
     let (mut shards, mut groups) = (Vec::new(), Vec::new());
     let by_shard = config.by_shard();
     let statuses = Status::of_shards(by_shard.len());
-    for ((number, config), status) in by_shard.into_iter().zip(statuses) {
+    let replays = SharedReplay::of_shards(by_shard.len());
+    for (((number, config), status), replay) in by_shard.into_iter().zip(statuses).zip(replays) {
         let ids: Vec<_> = (0..config.consumers).map(|_| Uuid::new_v4()).collect();
         let consumers: Vec<_> =
             ids.iter().enumerate().map(|(at, id)| Consumer::new(number, at, *id)).collect();
@@ -60,7 +60,7 @@ pub(super) async fn start<P: Processor>(
             processor: processor.clone(),
             workers: runtime::Handle::current(),
             shared,
-            replay: replay.clone(),
+            replay,
         });
     }
     let (tell_started, started) = oneshot::channel();

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stream;
 use super::flow::Flow;
-use super::replay::Replayed;
+use super::replay::{Done, Replayed};
 use crate::entry_id::EntryId;
 use crate::epoch::{Epoch, WENT_BACK};
 use crate::error::Error;
@@ -91,10 +91,10 @@ impl Reading {
             return Ok(step);
         }
         if let Some(replaying) = self.source.replaying.clone()
-            && self.progress.replayed.is_read
+            && let Some(done) = self.progress.replayed.read
             && self.source.takeovers.next().is_none()
         {
-            return Ok(self.conclude(&replaying).await);
+            return Ok(self.conclude(&replaying, done).await);
         }
         let demand = tokio::select! {
             demand = self.intake.demand(self.flow.low()) => demand,
@@ -137,7 +137,7 @@ impl Reading {
             return Ok(Step::Over);
         }
         if self.source.replaying.is_some() {
-            self.progress.replayed.is_read = true;
+            self.progress.replayed.read.get_or_insert(Done::All);
             return Ok(Step::Done);
         }
         let asked = self.source.reader.wait(&self.progress.epoch, count);

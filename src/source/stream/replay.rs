@@ -3,11 +3,9 @@
 //! The stream alone holds the state: an entry is there until the commit of its new record deletes it. So the group
 //! begins again with each epoch, and nothing of an earlier replay has to be remembered.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Barrier;
 use tokio::time::sleep;
 
 use super::reading::{Reading, Step};
@@ -26,23 +24,40 @@ pub(crate) struct Replaying {
     pub(crate) until: EntryId,
     /// For entries of a stream: the field that may hold the whole payload.
     pub(crate) payload_field: Arc<str>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Shared,
 }
 
-/// The state that all shards of a replay share.
-#[derive(Debug)]
+/// The state that all shards of a replay share, as one of them sees it.
+#[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    /// Shards that are done wait here for the others: when one ends, all end.
-    done: Barrier,
-    /// Entries that were handed to the intake.
-    replayed: AtomicU64,
+    shards: Arc<Mutex<Vec<OfShard>>>,
+    /// The index of this shard.
+    shard: usize,
+}
+
+/// The state of one shard.
+#[derive(Debug, Default, Clone, Copy)]
+struct OfShard {
+    /// Entries that were replayed or are in flight. It shrinks when entries are discarded at the end of an epoch.
+    replayed: u64,
+    /// Why it reads no more, unless it reads.
+    done: Option<Done>,
+}
+
+/// Why a shard reads no more. It waits for the others then: when one ends, all end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// All entries were read.
+    All,
+    /// All shards together have replayed as many entries as requested.
+    Enough,
 }
 
 /// The progress of a replay within an epoch.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
-    /// Whether all entries to replay were read.
-    pub(super) is_read: bool,
+    /// Whether all entries to replay were read, and why.
+    pub(super) read: Option<Done>,
     /// Entries that stay because they are not selected.
     unselected: u64,
     /// Entries that hold only the first bytes of their message.
@@ -55,14 +70,50 @@ pub(super) struct Replayed {
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Shared {
-    pub(crate) fn new(shards: usize) -> Arc<Self> {
-        Arc::new(Self { done: Barrier::new(shards), replayed: AtomicU64::new(0) })
+    /// The state of a replay, for each of its shards.
+    pub(crate) fn of_shards(count: usize) -> impl Iterator<Item = Self> {
+        let shards = Arc::new(Mutex::new(vec![OfShard::default(); count]));
+        (0..count).map(move |shard| Self { shards: shards.clone(), shard })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<OfShard>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Replaying {
-    fn is_full(&self) -> bool {
-        self.selection.count.is_some_and(|most| self.shared.replayed.load(Ordering::Acquire) >= most)
+    fn are_enough(&self, shards: &[OfShard]) -> bool {
+        let replayed = shards.iter().map(|shard| shard.replayed).sum::<u64>();
+        self.selection.count.is_some_and(|most| replayed >= most)
+    }
+
+    /// Notes that this shard reads.
+    fn goes_on(&self) {
+        self.shared.lock()[self.shared.shard].done = None;
+    }
+
+    /// Notes that this shard has replayed this many entries. Returns whether all shards together have replayed enough.
+    fn has_enough(&self, replayed: u64) -> bool {
+        let mut shards = self.shared.lock();
+        shards[self.shared.shard].replayed = replayed;
+        self.are_enough(&shards)
+    }
+
+    /// Notes that this shard has replayed this many entries, and why it is done. Returns whether all shards are done;
+    /// `None` if it has to read again.
+    fn is_over(&self, replayed: u64, done: Done) -> Option<bool> {
+        let mut shards = self.shared.lock();
+        shards[self.shared.shard] = OfShard { replayed, done: Some(done) };
+        let are_enough = self.are_enough(&shards);
+        if done == Done::Enough && !are_enough {
+            shards[self.shared.shard].done = None;
+            return None;
+        }
+        Some(shards.iter().all(|shard| match shard.done {
+            Some(Done::All) => true,
+            Some(Done::Enough) => are_enough,
+            None => false,
+        }))
     }
 }
 
@@ -70,10 +121,16 @@ impl Reading {
     /// Hands the selected entries to the intake, each as its original message.
     pub(super) async fn replay(&mut self, replaying: &Replaying, entries: Entries, attempt: u32) {
         let mut stay = Vec::new();
+        replaying.goes_on();
+        let counts = replaying.selection.count.is_some();
         for (span, entry) in entries.spans.iter().zip(&entries.list) {
-            if entry.id > replaying.until || replaying.is_full() {
-                // This entry stays pending until the group is deleted.
-                self.progress.replayed.is_read = true;
+            // From the last one on, entries stay pending until the group is deleted.
+            if entry.id > replaying.until {
+                self.progress.replayed.read = Some(Done::All);
+                break;
+            }
+            if counts && replaying.has_enough(self.intake.unfenced()) {
+                self.progress.replayed.read = Some(Done::Enough);
                 break;
             }
             let encoded = &entries.bytes[span.start as usize..][..span.len as usize];
@@ -86,7 +143,6 @@ impl Reading {
                 None => replayed.foreign += 1,
                 Some(Rejected { payload_bytes: Some(_), .. }) => replayed.cut += 1,
                 Some(rejected) => {
-                    replaying.shared.replayed.fetch_add(1, Ordering::AcqRel);
                     let own = all[..rejected.fields].iter().copied().collect();
                     self.hand_over_again(replaying, entry.id, own, &rejected, attempt).await;
                     continue;
@@ -94,7 +150,9 @@ impl Reading {
             }
             stay.push(entry.id);
         }
-        self.progress.replayed.is_read |= self.progress.last >= replaying.until;
+        if self.progress.last >= replaying.until {
+            self.progress.replayed.read.get_or_insert(Done::All);
+        }
         if !stay.is_empty()
             && let Err(fault) = self.source.registry.acknowledge(&stay).await
         {
@@ -126,18 +184,29 @@ impl Reading {
 
     /// Ends once all messages are processed, in the other shards too. Entries that wait for their next attempt get
     /// it; a stop would not give it to them.
-    pub(super) async fn conclude(&mut self, replaying: &Replaying) -> Step {
+    pub(super) async fn conclude(&mut self, replaying: &Replaying, done: Done) -> Step {
         if self.intake.in_flight() > 0 || self.progress.epoch.is_over() {
             let _ = self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await;
             return Step::Done;
         }
+        let Some(is_over) = replaying.is_over(self.intake.unfenced(), done) else {
+            // Entries that were not handed over are pending under this epoch's name. Another epoch reads them again.
+            self.progress.epoch.end("fewer messages are replayed than requested, because an epoch ended");
+            return Step::Done;
+        };
         self.tell_what_stays();
-        let _ = self.stop.run_until_cancelled(replaying.shared.done.wait()).await;
-        Step::Over
+        if is_over {
+            return Step::Over;
+        }
+        let _ = self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await;
+        Step::Done
     }
 
-    fn tell_what_stays(&self) {
-        let Replayed { unselected, cut, foreign, .. } = self.progress.replayed;
+    /// Logs how many entries stay, once in each epoch.
+    fn tell_what_stays(&mut self) {
+        let replayed = &mut self.progress.replayed;
+        let Replayed { read, unselected, cut, foreign } = *replayed;
+        *replayed = Replayed { read, ..Replayed::default() };
         let stream = &self.source.stream;
         if unselected > 0 {
             tracing::info!("{} not selected; left in {stream}", text::entries(unselected));
