@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redis_consumer_group::{Config, Error, PasswordFile};
+use redis_consumer_group::{Config, Error, PasswordFile, SourceKind};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::effect::without_effect;
@@ -54,10 +54,23 @@ impl Settings {
     /// # Errors
     /// When a value cannot be used, with its origin.
     pub(crate) fn read(layers: &Layers, groups: &'static [Group]) -> anyhow::Result<Self> {
+        Self::read_and(layers, groups, |_| ())
+    }
+
+    /// Like [`Settings::read`], but completes the configuration before it is checked.
+    ///
+    /// # Errors
+    /// As [`Settings::read`].
+    pub(crate) fn read_and(
+        layers: &Layers,
+        groups: &'static [Group],
+        complete: impl Fn(&mut Config),
+    ) -> anyhow::Result<Self> {
         let given = layers.given(groups)?;
         let mut settings = Self::set(&given)?;
+        complete(&mut settings.config);
         if let Err(error) = check(&settings.config, groups) {
-            return Err(blame(&given, groups, error));
+            return Err(blame(&given, groups, complete, error));
         }
         settings.warnings.splice(..0, layers.warnings());
         if has_source(groups) {
@@ -105,10 +118,11 @@ impl Default for Settings {
     }
 }
 
-/// Checks the values together. Without the option `source`, shards may be of any source and do not divide a buffer.
+/// Checks the values together. Where the source is not known, shards may be of any source and do not divide a buffer.
 fn check(config: &Config, groups: &[Group]) -> Result<(), Error> {
+    let knows_source = has_source(groups) || config.source != SourceKind::default();
     match &config.shards {
-        Some(shards) if !has_source(groups) => {
+        Some(shards) if !knows_source => {
             shards.validate([("ids-key", config.ids_key.as_str())])?;
             let mut config = config.clone();
             config.shards = None;
@@ -125,11 +139,14 @@ fn has_source(groups: &[Group]) -> bool {
 
 /// Finds the option that caused an error of the library: the option that it names or, if that one has its default, the
 /// option without which the error would differ.
-fn blame(given: &[Given], groups: &[Group], error: Error) -> anyhow::Error {
+fn blame(given: &[Given], groups: &[Group], complete: impl Fn(&mut Config), error: Error) -> anyhow::Error {
     let Error::Config { option: named, problem } = &error else { return error.into() };
     let without = |left_out: &&Given| {
         let others = given.iter().filter(|other| other.option.name != left_out.option.name);
-        let outcome = Settings::set(others).map(|settings| check(&settings.config, groups));
+        let outcome = Settings::set(others).map(|Settings { mut config, .. }| {
+            complete(&mut config);
+            check(&config, groups)
+        });
         !matches!(outcome, Ok(Err(same)) if same.to_string() == error.to_string())
     };
     // Of several, take the last: later options have to fit earlier ones, such as the source.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use redis_consumer_group::{EntryId, SourceKind};
 
-use crate::options::{Flags, Group, REPLAY, Selection};
+use crate::options::{Flags, Group, REPLAY, Selection, Settings};
 use crate::run;
 
 /// Process rejected messages again
@@ -48,15 +48,12 @@ impl Selection for Replay {
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     run::group(move || {
-        let mut settings = args.flags.settings()?;
-        let config = &mut settings.config;
-        config.source = SourceKind::Rejected;
-        config.input.clone_from(&config.rejected);
-        config.replay.ids.clone_from(&args.id);
-        config.replay.reason.clone_from(&args.reason);
-        config.replay.count = args.count;
-        config.validate()?;
-        Ok(settings)
+        Settings::read_and(&args.flags.layers()?, REPLAY, |config| {
+            config.source = SourceKind::Rejected;
+            config.replay.ids.clone_from(&args.id);
+            config.replay.reason.clone_from(&args.reason);
+            config.replay.count = args.count;
+        })
     })
     .await
 }
