@@ -145,6 +145,27 @@ async fn a_slot_that_moves_and_a_node_that_dies_lose_no_received_message() {
 }
 
 #[tokio::test]
+async fn the_client_in_the_next_steps_fits_the_server_and_not_the_folder_that_it_is_in() {
+    let server = redis_private_server::PrivateServer::builder().start().await.unwrap();
+    let (client, other) = match server.version().starts_with("Valkey ") {
+        true => ("valkey-cli", "redis"),
+        false => ("redis-cli", "valkey"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let named_like_the_other = folder.path().join(format!("{other}-server"));
+    std::os::unix::fs::symlink(server.binary(), &named_like_the_other).unwrap();
+    for source in ["pubsub", "sharded"] {
+        let demo = ["demo", "--source", source, "--duration", "1s"];
+        let program = Program::start_with(&demo, |command| {
+            command.env("REDIS_SERVER", &named_like_the_other);
+        });
+        let (_, stderr) = texts(&program.end().await);
+        let next = stderr.lines().rfind(|line| line.contains("XRANGE")).unwrap();
+        assert!(next.trim_start().starts_with(client), "{source}: {next}");
+    }
+}
+
+#[tokio::test]
 async fn an_interrupted_demo_counts_its_messages_and_leaves_nothing_behind() {
     for (source, signal) in [("pubsub", Signal::INT), ("pubsub", Signal::TERM), ("stream", Signal::INT)] {
         let (mut program, folder) = demo_of(source, "10m");

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use redis_consumer_group::ConsumerGroup;
 use uuid::Uuid;
 
-use super::setup::{CONSUMERS, Setup, unless_stopped};
+use super::setup::{CONSUMERS, Setup, client, unless_stopped};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
 use crate::publisher::Target;
@@ -26,8 +26,8 @@ pub(super) async fn show(mut setup: Setup<'_>) -> anyhow::Result<Option<Verdict>
     let ids = load(&setup, &mut group).await?;
     let ledger = group.shutdown().await.context("the group could not finish")?;
     let tally = Tally::of_stream(&mut setup.connection, &output, &ids, &consumers).await?;
-    let server = setup.server.binary().to_owned();
-    Ok(Some(Verdict { tally, accounts: Accounts::OfGroup(ledger), output, server }))
+    let (server, client) = (setup.server.binary().to_owned(), client(setup.server.version()));
+    Ok(Some(Verdict { tally, accounts: Accounts::OfGroup(ledger), output, server, client }))
 }
 
 /// Publishes while the group's progress is reported. Returns the ids of the published messages.

@@ -125,6 +125,11 @@ impl Setup<'_> {
     }
 }
 
+/// The command line client of a server, by the name in its version.
+pub(super) fn client(version: &str) -> &'static str {
+    if version.starts_with("Valkey ") { "valkey-cli" } else { "redis-cli" }
+}
+
 /// As often as `run` reports, but more often in a short demo.
 pub(super) fn reports(duration: Duration) -> Interval {
     let every = (duration / 6).clamp(Duration::from_secs(1), Duration::from_secs(3));

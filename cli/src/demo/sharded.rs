@@ -1,7 +1,6 @@
 //! The demo of sharded channels: a private cluster in which a slot moves and a primary is killed.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::End;
-use super::setup::{CONSUMERS, RATE, plan, reports, unless_stopped};
+use super::setup::{CONSUMERS, RATE, client, plan, reports, unless_stopped};
 use super::tally::Tally;
 use crate::load::{Pace, Rate, generate};
 use crate::publisher::{Connections, Progress, Sharding, Summary, Target, explain};
@@ -37,7 +36,8 @@ pub(super) struct Verdict {
     /// Messages that were sent to a node that died, so that it is unknown whether they were published.
     unknown: u64,
     shards: Vec<Account>,
-    server: PathBuf,
+    /// The command line client of the servers.
+    client: &'static str,
 }
 
 /// The result of one shard.
@@ -62,11 +62,11 @@ pub(super) async fn show(
     let Some(cluster) = unless_stopped(stop, starting).await else { return Ok(None) };
     let mut cluster = cluster?;
     let first = &cluster.nodes()[0];
-    let server = first.binary().to_owned();
+    let client = client(first.version());
     say(format_args!(
         "{} ({}) runs six times, first at {}.",
         first.version(),
-        server.display(),
+        first.binary().display(),
         first.addr()
     ));
 
@@ -122,7 +122,7 @@ pub(super) async fn show(
     }
     let Summary { published, unconfirmed, not_published, .. } = published.summary;
     let unknown = unconfirmed + not_published;
-    Ok(Some(Verdict { published, unknown, shards: accounts, server }))
+    Ok(Some(Verdict { published, unknown, shards: accounts, client }))
 }
 
 fn sharding() -> Shards {
@@ -218,8 +218,7 @@ impl Verdict {
     }
 
     fn next_steps(&self) -> String {
-        let client =
-            if self.server.to_string_lossy().contains("valkey") { "valkey-cli" } else { "redis-cli" };
+        let client = self.client;
         let program = std::env::args().next().unwrap_or_else(|| "redis-consumer-group".to_owned());
         let at = "--url redis://any-node:6379";
         format!(

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::processes::Processes;
-use super::setup::{CONSUMERS, Setup, unless_stopped};
+use super::setup::{CONSUMERS, Setup, client, unless_stopped};
 use super::tally::Tally;
 use super::verdict::{Accounts, Verdict};
 use crate::publisher::Target;
@@ -71,8 +71,8 @@ pub(super) async fn show(mut setup: Setup<'_>) -> anyhow::Result<Option<Verdict>
     let accounts = processes.finish().await?;
     let consumers: Vec<_> = accounts.iter().flat_map(|account| account.consumers.clone()).collect();
     let tally = Tally::of_stream(&mut setup.connection, &output, &ids, &consumers).await?;
-    let server = setup.server.binary().to_owned();
-    Ok(Some(Verdict { tally, accounts: Accounts::OfProcesses(accounts), output, server }))
+    let (server, client) = (setup.server.binary().to_owned(), client(setup.server.version()));
+    Ok(Some(Verdict { tally, accounts: Accounts::OfProcesses(accounts), output, server, client }))
 }
 
 /// Waits until the publisher is done, at most for this time.

@@ -17,6 +17,8 @@ pub(super) struct Verdict {
     pub(super) output: String,
     /// The server's program.
     pub(super) server: PathBuf,
+    /// Its command line client.
+    pub(super) client: &'static str,
 }
 
 /// The ledgers of the group or its processes.
@@ -45,11 +47,10 @@ impl Verdict {
     /// Commands for the same with a server of the user.
     fn next_steps(&self) -> String {
         let server = self.server.file_name().map_or("redis-server".into(), |name| name.to_string_lossy());
-        let client = if server.contains("valkey") { "valkey-cli" } else { "redis-cli" };
         // The path by which this program was started.
         let program = std::env::args().next().unwrap_or_else(|| "redis-consumer-group".to_owned());
         let program = Path::new(&program).display();
-        let Self { output, .. } = self;
+        let Self { output, client, .. } = self;
         let at = "--redis-addr localhost:6379";
         let (run, load) = match self.accounts {
             Accounts::OfGroup(_) => (format!("{program} {at} --consumers 4"), String::new()),
@@ -117,7 +118,7 @@ mod tests {
         let tally = Tally { published: 1001, processed: 1000, lost: 1, duplicated: 0, foreign: 0, consumers };
         let (output, server) = ("messages:processed".to_owned(), PathBuf::from("/usr/bin/valkey-server"));
         let accounts = Accounts::OfGroup(Ledger::default());
-        let verdict = Verdict { tally, accounts, output, server };
+        let verdict = Verdict { tally, accounts, output, server, client: "valkey-cli" };
         assert_eq!(
             verdict.to_string(),
             "
@@ -150,7 +151,7 @@ The group's own ledger: received 0 = processed 0 + rejected 0 + dropped 0; no ga
             account(23, &["a", "c"], Some("received 7")),
         ]);
         let (output, server) = ("messages:processed".to_owned(), PathBuf::from("/usr/bin/redis-server"));
-        let verdict = Verdict { tally, accounts, output, server };
+        let verdict = Verdict { tally, accounts, output, server, client: "redis-cli" };
         let (_, shown) = verdict
             .to_string()
             .split_once("Duplicated   0\n")
