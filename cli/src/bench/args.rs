@@ -53,9 +53,9 @@ pub(crate) struct BenchArgs {
     /// Messages per run
     #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     messages: u64,
-    /// Number of runs for each throughput
-    #[arg(long, value_name = "N", default_value = "3", value_parser = runs)]
-    runs: usize,
+    /// Number of runs for each throughput [default: 3]
+    #[arg(long, value_name = "N", value_parser = runs)]
+    runs: Option<usize>,
     /// Approximate size of a message, in bytes
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
@@ -133,6 +133,7 @@ impl BenchArgs {
             |time: Option<Duration>| time.map(|time| time.as_micros().try_into().unwrap_or(u64::MAX));
         let given = Work { wait_us: micros(self.work), compute_us: micros(self.work_cpu) };
         let sections = self.sections(given)?;
+        let runs = self.runs_of(&sections)?;
         let work = if given.is_none() { defaults.work } else { given };
         let mut consumers =
             if self.consumers.is_empty() { defaults.consumers.to_vec() } else { self.consumers.clone() };
@@ -148,7 +149,7 @@ impl BenchArgs {
             shards: self.sharded.shards,
             rate: self.sharded.rate,
             messages: self.messages,
-            runs: self.runs,
+            runs,
             payload_bytes,
             work,
             rates: self.rates.clone(),
@@ -157,6 +158,21 @@ impl BenchArgs {
             idle_time: self.idle_time,
             idle_consumers: self.idle_consumers,
         })
+    }
+
+    /// The number of runs for each throughput. Everything else is measured once.
+    ///
+    /// # Errors
+    /// If it is given and no throughput is measured.
+    fn runs_of(&self, sections: &[Section]) -> anyhow::Result<usize> {
+        const RUNS: usize = 3;
+        match self.runs {
+            runs if sections.contains(&Section::Throughput) => Ok(runs.unwrap_or(RUNS)),
+            None => Ok(1),
+            Some(_) => refuse(
+                "--runs: only throughput is measured several times; leave it out, or add throughput to --only",
+            ),
+        }
     }
 
     /// The kinds of measurement.
@@ -313,6 +329,9 @@ mod tests {
             ("--source stream --only burst", "--source pubsub"),
             ("--source stream --only idle,stuck", "stops reading"),
             ("--overflow spill --only throughput", "only a burst"),
+            ("--overflow spill --runs 5", "--runs: only throughput"),
+            ("--only burst --runs 5", "--runs: only throughput"),
+            ("--only latency,idle --runs 1", "--runs: only throughput"),
         ] {
             let error = args(options).unwrap().plan().unwrap_err().to_string();
             assert!(error.contains(hint), "{options}: {error}");
@@ -325,6 +344,13 @@ mod tests {
         assert_eq!(plan("--work-cpu 50us --only latency").sections, [Section::Latency]);
         let work = plan("--work 10ms --work-cpu 50us").work;
         assert_eq!((work.wait_us, work.compute_us), (Some(10_000), Some(50)));
+    }
+
+    #[test]
+    fn only_throughput_is_measured_several_times() {
+        let runs = |options: &str| plan(options).runs;
+        assert_eq!((runs("--only throughput"), runs("--only burst,throughput --runs 5")), (3, 5));
+        assert_eq!((runs("--only burst"), runs("--overflow spill")), (1, 1));
     }
 
     #[test]
