@@ -1,11 +1,36 @@
-//! Explains errors of the client to the user.
+//! Why publishing ended early, and what to tell the user about it.
+
+use std::io;
 
 use anyhow::anyhow;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use redis_consumer_group::Error;
 
-use super::Failure;
 use super::target::{Target, To};
+
+/// Why publishing ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server refused a message for this name.
+    #[error("{name}: {error}")]
+    Refused { name: String, error: RedisError },
+    /// A connection cannot be reopened, and waiting does not help.
+    #[error(transparent)]
+    Lost(#[from] Error),
+    /// The message with this number lacks the member that decides its shard.
+    #[error(
+        "message {number} is not a JSON object with a member {member:?}; add it, or publish without --shard-by"
+    )]
+    NoMember { number: u64, member: String },
+    /// The messages could not be read.
+    #[error("{0}")]
+    Input(String),
+    /// The thread for an even rate could not be started.
+    #[error(
+        "cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the limit of threads"
+    )]
+    Thread(io::Error),
+}
 
 /// Explains a failure: which server refused what, and what to try next. The kind of the error decides the exit code.
 pub(crate) fn explain(address: &str, target: &Target, failure: Failure) -> anyhow::Error {

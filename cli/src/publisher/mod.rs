@@ -9,33 +9,34 @@
 //!                       │      ▲                  │
 //!                       │      └── resend ◄───────┘
 //!                       ├─ target: a channel, a stream, or their shards
+//!                       ├─ trouble: messages that were refused, or whose connection broke
 //!                       ├─ outage, progress: output while publishing
-//!                       └─ summary, failure: output at the end
+//!                       └─ end, summary, failure: the last replies, and the output at the end
 //! ```
 
 mod connections;
 mod deal;
+mod end;
 mod failure;
 mod lines;
 mod outage;
 mod progress;
 mod summary;
 mod target;
+mod trouble;
 mod window;
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::mem;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use redis::{Pipeline, RedisError};
+use redis::Pipeline;
 use redis_consumer_group::Error;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::connections::Connections;
-pub(crate) use self::failure::explain;
+pub(crate) use self::failure::{Failure, explain};
 pub(crate) use self::progress::Progress;
 pub(crate) use self::summary::{Published, Summary, report};
 pub(crate) use self::target::{Sharding, Target, TargetArgs};
@@ -44,7 +45,7 @@ use self::deal::Deal;
 use self::lines::{Lines, Message};
 use self::outage::Outage;
 use self::target::To;
-use self::window::{Trouble, Window};
+use self::window::Window;
 use crate::stop::Stop;
 
 /// What to do with messages that have no reply when their connection breaks: they may or may not be published.
@@ -56,37 +57,10 @@ pub(crate) enum Uncertain {
     Resend,
 }
 
-/// Why publishing ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The server refused a message for this name.
-    #[error("{name}: {error}")]
-    Refused { name: String, error: RedisError },
-    /// A connection cannot be reopened, and waiting does not help.
-    #[error(transparent)]
-    Lost(#[from] Error),
-    /// The message with this number lacks the member that decides its shard.
-    #[error(
-        "message {number} is not a JSON object with a member {member:?}; add it, or publish without --shard-by"
-    )]
-    NoMember { number: u64, member: String },
-    /// The messages could not be read.
-    #[error("{0}")]
-    Input(String),
-}
-
 /// The limits of one pipeline: large enough that the cost of a system call does not matter, small enough to stop
 /// quickly.
 pub(crate) const CHUNK_MESSAGES: usize = 500;
 const CHUNK_BYTES: usize = 256 << 10;
-
-/// After a stop or an error, how long to wait for the last replies and for accepted messages that are not published
-/// yet.
-const LAST_REPLIES: Duration = Duration::from_secs(10);
-/// A connection without a reply for this long is given up.
-const SILENT_FOR: Duration = Duration::from_secs(15);
-/// A refusal that ends sooner than this, such as that of a slot that moves, is not reported.
-const REFUSED_FOR: Duration = Duration::from_secs(1);
 
 /// Publishes messages, and follows names that move to other servers. It works only while one of its methods is awaited,
 /// so the caller awaits everything else through [`Publisher::wait`].
@@ -275,133 +249,6 @@ impl<'a> Publisher<'a> {
             () = at(silent_at) => self.look_for_silence(),
         }
         Ok(())
-    }
-
-    /// Puts messages that have to be sent again back into the lines.
-    fn look_at(&mut self, trouble: Trouble) -> Result<(), Failure> {
-        match trouble {
-            Trouble::Broken { node, mut messages, error } => {
-                // Together with the later ones of this connection: those would return after a reconnect, behind
-                // messages that were sent meanwhile.
-                messages.extend(self.window.give_up(node));
-                self.connections.lose(node);
-                self.fails(&format!("the connection broke ({error})"));
-                self.keep_uncertain(messages);
-                Ok(())
-            }
-            Trouble::Refused { node, refused } => {
-                let now = Instant::now();
-                let (mut again, mut outcome) = (Vec::new(), Ok(()));
-                for (mut message, error) in refused {
-                    let since = *message.refused.get_or_insert(now);
-                    let name = message.name;
-                    again.push(message);
-                    if !self.connections.follows(name, node, &error) {
-                        let name = self.connections.name(name).to_owned();
-                        outcome = outcome.and(Err(Failure::Refused { name, error }));
-                    } else if now - since >= REFUSED_FOR {
-                        self.fails(&failure::answer(&error));
-                    }
-                }
-                self.lines.come_back(again);
-                outcome
-            }
-        }
-    }
-
-    fn look_for_silence(&mut self) {
-        for (node, silent_for) in self.window.silent() {
-            if silent_for < SILENT_FOR {
-                self.connections.suspect(node);
-            } else {
-                let messages = self.window.give_up(node);
-                self.connections.lose(node);
-                self.fails(&format!("no answer for {} s", silent_for.as_secs()));
-                self.keep_uncertain(messages);
-            }
-        }
-    }
-
-    fn keep_uncertain(&mut self, mut messages: Vec<Message>) {
-        match self.uncertain {
-            Uncertain::Count => self.unconfirmed += messages.len() as u64,
-            Uncertain::Resend => {
-                messages.iter_mut().for_each(|message| message.is_uncertain = true);
-                self.lines.come_back(messages);
-            }
-        }
-    }
-
-    fn fails(&mut self, cause: &str) {
-        if let Some(line) = self.outage.failed(cause) {
-            self.progress.say(format_args!("warning: {line}"));
-        }
-    }
-
-    /// Messages were confirmed. An outage is over when every name has a node and no refused message is left.
-    fn goes_on(&mut self) {
-        let is_refused = |message: &Message| message.refused.is_some();
-        if self.outage.lasts()
-            && self.connections.are_complete()
-            && !self.lines.all().chain(self.window.messages()).any(is_refused)
-            && let Some(line) = self.outage.over()
-        {
-            self.progress.say(line);
-        }
-    }
-
-    /// Publishes the accepted messages and waits for the last replies: for at most `patience` if it is given, at most
-    /// `LAST_REPLIES` after a stop is requested, and not after a second signal. After a failure at a server it sends
-    /// nothing more and waits for at most `LAST_REPLIES`.
-    pub(crate) async fn finish(
-        mut self,
-        outcome: Result<(), Failure>,
-        patience: Option<Duration>,
-    ) -> Published {
-        let stop = self.stop;
-        let (mut outcome, no_more) = match outcome {
-            Err(failure @ (Failure::NoMember { .. } | Failure::Input(_))) => (Ok(()), Some(failure)),
-            outcome => (outcome, None),
-        };
-        let patience = if outcome.is_err() { Some(LAST_REPLIES) } else { patience };
-        let end = patience.map(|patience| Instant::now() + patience);
-        let settling = async {
-            loop {
-                if outcome.is_ok() {
-                    self.pump();
-                }
-                if self.window.is_empty() && (self.lines.is_empty() || outcome.is_err()) {
-                    return;
-                }
-                // Only the first error is kept.
-                let happened = self.something().await;
-                outcome = mem::replace(&mut outcome, Ok(())).and(happened);
-            }
-        };
-        let stopped = async {
-            stop.asked().await;
-            sleep(LAST_REPLIES).await;
-        };
-        // Running out of time is not a failure: the summary shows it.
-        tokio::select! {
-            () = settling => {}
-            () = at(end) => {}
-            () = stopped => {}
-            () = stop.insisted() => {}
-        }
-        let uncertain = self.lines.all().filter(|message| message.is_uncertain).count() as u64;
-        let knows_receivers = self.connections.know_the_receivers(self.target);
-        Published {
-            summary: Summary {
-                published: self.progress.confirmed.load(Ordering::Acquire),
-                unconfirmed: self.unconfirmed + self.window.messages().count() as u64 + uncertain,
-                not_published: self.lines.all().count() as u64 - uncertain,
-                repeated: self.window.repeated(),
-                unheard: if knows_receivers { self.window.unheard() } else { 0 },
-                elapsed: self.start.elapsed(),
-            },
-            failure: outcome.err().or(no_more),
-        }
     }
 }
 
