@@ -3,12 +3,13 @@
 //! ```text
 //!   args ──► plan      what to publish, and when to end
 //!              │
-//!            pace      bursts, or an even rate
+//!            pace      bursts, or even with a metronome
 //!              │
 //!            payload   the content of a message
 //! ```
 
 mod args;
+mod metronome;
 mod pace;
 mod payload;
 mod plan;
@@ -17,14 +18,15 @@ use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-pub(crate) use self::args::{LoadArgs, payload_bytes};
+pub(crate) use self::args::{LoadArgs, payload_bytes, some_time};
 pub(crate) use self::pace::{Pace, Rate};
 pub(crate) use self::payload::Payload;
 pub(crate) use self::plan::Plan;
 
+use self::metronome::Metronome;
 use crate::publisher::{
     CHUNK_MESSAGES, Connections, Failure, Progress, Published, Publisher, Summary, Uncertain, report,
 };
@@ -53,13 +55,13 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     report(published, &plan.target, &address.to_string(), args.json, &stop).await
 }
 
-/// Publishes the load until it is done or a stop is requested. Calls `created` with each id before its message is sent.
+/// Publishes the load until it is done or a stop is requested. Calls `made` with each id before its message is sent.
 pub(crate) async fn generate(
     connections: Connections,
     plan: &Plan,
     stop: &Stop,
     progress: &Progress,
-    created: impl FnMut(Uuid),
+    made: impl FnMut(Uuid),
 ) -> Published {
     let start = Instant::now();
     let mut load = Load {
@@ -68,8 +70,9 @@ pub(crate) async fn generate(
         stop,
         start,
         end: plan.time_limit().map(|limit| start + limit),
-        left: plan.total().unwrap_or(u64::MAX),
-        created,
+        total: plan.total().unwrap_or(u64::MAX),
+        count: 0,
+        made,
     };
     let outcome = match &plan.pace {
         Pace::Bursts { batch, pause } => load.bursts(*batch, pause).await,
@@ -84,15 +87,19 @@ struct Load<'a, F> {
     stop: &'a Stop,
     start: Instant,
     end: Option<Instant>,
-    /// Messages that remain to be created.
-    left: u64,
-    created: F,
+    /// Messages to create, and how many were created.
+    total: u64,
+    count: u64,
+    made: F,
 }
 
 impl<F: FnMut(Uuid)> Load<'_, F> {
     async fn bursts(&mut self, batch: u64, pause: &RangeInclusive<Duration>) -> Result<(), Failure> {
         loop {
-            self.send(batch).await?;
+            let until = self.total.min(self.count.saturating_add(batch));
+            while self.count < until && !self.is_over() && self.publisher.room(self.end).await? {
+                self.add(until)?;
+            }
             if self.is_over() {
                 return Ok(());
             }
@@ -105,41 +112,53 @@ impl<F: FnMut(Uuid)> Load<'_, F> {
         }
     }
 
+    /// Counts messages that are due, and for which there was no room until the end, as not published.
     async fn evenly(&mut self, rate: Rate) -> Result<(), Failure> {
-        let mut ticks = interval(rate.tick());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut sent = 0;
+        let metronome = Metronome::start(rate.tick()).map_err(Failure::Thread)?;
+        let sent = self.while_there_is_room(rate, &metronome).await;
+        if !matches!(sent, Ok(true)) {
+            self.publisher.leave_out(self.due(rate) - self.count);
+        }
+        sent.map(drop)
+    }
+
+    /// False if there was no room for a message until the end.
+    async fn while_there_is_room(&mut self, rate: Rate, metronome: &Metronome) -> Result<bool, Failure> {
         loop {
-            let due = rate.due(self.start.elapsed());
-            self.send(due - sent).await?;
-            sent = due;
-            if self.is_over() {
-                return Ok(());
+            let due = self.due(rate);
+            while self.count < due {
+                if !self.publisher.room(self.end).await? {
+                    return Ok(false);
+                }
+                self.add(due)?;
             }
-            self.publisher.wait(ticks.tick()).await?;
+            if self.count == self.total || self.stop.is_asked() {
+                return Ok(true);
+            }
+            self.publisher.wait(metronome.tick()).await?;
         }
     }
 
-    /// Adds this many messages, or fewer if the end comes first. They may still wait in their lines when this returns.
-    async fn send(&mut self, mut messages: u64) -> Result<(), Failure> {
-        while messages > 0 && !self.is_over() && self.publisher.room(self.end).await? {
-            let chunk = messages.min(self.left).min(CHUNK_MESSAGES as u64);
-            let mut added = 0;
-            while added < chunk && self.publisher.has_room() {
-                let id = Uuid::new_v4();
-                (self.created)(id);
-                self.publisher.add(self.payload.with_id(id).to_vec())?;
-                added += 1;
-            }
-            self.publisher.pump();
-            messages -= added;
-            self.left -= added;
+    fn due(&self, rate: Rate) -> u64 {
+        rate.due(self.start.elapsed()).min(self.total)
+    }
+
+    /// Adds messages as long as there is room, until there are this many. They may still wait in their lines when this
+    /// returns.
+    fn add(&mut self, until: u64) -> Result<(), Failure> {
+        let until = until.min(self.count + CHUNK_MESSAGES as u64);
+        while self.count < until && self.publisher.has_room() {
+            let id = Uuid::new_v4();
+            (self.made)(id);
+            self.publisher.add(self.payload.with_id(id).to_vec())?;
+            self.count += 1;
         }
+        self.publisher.pump();
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.left == 0 || self.stop.is_asked() || self.end.is_some_and(|end| Instant::now() >= end)
+        self.count == self.total || self.stop.is_asked() || self.end.is_some_and(|end| Instant::now() >= end)
     }
 }
 

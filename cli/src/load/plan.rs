@@ -35,7 +35,7 @@ impl Plan {
 
     /// The time after which the load ends even if messages are left.
     pub(crate) fn time_limit(&self) -> Option<Duration> {
-        /// The last tick of an even rate may be a little late. The messages that are due at it are still sent.
+        /// The last tick of an even rate may be a little late. The messages that are due at it still wait for room.
         const LATE: Duration = Duration::from_millis(100);
         match self.pace {
             Pace::Bursts { .. } => self.duration,

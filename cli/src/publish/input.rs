@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use redis_consumer_group::Error;
 use tokio::sync::mpsc;
 
 use crate::publisher::Failure;
-use crate::talk::say;
 
 /// The messages to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,29 @@ pub(super) enum Input {
     Stdin,
 }
 
+/// An input that is open, and not read yet.
+pub(super) enum Opened {
+    Given(Vec<Vec<u8>>),
+    /// Lines, and the name of what they are read from.
+    Lines(Box<dyn Read + Send>, String),
+}
+
 /// The messages as they are read. A batch has only lines that were available together: no line waits for a later one.
-pub(super) struct Messages(mpsc::Receiver<Result<Vec<Vec<u8>>, Failure>>);
+pub(super) struct Messages {
+    batches: mpsc::Receiver<Batch>,
+    reading: Arc<Reading>,
+}
+
+type Batch = Result<Vec<Vec<u8>>, Failure>;
+
+/// The state that the thread that reads shares with the messages. All accesses are `SeqCst`: the thread says that it waits
+/// and then looks for a stop, and the other side does the reverse, so at least one of them sees the other.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Whether the thread waits for input. Then it holds no line.
+    waits: AtomicBool,
+    is_stopped: AtomicBool,
+}
 
 /// The default limit of Redis (`proto-max-bulk-len`).
 const LONGEST: usize = 512 << 20;
@@ -46,60 +68,111 @@ impl Input {
         *self == Self::Stdin && io::stdin().is_terminal()
     }
 
-    /// Starts to read.
+    /// Opens the input.
     ///
     /// # Errors
     /// If the file cannot be opened.
-    pub(super) fn open(self) -> Result<Messages, Error> {
-        if self.is_typed() {
-            say("reading messages from stdin, one a line; Ctrl-D ends");
-        }
+    pub(super) fn open(self) -> Result<Opened, Error> {
         match self {
-            Self::Given(messages) => {
-                let (sender, receiver) = mpsc::channel(1);
-                let _ = sender.try_send(Ok(messages));
-                Ok(Messages(receiver))
-            }
+            Self::Given(messages) => Ok(Opened::Given(messages)),
             Self::File(path) => match File::open(&path) {
-                Ok(file) => Ok(Messages::of(file, path.display().to_string())),
+                Ok(file) => Ok(Opened::Lines(Box::new(file), path.display().to_string())),
                 Err(source) => Err(Error::File { option: "file", path, source }),
             },
-            Self::Stdin => Ok(Messages::of(io::stdin(), "stdin".to_owned())),
+            Self::Stdin => Ok(Opened::Lines(Box::new(io::stdin()), "stdin".to_owned())),
         }
+    }
+}
+
+impl Opened {
+    /// Starts to read. A separate thread reads, because reading blocks. It ends with the input, after the messages are
+    /// stopped or dropped, or with the process.
+    pub(super) fn read(self) -> Messages {
+        let reading = Arc::<Reading>::default();
+        let batches = match self {
+            Self::Given(messages) => {
+                let (sender, batches) = mpsc::channel(1);
+                let _ = sender.try_send(Ok(messages));
+                batches
+            }
+            Self::Lines(input, name) => {
+                let (sender, batches) = mpsc::channel(2);
+                let input = Watched { input, reading: reading.clone() };
+                thread::spawn(move || {
+                    if let Err(failure) =
+                        read(BufReader::with_capacity(BYTES, input), LONGEST, &name, &sender)
+                    {
+                        let _ = sender.blocking_send(Err(failure));
+                    }
+                });
+                batches
+            }
+        };
+        Messages { batches, reading }
     }
 }
 
 impl Messages {
-    /// The lines of an input. A separate thread reads, because reading blocks. It ends with the input, after this is
-    /// dropped, or with the process.
-    fn of(input: impl Read + Send + 'static, name: String) -> Self {
-        let (sender, receiver) = mpsc::channel(2);
-        thread::spawn(move || {
-            if let Err(failure) = read(BufReader::with_capacity(BYTES, input), LONGEST, &name, &sender) {
-                let _ = sender.blocking_send(Err(failure));
-            }
-        });
-        Self(receiver)
-    }
-
     /// The next messages, or `None` at the end. Cancel safe.
     ///
     /// # Errors
     /// If the input cannot be read.
-    pub(super) async fn next(&mut self) -> Option<Result<Vec<Vec<u8>>, Failure>> {
-        self.0.recv().await
+    pub(super) async fn next(&mut self) -> Option<Batch> {
+        self.batches.recv().await
+    }
+
+    /// Reads no more. From now on, [`Messages::next`] returns the lines that were read, and then `None`: it does not wait
+    /// for input.
+    pub(super) fn stop(&mut self) {
+        self.reading.is_stopped.store(true, Ordering::SeqCst);
+        if self.reading.waits.load(Ordering::SeqCst) {
+            // Nothing is sent any more.
+            self.batches.close();
+        }
     }
 }
+
+/// An input that ends at a stop.
+struct Watched<R> {
+    input: R,
+    reading: Arc<Reading>,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reading.waits.store(true, Ordering::SeqCst);
+        let read = match self.reading.is_stopped.load(Ordering::SeqCst) {
+            true => Ok(0),
+            false => self.input.read(buffer),
+        };
+        self.reading.waits.store(false, Ordering::SeqCst);
+        if self.reading.is_stopped.load(Ordering::SeqCst) {
+            // What arrives after the stop is left out, and so is the line before it that has no end yet.
+            return Err(io::Error::other(Stopped));
+        }
+        read
+    }
+}
+
+/// Why reading ended at a stop.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+struct Stopped;
 
 fn read(
     mut input: BufReader<impl Read>,
     longest: usize,
     name: &str,
-    sender: &mpsc::Sender<Result<Vec<Vec<u8>>, Failure>>,
+    sender: &mpsc::Sender<Batch>,
 ) -> Result<(), Failure> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     for number in 1_u64.. {
-        let line = read_line(&mut input, longest).map_err(|error| {
+        let line = read_line(&mut input, longest);
+        if line.as_ref().is_err_and(is_stop) {
+            // All lines before it were sent: it would not have looked for more input otherwise.
+            return Ok(());
+        }
+        let line = line.map_err(|error| {
             Failure::Input(format!(
                 "cannot read line {number} of {name}: {error}; the lines before it are published"
             ))
@@ -120,6 +193,10 @@ fn read(
         }
     }
     Ok(())
+}
+
+fn is_stop(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|source| source.is::<Stopped>())
 }
 
 /// The next line, without its line feed. `None` at the end.

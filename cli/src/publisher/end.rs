@@ -58,7 +58,7 @@ impl Publisher<'_> {
             summary: Summary {
                 published: self.progress.confirmed.load(Ordering::Acquire),
                 unconfirmed: self.unconfirmed + self.window.messages().count() as u64 + uncertain,
-                not_published: self.lines.all().count() as u64 - uncertain,
+                not_published: self.left_out + self.lines.all().count() as u64 - uncertain,
                 repeated: self.window.repeated(),
                 unheard: if knows_receivers { self.window.unheard() } else { 0 },
                 elapsed: self.start.elapsed(),

@@ -78,6 +78,8 @@ pub(crate) struct Publisher<'a> {
     made: u64,
     /// Messages that had no reply when a connection broke, and are not sent again.
     unconfirmed: u64,
+    /// Messages that count as not published, although they were never accepted.
+    left_out: u64,
 }
 
 impl<'a> Publisher<'a> {
@@ -101,6 +103,7 @@ impl<'a> Publisher<'a> {
             start: Instant::now(),
             made: 0,
             unconfirmed: 0,
+            left_out: 0,
         }
     }
 
@@ -117,6 +120,11 @@ impl<'a> Publisher<'a> {
         self.made = number;
         self.lines.join(Message { number, name, payload, refused: None, is_uncertain: false });
         Ok(())
+    }
+
+    /// Counts messages as not published that were to be published and are not accepted.
+    pub(crate) fn leave_out(&mut self, messages: u64) {
+        self.left_out += messages;
     }
 
     /// Whether to accept more messages: the lines have room, and at least one name can be sent one. So lines grow only

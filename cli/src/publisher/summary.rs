@@ -21,7 +21,7 @@ pub(crate) struct Published {
     pub(crate) failure: Option<Failure>,
 }
 
-/// Counts of messages. Each message is in exactly one of the first three.
+/// Counts of messages: those that were read, or were due. Each is in exactly one of the first three.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Summary {
     /// Messages that a server confirmed.
@@ -42,6 +42,7 @@ impl Summary {
     /// The content of the text as a JSON object.
     pub(crate) fn to_json(self) -> serde_json::Value {
         json!({
+            "messages": self.messages(),
             "published": self.published,
             "unconfirmed": self.unconfirmed,
             "not_published": self.not_published,
@@ -52,13 +53,17 @@ impl Summary {
         })
     }
 
+    fn messages(self) -> u64 {
+        self.published + self.unconfirmed + self.not_published
+    }
+
     fn per_second(self) -> u64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 { (self.published as f64 / seconds).round() as u64 } else { 0 }
     }
 
     /// Explains counts that need attention, and what to do about them.
-    fn remarks(self, target: &Target) -> Vec<String> {
+    fn remarks(self, target: &Target, failed: bool) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.unheard > 0 {
             remarks.push(format!(
@@ -84,10 +89,11 @@ impl Summary {
             ));
         }
         if self.not_published > 0 {
-            remarks.push(format!(
-                "{} more are not published: no server took them before the end.",
-                self.not_published
-            ));
+            let why = match failed {
+                true => "the error below ended it",
+                false => "no server took them before the end",
+            };
+            remarks.push(format!("{} more are not published: {why}.", self.not_published));
         }
         remarks
     }
@@ -95,14 +101,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let messages = if self.published == 1 { "message" } else { "messages" };
+        let all = self.messages();
+        write!(f, "Published {}", self.published)?;
+        if self.published < all {
+            write!(f, " of {all}")?;
+        }
+        let messages = if all == 1 { "message" } else { "messages" };
         let seconds = self.elapsed.as_secs_f64();
-        write!(
-            f,
-            "Published {} {messages} in {seconds:.2} s ({} per second)",
-            self.published,
-            self.per_second()
-        )?;
+        write!(f, " {messages} in {seconds:.2} s ({} per second)", self.per_second())?;
         if self.unconfirmed > 0 {
             write!(f, ", {} unconfirmed", self.unconfirmed)?;
         }
@@ -127,7 +133,7 @@ pub(crate) async fn report(
     let Published { summary, failure } = published;
     let line = if json { summary.to_json().to_string() } else { summary.to_string() };
     finish(Stdout::new(), line, stop).await;
-    summary.remarks(target).iter().for_each(say);
+    summary.remarks(target, failure.is_some()).iter().for_each(say);
     match failure {
         Some(failure) => Err(explain(address, target, failure)),
         None if summary.unconfirmed + summary.not_published > 0 => Ok(exit::FAILED.into()),
@@ -145,8 +151,7 @@ mod tests {
         let mut summary = Summary { published: 1_000_000, elapsed, ..Summary::default() };
         assert_eq!(summary.to_string(), "Published 1000000 messages in 1.72 s (581395 per second).");
         (summary.unconfirmed, summary.not_published) = (12, 3);
-        let text =
-            "Published 1000000 messages in 1.72 s (581395 per second), 12 unconfirmed, 3 not published.";
+        let text = "Published 1000000 of 1000015 messages in 1.72 s (581395 per second), 12 unconfirmed, 3 not published.";
         assert_eq!(summary.to_string(), text);
         let elapsed = Duration::from_millis(500);
         let summary = Summary { published: 1, elapsed, ..Summary::default() };
@@ -157,7 +162,7 @@ mod tests {
     fn the_object_says_the_same() {
         let elapsed = Duration::from_secs(2);
         let summary = Summary { published: 10, unconfirmed: 1, repeated: 2, elapsed, ..Summary::default() };
-        let text = r#"{"not_published":0,"per_second":5,"published":10,"repeated":2,"seconds":2.0,"unconfirmed":1,"unheard":0}"#;
+        let text = r#"{"messages":11,"not_published":0,"per_second":5,"published":10,"repeated":2,"seconds":2.0,"unconfirmed":1,"unheard":0}"#;
         assert_eq!(summary.to_json().to_string(), text);
     }
 
