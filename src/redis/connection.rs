@@ -4,6 +4,7 @@ mod hello;
 mod route;
 mod sentinels;
 
+use std::fmt::Display;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -72,7 +73,8 @@ impl Connection {
             Err(answer) => return Err(refused(server, connection.node(), &answer)),
         };
         server.logins().accepted(connection.node());
-        connection.greeting.check(address).map_err(Fault::Permanent)?;
+        let at: &dyn Display = connection.node.as_ref().map_or(address, |node| node);
+        connection.greeting.check(at).map_err(Fault::Permanent)?;
         server.must_be_primary(connection.node(), &connection.greeting.role).map_err(Fault::Transient)?;
         if address.database() != 0 {
             connection.expect(server, "SELECT", "+select").await?;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use redis_consumer_group::{ConsumerGroup, Error, SourceKind};
 use redis_private_server::PrivateServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::fixture::{SERVICE, Service};
 use crate::load::publish;
@@ -41,6 +44,72 @@ async fn a_server_that_is_not_a_sentinel_is_refused() {
     let error = ConsumerGroup::builder(url).start().await.err().unwrap();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().to_lowercase().contains("unknown command"), "{error}");
+}
+
+/// Plays a server or a sentinel, which gives these answers to any HELLO and to any other command. Returns its port.
+async fn plays(hello: String, other: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (hello, other) = (hello.clone(), other.clone());
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                while let Ok(read @ 1..) = socket.read(&mut asked).await {
+                    let is_hello = asked[..read].windows(5).any(|word| word == b"HELLO");
+                    let answer = if is_hello { &hello } else { &other };
+                    socket.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    port
+}
+
+/// The answer to HELLO of Redis 6.2.14 and later.
+fn greeting(version: &str, mode: &str) -> String {
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let texts = ["server", "redis", "version", version, "mode", mode, "role", "master"].map(bulk);
+    format!("*8\r\n{}", texts.concat())
+}
+
+/// The answer to HELLO of Redis 5.0.
+const NO_HELLO: &str = "-ERR unknown command `HELLO`, with args beginning with: `2`, `SETNAME`, \r\n";
+
+async fn error_at(sentinel: u16) -> String {
+    let start = Instant::now();
+    let group = ConsumerGroup::builder(format!("redis+sentinel://127.0.0.1:{sentinel}/{SERVICE}"));
+    let error = group.start().await.err().unwrap();
+    assert!(matches!(error, Error::Config { option: "url", .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    error.to_string()
+}
+
+#[tokio::test]
+async fn the_error_for_an_old_sentinel_names_it_and_the_version_that_is_needed() {
+    for (hello, named) in [
+        (greeting("6.2.14", "sentinel"), "is redis 6.2.14, and Redis 7.0 or later is needed"),
+        (NO_HELLO.to_owned(), "does not know HELLO"),
+    ] {
+        let sentinel = plays(hello, "*-1\r\n".to_owned()).await;
+        let error = error_at(sentinel).await;
+        assert!(error.contains(&format!("127.0.0.1:{sentinel} {named}")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_error_for_an_old_server_behind_a_sentinel_names_the_server() {
+    for (hello, named) in [
+        (greeting("6.2.14", "standalone"), "is redis 6.2.14, and Redis 7.0 or later is needed"),
+        (NO_HELLO.to_owned(), "does not know HELLO"),
+    ] {
+        let server = plays(hello, "+OK\r\n".to_owned()).await;
+        let bulk = |text: String| format!("${}\r\n{text}\r\n", text.len());
+        let names_it = format!("*2\r\n{}{}", bulk("127.0.0.1".to_owned()), bulk(server.to_string()));
+        let sentinel = plays(greeting("7.0.15", "sentinel"), names_it).await;
+        let error = error_at(sentinel).await;
+        assert!(error.contains(&format!("127.0.0.1:{server} {named}")), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -20,9 +20,9 @@ use crate::publisher::TargetArgs;
 /// messages at full speed, then a random --pause. It ends after --count messages or --duration, whichever comes first.
 ///
 /// When a connection breaks, it reconnects. None of the messages is published twice: those that were sent, and not
-/// answered, are counted as unconfirmed. With --rate, what became due during an outage is published after it. When the
-/// --duration ends in an outage, the messages that wait have 30 seconds left; after SIGINT or SIGTERM 10 seconds, and none
-/// after a second signal. Exit code 1 if a message was not published, or is unconfirmed.
+/// answered, are counted as unconfirmed. With --rate, what became due during an outage is published after it; if the
+/// --duration ends first, it counts as not published. Messages that wait at the end have 30 seconds left; after SIGINT or
+/// SIGTERM 10 seconds, and none after a second signal. Exit code 1 if a message was not published, or is unconfirmed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The handshake, and what the server reports about itself in its reply.
 
-use crate::address::Address;
+use std::fmt::Display;
+
 use crate::error::Error;
 use crate::redis::cluster::Node;
 use crate::redis::fault::{Fault, Kind};
@@ -64,18 +65,24 @@ impl Greeting {
         Ok(greeting)
     }
 
-    /// Refuses a sentinel, and a server that is surely too old.
-    pub(super) fn check(&self, address: &Address) -> Result<(), Error> {
-        let problem = if self.is_sentinel {
-            format!(
-                "{address} is a sentinel, not a server; to work at the primary that it watches, write \
+    /// Refuses a sentinel, and a server that is surely too old. `at` is the server's address.
+    pub(super) fn check(&self, at: &dyn Display) -> Result<(), Error> {
+        if self.is_sentinel {
+            let problem = format!(
+                "{at} is a sentinel, not a server; to work at the primary that it watches, write \
                  redis+sentinel://HOST:PORT/SERVICE"
-            )
-        } else if is_too_old(&self.server, &self.version) {
-            format!("{address} is {} {}, {NEEDED}", self.server, self.version)
-        } else {
+            );
+            return Err(Error::Config { option: "url", problem });
+        }
+        self.check_version(at)
+    }
+
+    /// Refuses a server or a sentinel that is surely too old.
+    pub(super) fn check_version(&self, at: &dyn Display) -> Result<(), Error> {
+        if !is_too_old(&self.server, &self.version) {
             return Ok(());
-        };
+        }
+        let problem = format!("{at} is {} {}, {NEEDED}", self.server, self.version);
         Err(Error::Config { option: "url", problem })
     }
 }
@@ -89,14 +96,20 @@ fn is_too_old(server: &str, version: &str) -> bool {
     server == "redis" && major.is_some_and(|major| major < OLDEST_REDIS)
 }
 
+/// The error for a server or a sentinel that does not know HELLO.
+pub(super) fn without_hello(at: &dyn Display, answer: &str) -> Error {
+    let problem = format!("{at} does not know HELLO ({answer}), {NEEDED}");
+    Error::Config { option: "url", problem }
+}
+
 /// The fault for a refused handshake.
 pub(super) fn refused(server: &Server, node: Option<&Node>, answer: &str) -> Fault {
     let address = server.address().to_string();
     match (Kind::of(answer), server.fault("HELLO", "", answer)) {
         (Kind::Login, _) => server.login_refused(node, answer),
         (Kind::Missing, _) => {
-            let problem = format!("{address} does not know HELLO ({answer}), {NEEDED}");
-            Fault::Permanent(Error::Config { option: "url", problem })
+            let at = node.map_or(address, Node::to_string);
+            Fault::Permanent(without_hello(&at, answer))
         }
         (Kind::Unknown, Fault::Transient(answer)) => {
             Fault::Permanent(Error::Protocol { address, what: "HELLO", answer })
@@ -108,6 +121,7 @@ pub(super) fn refused(server: &Server, node: Option<&Node>, answer: &str) -> Fau
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
     use crate::redis::reply::parse;
 
     /// As real servers replied.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Connection, hello};
+use super::Connection;
+use super::hello::{Greeting, hello, without_hello};
 use crate::address::Endpoint;
 use crate::error::Error;
 use crate::redis::cluster::{Cluster, Node};
@@ -106,12 +107,17 @@ async fn open(server: &Server, sentinel: &Node) -> Result<Connection, Fault> {
     hello(&mut out, login, NAME);
     let greeting = async {
         connection.send(&out).await?;
-        connection.receive(|reply| reply.error()).await
+        connection.receive(|reply| Greeting::read(&reply)).await
     };
-    match greeting.await.map_err(|fault| at(fault, sentinel))? {
-        None => Ok(connection),
-        Some(answer) => Err(refused(sentinel, "the login at this sentinel", answer, LOGIN)),
-    }
+    let greeting = match greeting.await.map_err(|fault| at(fault, sentinel))? {
+        Ok(greeting) => greeting,
+        Err(answer) if Kind::of(&answer) == Kind::Missing => {
+            return Err(Fault::Permanent(without_hello(sentinel, &answer)));
+        }
+        Err(answer) => return Err(refused(sentinel, "the login at this sentinel", answer, LOGIN)),
+    };
+    greeting.check_version(sentinel).map_err(Fault::Permanent)?;
+    Ok(connection)
 }
 
 /// The user at the sentinels.
