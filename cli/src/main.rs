@@ -1,6 +1,7 @@
 //! The program `redis-consumer-group`.
 mod arguments;
 mod bench;
+mod clock;
 mod connection;
 mod demo;
 mod exit;
@@ -9,6 +10,7 @@ mod ids;
 mod load;
 mod log;
 mod options;
+mod pacing;
 mod printable;
 mod publish;
 mod publisher;

@@ -13,7 +13,6 @@
 mod args;
 mod baseline;
 mod check;
-mod clock;
 mod cluster;
 mod distribution;
 mod environment;
@@ -30,7 +29,6 @@ mod rate;
 mod report;
 mod role;
 mod safety;
-mod schedule;
 mod source;
 mod statistics;
 

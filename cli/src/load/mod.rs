@@ -9,7 +9,6 @@
 //! ```
 
 mod args;
-mod metronome;
 mod pace;
 mod payload;
 mod plan;
@@ -26,7 +25,7 @@ pub(crate) use self::pace::{Pace, Rate};
 pub(crate) use self::payload::Payload;
 pub(crate) use self::plan::Plan;
 
-use self::metronome::Metronome;
+use crate::pacing::Metronome;
 use crate::publisher::{
     CHUNK_MESSAGES, Connections, Failure, Progress, Published, Publisher, Summary, Uncertain, report,
 };

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::pacing::Schedule;
+
 /// How the messages of a load are spread over time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pace {
@@ -34,10 +36,7 @@ impl Rate {
 
     /// How many messages are due this long after the first one.
     pub(crate) fn due(self, elapsed: Duration) -> u64 {
-        // A deadline is rounded to nanoseconds. One more nanosecond ensures that a message is due at its own deadline;
-        // the next deadline is at least 100 ns later.
-        let elapsed = elapsed.as_secs_f64() + 1e-9;
-        (elapsed * self.0) as u64 + 1
+        Schedule::new(0, self.0).due_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// How many messages have a deadline within this time.

@@ -7,12 +7,13 @@ use redis::cmd;
 
 use super::Bench;
 use super::scenario::{Measured, Scenario, Until, loaded, start_time, started};
-use crate::bench::clock;
+use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::processes::Process;
 use crate::bench::report::Bare;
 use crate::bench::role::protocol::{Command, Group, Loaded, OUTPUT, Order, Start, Task};
+use crate::clock;
 
 impl Bench<'_> {
     /// Fills the stream, then starts the group. Returns the group, which still runs.

@@ -7,12 +7,12 @@ use tokio::time::sleep;
 
 use super::Bench;
 use super::scenario::{Scenario, finish};
-use crate::bench::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::processes::Process;
 use crate::bench::report::Idle;
 use crate::bench::role::protocol::{Event, Group, Order, Processing, Task, Work};
+use crate::clock;
 
 impl Bench<'_> {
     /// Observes a group that has nothing to do, for the time of the plan.

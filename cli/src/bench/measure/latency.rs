@@ -2,10 +2,10 @@
 
 use super::Bench;
 use super::scenario::{Scenario, ScenarioResult};
-use crate::bench::clock;
 use crate::bench::output::numbers;
 use crate::bench::report::{Latency, Outcome};
-use crate::bench::schedule::Schedule;
+use crate::clock;
+use crate::pacing::Schedule;
 
 impl Bench<'_> {
     /// The latency at this rate, in messages a second.

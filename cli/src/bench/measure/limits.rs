@@ -4,7 +4,7 @@ use redis_consumer_group::internals::engine_limit;
 
 use super::Bench;
 use super::scenario::{Scenario, loaded, start_time};
-use crate::bench::clock;
+use crate::clock;
 use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
@@ -12,6 +12,7 @@ use crate::bench::report::{EngineLimit, ServerLimit, WorkLimit};
 use crate::bench::role::frame_length;
 use crate::bench::role::protocol::{Command, Event, Order, Task};
 use crate::bench::statistics::Spread;
+use crate::clock;
 
 impl Bench<'_> {
     /// The server alone: pipelined PUBLISH to one idle subscriber, then pipelined XADD.

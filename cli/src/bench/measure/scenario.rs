@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Bench;
 use crate::bench::check::{self, Found, Seen};
-use crate::bench::clock;
 use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
@@ -19,6 +18,7 @@ use crate::bench::role::protocol::{
     Appended, Command, Event, Finished, Group, Load, Loaded, OUTPUT, Order, Processing, Start, Task,
 };
 use crate::bench::source::Source;
+use crate::clock;
 use crate::talk;
 
 #[derive(Debug, Clone, Copy)]

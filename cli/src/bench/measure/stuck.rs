@@ -2,11 +2,12 @@
 
 use super::Bench;
 use super::scenario::{Scenario, Until, disconnected, finish, loaded, start_time};
-use crate::bench::clock;
+use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::report::Stuck;
 use crate::bench::role::protocol::{Command, Group, Order, Processing, Task};
+use crate::clock;
 use crate::talk;
 
 impl Bench<'_> {

@@ -2,9 +2,9 @@
 
 use super::Bench;
 use super::scenario::{Scenario, ScenarioResult};
-use crate::bench::clock;
 use crate::bench::output::numbers;
 use crate::bench::report::Run;
+use crate::clock;
 
 impl Bench<'_> {
     /// One run. With work, it has fewer messages, so that it takes a few seconds.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::commands::{command, push_bulk};
 use super::protocol::{Endpoint, Event, GROUP, INPUT, Loaded, OUTPUT};
 use super::{refused, send};
-use crate::bench::clock;
+use crate::clock;
 
 /// Connects, creates the stream's group, waits for the order to begin, and moves the whole stream.
 pub(super) async fn run(endpoint: Endpoint, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {

@@ -16,11 +16,12 @@ use super::protocol::{
 use super::watch::Watch;
 use super::work::{Stuck, Working};
 use super::{Orders, send};
-use crate::bench::clock;
+use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
 use crate::bench::report::Counts;
 use crate::bench::source::Source;
+use crate::clock;
 
 /// Runs the group until the order to finish.
 pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> {

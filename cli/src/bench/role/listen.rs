@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::commands::command;
 use super::protocol::{Endpoint, Event, INPUT};
 use super::send;
-use crate::bench::clock;
+use crate::clock;
 
 /// Subscribes, and reads this number of bytes.
 pub(super) async fn run(endpoint: Endpoint, bytes: u64) -> anyhow::Result<()> {

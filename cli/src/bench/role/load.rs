@@ -1,8 +1,6 @@
 //! The load: publishes or appends messages, at full speed or in an open loop.
 
 use std::io;
-use std::thread;
-use std::time::Duration;
 
 use redis_consumer_group::client::open_socket;
 use redis_consumer_group::{Address, Error};
@@ -13,9 +11,9 @@ use super::commands::Commands;
 use super::protocol::{Command, Event, Load, Loaded};
 use super::wire::Wire;
 use super::{refused, send};
-use crate::bench::clock;
+use crate::clock;
 use crate::bench::distribution::Times;
-use crate::bench::schedule::Schedule;
+use crate::pacing::{SPIN, Schedule, precise_sleep, sleep_until, wait_until};
 
 /// Connects, waits for the time to begin, and sends. It has a thread of its own, because it waits by blocking.
 pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Result<()> {
@@ -29,7 +27,7 @@ pub(super) async fn run(task: Load, begin: oneshot::Receiver<u64>) -> anyhow::Re
     let Ok(at) = begin.await else { return Ok(()) };
     let Load { command, first, messages, .. } = task;
     let mut sender = Sender { wire, commands, address, command, first, sent: 0, messages };
-    wait_until(at);
+    wait_until(at, || false);
     let cpu = clock::process_cpu();
     let first_sent = clock::now();
     let late = match task.rate {
@@ -140,9 +138,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sender<S> {
     }
 }
 
-/// How long to spin before a message is due, if messages are at least this far apart.
-const SPIN: u64 = 200_000;
-
 /// The time between two writes if messages are closer together: permanent spinning, or a system call for each message,
 /// would take a core from the server. It delays messages by 50 µs on average.
 const TICK: u64 = 100_000;
@@ -150,29 +145,10 @@ const TICK: u64 = 100_000;
 /// Waits until the next message is due; at a high rate at least one tick, so that several are due together.
 fn wait_for_some(schedule: &Schedule, sent: u64, last_look: u64) {
     let due = schedule.due(sent);
+    let is_over = || false;
     if schedule.interval() >= SPIN as f64 {
-        wait_until(due);
+        wait_until(due, is_over);
     } else {
-        sleep_until(due.max(last_look + TICK));
+        sleep_until(due.max(last_look + TICK), is_over);
     }
-}
-
-fn wait_until(moment: u64) {
-    sleep_until(moment.saturating_sub(SPIN));
-    while clock::now() < moment {
-        std::hint::spin_loop();
-    }
-}
-
-fn sleep_until(moment: u64) {
-    while let Some(left) = moment.checked_sub(clock::now()).filter(|left| *left > 0) {
-        thread::park_timeout(Duration::from_nanos(left));
-    }
-}
-
-/// By default, Linux wakes a thread up to 50 µs late.
-fn precise_sleep() {
-    #[cfg(target_os = "linux")]
-    // If it fails, messages are slightly later, which is measured.
-    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }

@@ -7,11 +7,11 @@ use redis_consumer_group::Appended as Commit;
 use tokio::sync::Notify;
 
 use super::protocol::Appended;
-use crate::bench::clock;
 use crate::bench::distribution::Times;
 use crate::bench::numbering::Numbering;
 use crate::bench::report::Distribution;
-use crate::bench::schedule::Schedule;
+use crate::clock;
+use crate::pacing::Schedule;
 
 /// Counts confirmed records, and records when all of them are. In an open loop, also the latency of each.
 ///

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::replies::Replies;
-use crate::bench::clock;
+use crate::clock;
 
 /// Writes and reads in one task, so that full buffers on both sides cannot deadlock.
 pub(crate) struct Wire<S> {

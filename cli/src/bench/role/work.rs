@@ -8,7 +8,7 @@ use redis_consumer_group::{Consumer, Failure, JsonProcessor, Message, Outcome, P
 use tokio::task::JoinSet;
 
 use super::protocol::Work;
-use crate::bench::clock;
+use crate::clock;
 
 /// Does the work, then runs the default processor.
 pub(super) struct Working {

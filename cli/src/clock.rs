@@ -1,4 +1,4 @@
-//! The clocks of a bench. Tokio's times are not valid in another process.
+//! Clocks. Unlike Tokio's, their times are valid in other processes too.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
