@@ -25,7 +25,7 @@ async fn messages_that_are_discarded_after_enough_were_read_are_replaced_by_othe
             .arg("*")
             .arg("payload")
             .arg(n)
-            .arg(&BY_GROUP.split(' ').collect::<Vec<_>>());
+            .arg(BY_GROUP.split(' ').collect::<Vec<_>>());
     }
     adding.exec_async(&mut server.connection().await).await.unwrap();
     let (started, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
