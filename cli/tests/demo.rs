@@ -156,11 +156,9 @@ async fn the_client_in_the_next_steps_fits_the_server_and_not_the_folder_that_it
     std::os::unix::fs::symlink(server.binary(), &named_like_the_other).unwrap();
     for source in ["pubsub", "sharded"] {
         let demo = ["demo", "--source", source, "--duration", "1s"];
-        let program = Program::start_with(&demo, |command| {
-            command.env("REDIS_SERVER", &named_like_the_other);
-        });
-        let (_, stderr) = texts(&program.end().await);
-        let next = stderr.lines().rfind(|line| line.contains("XRANGE")).unwrap();
+        let mut program = program(&demo);
+        let end = Running::start(program.env("REDIS_SERVER", &named_like_the_other)).end().await;
+        let next = end.stderr.lines().rfind(|line| line.contains("XRANGE")).unwrap();
         assert!(next.trim_start().starts_with(client), "{source}: {next}");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use support::redis::Redis;
-use support::{Running, TIMEOUT, program, run};
+use support::{Running, program, run};
 use tokio::time::{Instant, sleep};
 
 /// The bytes of a line.
@@ -94,7 +94,7 @@ async fn arguments_count_as_not_published_when_the_server_was_never_reached() {
     running.wait_for("RCG_NOTHING");
     sleep(Duration::from_millis(300)).await;
     running.signal(Signal::INT);
-    let end = running.end_within(TIMEOUT).await;
+    let end = running.end().await;
     assert_eq!(end.stdout, "Published 0 of 2 messages in 0.00 s (0 per second), 2 not published.\n");
     assert_eq!(end.code, 1, "{}", end.stderr);
 }

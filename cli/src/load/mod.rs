@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-pub(crate) use self::args::{LoadArgs, payload_bytes, some_time};
+pub(crate) use self::args::{LoadArgs, payload_bytes};
 pub(crate) use self::pace::{Pace, Rate};
 pub(crate) use self::payload::Payload;
 pub(crate) use self::plan::Plan;

@@ -7,5 +7,6 @@ mod support;
 
 mod messages;
 mod outages;
+mod overdue;
 mod refusals;
 mod stops;

@@ -6,9 +6,11 @@ mod fixture;
 mod support;
 
 mod clearing;
+mod epochs;
 mod interruptions;
 mod listing;
 mod page;
 mod replaying;
 mod shards;
 mod trimming;
+mod usage;

@@ -7,7 +7,6 @@ use redis::cmd;
 
 use super::Bench;
 use super::scenario::{Measured, Scenario, Until, loaded, start_time, started};
-use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::processes::Process;

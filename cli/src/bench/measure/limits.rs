@@ -4,7 +4,6 @@ use redis_consumer_group::internals::engine_limit;
 
 use super::Bench;
 use super::scenario::{Scenario, loaded, start_time};
-use crate::clock;
 use crate::bench::environment::Used;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;

@@ -2,7 +2,6 @@
 
 use super::Bench;
 use super::scenario::{Scenario, Until, disconnected, finish, loaded, start_time};
-use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::output::numbers;
 use crate::bench::report::Stuck;

@@ -16,7 +16,6 @@ use super::protocol::{
 use super::watch::Watch;
 use super::work::{Stuck, Working};
 use super::{Orders, send};
-use crate::clock;
 use crate::bench::numbering::Numbering;
 use crate::bench::overflow::Overflow;
 use crate::bench::report::Counts;

@@ -11,8 +11,8 @@ use super::commands::Commands;
 use super::protocol::{Command, Event, Load, Loaded};
 use super::wire::Wire;
 use super::{refused, send};
-use crate::clock;
 use crate::bench::distribution::Times;
+use crate::clock;
 use crate::pacing::{SPIN, Schedule, precise_sleep, sleep_until, wait_until};
 
 /// Connects, waits for the time to begin, and sends. It has a thread of its own, because it waits by blocking.

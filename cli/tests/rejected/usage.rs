@@ -1,9 +1,6 @@
 //! Wrong options of `rejected replay`, and their exit codes.
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-mod support;
-
-use support::{file, program, run};
+use crate::support::{file, program, run};
 
 #[test]
 fn a_value_that_only_a_replay_refuses_has_the_exit_code_of_its_origin() {

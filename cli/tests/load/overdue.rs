@@ -1,13 +1,10 @@
 //! `load --rate` during an outage of the server.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
-
+use crate::support::cluster::{calls, eventually};
+use crate::support::redis::Redis;
+use crate::support::{Running, Said, TIMEOUT, program};
 use rustix::process::Signal;
 use serde_json::Value;
-use support::cluster::{calls, eventually};
-use support::redis::Redis;
-use support::{Running, Said, TIMEOUT, program};
 use tokio::time::{Duration, sleep};
 
 /// A load at a rate of 1000 a second, whose server dies in the middle.
