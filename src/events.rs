@@ -12,7 +12,8 @@ use crate::consumer::Consumer;
 use crate::hooks::Hooks;
 use crate::ledger::Counts;
 use crate::sink::Records;
-use crate::text::{Lasted, Size, entries, messages, seconds};
+use crate::status::{Missed, Status};
+use crate::text::{Size, entries, messages};
 use crate::throttle::{Tell, Throttle};
 
 /// Reports gaps, drops, rejects, retries, spills and takeovers of one group or shard.
@@ -27,6 +28,8 @@ pub(crate) struct Events {
     takeovers: Throttle<TakenOver>,
     /// Notified when something is not logged yet.
     untold: Notify,
+    /// What the group needs from Redis and cannot have. `None` where no group runs.
+    status: Option<Status>,
 }
 
 /// Why messages were dropped.
@@ -35,6 +38,8 @@ struct Dropped {
     buffer: usize,
     /// Text about the other resource that is full, and about the remedy.
     full: &'static str,
+    /// Why nothing leaves the buffer, if the consumers are not the reason.
+    blocked: Option<String>,
 }
 
 /// The last of several rejected messages.
@@ -57,8 +62,8 @@ struct TakenOver {
 }
 
 impl Events {
-    pub(crate) fn new(hooks: Hooks) -> Arc<Self> {
-        Arc::new(Self { hooks, ..Self::default() })
+    pub(crate) fn new(hooks: Hooks, status: Status) -> Arc<Self> {
+        Arc::new(Self { hooks, status: Some(status), ..Self::default() })
     }
 
     /// Nothing has been received since then. The gap is open until [`gap`](Self::gap) reports its end.
@@ -68,15 +73,14 @@ impl Events {
 
     /// Reports the end of a gap.
     pub(crate) fn gap(&self, channel: &str, cause: String, duration: Duration) {
-        tracing::warn!(
-            event = "gap",
-            channel,
-            cause,
-            seconds = seconds(duration),
-            "gap of {} in {channel}: {cause}; messages published in the meantime were lost",
-            Lasted(duration)
-        );
-        let gap = self.counts.gap(cause, duration);
+        let missed = Missed { channel: channel.to_owned(), cause, lasted: duration };
+        missed.log();
+        self.count_gap(&missed);
+    }
+
+    /// Reports the end of a gap that is logged with the end of an outage.
+    pub(crate) fn count_gap(&self, missed: &Missed) {
+        let gap = self.counts.gap(missed.cause.clone(), missed.lasted);
         self.hooks.on_gap(&gap);
     }
 
@@ -84,7 +88,8 @@ impl Events {
     pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, full: &'static str) {
         self.counts.discard(count);
         self.hooks.on_drop(count);
-        let dropped = Dropped { channel: channel.clone(), buffer, full };
+        let blocked = self.status.as_ref().and_then(|status| status.dropped(count));
+        let dropped = Dropped { channel: channel.clone(), buffer, full, blocked };
         self.tell(self.drops.add(count, dropped), Dropped::log);
     }
 
@@ -161,12 +166,17 @@ fn rest<T>(throttle: &Throttle<T>, log: impl FnOnce(T, u64)) {
 
 impl Dropped {
     fn log(self, count: u64) {
-        let Self { channel, buffer, full } = self;
+        let Self { channel, buffer, full, blocked } = self;
+        let why = match &blocked {
+            Some(cause) => format!(" because {cause}{full} to outlast that"),
+            None => format!("{full}, or add consumers"),
+        };
         tracing::warn!(
             event = "drop",
             channel = &*channel,
             count,
-            "dropped {} of {channel}: the buffer of {} is full{full}, or add consumers",
+            cause = blocked,
+            "dropped {} of {channel}: the buffer of {} is full{why}",
             messages(count),
             Size(buffer)
         );

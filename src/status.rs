@@ -1,4 +1,10 @@
-//! The state of a group: whether it works, and what prevents it.
+//! The state of a group: whether it works, and what prevents it. Outages are logged here, once for all tasks that fail.
+
+mod incident;
+mod line;
+mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,19 +12,35 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub(crate) use self::incident::Incident;
+use self::line::Line;
+pub(crate) use self::line::{Failure, Missed};
+pub(crate) use self::task::Task;
+
 /// The state of a group or of one of its shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
     /// It is subscribed (or reads its stream), and nothing that it needs from Redis fails.
     Connected,
-    /// Something that it needs from Redis fails: the subscription or the reading of the stream, a commit, or the
-    /// renewal of a lease. The group retries until it succeeds. Also when the server has not answered for 4 seconds.
+    /// It is not subscribed, or cannot read its stream. The group retries until it succeeds. Also when the server has
+    /// not answered for 4 seconds.
     #[non_exhaustive]
     Disconnected {
         /// Since when. For a subscription: when the connection last delivered or answered.
         since: Instant,
         /// The failure of the latest attempt and its cause.
+        cause: String,
+    },
+    /// It is subscribed (or reads its stream), and something else that it needs from Redis fails: a commit, or the
+    /// renewal of a lease. The group retries until it succeeds. Messages wait in the buffer meanwhile.
+    #[non_exhaustive]
+    Degraded {
+        /// Since when.
+        since: Instant,
+        /// What fails, for example `cannot append to messages:processed`.
+        problem: String,
+        /// The cause of the latest failure.
         cause: String,
     },
     /// It is stopping: it receives no more messages and finishes the received ones. With shards, also when some shards
@@ -35,11 +57,12 @@ pub(crate) struct Status {
     shard: usize,
 }
 
-/// One thing that the group needs, which may fail. Dropping it ends its failure.
+/// One task that the group needs, which may fail. Dropping it ends its failure.
 #[derive(Debug)]
 pub(crate) struct Need {
     status: Status,
     id: u64,
+    task: Arc<Task>,
 }
 
 /// The states of all shards and of the whole group.
@@ -55,6 +78,7 @@ struct Shards {
     each: Vec<Shard>,
     downtime: Downtime,
     needs: u64,
+    incident: Incident,
 }
 
 #[derive(Debug, Default)]
@@ -76,11 +100,14 @@ enum Phase {
 #[derive(Debug)]
 struct Failing {
     need: u64,
+    task: Arc<Task>,
     since: Instant,
     cause: String,
+    /// Whether an attempt failed, so that the task cannot be done.
+    was_attempted: bool,
 }
 
-/// The total time of failures.
+/// The total time without a subscription.
 #[derive(Debug, Default)]
 struct Downtime {
     before: Duration,
@@ -106,24 +133,34 @@ impl Status {
         Self { board: Arc::new(board), shard: 0 }
     }
 
-    /// Registers something that is needed from now on.
-    pub(crate) fn need(&self) -> Need {
+    /// Registers a task that is needed from now on.
+    pub(crate) fn need(&self, task: Task) -> Need {
         let mut shards = self.board.lock();
         shards.needs += 1;
-        Need { status: self.clone(), id: shards.needs }
+        Need { status: self.clone(), id: shards.needs, task: Arc::new(task) }
+    }
+
+    /// Notes dropped messages, for the end of an outage. Returns why the shard cannot append, if it cannot.
+    pub(crate) fn dropped(&self, messages: u64) -> Option<String> {
+        let mut shards = self.board.lock();
+        shards.incident.dropped(messages);
+        let mut failing = shards.each[self.shard].failing.iter();
+        let append = failing.find(|failing| matches!(*failing.task, Task::Append(_)))?;
+        Some(format!("the group {} ({})", append.task.cannot(), append.cause))
     }
 
     /// The shard begins to stop.
     pub(crate) fn drains(&self) {
-        self.change(|shard| shard.phase = shard.phase.max(Phase::Draining));
+        self.change(|shard, _| shard.phase = shard.phase.max(Phase::Draining));
     }
 
     /// The shard has ended.
     pub(crate) fn ends(&self) {
-        self.change(|shard| {
+        self.change(|shard, _| {
             shard.phase = Phase::Ended;
             shard.failing.clear();
         });
+        self.give_up();
     }
 
     /// The shard's state.
@@ -146,14 +183,13 @@ impl Status {
         self.board.lock().downtime.total()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Shard)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Shard, &mut Incident) -> T) -> T {
         let mut shards = self.board.lock();
-        let shard = &mut shards.each[self.shard];
-        change(shard);
-        let since = shard.failing.iter().map(|failing| failing.since).min();
-        shard.downtime.note(since);
-        let since = shards.each.iter().filter_map(|shard| shard.downtime.since).min();
-        shards.downtime.note(since);
+        let Shards { each, downtime, incident, .. } = &mut *shards;
+        let shard = &mut each[self.shard];
+        let changed = change(shard, incident);
+        shard.downtime.note(shard.receives_nothing_since());
+        downtime.note(each.iter().filter_map(|shard| shard.downtime.since).min());
         let state = shards.state();
         // While the lock is held, so that states are published in order.
         self.board.state.send_if_modified(|told| {
@@ -161,34 +197,77 @@ impl Status {
             *told = state;
             changes
         });
+        changed
+    }
+
+    /// Ends the incident without a success, if nothing fails any more.
+    fn give_up(&self) {
+        log(self.board.lock().give_up());
     }
 }
 
 impl Need {
     /// Records a failure that began at this time. If it fails already, only the cause changes. After the end, nothing is
     /// recorded.
-    pub(crate) fn fails(&self, since: Instant, cause: String) {
-        self.status.change(|shard| {
+    pub(crate) fn fails(&self, since: Instant, failure: Failure<'_>) {
+        log(self.status.change(|shard, incident| {
             if shard.phase == Phase::Ended {
-                return;
+                return Vec::new();
             }
+            let (cause, was_attempted) = (failure.cause().to_owned(), matches!(failure, Failure::Attempt(_)));
             match shard.failing.iter_mut().find(|failing| failing.need == self.id) {
-                Some(failing) => failing.cause = cause,
-                None => shard.failing.push(Failing { need: self.id, since, cause }),
+                Some(failing) => (failing.cause, failing.was_attempted) = (cause, was_attempted),
+                None => shard.failing.push(Failing {
+                    need: self.id,
+                    task: self.task.clone(),
+                    since,
+                    cause,
+                    was_attempted,
+                }),
             }
-        });
+            let main = shard.main().map(|main| (&*main.task, &*main.cause));
+            incident.fails(&self.task, since, failure, main)
+        }));
+    }
+
+    /// Logs that the task cannot be done, and that nothing waits for it yet.
+    pub(crate) fn warn(&self, cause: &str) {
+        tracing::warn!(
+            event = "not_yet",
+            task = self.task.name(),
+            stream = self.task.stream(),
+            cause,
+            "{} ({cause}); messages wait until that works",
+            self.task.cannot()
+        );
+    }
+
+    /// Records a gap. If the group is in an outage, it is logged with the end of the outage.
+    pub(crate) fn missed(&self, missed: Missed) {
+        log(self.status.board.lock().incident.missed(missed));
     }
 
     /// Records that it works again.
     pub(crate) fn is_met(&self) {
-        self.status.change(|shard| shard.failing.retain(|failing| failing.need != self.id));
+        self.clear();
+        log(self.status.board.lock().end());
+    }
+
+    fn clear(&self) {
+        self.status.change(|shard, _| shard.failing.retain(|failing| failing.need != self.id));
     }
 }
 
 impl Drop for Need {
     fn drop(&mut self) {
-        self.is_met();
+        self.clear();
+        self.status.give_up();
     }
+}
+
+/// Logs while no lock is held: a subscriber may ask for the state.
+fn log(lines: impl IntoIterator<Item = Line>) {
+    lines.into_iter().for_each(|line| line.log());
 }
 
 impl Board {
@@ -207,29 +286,70 @@ impl Shards {
         if phases().any(|phase| phase != Phase::Running) {
             return State::Draining;
         }
-        let failing = self.each.iter().filter_map(|shard| shard.failing.first());
-        match (self.downtime.since, failing.min_by_key(|failing| failing.since)) {
-            (Some(since), Some(first)) => State::Disconnected { since, cause: first.cause.clone() },
+        let failing = |receiving: bool| {
+            let failing = self.each.iter().filter_map(Shard::main);
+            failing.filter(move |main| main.task.is_receiving() == receiving).min_by_key(|main| main.since)
+        };
+        match (self.downtime.since, failing(true), failing(false)) {
+            (Some(since), Some(first), _) => first.disconnected(since),
+            (.., Some(first)) => first.degraded(),
             _ => State::Connected,
         }
+    }
+
+    fn is_failing(&self) -> bool {
+        self.each.iter().any(|shard| !shard.failing.is_empty())
+    }
+
+    fn end(&mut self) -> Option<Line> {
+        if self.is_failing() { None } else { self.incident.over() }
+    }
+
+    fn give_up(&mut self) -> Vec<Line> {
+        if self.is_failing() { Vec::new() } else { self.incident.given_up() }
     }
 }
 
 impl Shard {
     fn state(&self) -> State {
-        match (self.phase, self.downtime.since, self.failing.first()) {
+        match (self.phase, self.downtime.since, self.main()) {
             (Phase::Ended, ..) => State::Ended,
             (Phase::Draining, ..) => State::Draining,
-            (Phase::Running, Some(since), Some(first)) => {
-                State::Disconnected { since, cause: first.cause.clone() }
-            }
+            (Phase::Running, Some(since), Some(main)) => main.disconnected(since),
+            (Phase::Running, None, Some(main)) => main.degraded(),
             (Phase::Running, ..) => State::Connected,
         }
+    }
+
+    /// The failure to tell: the first one that stops the receiving, or the first one.
+    fn main(&self) -> Option<&Failing> {
+        let receiving = self.failing.iter().find(|failing| failing.task.is_receiving());
+        receiving.or_else(|| self.failing.first())
+    }
+
+    fn receives_nothing_since(&self) -> Option<Instant> {
+        let receiving = self.failing.iter().filter(|failing| failing.task.is_receiving());
+        receiving.map(|failing| failing.since).min()
+    }
+}
+
+impl Failing {
+    fn disconnected(&self, since: Instant) -> State {
+        let Self { task, cause, .. } = self;
+        let cause = match self.was_attempted {
+            true => format!("{}: {cause}", task.cannot()),
+            false => cause.clone(),
+        };
+        State::Disconnected { since, cause }
+    }
+
+    fn degraded(&self) -> State {
+        State::Degraded { since: self.since, problem: self.task.cannot(), cause: self.cause.clone() }
     }
 }
 
 impl Downtime {
-    /// Records since when something fails; `None` when nothing fails.
+    /// Records since when nothing is received; `None` when something is.
     fn note(&mut self, failing: Option<Instant>) {
         match (self.since, failing) {
             (None, Some(since)) => self.since = Some(self.until.map_or(since, |until| since.max(until))),
@@ -245,78 +365,5 @@ impl Downtime {
 
     fn total(&self) -> Duration {
         self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::sleep;
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn cause(state: &State) -> &str {
-        match state {
-            State::Disconnected { cause, .. } => cause,
-            _ => panic!("{state:?}"),
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn it_is_disconnected_while_anything_fails_and_since_the_first_did() {
-        let status = Status::alone();
-        let (subscription, lane) = (status.need(), status.need());
-        sleep(SECOND).await;
-        let began = Instant::now();
-        subscription.fails(began, "refused".into());
-        sleep(SECOND).await;
-        lane.fails(Instant::now(), "out of memory".into());
-        subscription.fails(Instant::now(), "timed out".into());
-        assert_eq!(status.state(), State::Disconnected { since: began, cause: "timed out".into() });
-        subscription.is_met();
-        assert_eq!(status.state(), State::Disconnected { since: began, cause: "out of memory".into() });
-        sleep(SECOND).await;
-        drop(lane);
-        assert_eq!((status.state(), status.disconnected()), (State::Connected, 2 * SECOND));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_that_began_before_the_last_one_ended_counts_once() {
-        let status = Status::alone();
-        let (began, need) = (Instant::now(), status.need());
-        sleep(SECOND).await;
-        need.fails(began, "refused".into());
-        need.is_met();
-        sleep(SECOND).await;
-        need.fails(began, "refused".into());
-        sleep(SECOND).await;
-        assert_eq!(status.disconnected(), 3 * SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_group_is_as_its_worst_shard_and_ends_with_the_last() {
-        let shards = Status::of_shards(2);
-        let mut group = shards[0].of_group();
-        let needs = [shards[0].need(), shards[1].need()];
-        let began = Instant::now();
-        needs[1].fails(began, "one".into());
-        assert_eq!(cause(&group.borrow_and_update()), "one");
-        assert_eq!(shards[0].state(), State::Connected);
-        sleep(SECOND).await;
-        needs[0].fails(Instant::now(), "nought".into());
-        assert!(!group.has_changed().unwrap(), "the first one stays the cause");
-        needs[1].is_met();
-        assert_eq!(cause(&group.borrow_and_update()), "nought");
-        sleep(SECOND).await;
-        needs[0].is_met();
-        let each = [shards[0].disconnected(), shards[1].disconnected()];
-        assert_eq!((each, shards[0].group_disconnected()), ([SECOND, SECOND], 2 * SECOND));
-        shards[0].drains();
-        shards[0].ends();
-        assert_eq!(*group.borrow_and_update(), State::Draining);
-        shards[1].ends();
-        needs[1].fails(Instant::now(), "late".into());
-        assert_eq!(*group.borrow_and_update(), State::Ended);
     }
 }

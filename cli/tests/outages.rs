@@ -64,6 +64,7 @@ async fn the_reason_for_a_failed_resubscription_is_logged_at_once_and_is_the_cau
     redis.order("CONFIG SET maxclients 1");
     redis.order("CLIENT KILL TYPE pubsub");
     let why = "ERR max number of clients reached";
+    // The broken connection and the refusal are causes of different kinds.
     group.wait_for(&format!("cannot subscribe to messages:published: {why}; retrying"));
     redis.order("CONFIG SET maxclients 1000");
     group.wait_for(&format!("reconnecting failed: {why}"));
@@ -102,13 +103,20 @@ async fn facts_are_fields_in_the_json_log_and_only_in_the_message_of_the_text_lo
         if format == "text" {
             assert_eq!(lines(&end.stderr, "event="), 0, "{}", end.stderr);
             assert_eq!(lines(&end.stderr, "in messages:published: the server closed the connection; "), 1);
+            assert_eq!(
+                lines(&end.stderr, "messages:published"),
+                3,
+                "start, outage and its end: {}",
+                end.stderr
+            );
             continue;
         }
         let log = end.stderr.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        let gap = log.into_iter().find(|line| line["event"] == "gap").unwrap();
-        assert_eq!((&gap["channel"], &gap["level"]), (&"messages:published".into(), &"WARN".into()));
-        assert!(gap["seconds"].is_number() && gap["cause"].is_string(), "{gap}");
-        assert!(gap["message"].as_str().unwrap().starts_with("gap of "), "{gap}");
+        let over = log.into_iter().find(|line| line["event"] == "outage_over").unwrap();
+        assert_eq!((&over["channel"], &over["level"]), (&"messages:published".into(), &"WARN".into()));
+        assert!(over["gap_seconds"].is_number() && over["cause"].is_string(), "{over}");
+        assert_eq!((&over["gaps"], &over["dropped"]), (&1.into(), &0.into()));
+        assert!(over["message"].as_str().unwrap().contains("; gap of "), "{over}");
     }
 }
 

@@ -138,16 +138,20 @@ async fn at_the_level_debug_each_of_many_consumers_gets_a_log_line() {
 }
 
 #[tokio::test]
-async fn quiet_is_silent_on_stderr_and_not_on_stdout() {
-    let redis = Redis::start().await;
+async fn quiet_leaves_warnings_on_stderr_and_everything_on_stdout() {
+    let mut redis = Redis::start().await;
     let mut group =
         Running::start(&mut program(&["-u", &redis.server.url(), "--quiet", "--report-every", "100ms"]));
     let line = group.line();
     assert!(line.starts_with("Processed 0 messages in the last second. 0 in "), "{line}");
     assert!(line.ends_with(" s, 0 rejected, 0 dropped, buffer 0 %"), "{line}");
+    redis::cmd("PUBLISH").arg("messages:published").arg("not JSON").exec(&mut redis.connection).unwrap();
+    group.wait_for("rejected 1 message");
     group.signal(Signal::TERM);
     let end = group.end().await;
-    assert_eq!((end.code, end.stderr.as_str()), (0, ""));
+    assert_eq!(end.code, 0, "{}", end.stderr);
+    let log: Vec<_> = end.stderr.lines().collect();
+    assert!(matches!(log[..], [line] if line.contains(" WARN rejected 1 message, ")), "{log:?}");
 }
 
 #[tokio::test]
@@ -233,6 +237,10 @@ async fn during_an_outage_each_report_says_since_when_and_why() {
         }
     };
     assert_eq!((&report["connected"], &report["gaps"]), (&false.into(), &1.into()), "{report}");
+    assert_eq!(
+        (&report["state"], &report["outage"]["problem"]),
+        (&"disconnected".into(), &"disconnected".into())
+    );
     assert!(report["disconnected_seconds"].as_f64().unwrap() > 0.2, "{report}");
     assert!(report["outage"]["cause"].as_str().unwrap().contains("refused"), "{report}");
     assert_eq!(report["gap_seconds"], report["open_gap_seconds"], "{report}");

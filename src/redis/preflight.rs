@@ -221,6 +221,10 @@ pub(crate) async fn warn(nodes: &mut Nodes, config: &Config) -> Result<(), Fault
     Ok(())
 }
 
+fn all<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(" and ")
+}
+
 /// Logs the start, and hints that need no server, once for all shards.
 pub(crate) fn log_start(config: &Config) {
     let (channel, stream) = match config.source {
@@ -257,12 +261,20 @@ pub(crate) fn log_start(config: &Config) {
         ("rejected-maxlen", &config.rejected, config.rejected_maxlen),
     ];
     let hints = config.source != SourceKind::Rejected;
-    for (option, stream, _) in untrimmed.into_iter().filter(|(.., maxlen)| hints && maxlen.is_none()) {
-        tracing::info!(
+    let untrimmed: Vec<_> = untrimmed.into_iter().filter(|(.., maxlen)| hints && maxlen.is_none()).collect();
+    let (streams, options) = (all(untrimmed.iter().map(|it| &**it.1)), all(untrimmed.iter().map(|it| it.0)));
+    match untrimmed.len() {
+        0 => {}
+        1 => tracing::info!(
             event = "no_maxlen",
-            stream,
-            "nothing trims {stream}{shards}, so it grows without end; set {option} to keep about that many entries"
-        );
+            streams,
+            "nothing trims {streams}{shards}, so it grows without end; set {options} to keep about that many entries"
+        ),
+        _ => tracing::info!(
+            event = "no_maxlen",
+            streams,
+            "nothing trims {streams}{shards}, so they grow without end; set {options} to keep about that many entries"
+        ),
     }
     if config.commit == Commit::AtLeastOnce {
         tracing::warn!(

@@ -252,6 +252,49 @@ impl Target {
         );
     }
 
+    /// Warns that a server was restarted and lacks this many confirmed commits. `all`: the number of messages in all
+    /// commits, if it lacks all of them.
+    pub(super) fn tell_of_lost_data(&self, commits: u64, all: Option<u64>) {
+        let lost = match all {
+            Some(all) => format!(
+                "without its data: the records of {} that it had confirmed in {} are lost",
+                text::messages(all),
+                self.stream
+            ),
+            None => format!(
+                "with older data: the records of the last {} to {} that it had confirmed are lost",
+                if commits == 1 { "commit".to_owned() } else { format!("{commits} commits") },
+                self.stream
+            ),
+        };
+        let again = self.acknowledges.as_ref().map_or_else(String::new, |input| {
+            format!("; what {} still has of their entries is processed again", input.stream)
+        });
+        tracing::warn!(
+            event = "data_lost",
+            stream = self.stream,
+            count = all,
+            commits,
+            "the server was restarted {lost}{again}"
+        );
+    }
+
+    /// Warns that the hash of a lane is gone.
+    pub(super) fn tell_of_lost_hash(&self, key: &str, is_in_flight: bool) {
+        let twice = match is_in_flight {
+            true => "the records of one commit may be there twice",
+            false => "no record is there twice",
+        };
+        tracing::warn!(
+            event = "lane_lost",
+            stream = self.stream,
+            key,
+            "the hash {key} of a lane to {} is gone: if it was deleted or evicted, {twice}; if Redis lost its data, records \
+             that it had confirmed are lost",
+            self.stream
+        );
+    }
+
     fn is_spill(&self) -> bool {
         self.option == "spill-key"
     }

@@ -44,12 +44,14 @@
 //! 4. A command fails during `EXEC`: Redis does not roll back. If the first one failed, the acknowledged entries are
 //!    made pending again (`conclusion`). The error is permanent, as a repetition would append the other records twice.
 //! 5. The connection breaks before the answer arrives: the next connection reads the number (`succession`).
-//! 6. The number is lower than the last confirmed one: the server was replaced, or restarted with older data.
-//!    `succession` repeats the commits that are `kept`; the `tally` tells how many messages are lost. If an
-//!    acknowledgement is missing, the epoch ends, and the process takes over from its own former name.
+//! 6. The number is lower than the last confirmed one: the server was replaced, or restarted with older data or none.
+//!    `succession` repeats the commits that are `kept`; the `tally` tells how many messages are lost. A server that
+//!    nothing can succeed keeps nothing to repeat: a warning says which confirmed records are lost. The commit in
+//!    flight is sent again, and is there once. If an acknowledgement is missing, the epoch ends, and the process takes
+//!    over from its own former name.
 //! 7. The hash is gone: somebody deleted it, so its number says nothing. No confirmed commit is repeated. The epoch
 //!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` tells this case
-//!    from case 6.
+//!    from case 6. Where `INFO` is not permitted, both look like this one, and the warning names both.
 
 mod ahead;
 mod conclusion;
@@ -88,6 +90,8 @@ pub(super) struct Transaction {
     number: u64,
     /// The number of the last commit that was confirmed.
     confirmed: u64,
+    /// The number of messages in all confirmed commits.
+    messages: u64,
     connection: Option<Connection>,
     /// Whether the commands of the commit in flight are already queued at the server: only its `EXEC` is missing.
     queued: bool,
@@ -116,6 +120,7 @@ impl Transaction {
             key,
             number: 0,
             confirmed: 0,
+            messages: 0,
             connection: None,
             queued: false,
             watched: None,

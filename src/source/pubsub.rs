@@ -22,7 +22,7 @@ use crate::redis::outage::{Outage, Task};
 use crate::redis::resp::FrameError;
 use crate::redis::server::{LAST_WORD, Server};
 use crate::redis::subscription::Subscription;
-use crate::status::Status;
+use crate::status::{Missed, Status};
 
 /// A `PING` is sent after this time without a byte.
 const QUIET: Duration = Duration::from_secs(2);
@@ -181,14 +181,7 @@ impl Reader {
 
     /// Subscribes again, and reports the gap since `since`. `false` if the group stops before that.
     async fn reconnect(&mut self, cause: String, since: Instant) -> Result<bool, Error> {
-        let name = &self.channel.name;
-        tracing::warn!(
-            event = "disconnected",
-            channel = &**name,
-            cause,
-            "disconnected from {name}: {cause}; reconnecting; messages published until then are lost"
-        );
-        self.outage.begins(since, &cause);
+        self.outage.broke(since, &cause);
         self.intake.events().gap_begins(since);
         let connected = tokio::select! {
             subscription = connect(&self.server, &self.channel, self.max_payload, &self.outage) => Some(subscription),
@@ -203,12 +196,19 @@ impl Reader {
             Some(failure) => format!("{cause}; reconnecting failed: {failure}"),
             None => cause,
         };
-        self.intake.events().gap(&self.channel.name, cause, lasted);
+        self.outage.missed(self.gap(cause, lasted));
         let Some(subscription) = connected.transpose()? else { return Ok(false) };
         self.outage.is_over();
         self.subscription = subscription;
         self.heard = Instant::now();
         Ok(true)
+    }
+
+    /// Counts a gap of the channel.
+    fn gap(&self, cause: String, lasted: Duration) -> Missed {
+        let missed = Missed { channel: self.channel.name.to_string(), cause, lasted };
+        self.intake.events().count_gap(&missed);
+        missed
     }
 
     /// Unsubscribes, and receives the messages that were published before the server confirms that.

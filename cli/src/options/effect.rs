@@ -33,7 +33,7 @@ fn why_not(option: &str, settings: &Settings) -> Option<&'static str> {
         "keep" if config.commit == Commit::AtLeastOnce => {
             Some(": nothing is kept where commit is at-least-once")
         }
-        "log" if settings.log.quiet => Some(": quiet leaves only errors in the log"),
+        "log" if settings.log.quiet => Some(": quiet leaves only warnings and errors in the log"),
         "input" if !of_stream && config.input.contains(['*', '?', '[']) => {
             Some(" as a pattern: it names this one channel, character by character")
         }

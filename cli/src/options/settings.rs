@@ -44,7 +44,7 @@ pub(crate) enum LogFormat {
 impl Log {
     /// The filter that applies.
     pub(crate) fn effective(&self) -> Targets {
-        if self.quiet { Targets::new().with_default(LevelFilter::ERROR) } else { self.filter.clone() }
+        if self.quiet { Targets::new().with_default(LevelFilter::WARN) } else { self.filter.clone() }
     }
 }
 

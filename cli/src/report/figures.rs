@@ -15,7 +15,7 @@ pub(crate) struct Figures {
     pub(crate) buffer: BufferUse,
     pub(crate) retries_waiting: usize,
     pub(crate) state: State,
-    /// The total time without a connection.
+    /// The total time disconnected.
     pub(crate) disconnected: Duration,
 }
 
@@ -50,13 +50,25 @@ impl Figures {
         group.shards().iter().map(of_shard).filter(|figures| figures.shard.is_some()).collect()
     }
 
-    /// How long the current outage has lasted, and its cause.
-    pub(crate) fn outage(&self) -> Option<(Duration, &str)> {
+    /// The current outage.
+    pub(crate) fn outage(&self) -> Option<Outage<'_>> {
         match &self.state {
-            State::Disconnected { since, cause, .. } => Some((since.elapsed(), cause)),
+            State::Disconnected { since, cause, .. } => {
+                Some(Outage { problem: "disconnected", lasts: since.elapsed(), cause })
+            }
+            State::Degraded { since, problem, cause, .. } => {
+                Some(Outage { problem, lasts: since.elapsed(), cause })
+            }
             _ => None,
         }
     }
+}
+
+/// What the group cannot do now, for how long, and why.
+pub(crate) struct Outage<'a> {
+    pub(crate) problem: &'a str,
+    pub(crate) lasts: Duration,
+    pub(crate) cause: &'a str,
 }
 
 /// The figures of a group that has not started.

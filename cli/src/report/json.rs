@@ -78,6 +78,7 @@ struct Account<'a> {
 /// The current outage.
 #[derive(Serialize)]
 struct Outage<'a> {
+    problem: &'a str,
     seconds: f64,
     cause: &'a str,
 }
@@ -163,12 +164,17 @@ impl<'a> Account<'a> {
             state: match figures.state {
                 State::Connected => "connected",
                 State::Disconnected { .. } => "disconnected",
+                State::Degraded { .. } => "degraded",
                 State::Draining => "draining",
                 _ => "ended",
             },
-            connected: figures.state == State::Connected,
+            connected: matches!(figures.state, State::Connected | State::Degraded { .. }),
             disconnected_seconds: seconds(figures.disconnected),
-            outage: figures.outage().map(|(lasts, cause)| Outage { seconds: seconds(lasts), cause }),
+            outage: figures.outage().map(|outage| Outage {
+                problem: outage.problem,
+                seconds: seconds(outage.lasts),
+                cause: outage.cause,
+            }),
             processed_last_second: None,
             received: ledger.received,
             processed: ledger.processed,

@@ -18,6 +18,7 @@ use redis_consumer_group::ConsumerGroup;
 
 pub(crate) use self::due::Due;
 pub(crate) use self::figures::Figures;
+use self::figures::Outage;
 use self::interval::{Before, Interval};
 use self::json::Line;
 
@@ -77,8 +78,8 @@ fn sentence(interval: &Interval, figures: &Figures) -> String {
         line += &format!(", {} waiting for a retry", figures.retries_waiting);
     }
     line += &format!(", buffer {:.0} %", figures.buffer.percent());
-    if let Some((lasts, cause)) = figures.outage() {
-        line += &format!("; disconnected for {} ({cause})", span(lasts));
+    if let Some(Outage { problem, lasts, cause }) = figures.outage() {
+        line += &format!("; {problem} for {} ({cause})", span(lasts));
     }
     line
 }

@@ -20,8 +20,5 @@ async fn rejected_maxlen_keeps_approximately_the_last_entries() {
     assert_eq!(ledger(&end), "received 3000 = processed 0 + rejected 3000 + dropped 0; no gaps");
     let left = redis.length(REJECTED);
     assert!((100..600).contains(&left), "{left}");
-    assert!(
-        end.stderr.contains("nothing trims messages:processed")
-            && !end.stderr.contains("nothing trims messages:rejected")
-    );
+    assert!(end.stderr.contains("nothing trims messages:processed, so it grows"), "{}", end.stderr);
 }

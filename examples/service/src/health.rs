@@ -53,6 +53,9 @@ pub fn readiness(group: &Handle) -> Result<String, String> {
         State::Disconnected { since, cause, .. } => {
             Err(format!("disconnected for {:.0?}: {cause}", since.elapsed()))
         }
+        State::Degraded { since, problem, cause, .. } => {
+            Err(format!("{problem} for {:.0?}: {cause}", since.elapsed()))
+        }
         _ => Err("stopping".to_owned()),
     }
 }

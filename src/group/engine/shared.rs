@@ -52,7 +52,7 @@ impl Shared {
         hooks: Hooks,
         status: Status,
     ) -> Arc<Self> {
-        let events = Events::new(hooks);
+        let events = Events::new(hooks, status.clone());
         Arc::new(Self {
             counts: events.counts.clone(),
             events,

@@ -27,7 +27,7 @@ impl<C: Connect> Registration<C> {
         loop {
             sleep_until(next).await;
             let started = Instant::now();
-            match self.renew().await {
+            match self.renew(outage.cause().is_some()).await {
                 Ok(()) => {
                     has_moved = false;
                     outage.is_over();
@@ -49,18 +49,19 @@ impl<C: Connect> Registration<C> {
     }
 
     /// One renewal. Checks only `CHUNK` of the ids, the next ones each time, because checking a thousand ids is a
-    /// thousand searches in the list. If the list was cleared, these are missing too.
-    async fn renew(&mut self) -> Result<(), IdsError> {
+    /// thousand searches in the list. If the list was cleared, these are missing too. `after_outage`: an outage, which
+    /// was logged, explains a lapsed lease.
+    async fn renew(&mut self, after_outage: bool) -> Result<(), IdsError> {
         let started = Instant::now();
         let kept = self.renew_with(self.window).await?;
         let next = self.window + CHUNK;
         self.window = if next < self.ids.len() { next } else { 0 };
 
-        if kept.lapsed {
+        if kept.lapsed && !after_outage && kept.put_back == 0 {
             tracing::warn!(
                 event = "lease_lapsed",
                 key = self.names.ids,
-                "the lease of the consumer ids in {} had lapsed (Redis was unavailable, or this process was suspended) and was renewed",
+                "the lease of the consumer ids in {} had lapsed (this process or Redis was suspended) and was renewed",
                 self.names.ids
             );
         }

@@ -83,6 +83,7 @@ impl Transaction {
     /// Records that the commit in flight happened.
     pub(super) fn confirm(&mut self, target: &Target, records: &Records) {
         self.confirmed = self.number;
+        self.messages += records.messages();
         if self.confirmed_by != self.here {
             self.confirmed_by.clone_from(&self.here);
         }

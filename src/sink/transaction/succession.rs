@@ -120,8 +120,13 @@ impl Transaction {
             repeated += commit.messages;
             made = commit.number;
         }
-        if repeated + lost > 0 {
-            target.tell_of_going_back(repeated, lost);
+        if target.server.has_successors() {
+            if repeated + lost > 0 {
+                target.tell_of_going_back(repeated, lost);
+            }
+        } else if made < self.confirmed {
+            let all = if made == 0 { Some(self.messages) } else { None };
+            target.tell_of_lost_data(self.confirmed - made, all);
         }
         self.kept.repeated();
         // So that lost commits are counted once.
@@ -141,29 +146,18 @@ impl Transaction {
         command(&mut out, &[b"EXEC"]);
         // The watch begins after the fence. Its answer is read before the first commit is sent.
         command(&mut out, &[b"WATCH", key]);
-        if target.server.has_successors() {
-            command(&mut out, &[b"INFO", b"server", b"replication"]);
-        }
+        command(&mut out, &[b"INFO", b"server", b"replication"]);
         connection.send(&out).await?;
         let Fence { number, fence } = read_fence(&mut connection, target, &self.key).await?;
-        let here = match target.server.has_successors() {
-            true => connection.receive(|reply| Identity::of(&reply)).await?,
-            false => None,
-        };
+        let here = connection.receive(|reply| Identity::of(&reply)).await?;
         let found = self.find(number, fence, here.as_ref());
         self.kept.elsewhere(here != self.here);
         self.here = here;
         // `attempt` ends the epoch in this case, so messages with receipts are not repeated.
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| input.option == "input");
-        if found == Found::NoHash && !all_have_receipts {
-            tracing::warn!(
-                event = "lane_lost",
-                stream = target.stream,
-                "the hash of the lane {} is gone (deleted or evicted, or Redis lost its data): if the connection broke in the middle of a \
-                 commit, its records may be in {} twice",
-                self.key,
-                target.stream
-            );
+        let is_in_flight = self.sent && self.number > self.confirmed;
+        if found == Found::NoHash && (is_in_flight || self.confirmed > 0) && !all_have_receipts {
+            target.tell_of_lost_hash(&self.key, is_in_flight);
         }
         self.fenced = true;
         Ok(Connected { connection, made: number.unwrap_or(0), found })

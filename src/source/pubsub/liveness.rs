@@ -32,7 +32,7 @@ impl Reader {
     ///
     /// Until the verdict the group counts as disconnected. If the connection is lost, the group stays disconnected.
     pub(super) async fn check_liveness(&mut self) -> Result<Verdict, Error> {
-        self.outage.begins(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
+        self.outage.silent(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
         let verdict = self.verdict().await?;
         if matches!(verdict, Verdict::Alive | Verdict::Replaced) {
             self.outage.is_over();
@@ -89,7 +89,7 @@ impl Reader {
 
     async fn replace(&mut self, candidate: Candidate, cause: &str) -> Verdict {
         let cause = self.explained(cause.to_owned(), &candidate.subscription);
-        self.intake.events().gap(&self.channel.name, cause, candidate.since - self.subscription.current());
+        self.outage.missed(self.gap(cause, candidate.since - self.subscription.current()));
         self.subscription = candidate.subscription;
         self.receive(candidate.held).await;
         self.heard = Instant::now();

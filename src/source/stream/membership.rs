@@ -138,7 +138,7 @@ impl Membership {
                 () = sleep_until(next) => {
                     let now = Instant::now();
                     if now >= renewal {
-                        let kept = self.renew().await;
+                        let kept = self.renew(outage.cause().is_some()).await;
                         renewal = now + if kept.is_ok() { self.timing.interval() } else { self.timing.retry() };
                         kept
                     } else if now >= sweep {
@@ -193,13 +193,15 @@ impl Membership {
         Ok(kept)
     }
 
-    async fn renew(&mut self) -> Result<(), Fault> {
+    /// `after_outage`: an outage, which was logged, explains a lapsed lease.
+    async fn renew(&mut self, after_outage: bool) -> Result<(), Fault> {
         match self.keep(false).await? {
             Renewal::Renewed => {}
+            Renewal::Lapsed if after_outage => {}
             Renewal::Lapsed => tracing::warn!(
                 event = "lease_lapsed",
                 stream = self.registry.names.input,
-                "the lease of this process in {} had lapsed (Redis was unavailable, or this process was suspended) and was renewed",
+                "the lease of this process in {} had lapsed (this process or Redis was suspended) and was renewed",
                 self.registry.names.input
             ),
             Renewal::FencedOff => {

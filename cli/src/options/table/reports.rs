@@ -27,7 +27,7 @@ const OPTIONS: &[Opt] = &[
         |s, text| put(&mut s.log.filter, filter(text)),
     )
     .or_foreign_variable("RUST_LOG", |s, text| put(&mut s.log.filter, foreign_filter(text))),
-    Opt::new("quiet", Kind::Switch, "false", "Log errors only", |s, text| put(&mut s.log.quiet, switch(text))),
+    Opt::new("quiet", Kind::Switch, "false", "Log only warnings and errors", |s, text| put(&mut s.log.quiet, switch(text))),
     Opt::new("log-format", Kind::Choice(&["text", "json"]), "text", "Format of the log", |s, text| {
         put(&mut s.log.format, Ok(if text == "json" { LogFormat::Json } else { LogFormat::Text }))
     }),

@@ -114,7 +114,7 @@ impl Process {
 
     /// Renews the lease, and notices if it was fenced off.
     pub(super) async fn renew(&mut self) -> Result<(), Error> {
-        passed(self.membership.renew().await)
+        passed(self.membership.renew(false).await)
     }
 
     /// Ends the epoch, if it is not over, and begins another one.
