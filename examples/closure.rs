@@ -20,7 +20,6 @@ async fn main() -> anyhow::Result<()> {
         .start()
         .await?;
 
-    tokio::signal::ctrl_c().await?;
-    println!("{}", group.shutdown().await?);
+    println!("{}", group.run_until(tokio::signal::ctrl_c()).await?);
     Ok(())
 }

@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
             config.max_attempts = 3;
             config.processor_timeout = Some(Duration::from_secs(1));
         })
-        .processor_with(Shop, |shop, consumer, message| async move {
+        .processor_with_state(Shop, |shop, consumer, message| async move {
             let article = message.text()?;
             // A network error becomes a retry: three attempts in total.
             let price = shop.price_of(article).await?;
@@ -54,7 +54,10 @@ async fn main() -> anyhow::Result<()> {
                 break;
             }
             _ = tokio::signal::ctrl_c() => group.stop(),
-            _ = report.tick() => println!("{} a second; {}", group.processed_last_second(), group.ledger()),
+            _ = report.tick() => {
+                let figures = group.handle().figures();
+                println!("{} a second; {}", figures.processed_last_second, figures.ledger);
+            }
         }
     }
     Ok(())

@@ -42,8 +42,7 @@ impl Processor for Deduplicate {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://localhost:6379".to_owned());
-    let group = ConsumerGroup::builder(url).processor_type(Deduplicate::default()).start().await?;
-    tokio::signal::ctrl_c().await?;
-    println!("{}", group.shutdown().await?);
+    let group = ConsumerGroup::builder(url).with_processor(Deduplicate::default()).start().await?;
+    println!("{}", group.run_until(tokio::signal::ctrl_c()).await?);
     Ok(())
 }

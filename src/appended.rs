@@ -3,8 +3,8 @@
 use crate::record;
 use crate::sink::Records;
 
-/// One commit whose records are confirmed to be in the output, or in the stream of rejected messages. See
-/// [`Builder::on_append`](crate::Builder::on_append) and [`Builder::on_reject`](crate::Builder::on_reject).
+/// One commit whose records are confirmed to be in the output. See
+/// [`Builder::on_append`](crate::Builder::on_append).
 #[derive(Debug)]
 pub struct Appended<'a>(&'a Records);
 

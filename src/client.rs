@@ -8,7 +8,7 @@ use redis::{FromRedisValue, RedisError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
-use crate::config::Tls;
+use crate::config::{Config, Tls};
 use crate::credentials::BoxError;
 use crate::error::Error;
 use crate::redis::channel::{Channel, ChannelKind};
@@ -20,9 +20,16 @@ use crate::redis::login::NO_CREDENTIALS;
 use crate::redis::nodes::Nodes;
 use crate::redis::server::Server;
 use crate::redis::startup::{answered, retry_at_start};
-pub use crate::rejected::Rejected;
+pub use crate::rejected::RejectedEntry;
 
 pub use crate::redis::link::Link;
+
+/// Why an option, with its name in the program, has no effect in this configuration: the end of a sentence that begins
+/// with "… has no effect". A group warns of such settings at its start, unless they have their defaults.
+#[must_use]
+pub fn why_without_effect(config: &Config, option: &str) -> Option<&'static str> {
+    config.why_without_effect(option)
+}
 
 /// Opens a connection, with the retries of a group's start.
 ///

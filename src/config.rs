@@ -1,5 +1,6 @@
 //! The configuration of a group: plain data with defaults, validated in one place for the library and the program.
 
+mod effect;
 mod replay;
 mod shards;
 mod stream;
@@ -108,6 +109,12 @@ pub struct Config {
 }
 
 /// Certificate files for a connection with TLS. Needs the feature `tls`.
+///
+/// ```
+/// use redis_consumer_group::Tls;
+///
+/// let tls = Tls::new().ca("ca.pem").certificate("client.pem", "client.key");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {
@@ -117,6 +124,26 @@ pub struct Tls {
     pub cert: Option<PathBuf>,
     /// The private key (PEM) of [`Tls::cert`].
     pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Trusts the certificates of the system, and shows none of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts the certificates of this file (PEM) instead of those of the system.
+    #[must_use]
+    pub fn ca(self, path: impl Into<PathBuf>) -> Self {
+        Self { ca: Some(path.into()), ..self }
+    }
+
+    /// Shows the server this certificate (PEM), whose private key (PEM) is in the second file.
+    #[must_use]
+    pub fn certificate(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: Some(cert.into()), key: Some(key.into()), ..self }
+    }
 }
 
 /// Where messages come from, and the delivery guarantee of each source.

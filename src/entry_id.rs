@@ -45,16 +45,23 @@ impl fmt::Display for EntryId {
     }
 }
 
+/// The text is not the id of a stream entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an entry id; write it like 1700000000000-0")]
+pub struct EntryIdError {
+    text: String,
+}
+
 impl FromStr for EntryId {
-    type Err = String;
+    type Err = EntryIdError;
 
     /// As in Redis: an id without a dash is the first one of its millisecond.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, EntryIdError> {
         let whole = text.parse().ok().map(|ms| Self { ms, seq: 0 });
         whole
             .filter(|_| !text.starts_with('+'))
             .or_else(|| Self::parse(text.as_bytes()))
-            .ok_or_else(|| format!("{text:?} is not an entry id; write it like 1700000000000-0"))
+            .ok_or_else(|| EntryIdError { text: text.to_owned() })
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::appended::Appended;
 use crate::consumer::Consumer;
+use crate::dropped::DropCause;
 use crate::hooks::Hooks;
-use crate::ledger::Counts;
+use crate::ledger::{Counts, Gap};
+use crate::record;
+use crate::rejected;
 use crate::sink::Records;
 use crate::status::{Missed, Status};
 use crate::text::{Size, entries, messages};
@@ -36,8 +38,7 @@ pub(crate) struct Events {
 struct Dropped {
     channel: Arc<str>,
     buffer: usize,
-    /// Text about the other resource that is full, and about the remedy.
-    full: &'static str,
+    cause: DropCause,
     /// Why nothing leaves the buffer, if the consumers are not the reason.
     blocked: Option<String>,
 }
@@ -80,16 +81,18 @@ impl Events {
 
     /// Reports the end of a gap that is logged with the end of an outage.
     pub(crate) fn count_gap(&self, missed: &Missed) {
-        let gap = self.counts.gap(missed.cause.clone(), missed.lasted);
+        let Missed { channel, cause, lasted } = missed.clone();
+        let gap = Gap { channel, shard: self.hooks.shard, cause, duration: lasted, ended: SystemTime::now() };
+        self.counts.gap(gap.clone());
         self.hooks.on_gap(&gap);
     }
 
     /// Reports dropped messages: they found a buffer of this many bytes full.
-    pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, full: &'static str) {
+    pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, cause: DropCause) {
         self.counts.discard(count);
-        self.hooks.on_drop(count);
+        self.hooks.on_drop(count, channel, cause);
         let blocked = self.status.as_ref().and_then(|status| status.dropped(count));
-        let dropped = Dropped { channel: channel.clone(), buffer, full, blocked };
+        let dropped = Dropped { channel: channel.clone(), buffer, cause, blocked };
         self.tell(self.drops.add(count, dropped), Dropped::log);
     }
 
@@ -97,12 +100,11 @@ impl Events {
     pub(crate) fn rejected(&self, records: &Records, stream: &str) {
         let count = records.messages();
         self.counts.reject(count);
-        if !records.has_entries() {
-            return;
+        let entries = || records.iter().map(|entry| record::fields(entry.encoded, entry.fields));
+        self.hooks.on_reject(entries().filter_map(rejected::Rejected::of));
+        if let Some(last) = entries().last().and_then(rejected::Rejected::of) {
+            self.tell(self.rejects.add(count, Rejected::last(&last, stream)), Rejected::log);
         }
-        let appended = Appended::new(records);
-        self.hooks.on_reject(&appended);
-        self.tell(self.rejects.add(count, Rejected::last(&appended, stream)), Rejected::log);
     }
 
     /// Reports a failed attempt at a message that will be retried.
@@ -166,7 +168,14 @@ fn rest<T>(throttle: &Throttle<T>, log: impl FnOnce(T, u64)) {
 
 impl Dropped {
     fn log(self, count: u64) {
-        let Self { channel, buffer, full, blocked } = self;
+        let Self { channel, buffer, cause, blocked } = self;
+        let full = match cause {
+            DropCause::BufferFull => "; raise the limit",
+            DropCause::SpillFull => ", and so is the spill; raise the limit of one of them",
+            DropCause::SpillUnavailable => {
+                ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit"
+            }
+        };
         let why = match &blocked {
             Some(cause) => format!(" because {cause}{full} to outlast that"),
             None => format!("{full}, or add consumers"),
@@ -184,17 +193,12 @@ impl Dropped {
 }
 
 impl Rejected {
-    fn last(appended: &Appended<'_>, stream: &str) -> Self {
-        let mut rejected = Self { reason: String::new(), consumer: String::new(), stream: stream.to_owned() };
-        // The fields of this library come last; a rejected entry may have fields with the same names.
-        for (name, value) in appended.records().last().into_iter().flatten() {
-            match name {
-                b"error" => rejected.reason = String::from_utf8_lossy(value).into_owned(),
-                b"consumer_id" => rejected.consumer = String::from_utf8_lossy(value).into_owned(),
-                _ => {}
-            }
+    fn last(rejected: &rejected::Rejected, stream: &str) -> Self {
+        Self {
+            reason: rejected.reason().to_owned(),
+            consumer: rejected.consumer_id().to_owned(),
+            stream: stream.to_owned(),
         }
-        rejected
     }
 
     fn log(self, count: u64) {
@@ -258,8 +262,8 @@ mod tests {
     async fn what_is_not_told_at_once_is_told_within_five_seconds() {
         let events = Events::default();
         let channel = "c".into();
-        events.dropped(1, &channel, 1, "");
-        events.dropped(2, &channel, 1, "");
+        events.dropped(1, &channel, 1, DropCause::BufferFull);
+        events.dropped(2, &channel, 1, DropCause::BufferFull);
         let telling = tokio::time::timeout(Duration::from_secs(5), events.tell_the_rest()).await;
         telling.unwrap_err();
         assert!(events.drops.rest().is_none());

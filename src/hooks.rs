@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::appended::Appended;
+use crate::dropped::{DropCause, Dropped};
 use crate::ledger::Gap;
+use crate::rejected::Rejected;
 
 type Hook<T> = Option<Arc<dyn Fn(&T) + Send + Sync>>;
 type CommitHook = Option<Arc<dyn Fn(&Appended<'_>) + Send + Sync>>;
@@ -14,24 +16,32 @@ type CommitHook = Option<Arc<dyn Fn(&Appended<'_>) + Send + Sync>>;
 pub(crate) struct Hooks {
     /// A commit to the output.
     pub(crate) append: CommitHook,
-    /// A commit to the stream of rejected messages.
-    pub(crate) reject: CommitHook,
+    /// A message that is in the stream of rejected messages.
+    pub(crate) reject: Hook<Rejected>,
     /// A gap that has ended.
     pub(crate) gap: Hook<Gap>,
-    /// The number of messages that were dropped.
-    pub(crate) drop: Hook<u64>,
+    /// Messages that were dropped.
+    pub(crate) drop: Hook<Dropped>,
+    /// The number of the shard whose events these hooks get.
+    pub(crate) shard: Option<u32>,
 }
 
 impl Hooks {
+    /// The hooks for the events of this shard.
+    pub(crate) fn of_shard(&self, shard: Option<u32>) -> Self {
+        Self { shard, ..self.clone() }
+    }
+
     pub(crate) fn on_append(&self, appended: &Appended<'_>) {
         if let Some(hook) = &self.append {
             guarded("on_append", || hook(appended));
         }
     }
 
-    pub(crate) fn on_reject(&self, rejected: &Appended<'_>) {
+    /// Calls the hook with each of these messages, which are read only if there is a hook.
+    pub(crate) fn on_reject(&self, rejected: impl Iterator<Item = Rejected>) {
         if let Some(hook) = &self.reject {
-            guarded("on_reject", || hook(rejected));
+            rejected.for_each(|rejected| guarded("on_reject", || hook(&rejected)));
         }
     }
 
@@ -41,9 +51,10 @@ impl Hooks {
         }
     }
 
-    pub(crate) fn on_drop(&self, count: u64) {
+    pub(crate) fn on_drop(&self, count: u64, channel: &str, cause: DropCause) {
         if let Some(hook) = &self.drop {
-            guarded("on_drop", || hook(&count));
+            let dropped = Dropped { count, channel: channel.to_owned(), shard: self.shard, cause };
+            guarded("on_drop", || hook(&dropped));
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffer::{Buffer, Reservation};
 use crate::config::Overflow;
+use crate::dropped::DropCause;
 use crate::events::Events;
 use crate::message::{Batch, Entries, Origin, Span};
 use crate::queue::{Demand, Queue};
@@ -48,9 +49,6 @@ impl Limit {
         self.most.saturating_sub(self.received.load(Ordering::Acquire))
     }
 }
-
-/// The advice for a full buffer without a spill.
-const FULL: &str = "; raise the limit";
 
 impl Intake {
     pub(crate) fn new(
@@ -95,7 +93,7 @@ impl Intake {
         match reservation {
             Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
             // Not spilled: it would come back as a shorter message.
-            None => self.discard(channel, 1, FULL),
+            None => self.discard(channel, 1, DropCause::BufferFull),
         }
     }
 
@@ -231,17 +229,17 @@ impl Intake {
     }
 
     async fn spill_or_drop(&self, channel: &Arc<str>, bytes: &Bytes, spans: &[Span]) {
-        let (spilled, why) = match &self.spill {
+        let (spilled, cause) = match &self.spill {
             Some(spill) => spill.take(bytes, spans).await,
-            None => (0, FULL),
+            None => (0, DropCause::BufferFull),
         };
-        self.discard(channel, (spans.len() - spilled) as u64, why);
+        self.discard(channel, (spans.len() - spilled) as u64, cause);
     }
 
     /// Drops messages because something is full, and counts them.
-    fn discard(&self, channel: &Arc<str>, messages: u64, full: &'static str) {
+    fn discard(&self, channel: &Arc<str>, messages: u64, cause: DropCause) {
         if messages > 0 {
-            self.events.dropped(messages, channel, self.buffer.limit(), full);
+            self.events.dropped(messages, channel, self.buffer.limit(), cause);
         }
     }
 }

@@ -156,7 +156,7 @@ impl fmt::Display for Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 
@@ -214,7 +214,13 @@ mod tests {
     fn the_text_shows_the_sum_of_the_gaps() {
         let counts = Counts::default();
         for n in 0..150 {
-            counts.gap(n.to_string(), Duration::from_millis(10));
+            counts.gap(Gap {
+                channel: "orders".to_owned(),
+                shard: None,
+                cause: n.to_string(),
+                duration: Duration::from_millis(10),
+                ended: SystemTime::now(),
+            });
         }
         let ledger = counts.read();
         assert!(ledger.to_string().ends_with("; 150 gaps of 1.5s together"), "{ledger}");

@@ -1,107 +1,118 @@
-//! An entry of the stream of rejected messages: the original message, why it was rejected, and by which consumer.
+//! Rejected messages: the original message, why it was rejected, and by which consumer.
 
+mod entry;
+
+pub use self::entry::RejectedEntry;
+pub(crate) use self::entry::{ATTEMPTS, CONSUMER_ID, ERROR, PAYLOAD, PAYLOAD_BYTES, SOURCE, SOURCE_ID};
 use crate::entry_id::EntryId;
+use crate::record::Record;
 
-/// The fields after those of the message, in this order.
-pub(crate) const PAYLOAD_BYTES: &str = "payload_bytes";
-pub(crate) const ERROR: &str = "error";
-pub(crate) const CONSUMER_ID: &str = "consumer_id";
-pub(crate) const SOURCE: &str = "source";
-pub(crate) const SOURCE_ID: &str = "source_id";
-pub(crate) const ATTEMPTS: &str = "attempts";
-
-/// The field for a message that is only a payload, such as one from a channel.
-pub(crate) const PAYLOAD: &str = "payload";
-
-/// The fields that a group wrote about a message that it rejected.
+/// A message that is confirmed to be in the stream of rejected messages. See
+/// [`Builder::on_reject`](crate::Builder::on_reject).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected<'a> {
-    /// How many of the entry's fields, counted from the first one, are those of the message.
-    pub fields: usize,
-    /// Why the message was rejected.
-    pub error: &'a [u8],
-    /// The id of the consumer that rejected it.
-    pub consumer_id: &'a [u8],
-    /// The channel or stream that it came from.
-    pub source: &'a [u8],
-    /// Its entry id in that stream; `None` for a message from a channel.
-    pub source_id: Option<EntryId>,
-    /// How often it was tried, including earlier replays.
-    pub attempts: Option<u32>,
-    /// The full length, in bytes, of a payload that was too long: the entry holds only its first bytes.
-    pub payload_bytes: Option<u64>,
+pub struct Rejected {
+    reason: String,
+    message: Record,
+    payload_bytes: Option<u64>,
+    channel: String,
+    entry_id: Option<EntryId>,
+    attempts: u32,
+    consumer_id: String,
 }
 
-impl<'a> Rejected<'a> {
-    /// Reads an entry's fields, from the end, because the message may have fields of the same names. `None` if they
-    /// do not end like those that a group writes.
-    #[must_use]
-    pub fn of(fields: &[(&'a [u8], &'a [u8])]) -> Option<Self> {
-        let mut rest = fields;
-        let attempts = take(&mut rest, ATTEMPTS).and_then(number);
-        let source_id = take(&mut rest, SOURCE_ID).and_then(EntryId::parse);
-        let source = take(&mut rest, SOURCE)?;
-        let consumer_id = take(&mut rest, CONSUMER_ID)?;
-        let error = take(&mut rest, ERROR)?;
-        // Entries of a stream are never cut.
-        let payload_bytes = match rest {
-            [(PAYLOAD_NAME, _), _] if source_id.is_none() => take(&mut rest, PAYLOAD_BYTES).and_then(number),
-            _ => None,
-        };
-        Some(Self { fields: rest.len(), error, consumer_id, source, source_id, attempts, payload_bytes })
+impl Rejected {
+    /// Reads the fields of an entry that a group wrote. `None` if they are not such fields.
+    pub(crate) fn of<'a>(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Option<Self> {
+        let fields: Vec<_> = fields.into_iter().collect();
+        let entry = RejectedEntry::of(&fields)?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Some(Self {
+            reason: text(entry.error),
+            message: fields[..entry.fields].iter().copied().collect(),
+            payload_bytes: entry.payload_bytes,
+            channel: text(entry.source),
+            entry_id: entry.source_id,
+            attempts: entry.attempts.unwrap_or_default(),
+            consumer_id: text(entry.consumer_id),
+        })
     }
-}
 
-const PAYLOAD_NAME: &[u8] = PAYLOAD.as_bytes();
+    /// Why the message was rejected: the reason of its [`Failure`](crate::Failure) with all causes, after
+    /// `gave up after 5 attempts: ` if it was tried too often.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 
-fn take<'a>(fields: &mut &[(&'a [u8], &'a [u8])], name: &str) -> Option<&'a [u8]> {
-    let ((last, value), before) = fields.split_last()?;
-    (*last == name.as_bytes()).then(|| {
-        *fields = before;
-        *value
-    })
-}
+    /// The payload. For an entry with several fields, it is the value of the field `payload`, and empty without such a
+    /// field. Of a payload that was too long, it is the first bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.message.get(PAYLOAD).unwrap_or_default()
+    }
 
-fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    /// The full length, in bytes, of a payload that was longer than [`Config::max_payload`](crate::Config::max_payload).
+    #[must_use]
+    pub fn payload_bytes(&self) -> Option<u64> {
+        self.payload_bytes
+    }
+
+    /// The fields and values of the entry, in order. A message that was only a payload has the one field `payload`.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.message.iter()
+    }
+
+    /// The channel or stream that the message came from.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// The id of the entry in that stream. `None` for a message that was published to a channel.
+    #[must_use]
+    pub fn entry_id(&self) -> Option<EntryId> {
+        self.entry_id
+    }
+
+    /// The number of attempts, including those before a replay.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The id of the consumer that rejected it.
+    #[must_use]
+    pub fn consumer_id(&self) -> &str {
+        &self.consumer_id
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(fields: &[(&'static str, &'static str)]) -> Option<Rejected<'static>> {
-        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        Rejected::of(&fields)
-    }
-
-    const BY_US: [(&str, &str); 3] = [("error", "bad"), ("consumer_id", "c"), ("source", "messages")];
-
     #[test]
-    fn the_message_stands_before_what_the_group_wrote() {
-        let rejected = of(&[&[("payload", "x")][..], &BY_US, &[("attempts", "5")]].concat()).unwrap();
-        assert_eq!((rejected.fields, rejected.error, rejected.attempts), (1, &b"bad"[..], Some(5)));
-        assert_eq!((rejected.source_id, rejected.payload_bytes), (None, None));
-    }
-
-    #[test]
-    fn fields_of_the_message_may_have_the_same_names() {
-        let own = [("error", "of the message"), ("consumer_id", ""), ("source", ""), ("payload_bytes", "7")];
-        let rejected = of(&[&own[..], &BY_US, &[("source_id", "5-1")]].concat()).unwrap();
-        assert_eq!((rejected.fields, rejected.error), (4, &b"bad"[..]));
-        assert_eq!(rejected.source_id, Some(EntryId { ms: 5, seq: 1 }));
+    fn a_rejected_entry_tells_its_own_fields_apart_from_those_of_the_group() {
+        let own = Record::new().field("error", "of the message").bytes("image", [0, 255]);
+        let group = [("error", "no such customer"), ("consumer_id", "c"), ("source", "orders")];
+        let mut entry = own.clone();
+        entry.extend(group);
+        entry.extend([("source_id", "5-1"), ("attempts", "3")]);
+        let rejected = Rejected::of(entry.iter()).unwrap();
+        assert_eq!((rejected.reason(), rejected.attempts()), ("no such customer", 3));
+        assert_eq!((rejected.channel(), rejected.consumer_id()), ("orders", "c"));
+        assert_eq!(rejected.entry_id(), Some(EntryId { ms: 5, seq: 1 }));
+        assert!(rejected.fields().eq(own.iter()));
+        assert_eq!((rejected.payload(), rejected.payload_bytes()), (&b""[..], None));
     }
 
     #[test]
-    fn a_payload_that_was_cut_says_how_long_it_was() {
-        let cut = of(&[&[("payload", "x"), ("payload_bytes", "900")][..], &BY_US].concat()).unwrap();
-        assert_eq!((cut.fields, cut.payload_bytes), (1, Some(900)));
-    }
-
-    #[test]
-    fn what_no_group_has_written_is_told_apart() {
-        assert_eq!(of(&[("payload", "x")]), None);
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[("error", "x"), ("source", "y")]), None);
+    fn the_payload_is_that_of_the_message() {
+        let entry = Record::new().field("payload", "x").field("payload_bytes", 900);
+        let mut entry = entry.field("error", "too long").field("consumer_id", "c").field("source", "orders");
+        entry.push("attempts", "1");
+        let rejected = Rejected::of(entry.iter()).unwrap();
+        assert_eq!((rejected.payload(), rejected.payload_bytes()), (&b"x"[..], Some(900)));
+        assert_eq!(rejected.entry_id(), None);
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::appender::{Appender, Urgency};
+use crate::dropped::DropCause;
 use crate::message::Span;
 use crate::record::Record;
 use crate::sink::Records;
@@ -50,8 +51,8 @@ impl Spill {
         Self { appender, level, most, stuck: AtomicBool::new(false) }
     }
 
-    /// Takes messages in order, while there is room. Returns how many, and the advice if these are not all.
-    pub(crate) async fn take(&self, bytes: &Bytes, spans: &[Span]) -> (usize, &'static str) {
+    /// Takes messages in order, while there is room. Returns how many, and why not more if these are not all.
+    pub(crate) async fn take(&self, bytes: &Bytes, spans: &[Span]) -> (usize, DropCause) {
         let room = self.most.saturating_sub(self.level.read());
         let fitting = spans.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         let mut records = Records::new(self.appender.form());
@@ -60,14 +61,14 @@ impl Spill {
             let payload = &bytes[span.start as usize..][..span.len as usize];
             let record = [Record::new().bytes(Self::FIELD, payload)];
             if !records.has_room_for(&record, None) && !self.put(&mut records, &mut taken).await {
-                return (taken, STUCK);
+                return (taken, DropCause::SpillUnavailable);
             }
             records.push(&record, true, None);
         }
         if !self.put(&mut records, &mut taken).await {
-            return (taken, STUCK);
+            return (taken, DropCause::SpillUnavailable);
         }
-        (taken, SPILL_IS_FULL)
+        (taken, DropCause::SpillFull)
     }
 
     async fn put(&self, records: &mut Records, taken: &mut usize) -> bool {
@@ -82,7 +83,3 @@ impl Spill {
         put
     }
 }
-
-const SPILL_IS_FULL: &str = ", and so is the spill; raise the limit of one of them";
-const STUCK: &str =
-    ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit";

@@ -87,7 +87,7 @@ impl Use {
                     server.run::<()>(&format!("XADD {REJECTED} * message_id {n}{BY_US}")).await;
                 }
                 server.run::<()>(&format!("XADD {REJECTED} * payload reject{BY_US}")).await;
-                let group = with_a_processor(group.replay(Replay::default()));
+                let group = with_a_processor(group.replay(Replay::all()));
                 let mut group = group.start().await.map_err(|error| error.to_string())?;
                 timeout(LIMIT, group.join()).await.unwrap().map_err(|error| error.to_string())
             }

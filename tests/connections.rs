@@ -40,9 +40,7 @@ async fn tls_server(clients: ClientCertificates) -> Server {
 }
 
 fn trusting(server: &Server) -> Tls {
-    let mut tls = Tls::default();
-    tls.ca = Some(server.certificates().unwrap().ca().to_owned());
-    tls
+    Tls::new().ca(server.certificates().unwrap().ca())
 }
 
 #[tokio::test]
@@ -55,9 +53,8 @@ async fn a_group_connects_with_tls_and_its_own_certificate_authority() {
 #[tokio::test]
 async fn a_group_connects_with_the_client_certificate_that_the_server_requires() {
     let server = tls_server(ClientCertificates::Required).await;
-    let mut tls = trusting(&server);
-    tls.cert = Some(server.certificates().unwrap().client().to_owned());
-    tls.key = Some(server.certificates().unwrap().client_key().to_owned());
+    let certificates = server.certificates().unwrap();
+    let tls = trusting(&server).certificate(certificates.client(), certificates.client_key());
     works(&server, server.group().tls(tls)).await;
 }
 
@@ -123,9 +120,7 @@ async fn a_certificate_file_that_changes_is_read_again_before_the_next_connectio
     let ca = server.folder().join("ca-of-the-group.crt");
     let trust = |server: &Server| std::fs::copy(server.certificates().unwrap().ca(), &ca).unwrap();
     trust(&server);
-    let mut tls = Tls::default();
-    tls.ca = Some(ca.clone());
-    let group = server.group().tls(tls).start().await.unwrap();
+    let group = server.group().tls(Tls::new().ca(&ca)).start().await.unwrap();
     let handle = group.handle();
     let published = server.publish(10).await;
     settled(&group, published.len()).await;
@@ -140,11 +135,11 @@ async fn a_certificate_file_that_changes_is_read_again_before_the_next_connectio
     trust(&server);
     eventually(LIMIT, "it trusts the server again", async || handle.state() == State::Connected).await;
     // The former one stays in use where the new one is broken.
-    let gaps = handle.ledger().gaps.count;
+    let gaps = handle.figures().ledger.gaps.count;
     std::fs::write(&ca, "not a certificate").unwrap();
     let _: u64 = server.run("CLIENT KILL TYPE pubsub").await;
     eventually(LIMIT, "it is subscribed again", async || {
-        let now = handle.ledger().gaps;
+        let now = handle.figures().ledger.gaps;
         now.count > gaps && now.open.is_none()
     })
     .await;
@@ -228,6 +223,16 @@ async fn a_server_that_never_answers_is_unreachable() {
     let (error, took) = refused(server.group()).await;
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!((5..8).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_server_can_be_cancelled() {
+    let mut server = Server::start().await;
+    server.kill().unwrap();
+    let began = Instant::now();
+    let group = server.group().start_until(sleep(Duration::from_millis(200))).await.unwrap();
+    assert!(group.is_none());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -289,6 +289,21 @@ async fn a_start_that_is_dropped_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_cancelled_returns_when_nothing_is_left_behind() {
+    let server = Server::start().await;
+    let mut cancelled = 0;
+    for limit in 0..20 {
+        let until = sleep(Duration::from_millis(limit));
+        match server.group().consumers(60).start_until(until).await.unwrap() {
+            Some(group) => drop(group.shutdown().await.unwrap()),
+            None => cancelled += 1,
+        }
+        assert!(server.keys().await.is_empty(), "cancelled after {limit} ms");
+    }
+    assert_ne!(cancelled, 0);
+}
+
+#[tokio::test]
 async fn a_start_that_is_dropped_just_after_it_succeeded_leaves_nothing_behind() {
     let server = Server::start().await;
     let mut start = Box::pin(server.group().start());

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use redis_consumer_group::{Failure, Gap, Record, State};
-use support::{LIMIT, Server, eventually, settled};
+use redis_consumer_group::{DropCause, Failure, Gap, Record, Rejected, State};
+use support::{LIMIT, Server, eventually, ids_of, settled};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::field::{Field, Visit};
@@ -100,7 +100,8 @@ async fn log_lines_and_hooks_about_drops_rejects_and_retries_add_up_to_the_ledge
     capture();
     let server = Server::start().await;
     let gate = Arc::new(Semaphore::new(0));
-    let (dropped, rejected) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let dropped = Arc::new(AtomicU64::new(0));
+    let rejected: Arc<Mutex<Vec<Rejected>>> = Arc::default();
     let (drops, rejects, waits) = (dropped.clone(), rejected.clone(), gate.clone());
     let group = server
         .group()
@@ -109,12 +110,12 @@ async fn log_lines_and_hooks_about_drops_rejects_and_retries_add_up_to_the_ledge
         .max_attempts(3)
         .buffer(64 << 10)
         .max_payload(8 << 10)
-        .on_drop(move |count| {
-            drops.fetch_add(count, Ordering::Relaxed);
+        .on_drop(move |dropped| {
+            assert_eq!((&*dropped.channel, dropped.shard), ("messages:published", None));
+            assert_eq!(dropped.cause, DropCause::BufferFull);
+            drops.fetch_add(dropped.count, Ordering::Relaxed);
         })
-        .on_reject(move |appended| {
-            rejects.fetch_add(appended.len() as u64, Ordering::Relaxed);
-        })
+        .on_reject(move |message| rejects.lock().unwrap().push(message.clone()))
         .processor(move |_, message| {
             let gate = waits.clone();
             async move {
@@ -135,21 +136,21 @@ async fn log_lines_and_hooks_about_drops_rejects_and_retries_add_up_to_the_ledge
         server.publish_payload("reject").await;
         server.publish_payload("again").await;
     }
-    let handle = group.handle();
-    eventually(LIMIT, "some wait for another attempt", async || handle.retries_waiting() > 0).await;
+    let (handle, consumers) = (group.handle(), ids_of(&group));
+    eventually(LIMIT, "some wait for another attempt", async || handle.figures().retries_waiting > 0).await;
     settled(&group, 40).await;
-    assert_eq!(handle.retries_waiting(), 0);
+    assert_eq!(handle.figures().retries_waiting, 0);
     // Both consumers are busy, so further messages eventually find the buffer full.
     for _ in 0..50 {
         server.publish_payload("x".repeat(4 << 10)).await;
     }
-    eventually(LIMIT, "the buffer is full", async || handle.ledger().received == 90).await;
-    assert!(handle.buffer().percent() > 50.0, "{:?}", handle.buffer());
-    assert!(handle.ledger().dropped > 10, "{}", handle.ledger());
+    eventually(LIMIT, "the buffer is full", async || handle.figures().ledger.received == 90).await;
+    assert!(handle.figures().buffer.percent() > 50.0, "{:?}", handle.figures().buffer);
+    assert!(handle.figures().ledger.dropped > 10, "{}", handle.figures().ledger);
     // No further event is needed: the remaining drops are logged after some time.
     timeout(Duration::from_secs(5), async {
         let drops = || sum(NAME, "drop");
-        while drops() < handle.ledger().dropped {
+        while drops() < handle.figures().ledger.dropped {
             sleep(Duration::from_millis(50)).await;
         }
     })
@@ -160,13 +161,24 @@ async fn log_lines_and_hooks_about_drops_rejects_and_retries_add_up_to_the_ledge
     for _ in 0..20 {
         server.publish_payload("reject").await;
     }
-    eventually(LIMIT, "all is received", async || handle.ledger().received == 110).await;
+    eventually(LIMIT, "all is received", async || handle.figures().ledger.received == 110).await;
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.rejected, ledger.retried), (60, 40), "{ledger}");
     let sums = ["drop", "reject", "retry"].map(|event| sum(NAME, event));
     assert_eq!(sums, [ledger.dropped, ledger.rejected, ledger.retried], "{:#?}", logged(NAME, "reject"));
     assert_eq!(dropped.load(Ordering::Relaxed), ledger.dropped);
-    assert_eq!(rejected.load(Ordering::Relaxed), ledger.rejected);
+    let rejected = rejected.lock().unwrap();
+    assert_eq!(rejected.len() as u64, ledger.rejected);
+    let told = |payload: &[u8], reason: &str, attempts: u32| {
+        let is_told = |message: &&Rejected| {
+            message.payload() == payload && message.reason() == reason && message.attempts() == attempts
+        };
+        rejected.iter().filter(is_told).count()
+    };
+    assert_eq!(told(b"reject", "told to", 1), 40, "{rejected:?}");
+    assert_eq!(told(b"again", "gave up after 3 attempts: told to", 3), 20, "{rejected:?}");
+    let ids = &consumers;
+    assert!(rejected.iter().all(|message| ids.contains(&message.consumer_id().to_owned())), "{rejected:?}");
     let reject = &logged(NAME, "reject")[0];
     assert_eq!(reject.fields["stream"], "messages:rejected");
     assert!(reject.message().contains("because \"told to\""), "{reject:?}");
@@ -183,9 +195,9 @@ async fn the_state_the_figures_and_the_log_show_an_outage_from_beginning_to_end(
     let told = gaps.clone();
     let hook = move |gap: &Gap| told.lock().unwrap().push(gap.clone());
     let group = server.group().name(NAME).on_gap(hook).start().await.unwrap();
-    let (handle, mut state) = (group.handle(), group.handle().watch());
+    let (handle, mut state) = (group.handle().clone(), group.handle().watch());
     assert_eq!(*state.borrow_and_update(), State::Connected);
-    assert_eq!(handle.disconnected(), Duration::ZERO);
+    assert_eq!(handle.figures().disconnected, Duration::ZERO);
 
     server.kill().unwrap();
     timeout(LIMIT, state.wait_for(|state| matches!(state, State::Disconnected { .. })))
@@ -196,23 +208,25 @@ async fn the_state_the_figures_and_the_log_show_an_outage_from_beginning_to_end(
         matches!(handle.state(), State::Disconnected { cause, .. } if cause.contains("cannot subscribe to messages:published: "))
     })
     .await;
-    let before = handle.ledger().gaps;
+    let before = handle.figures().ledger.gaps;
     assert_eq!(before.count, 1);
     sleep(Duration::from_millis(100)).await;
-    let after = handle.ledger().gaps;
+    let after = handle.figures().ledger.gaps;
     assert!(after.open > before.open && after.total > before.total, "{before:?} {after:?}");
-    let down = handle.disconnected();
+    let down = handle.figures().disconnected;
     assert!(down > Duration::from_millis(100), "{down:?}");
     assert!(gaps.lock().unwrap().is_empty());
 
     server.restart().await.unwrap();
     timeout(LIMIT, state.wait_for(|state| *state == State::Connected)).await.unwrap().unwrap();
-    let ledger = handle.ledger();
+    let ledger = handle.figures().ledger;
     assert_eq!((ledger.gaps.count, ledger.gaps.open), (1, None));
     assert_eq!(ledger.gaps.latest, *gaps.lock().unwrap());
-    let down = handle.disconnected();
+    let gap = &ledger.gaps.latest[0];
+    assert_eq!((&*gap.channel, gap.shard), ("messages:published", None));
+    let down = handle.figures().disconnected;
     sleep(Duration::from_millis(50)).await;
-    assert_eq!(handle.disconnected(), down, "it is not disconnected any more");
+    assert_eq!(handle.figures().disconnected, down, "it is not disconnected any more");
 
     let events = ["outage_began", "outage_lasts", "gap", "outage_over"].map(|event| {
         let of_channel = |logged: &&Logged| {
@@ -232,6 +246,22 @@ async fn the_state_the_figures_and_the_log_show_an_outage_from_beginning_to_end(
     assert_eq!(*state.borrow_and_update(), State::Draining);
     group.shutdown().await.unwrap();
     assert_eq!(*state.borrow_and_update(), State::Ended);
+}
+
+#[tokio::test]
+async fn a_setting_without_effect_is_warned_about_by_the_name_of_its_field() {
+    const NAME: &str = "no effect";
+    capture();
+    let server = Server::start().await;
+    let group = server.group().name(NAME).group("workers").spill_max(5).start().await.unwrap();
+    let warnings: Vec<_> =
+        logged(NAME, "no_effect").iter().map(|logged| logged.message().to_owned()).collect();
+    let expected = [
+        "stream.group has no effect: it is for the source stream",
+        "spill_max has no effect: messages go to the spill only where overflow is spill",
+    ];
+    assert_eq!(warnings, expected);
+    group.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,8 +330,9 @@ async fn a_group_runs_until_a_future_completes_and_logs_under_its_own_name() {
     let (first, second) =
         (server.group().name("first").output("out:1"), server.group().name("second").output("out:2"));
     let (first, second) = (first.start().await.unwrap(), second.start().await.unwrap());
-    let handle = first.handle();
-    let done = async { eventually(LIMIT, "it is processed", async || handle.ledger().processed == 1).await };
+    let handle = first.handle().clone();
+    let done =
+        async { eventually(LIMIT, "it is processed", async || handle.figures().ledger.processed == 1).await };
     server.publish(1).await;
     let ledger = timeout(LIMIT, first.run_until(done)).await.unwrap().unwrap();
     assert_eq!(ledger.to_string(), "received 1 = processed 1 + rejected 0 + dropped 0; no gaps");

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Ledger};
-use tokio::time::{sleep, timeout};
+use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Figures, Ledger};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::exit;
 use crate::log;
 use crate::options::{COMMON, Flags, Group, RUN, Selection, Settings};
 use crate::reload::Reload;
-use crate::report::{Due, Figures, Form, Reporter};
+use crate::report::{Due, Form, Reporter, of_shards};
 use crate::signals::Signals;
 use crate::stdout::Stdout;
 
@@ -61,11 +62,11 @@ pub(crate) async fn group(
     if ledger.abandoned > 0 && failure.is_none() && !end.forced {
         warn!("the stop took longer than --drain-timeout; a longer one abandons nothing");
     }
-    let shards = Figures::of_shards(&group);
+    let shards = of_shards(group.handle());
     for Figures { shard, ledger, .. } in &shards {
         info!("shard {}: {ledger}", shard.unwrap_or_default());
     }
-    finish(stdout, form.ledger(&Figures::of(&group), &shards), &mut signals).await;
+    finish(stdout, form.ledger(&group.handle().figures(), &shards), &mut signals).await;
     Ok(match failure {
         // The log ends with it.
         Some(error) => log::fail(&settings.log, written, &error.into()),
@@ -89,36 +90,19 @@ struct End {
     forced: bool,
 }
 
-/// Starts the group. `None` if a signal came first.
+/// Starts the group. `None` if a signal came first. A second signal does not wait until the start has removed its ids.
 async fn start(config: &Config, signals: &mut Signals) -> Result<Option<ConsumerGroup>, Error> {
-    let mut starting = Box::pin(ConsumerGroup::from_config(config.clone()).start());
+    let asked = CancellationToken::new();
+    let starting = ConsumerGroup::from_config(config.clone()).start_until(asked.cancelled());
+    let insisted = async {
+        let signal = signals.next().await;
+        info!(event = "signal", "{signal} during the start: ending");
+        asked.cancel();
+        signals.next().await
+    };
     tokio::select! {
-        started = &mut starting => return started.map(Some),
-        signal = signals.next() => info!("{signal} during the start: ending"),
-    }
-    tokio::select! {
-        group = given_up(starting) => Ok(group),
-        _ = signals.next() => Ok(None),
-    }
-}
-
-/// Ends a start that is under way. Its ids may be listed already: if it completes within a second, the group is stopped
-/// in order; otherwise the start is dropped, and its thread then removes the ids.
-async fn given_up(starting: impl Future<Output = Result<ConsumerGroup, Error>>) -> Option<ConsumerGroup> {
-    const NEARLY_DONE: Duration = Duration::from_secs(1);
-    /// The library's own limit for removing the ids. The thread does not report when it is done.
-    const RELEASE: Duration = Duration::from_secs(2);
-    match timeout(NEARLY_DONE, starting).await {
-        Ok(Ok(group)) => {
-            group.stop();
-            Some(group)
-        }
-        // A start that fails removes its ids before it returns.
-        Ok(Err(_)) => None,
-        Err(_) => {
-            sleep(RELEASE).await;
-            None
-        }
+        started = starting => started,
+        _ = insisted => Ok(None),
     }
 }
 
@@ -127,7 +111,7 @@ fn announce(group: &ConsumerGroup, config: &Config) {
     /// With more consumers than this, only the level debug logs a line for each.
     const ALL: usize = 20;
     const SOME: usize = 3;
-    let consumers = group.consumers();
+    let consumers = group.handle().consumers();
     let shown = if consumers.len() > ALL { SOME } else { consumers.len() };
     for consumer in &consumers[..shown] {
         info!(
@@ -214,32 +198,5 @@ async fn finish(stdout: Stdout, last: String, signals: &mut Signals) {
     tokio::select! {
         _ = timeout(LIMIT, stdout.finish(last)) => {},
         _ = signals.next() => {},
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use tokio::sync::oneshot;
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_start_that_is_given_up_has_time_to_take_back_its_ids() {
-        let begin = Instant::now();
-        let (alive, dropped) = oneshot::channel::<()>();
-        let starting = async move {
-            let _alive = alive;
-            pending().await
-        };
-        let (group, dropped_after) = tokio::join!(given_up(starting), async {
-            let _ = dropped.await;
-            begin.elapsed()
-        });
-        assert!(group.is_none());
-        assert!(begin.elapsed() - dropped_after >= Duration::from_millis(1900), "{dropped_after:?}");
-        assert!(begin.elapsed() >= Duration::from_secs(3));
     }
 }

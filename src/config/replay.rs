@@ -6,6 +6,12 @@ use crate::error::{Error, check};
 
 /// Selects the entries that are processed again with [`SourceKind::Rejected`]: those that meet all of these conditions.
 /// The others stay unchanged in the stream.
+///
+/// ```
+/// use redis_consumer_group::Replay;
+///
+/// let replay = Replay::all().reason("no such customer").count(100);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replay {
@@ -18,6 +24,30 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Selects all entries.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Selects only entries with these ids.
+    #[must_use]
+    pub fn ids(self, ids: impl IntoIterator<Item = EntryId>) -> Self {
+        Self { ids: ids.into_iter().collect(), ..self }
+    }
+
+    /// Selects only entries whose field `error` contains this text.
+    #[must_use]
+    pub fn reason(self, text: impl Into<String>) -> Self {
+        Self { reason: Some(text.into()), ..self }
+    }
+
+    /// Selects at most this many entries, the oldest first, of all shards together.
+    #[must_use]
+    pub fn count(self, most: u64) -> Self {
+        Self { count: Some(most), ..self }
+    }
+
     /// Whether the entry is selected.
     pub(crate) fn takes(&self, id: EntryId, error: &[u8]) -> bool {
         let reason = self.reason.as_deref().map(str::as_bytes);

@@ -13,7 +13,7 @@ pub struct StreamInput {
     /// The stream's consumer group. It is created if it is missing. Default: `processors`.
     pub group: String,
     /// Where the consumer group begins if it is created. Default: [`Begin::Beginning`].
-    pub from: Begin,
+    pub begin_at: Begin,
     /// The field whose value is [`Message::payload`](crate::Message::payload). If it is the entry's only field, the
     /// default processor reads it as a JSON object; otherwise that processor copies the entry's fields. Default:
     /// `payload`.
@@ -56,7 +56,7 @@ impl Default for StreamInput {
     fn default() -> Self {
         Self {
             group: "processors".to_owned(),
-            from: Begin::default(),
+            begin_at: Begin::default(),
             payload_field: "payload".to_owned(),
             with_source_id: false,
             claim_foreign_after: None,
@@ -84,7 +84,7 @@ impl Config {
         check("payload-field", !self.stream.payload_field.is_empty(), || {
             "the name is empty; give one".into()
         })?;
-        let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.from != Begin::Beginning;
+        let trims_unread = self.stream.trim == Trim::Acknowledged && self.stream.begin_at != Begin::Beginning;
         check("trim", !trims_unread, || {
             "a group that does not begin with the oldest entry never acknowledges those before, and they would be \
              removed unread; set from to beginning"

@@ -1,5 +1,6 @@
 //! The builder: makes a group from a configuration and a processor.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use crate::appended::Appended;
 use crate::config::{Begin, Commit, Config, Overflow, Replay, SourceKind, Tls, Trim};
 use crate::consumer::Consumer;
 use crate::credentials::CredentialsProvider;
+use crate::dropped::Dropped;
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::ledger::Gap;
 use crate::message::Message;
 use crate::processor::{Failure, JsonProcessor, Outcome, Processor};
+use crate::rejected::Rejected;
 use crate::shards::Shards;
 
 /// Sets up a group. Call [`start`](Self::start) to start it.
@@ -47,7 +50,7 @@ impl<P: Processor> Builder<P> {
     /// Processes messages with this closure.
     ///
     /// `?` converts errors into [`Failure`]. For a function with another error type, use
-    /// [`processor_type`](Self::processor_type), or call it inside the closure:
+    /// [`with_processor`](Self::with_processor), or call it inside the closure:
     /// `Ok(function(consumer, message).await?)`.
     pub fn processor<F, Fut, O>(self, closure: F) -> Builder<impl Processor>
     where
@@ -56,7 +59,7 @@ impl<P: Processor> Builder<P> {
         Fut: Future<Output = Result<O, Failure>> + Send + 'static,
         O: Into<Outcome> + 'static,
     {
-        self.processor_type(closure)
+        self.with_processor(closure)
     }
 
     /// Processes messages with this closure and a state that all of its calls share.
@@ -65,14 +68,14 @@ impl<P: Processor> Builder<P> {
     /// # use redis_consumer_group::{ConsumerGroup, Record};
     /// struct Shop { currency: &'static str }
     ///
-    /// let builder = ConsumerGroup::builder("redis://localhost:6379").processor_with(
+    /// let builder = ConsumerGroup::builder("redis://localhost:6379").processor_with_state(
     ///     Shop { currency: "EUR" },
     ///     |shop, _consumer, message| async move {
     ///         Ok(Record::new().field("article", message.text()?).field("currency", shop.currency))
     ///     },
     /// );
     /// ```
-    pub fn processor_with<S, F, Fut, O>(self, state: S, closure: F) -> Builder<impl Processor>
+    pub fn processor_with_state<S, F, Fut, O>(self, state: S, closure: F) -> Builder<impl Processor>
     where
         S: Send + Sync + 'static,
         F: Fn(Arc<S>, Consumer, Message) -> Fut + Send + Sync + 'static,
@@ -85,7 +88,7 @@ impl<P: Processor> Builder<P> {
 
     /// Processes messages with a [`Processor`]: your own type, or a function with any error type that converts into
     /// [`Failure`], such as your application's error.
-    pub fn processor_type<Q: Processor>(self, processor: Q) -> Builder<Q> {
+    pub fn with_processor<Q: Processor>(self, processor: Q) -> Builder<Q> {
         Builder { config: self.config, processor, hooks: self.hooks, name: self.name }
     }
 
@@ -123,8 +126,8 @@ impl<P: Processor> Builder<P> {
     }
 
     /// Where the consumer group begins if it is created.
-    pub fn from(self, begin: Begin) -> Self {
-        self.set(|config| config.stream.from = begin)
+    pub fn begin_at(self, begin: Begin) -> Self {
+        self.set(|config| config.stream.begin_at = begin)
     }
 
     /// The field of an entry that may hold its whole payload. See
@@ -288,17 +291,17 @@ impl<P: Processor> Builder<P> {
         self
     }
 
-    /// Calls this function after each commit to the stream of rejected messages, when the server has confirmed it. Each
-    /// record has the fields `error`, `consumer_id` and `source`. The rules of [`on_append`](Self::on_append) apply.
-    pub fn on_reject(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
+    /// Calls this function with each message that the server has confirmed to be in the stream of rejected messages. The
+    /// rules of [`on_append`](Self::on_append) apply.
+    pub fn on_reject(mut self, hook: impl Fn(&Rejected) + Send + Sync + 'static) -> Self {
         self.hooks.reject = Some(Arc::new(hook));
         self
     }
 
-    /// Calls this function with the number of dropped messages whenever messages are dropped because the buffer is
-    /// full. This happens often during an overload. The rules of [`on_append`](Self::on_append) apply.
-    pub fn on_drop(mut self, hook: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        self.hooks.drop = Some(Arc::new(move |dropped: &u64| hook(*dropped)));
+    /// Calls this function whenever messages are dropped because the buffer is full. This happens often during an
+    /// overload. The rules of [`on_append`](Self::on_append) apply.
+    pub fn on_drop(mut self, hook: impl Fn(&Dropped) + Send + Sync + 'static) -> Self {
+        self.hooks.drop = Some(Arc::new(hook));
         self
     }
 
@@ -311,19 +314,46 @@ impl<P: Processor> Builder<P> {
 
     /// Connects, registers the consumers' ids, subscribes, and starts the group.
     ///
+    /// A server that does not answer has 5 seconds. A server that answers but is not ready (it loads its data, is short
+    /// of memory, or has too many clients) has 60 seconds. To be able to cancel that wait, use
+    /// [`start_until`](Self::start_until).
+    ///
     /// Consumers run on the Tokio runtime that this is called in. Reading and committing have their own thread, so a
     /// processor that blocks its thread delays neither.
     ///
     /// # Errors
-    /// An invalid setting; a server that is not reachable for five seconds; a refusal by the server; a key of the wrong
-    /// type.
+    /// An invalid setting; a server that is not reachable or not ready in time; a refusal by the server; a key of the
+    /// wrong type.
     ///
     /// # Panics
     /// When it is called outside of a Tokio runtime.
     pub async fn start(self) -> Result<ConsumerGroup, Error> {
+        // Without an end to wait for, there always is a group.
+        self.start_until(pending::<()>()).await?.ok_or_else(super::defect)
+    }
+
+    /// Starts the group like [`start`](Self::start), unless the future completes first: a signal, for example. Then it
+    /// removes what it has registered in Redis, and returns `None`.
+    ///
+    /// ```no_run
+    /// # use redis_consumer_group::{ConsumerGroup, Error};
+    /// # async fn example() -> Result<(), Error> {
+    /// let builder = ConsumerGroup::builder("redis://localhost:6379");
+    /// let Some(group) = builder.start_until(tokio::signal::ctrl_c()).await? else { return Ok(()) };
+    /// println!("{}", group.run_until(tokio::signal::ctrl_c()).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    ///
+    /// # Panics
+    /// When it is called outside of a Tokio runtime.
+    pub async fn start_until(self, until: impl Future) -> Result<Option<ConsumerGroup>, Error> {
         let config = self.config?;
         config.validate()?;
-        start(config, self.processor, self.hooks, self.name).await
+        start(config, self.processor, self.hooks, self.name, until).await
     }
 
     /// The validated configuration, the processor and the hooks.

@@ -109,7 +109,7 @@ impl Components {
         match config.source {
             SourceKind::Stream => {
                 let origin = Origin::Input(config.stream.payload_field.as_str().into());
-                let stream = self.join(config.stream.from, origin, &config.input).await?;
+                let stream = self.join(config.stream.begin_at, origin, &config.input).await?;
                 let input = stream.ok_or_else(|| Fault::Permanent(super::defect()))?;
                 Ok(Sources { input: AnySource::Stream(Box::new(input)), spill: None })
             }

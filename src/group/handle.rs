@@ -1,13 +1,11 @@
 //! The handle: shows the figures of a running group and stops it, from anywhere in the program.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Shard;
-use crate::backlog::Backlog;
+use super::{Figures, Shard};
 use crate::consumer::Consumer;
 use crate::ledger::Ledger;
 use crate::status::State;
@@ -31,75 +29,17 @@ struct Group {
     abort: CancellationToken,
 }
 
-/// How full the buffer of received messages is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BufferUse {
-    /// Bytes that received messages hold. May exceed the limit when a single batch is larger than the whole buffer. See
-    /// [`Config::buffer`](crate::Config::buffer).
-    pub used: usize,
-    /// The limit, in bytes.
-    pub limit: usize,
-}
-
-impl BufferUse {
-    /// How much of the buffer is used, in percent.
-    #[must_use]
-    pub fn percent(&self) -> f64 {
-        if self.limit == 0 { 0.0 } else { 100.0 * self.used as f64 / self.limit as f64 }
-    }
-}
-
 impl Handle {
     pub(super) fn new(shards: Vec<Shard>, stop: CancellationToken, abort: CancellationToken) -> Self {
         let consumers = shards.iter().flat_map(Shard::consumers).cloned().collect();
         Self { group: Arc::new(Group { consumers, shards, stop, abort }) }
     }
 
-    /// The consumers, in the order of their ids in the list. With shards, one shard after the other.
+    /// The figures of the group now. With shards, of all shards that run here together.
     #[must_use]
-    pub fn consumers(&self) -> &[Consumer] {
-        &self.group.consumers
-    }
-
-    /// The shards that run here, each with its own figures. Without shards, one shard without a number.
-    #[must_use]
-    pub fn shards(&self) -> &[Shard] {
-        &self.group.shards
-    }
-
-    /// The counts of all messages so far.
-    #[must_use]
-    pub fn ledger(&self) -> Ledger {
-        self.shards().iter().map(Shard::ledger).sum()
-    }
-
-    /// How far the consumer group of the stream is behind, and with [`Overflow::Spill`](crate::Overflow::Spill) how
-    /// many messages are in the spill. Updated once a second. `None` without a stream, and before the first update.
-    #[must_use]
-    pub fn backlog(&self) -> Option<Backlog> {
-        self.shards().iter().map(Shard::backlog).sum()
-    }
-
-    /// Messages whose commit was confirmed within the last second.
-    #[must_use]
-    pub fn processed_last_second(&self) -> u64 {
-        self.shards().iter().map(Shard::processed_last_second).sum()
-    }
-
-    /// How full the buffer is. With shards, the sum of their buffers.
-    #[must_use]
-    pub fn buffer(&self) -> BufferUse {
-        self.shards().iter().map(Shard::buffer).fold(BufferUse::default(), |sum, shard| BufferUse {
-            used: sum.used + shard.used,
-            limit: sum.limit + shard.limit,
-        })
-    }
-
-    /// Messages that wait for their next attempt.
-    #[must_use]
-    pub fn retries_waiting(&self) -> usize {
-        self.shards().iter().map(Shard::retries_waiting).sum()
+    pub fn figures(&self) -> Figures {
+        let shards: Vec<_> = self.shards().iter().map(Shard::figures).collect();
+        Figures::sum(&shards, self.state(), self.group.shards[0].status().group_disconnected())
     }
 
     /// The state of the group. With shards, the worst state of a shard.
@@ -124,21 +64,16 @@ impl Handle {
         self.group.shards[0].status().of_group()
     }
 
-    /// The total time that the group was [`Disconnected`](State::Disconnected). With shards, the time that any of them
-    /// was.
+    /// The consumers, in the order of their ids in the list. With shards, one shard after the other.
     #[must_use]
-    pub fn disconnected(&self) -> Duration {
-        self.group.shards[0].status().group_disconnected()
+    pub fn consumers(&self) -> &[Consumer] {
+        &self.group.consumers
     }
 
-    /// Cancelled when the group is to stop.
-    pub(super) fn stopping(&self) -> &CancellationToken {
-        &self.group.stop
-    }
-
-    /// Cancelled when the group is to end at once.
-    pub(super) fn aborting(&self) -> &CancellationToken {
-        &self.group.abort
+    /// The shards that run here, each with its own figures. Without shards, one shard without a number.
+    #[must_use]
+    pub fn shards(&self) -> &[Shard] {
+        &self.group.shards
     }
 
     /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
@@ -154,21 +89,19 @@ impl Handle {
     pub fn abort(&self) {
         self.group.abort.cancel();
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_buffer_is_told_in_percent() {
-        assert_eq!(BufferUse { used: 64, limit: 256 }.percent(), 25.0);
-        assert_eq!(BufferUse::default().percent(), 0.0);
+    /// The counts alone, which are cheaper than all figures.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.shards().iter().map(Shard::ledger).sum()
     }
 
-    #[test]
-    fn a_handle_can_be_given_to_other_threads() {
-        fn can<T: Clone + Send + Sync + 'static>() {}
-        can::<Handle>();
+    /// Cancelled when the group is to stop.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.group.stop
+    }
+
+    /// Cancelled when the group is to end at once.
+    pub(super) fn aborting(&self) -> &CancellationToken {
+        &self.group.abort
     }
 }

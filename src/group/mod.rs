@@ -4,6 +4,7 @@ pub(crate) mod attempt;
 mod builder;
 mod components;
 pub(crate) mod engine;
+mod figures;
 mod handle;
 mod lifecycle;
 pub(crate) mod outbox;
@@ -18,11 +19,10 @@ mod worker;
 use tokio::sync::oneshot;
 
 pub use self::builder::Builder;
-pub use self::handle::{BufferUse, Handle};
+pub use self::figures::{BufferUse, Figures};
+pub use self::handle::Handle;
 pub use self::shard::Shard;
-use crate::backlog::Backlog;
 use crate::config::Config;
-use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::processor::JsonProcessor;
@@ -47,40 +47,17 @@ impl ConsumerGroup {
         Builder::from_config(config)
     }
 
-    /// A handle to the group: its state, its figures, and a way to stop it. It can be cloned and moved to other tasks.
+    /// The handle to the group: its figures, its state, its consumers, and a way to stop it. Clone it to move it to
+    /// another task.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
-    /// See [`Handle::consumers`].
-    #[must_use]
-    pub fn consumers(&self) -> &[Consumer] {
-        self.handle.consumers()
-    }
-
-    /// See [`Handle::shards`].
-    #[must_use]
-    pub fn shards(&self) -> &[Shard] {
-        self.handle.shards()
-    }
-
-    /// See [`Handle::ledger`].
+    /// The counts of all messages so far. [`Handle::figures`] has the other figures too.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
         self.handle.ledger()
-    }
-
-    /// See [`Handle::backlog`].
-    #[must_use]
-    pub fn backlog(&self) -> Option<Backlog> {
-        self.handle.backlog()
-    }
-
-    /// See [`Handle::processed_last_second`].
-    #[must_use]
-    pub fn processed_last_second(&self) -> u64 {
-        self.handle.processed_last_second()
     }
 
     /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use

@@ -28,13 +28,15 @@ use crate::source::SharedReplay;
 use crate::status::Status;
 use crate::text::{messages, seconds};
 
-/// Starts a group, or one for each shard, on its own thread. The consumers run on the runtime of the caller.
+/// Starts a group, or one for each shard, on its own thread. The consumers run on the runtime of the caller. `None` if
+/// `until` completes first.
 pub(super) async fn start<P: Processor>(
     config: Config,
     processor: P,
     hooks: Hooks,
     name: Option<String>,
-) -> Result<ConsumerGroup, Error> {
+    until: impl Future,
+) -> Result<Option<ConsumerGroup>, Error> {
     let server = Server::new(config.address.clone(), &config.tls)?;
     let processor = Arc::new(processor);
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -48,8 +50,14 @@ pub(super) async fn start<P: Processor>(
         let ids: Vec<_> = (0..config.consumers).map(|_| Uuid::new_v4()).collect();
         let consumers: Vec<_> =
             ids.iter().enumerate().map(|(at, id)| Consumer::new(number, at, *id)).collect();
-        let shared =
-            Shared::new(config.buffer, stop.clone(), abort.clone(), limit.clone(), hooks.clone(), status);
+        let shared = Shared::new(
+            config.buffer,
+            stop.clone(),
+            abort.clone(),
+            limit.clone(),
+            hooks.of_shard(number),
+            status,
+        );
         shards.push(Shard::new(number, consumers.clone(), shared.clone()));
         groups.push(Lifecycle {
             config,
@@ -63,7 +71,7 @@ pub(super) async fn start<P: Processor>(
             replay,
         });
     }
-    let (tell_started, started) = oneshot::channel();
+    let (tell_started, mut started) = oneshot::channel();
     let (tell_ended, ended) = oneshot::channel();
 
     let system = |what| move |source| Error::System { what, source };
@@ -75,6 +83,7 @@ pub(super) async fn start<P: Processor>(
     let living = live(groups, server, handle.clone(), tell_started);
     let of_thread = handle.clone();
     let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
+    span.in_scope(|| preflight::warn_without_effect(&config));
     let named = span.clone();
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())
@@ -91,10 +100,22 @@ pub(super) async fn start<P: Processor>(
         .map_err(system("cannot start the thread of the group's connections"))?;
 
     // From here on the group ends with its handle, also when the caller drops the future of the start.
-    let group = ConsumerGroup { handle, ended: Some(ended) };
-    started.await.unwrap_or_else(|_| Err(super::defect()))?;
+    let mut group = ConsumerGroup { handle, ended: Some(ended) };
+    tokio::select! {
+        biased;
+        told = &mut started => told.unwrap_or_else(|_| Err(super::defect()))?,
+        _ = until => {
+            group.abort();
+            // The thread answers, or drops the sender, when it has left Redis. It limits how long that may take.
+            if let Ok(Ok(())) = started.await {
+                // The start was faster. What the group has received meanwhile is in its ledger, which nobody reads.
+                drop(group.join().await);
+            }
+            return Ok(None);
+        }
+    }
     named.in_scope(|| preflight::log_start(&config));
-    Ok(group)
+    Ok(Some(group))
 }
 
 /// Marks all shards as ended when the thread ends for any reason.

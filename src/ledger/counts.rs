@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -129,10 +129,8 @@ impl Counts {
     }
 
     /// Records the end of a gap.
-    pub(crate) fn gap(&self, cause: String, duration: Duration) -> Gap {
-        let gap = Gap { cause, duration, ended: SystemTime::now() };
-        self.gaps().end(gap.clone());
-        gap
+    pub(crate) fn gap(&self, gap: Gap) {
+        self.gaps().end(gap);
     }
 
     fn gaps(&self) -> MutexGuard<'_, gaps::Log> {

@@ -23,6 +23,10 @@ pub struct Gaps {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
+    /// The channel or stream that was not read.
+    pub channel: String,
+    /// The number of the shard, if the input has any.
+    pub shard: Option<u32>,
     /// The cause, as text.
     pub cause: String,
     /// From the last moment when all messages were received to the confirmed subscription of the new connection. If the
@@ -96,7 +100,13 @@ mod tests {
 
     fn gap(second: u64) -> Gap {
         let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        Gap { cause: second.to_string(), duration: Duration::from_millis(10), ended }
+        Gap {
+            channel: "orders".to_owned(),
+            shard: None,
+            cause: second.to_string(),
+            duration: Duration::from_millis(10),
+            ended,
+        }
     }
 
     fn gaps(seconds: impl Iterator<Item = u64>) -> Gaps {

@@ -15,10 +15,10 @@ use crate::record::Record;
 /// Turns a message into one record, several, or none.
 ///
 /// - Pass a closure to [`processor`](crate::Builder::processor), or to
-///   [`processor_with`](crate::Builder::processor_with) if it needs state.
+///   [`processor_with_state`](crate::Builder::processor_with_state) if it needs state.
 /// - A function is a processor itself, with any error type that converts into [`Failure`]. Pass it to
-///   [`processor_type`](crate::Builder::processor_type).
-/// - Your own type implements this trait. Pass it to [`processor_type`](crate::Builder::processor_type). Its fields are
+///   [`with_processor`](crate::Builder::with_processor).
+/// - Your own type implements this trait. Pass it to [`with_processor`](crate::Builder::with_processor). Its fields are
 ///   the state that all consumers share.
 ///
 /// A consumer processes one message at a time. All consumers of a group share the processor, so several of them call it

@@ -22,7 +22,7 @@ use crate::record::Record;
 /// let message = MessageBuilder::entry([("id", "a"), ("size", "3")]).entry_id("1700000000000-7".parse()?).build();
 /// assert_eq!(message.fields().count(), 2);
 /// assert_eq!(message.entry_id().unwrap().seq, 7);
-/// # Ok::<_, String>(())
+/// # Ok::<_, redis_consumer_group::EntryIdError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct MessageBuilder {

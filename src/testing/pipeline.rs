@@ -18,6 +18,7 @@ use crate::message::Span;
 use crate::processor::{JsonProcessor, Processor};
 use crate::record::Record;
 use crate::redis::frames::OVERSIZE_HEAD;
+use crate::rejected::Rejected;
 use crate::sink::memory::Memory;
 use crate::source::Source;
 use crate::status::Status;
@@ -40,7 +41,7 @@ use crate::status::Status;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 /// let finished = Pipeline::of(shouting()).run([&b"hello"[..], &[0xff]]).await;
 /// assert_eq!(finished.records[0].text("text"), Some("HELLO"));
-/// assert!(finished.rejected[0].text("error").unwrap().starts_with("the payload is not UTF-8"));
+/// assert!(finished.rejected[0].reason().starts_with("the payload is not UTF-8"));
 /// assert_eq!(finished.ledger.received, 2);
 /// # });
 /// ```
@@ -58,8 +59,8 @@ pub struct Pipeline<P> {
 pub struct Finished {
     /// The output, in the order of the appends. With several consumers, the order of the messages may differ.
     pub records: Vec<Record>,
-    /// The stream of rejected messages: `payload` or the fields of the entry, `error`, `consumer_id` and `source`.
-    pub rejected: Vec<Record>,
+    /// The rejected messages, in the order in which they were rejected.
+    pub rejected: Vec<Rejected>,
     /// The counts.
     pub ledger: Ledger,
 }
@@ -67,7 +68,7 @@ pub struct Finished {
 impl<P: Processor> Pipeline<P> {
     /// A pipeline with this processor and the default settings.
     pub fn new(processor: P) -> Self {
-        Self::of(Builder::<JsonProcessor>::from_config(Config::default()).processor_type(processor))
+        Self::of(Builder::<JsonProcessor>::from_config(Config::default()).with_processor(processor))
     }
 
     /// A pipeline with the processor and the settings of this builder. Its address and its shards are ignored.
@@ -122,7 +123,11 @@ impl<P: Processor> Pipeline<P> {
         if let Err(error) = engine.run(pending()).await {
             panic!("the pipeline ended early: {error}");
         }
-        Finished { records: output.entries(), rejected: rejected.entries(), ledger: shared.ledger() }
+        Finished {
+            records: output.entries(),
+            rejected: rejected.entries().iter().filter_map(|entry| Rejected::of(entry.iter())).collect(),
+            ledger: shared.ledger(),
+        }
     }
 }
 
@@ -183,10 +188,13 @@ mod tests {
             finished.records.iter().map(|record| record.text("attempt").unwrap()).collect();
         attempts.sort_unstable();
         assert_eq!(attempts, ["1", "3"]);
-        let mut errors: Vec<_> =
-            finished.rejected.iter().map(|record| record.text("error").unwrap()).collect();
-        errors.sort_unstable();
-        assert_eq!(errors, ["gave up after 5 attempts: not yet", "invalid digit found in string"]);
+        let mut rejected: Vec<_> =
+            finished.rejected.iter().map(|rejected| (rejected.reason(), rejected.attempts())).collect();
+        rejected.sort_unstable();
+        assert_eq!(
+            rejected,
+            [("gave up after 5 attempts: not yet", 5), ("invalid digit found in string", 1)]
+        );
         let Ledger { received, processed, rejected, abandoned, .. } = finished.ledger;
         assert_eq!((received, processed, rejected, abandoned), (4, 2, 2, 0));
     }
@@ -208,7 +216,7 @@ mod tests {
     async fn a_payload_that_is_too_long_is_rejected_as_it_would_be() {
         let pipeline = Pipeline::new(stubborn).configure(|config| config.max_payload = 10);
         let finished = pipeline.run(["0", "00000000000000000000"]).await;
-        assert_eq!((finished.records.len(), finished.rejected[0].text("payload_bytes")), (1, Some("20")));
+        assert_eq!((finished.records.len(), finished.rejected[0].payload_bytes()), (1, Some(20)));
     }
 
     #[tokio::test(start_paused = true)]

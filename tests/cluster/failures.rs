@@ -130,24 +130,24 @@ async fn a_group_notices_and_survives_a_network_that_drops_all_traffic_of_one_no
     let group = witness.beside(cluster.group(3, true)).start().await.unwrap();
     // From now on only the group connects through the proxy: the load does not use this node.
     let load = Load::start(&cluster, 1..3, true, 1_000);
-    for shard in &group.shards()[1..] {
+    for shard in &group.handle().shards()[1..] {
         load.reaches(shard).await;
     }
     let before = proxy.connections();
     let pauses = Pauses::of(&group);
     proxy.close();
     eventually(Duration::from_secs(6), "the silence is noticed", async || proxy.connections() > before).await;
-    for shard in &group.shards()[1..] {
+    for shard in &group.handle().shards()[1..] {
         load.reaches(shard).await;
     }
     let pauses = pauses.end().await;
     assert!(pauses[1..].iter().all(|pause| *pause < pauses[0] / 2), "{pauses:?}");
     proxy.open();
-    let shard = &group.shards()[0];
+    let shard = &group.handle().shards()[0];
     eventually(LIMIT, "what is published behind the proxy is received", async || {
         let node = &mut cluster.node(node).await;
         redis::cmd("SPUBLISH").arg(input(0, true)).arg(0).exec_async(node).await.unwrap();
-        shard.ledger().received > 0
+        shard.figures().ledger.received > 0
     })
     .await;
     let ledgers = load.end(&cluster, group, &witness).await;

@@ -67,14 +67,14 @@ impl Load {
 
     /// Waits until the group has received something new from this shard.
     pub(crate) async fn reaches(&self, shard: &Shard) {
-        let received = shard.ledger().received;
+        let received = shard.figures().ledger.received;
         let what = format!("shard {:?} receives", shard.number());
-        eventually(LIMIT, &what, async || shard.ledger().received > received).await;
+        eventually(LIMIT, &what, async || shard.figures().ledger.received > received).await;
     }
 
     /// The same for all shards of the group.
     pub(crate) async fn reaches_all(&self, group: &ConsumerGroup) {
-        for shard in group.shards() {
+        for shard in group.handle().shards() {
             self.reaches(shard).await;
         }
         self.note_gaps(group);
@@ -83,9 +83,9 @@ impl Load {
     /// A ledger keeps only the latest gaps, so they are collected in time.
     fn note_gaps(&self, group: &ConsumerGroup) {
         let mut noted = self.gaps.lock().unwrap();
-        for shard in group.shards() {
+        for shard in group.handle().shards() {
             let noted = noted.entry(shard.number().unwrap()).or_default();
-            let new = shard.ledger().gaps.latest.into_iter().filter(|gap| !noted.contains(gap));
+            let new = shard.figures().ledger.gaps.latest.into_iter().filter(|gap| !noted.contains(gap));
             let new: Vec<_> = new.collect();
             noted.extend(new);
         }
@@ -109,13 +109,13 @@ impl Load {
         group.join().await.unwrap();
         self.note_gaps(&group);
         for (shard, published) in &published {
-            let ledger = group.shards()[*shard as usize].ledger();
+            let ledger = group.handle().shards()[*shard as usize].figures().ledger;
             let appended = appended(cluster, &output(*shard, self.tags)).await;
             let gaps = &self.gaps.lock().unwrap()[shard];
             assert_eq!(gaps.len() as u64, ledger.gaps.count, "shard {shard}: all of them were seen");
             judge(*shard, published, &witness.of(*shard), &appended, &ledger, gaps);
         }
-        group.shards().iter().map(Shard::ledger).collect()
+        group.handle().shards().iter().map(|shard| shard.figures().ledger).collect()
     }
 }
 

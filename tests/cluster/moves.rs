@@ -33,10 +33,11 @@ async fn a_group_follows_a_moved_slot_quickly_and_only_its_shard_has_a_gap() {
         published[shard as usize].extend(publish(&mut connection, &input(shard, true), 1_000).await);
     }
     settled(&group, 6_000).await;
-    let gaps: Vec<_> = group.shards().iter().map(|shard| shard.ledger().gaps).collect();
+    let gaps: Vec<_> = group.handle().shards().iter().map(|shard| shard.figures().ledger.gaps).collect();
     assert_eq!(gaps.iter().map(|gaps| gaps.count).collect::<Vec<_>>(), [1, 0, 0], "{gaps:?}");
     assert!(gaps[0].total < Duration::from_secs(1), "{gaps:?}");
     assert!(gaps[0].latest[0].cause.contains("slot"), "{gaps:?}");
+    assert_eq!((&gaps[0].latest[0].channel, gaps[0].latest[0].shard), (&moved, Some(0)));
     group.shutdown().await.unwrap();
     for (shard, published) in published.into_iter().enumerate() {
         let appended = cluster.ids_in(&output(shard as u32, true)).await;

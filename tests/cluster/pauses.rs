@@ -16,7 +16,7 @@ pub(crate) struct Pauses {
 impl Pauses {
     /// Starts to measure.
     pub(crate) fn of(group: &ConsumerGroup) -> Self {
-        let (shards, stop) = (group.shards().to_vec(), CancellationToken::new());
+        let (shards, stop) = (group.handle().shards().to_vec(), CancellationToken::new());
         let looking = tokio::spawn(look(shards, stop.clone()));
         Self { stop, looking: AbortOnDropHandle::new(looking) }
     }
@@ -35,7 +35,7 @@ async fn look(shards: Vec<Shard>, stop: CancellationToken) -> Vec<Duration> {
         looks.tick().await;
         for (shard, (processed, since, longest)) in shards.iter().zip(&mut seen) {
             *longest = since.elapsed().max(*longest);
-            let now = shard.ledger().processed;
+            let now = shard.figures().ledger.processed;
             if now != *processed {
                 (*processed, *since) = (now, Instant::now());
             }

@@ -18,8 +18,8 @@ async fn each_message_of_a_shard_is_appended_to_its_output_once() {
             published.push(cluster.publish(&input(shard, tags), 1_000).await);
         }
         settled(&group, 5_000).await;
-        for (at, shard) in group.shards().iter().enumerate() {
-            assert_eq!((shard.number(), shard.ledger().processed), (Some(at as u32), 1_000));
+        for (at, shard) in group.handle().shards().iter().enumerate() {
+            assert_eq!((shard.number(), shard.figures().ledger.processed), (Some(at as u32), 1_000));
         }
         let ledger = group.shutdown().await.unwrap();
         assert_eq!((ledger.received, ledger.processed, ledger.gaps.count), (5_000, 5_000, 0), "{ledger}");
@@ -36,7 +36,7 @@ async fn each_shard_has_its_own_ids_and_removes_them_at_its_end() {
     let cluster = Cluster::start(0).await;
     let group = cluster.group(3, false).start().await.unwrap();
     let mut connection = cluster.connection().await;
-    for shard in group.shards() {
+    for shard in group.handle().shards() {
         let key = format!("{IDS}:{}", shard.number().unwrap());
         let ids: Vec<String> =
             cmd("LRANGE").arg(&key).arg(0).arg(-1).query_async(&mut connection).await.unwrap();
@@ -44,7 +44,7 @@ async fn each_shard_has_its_own_ids_and_removes_them_at_its_end() {
         assert_eq!(ids, expected);
         assert!(shard.consumers().iter().all(|consumer| consumer.shard() == shard.number()));
     }
-    assert_eq!(group.consumers().len(), 6);
+    assert_eq!(group.handle().consumers().len(), 6);
     group.shutdown().await.unwrap();
     for node in 0..3 {
         assert_eq!(cluster.at::<Vec<String>>(node, "KEYS *").await, Vec::<String>::new());
@@ -66,7 +66,7 @@ async fn two_processes_share_the_shards() {
     }
     settled(&one, 200).await;
     settled(&other, 200).await;
-    assert_eq!(one.shards().iter().map(|shard| shard.number().unwrap()).collect::<Vec<_>>(), [0, 3]);
+    assert_eq!(one.handle().shards().iter().map(|shard| shard.number().unwrap()).collect::<Vec<_>>(), [0, 3]);
     one.shutdown().await.unwrap();
     other.shutdown().await.unwrap();
     for shard in 0..4 {

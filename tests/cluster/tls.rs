@@ -43,9 +43,11 @@ async fn every_connection_to_a_node_uses_tls_even_after_a_slot_has_moved() {
     let slot = cluster.slot_of(&input(0, true)).await.unwrap();
     let to = (cluster.primary_of(slot).await.unwrap() + 1) % 3;
     cluster.move_slot(slot, to).await.unwrap();
-    let moved = &group.shards()[0];
-    eventually(LIMIT, "the shard is read at its new node", async || moved.ledger().gaps.latest.len() == 1)
-        .await;
+    let moved = &group.handle().shards()[0];
+    eventually(LIMIT, "the shard is read at its new node", async || {
+        moved.figures().ledger.gaps.latest.len() == 1
+    })
+    .await;
     publish(&cluster, 100).await;
     settled(&group, 600).await;
     let ledger = group.shutdown().await.unwrap();

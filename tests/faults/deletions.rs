@@ -22,7 +22,7 @@ async fn a_group_continues_while_the_server_is_flushed_repeatedly() {
     let before = fixture.witness.ids();
     fixture.goes_on().await;
     let expected: Vec<_> =
-        fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+        fixture.group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     eventually("the ids come back", async || {
         let ids: Vec<String> =
             redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();

@@ -22,7 +22,7 @@ async fn frozen_for(seconds: u64) {
     let ids: Vec<String> =
         redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();
     assert!(
-        fixture.group.consumers().iter().all(|consumer| ids.contains(&consumer.id().to_owned())),
+        fixture.group.handle().consumers().iter().all(|consumer| ids.contains(&consumer.id().to_owned())),
         "{ids:?}"
     );
     let (_, ledger) = fixture.end().await;

@@ -101,7 +101,8 @@ async fn a_process_keeps_its_ids_and_messages_when_another_one_is_killed_under_l
 
     drop(other);
     let killed = Instant::now();
-    let ours: Vec<_> = fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    let ours: Vec<_> =
+        fixture.group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     within(Duration::from_secs(15), "the ids of the killed one are gone", async || {
         let ids = ids(&mut redis).await;
         assert!(ours.iter().all(|id| ids.contains(id)), "ours stay: {ids:?}");

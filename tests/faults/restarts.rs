@@ -12,7 +12,7 @@ async fn durable() -> PrivateServer {
 async fn has_its_ids(fixture: &Fixture) {
     let mut redis = fixture.redis().await;
     let expected: Vec<_> =
-        fixture.group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+        fixture.group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     eventually("the ids are in their list", async || {
         let ids: Vec<String> =
             redis::cmd("LRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut redis).await.unwrap();

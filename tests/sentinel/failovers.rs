@@ -152,7 +152,7 @@ async fn a_group_follows_a_failover_back_while_a_sentinel_is_down() {
 }
 
 async fn stream_group(service: &Service) -> ConsumerGroup {
-    let group = service.group().source(SourceKind::Stream).from(Begin::Beginning);
+    let group = service.group().source(SourceKind::Stream).begin_at(Begin::Beginning);
     group.start().await.unwrap()
 }
 

@@ -156,7 +156,8 @@ async fn a_rejected_entry_keeps_its_fields_and_a_rejected_payload_stays_a_payloa
         server.run(&format!("XADD {INPUT} * message_id 7 colour red colour blue")).await;
     let with_payload: String = server.run(&format!("XADD {INPUT} * payload not-JSON")).await;
     settled(&group, 2).await;
-    let consumers: Vec<_> = group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    let consumers: Vec<_> =
+        group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     group.shutdown().await.unwrap();
     let mut rejected: HashMap<_, _> = HashMap::new();
     for entry in server.rejected().await {
@@ -192,7 +193,7 @@ async fn an_entry_without_the_payload_field_is_rejected_again_when_it_is_replaye
     let _: String = server.run(&format!("XADD {INPUT} * colour red size 7")).await;
     settled(&group, 1).await;
     assert_eq!(group.shutdown().await.unwrap().rejected, 1);
-    let mut replay = texts(group_at(&server)).replay(Replay::default()).start().await.unwrap();
+    let mut replay = texts(group_at(&server)).replay(Replay::all()).start().await.unwrap();
     let ledger = replay.join().await.unwrap();
     assert_eq!((ledger.received, ledger.processed, ledger.rejected), (1, 0, 1), "{ledger}");
     assert_eq!((server.length(OUTPUT).await, server.length(REJECTED).await), (0, 1));

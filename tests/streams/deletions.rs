@@ -257,7 +257,7 @@ async fn the_ledger_reports_trimmed_entries_even_if_redis_does_not_know_how_many
     // For a group that begins in the middle, Redis does not know how many entries precede it.
     let begin = Begin::After(entries[9].id.parse().unwrap());
     let gate = gate();
-    let group = gated(group_at(&server).consumers(1).from(begin), &gate).start().await.unwrap();
+    let group = gated(group_at(&server).consumers(1).begin_at(begin), &gate).start().await.unwrap();
     soon("one is being processed", async || pending(&server).await >= 1).await;
     server.run::<()>(&format!("XTRIM {INPUT} MAXLEN 10")).await;
     gate.add_permits(1000);

@@ -220,7 +220,7 @@ pub(crate) async fn received(group: &ConsumerGroup, messages: usize) {
 
 /// The ids of a group's consumers, in order.
 pub(crate) fn ids_of(group: &ConsumerGroup) -> Vec<String> {
-    group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect()
+    group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect()
 }
 
 /// Waits until the condition holds. Fails the test if that takes longer than `limit`.

@@ -18,7 +18,8 @@ pub(super) async fn show(mut setup: Setup<'_>) -> anyhow::Result<Option<Verdict>
     let starting = ConsumerGroup::from_config(setup.config.clone()).start();
     let Some(started) = unless_stopped(setup.stop, starting).await else { return Ok(None) };
     let mut group = started?;
-    let consumers: Vec<_> = group.consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
+    let consumers: Vec<_> =
+        group.handle().consumers().iter().map(|consumer| consumer.id().to_owned()).collect();
     let (input, output) = (&setup.config.input, setup.config.output.clone());
     say(format_args!("A group of {CONSUMERS} consumers reads {input} and appends to {output}."));
     setup.announce_load();

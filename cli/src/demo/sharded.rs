@@ -115,10 +115,10 @@ pub(super) async fn show(
     group.stop();
     group.join().await.context("the group could not finish")?;
     let mut accounts = Vec::new();
-    for shard in group.shards() {
+    for shard in group.handle().shards() {
         let number = shard.number().context("a shard without a number")?;
         let tally = tally(&config, number, &ids).await?;
-        accounts.push(Account { number, ledger: shard.ledger(), tally });
+        accounts.push(Account { number, ledger: shard.figures().ledger, tally });
     }
     let Summary { published, unconfirmed, not_published, .. } = published.summary;
     let unknown = unconfirmed + not_published;

@@ -1,6 +1,6 @@
 //! Options that were given but have no effect in combination with the others.
 
-use redis_consumer_group::{Commit, Overflow, SourceKind};
+use redis_consumer_group::client::why_without_effect;
 
 use super::layers::Given;
 use super::settings::Settings;
@@ -8,36 +8,19 @@ use super::settings::Settings;
 /// A warning for each of them.
 pub(super) fn without_effect(given: &[Given], settings: &Settings) -> Vec<String> {
     let says = |given: &Given| {
-        let why = why_not(given.option.name, settings)?;
+        let why = why_not(given, settings)?;
         Some(format!("{} has no effect{why}", given.origin))
     };
     given.iter().filter_map(says).collect()
 }
 
-/// Why an option has no effect: the end of its warning.
-fn why_not(option: &str, settings: &Settings) -> Option<&'static str> {
-    let config = &settings.config;
-    let (of_stream, spills) = (config.source == SourceKind::Stream, config.overflow == Overflow::Spill);
-    match option {
-        "group" | "from" | "payload-field" | "with-source-id" | "claim-foreign-after" | "trim"
-            if !of_stream =>
-        {
-            Some(": it is for the source stream")
-        }
-        "overflow" | "max-payload" | "spill-key" | "spill-max" if of_stream => {
-            Some(": the source stream reads no more than there is room for")
-        }
-        "spill-key" | "spill-max" if !spills => {
-            Some(": messages go to the spill only where overflow is spill")
-        }
-        "keep" if config.commit == Commit::AtLeastOnce => {
-            Some(": nothing is kept where commit is at-least-once")
-        }
+/// Why the option has no effect: the end of its warning.
+pub(super) fn why_not(given: &Given, settings: &Settings) -> Option<&'static str> {
+    match given.option.name {
+        // It has an effect, although not that of a pattern. The group itself warns of that.
+        "input" => None,
         "log" if settings.log.quiet => Some(": quiet leaves only warnings and errors in the log"),
-        "input" if !of_stream && config.input.contains(['*', '?', '[']) => {
-            Some(" as a pattern: it names this one channel, character by character")
-        }
-        _ => None,
+        option => why_without_effect(&settings.config, option),
     }
 }
 
@@ -63,15 +46,19 @@ mod tests {
         );
         assert_eq!(warnings(&[("overflow", "spill")]), [""; 0]);
         let of_stream = warnings(&[("source", "stream"), ("group", "workers"), ("overflow", "wait")]);
-        let reads = "the source stream reads no more than there is room for";
+        let reads = "the source reads no more than there is room for";
         assert_eq!(
             of_stream,
             [format!("--overflow has no effect: {reads}"), format!("RCG_SPILL_MAX has no effect: {reads}")]
         );
-        let pattern = warnings(&[("input", "orders:*"), ("overflow", "spill")]);
-        assert_eq!(
-            pattern,
-            ["--input has no effect as a pattern: it names this one channel, character by character"]
-        );
+    }
+    #[test]
+    fn an_option_without_effect_is_told_once_so_the_group_does_not_get_it() {
+        let flags = [("group", "workers"), ("keep", "1s")];
+        let flags = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let layers = Layers::new(flags, Variables::default()).unwrap();
+        let config = Settings::read(&layers, RUN).unwrap().config;
+        assert_eq!(config.stream.group, "processors");
+        assert_eq!(config.keep, std::time::Duration::from_secs(1));
     }
 }

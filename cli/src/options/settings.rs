@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis_consumer_group::{Config, Error, PasswordFile, SourceKind};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::effect::without_effect;
+use super::effect::{why_not, without_effect};
 use super::error::{OptionError, Origin};
 use super::layers::{Given, Layers};
 use super::option::Group;
@@ -75,6 +75,9 @@ impl Settings {
         settings.warnings.splice(..0, layers.warnings());
         if has_source(groups) {
             settings.warnings.extend(without_effect(&given, &settings));
+            // The group would warn of them once more.
+            let with_effect = given.iter().filter(|given| why_not(given, &settings).is_none());
+            settings.config = Self::set(with_effect)?.config;
         }
         if let Some(path) = &settings.password_file {
             let file = PasswordFile::new(path);

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use redis::{FromRedisValue, ParsingError, Value};
-use redis_consumer_group::EntryId;
-use redis_consumer_group::client::Rejected;
+use redis_consumer_group::client::RejectedEntry;
+use redis_consumer_group::{EntryId, EntryIdError};
 use serde::Serialize;
 
 use crate::printable::printable;
@@ -22,7 +22,10 @@ type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 impl FromRedisValue for Entry {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (id, fields): (String, Fields) = FromRedisValue::from_redis_value(value)?;
-        Ok(Self { id: id.parse().map_err(ParsingError::from)?, fields })
+        Ok(Self {
+            id: id.parse().map_err(|error: EntryIdError| ParsingError::from(error.to_string()))?,
+            fields,
+        })
     }
 }
 
@@ -38,14 +41,14 @@ impl Entry {
     /// Why it was rejected. The reason is unknown if no group wrote the entry.
     pub(super) fn reason(&self) -> String {
         let pairs = self.pairs();
-        Rejected::of(&pairs)
+        RejectedEntry::of(&pairs)
             .map_or_else(|| "(not written by a group)".to_owned(), |rejected| text(rejected.error))
     }
 
     /// Three lines: when and why; from where and by whom; the message, shortened.
     pub(super) fn lines(&self, key: Option<&str>) -> String {
         let pairs = self.pairs();
-        let rejected = Rejected::of(&pairs);
+        let rejected = RejectedEntry::of(&pairs);
         let mut lines = String::new();
         if let Some(key) = key {
             let _ = write!(lines, "{key}  ");
@@ -72,7 +75,7 @@ impl Entry {
     /// One line of JSON.
     pub(super) fn json(&self, key: &str) -> String {
         let pairs = self.pairs();
-        let rejected = Rejected::of(&pairs);
+        let rejected = RejectedEntry::of(&pairs);
         let own = &pairs[..rejected.as_ref().map_or(pairs.len(), |rejected| rejected.fields)];
         let (payload, fields) = match own {
             [(b"payload", payload)] => (Some(Bytes::of(payload)), None),

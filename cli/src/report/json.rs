@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Figures, Interval};
-use redis_consumer_group::State;
+use redis_consumer_group::{Figures, State};
+
+use super::{Interval, outage};
 
 /// One line. `skipped` is a part of `processed`; `repeated` and `lost` are parts of `processed` and `rejected`.
 #[derive(Serialize)]
@@ -97,6 +98,7 @@ struct Gap<'a> {
     /// In UTC.
     ended: String,
     seconds: f64,
+    channel: &'a str,
     cause: &'a str,
 }
 
@@ -151,6 +153,7 @@ impl<'a> Account<'a> {
         let gap = |gap: &'a redis_consumer_group::Gap| Gap {
             ended: time(gap.ended),
             seconds: seconds(gap.duration),
+            channel: &gap.channel,
             cause: &gap.cause,
         };
         let latest = figures.ledger.gaps.latest.iter().map(gap).collect();
@@ -170,7 +173,7 @@ impl<'a> Account<'a> {
             },
             connected: matches!(figures.state, State::Connected | State::Degraded { .. }),
             disconnected_seconds: seconds(figures.disconnected),
-            outage: figures.outage().map(|outage| Outage {
+            outage: super::Outage::of(&figures.state).map(|outage| Outage {
                 problem: outage.problem,
                 seconds: seconds(outage.lasts),
                 cause: outage.cause,

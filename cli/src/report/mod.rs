@@ -1,24 +1,23 @@
 //! Reports and the ledger as lines on stdout.
 //!
 //! ```text
-//!   due ──► a report is due ──► figures    the group's own counts
+//!   due ──► a report is due ──► Figures    the group's own counts
 //!                               interval   the counts since the previous report
 //!                                  │
 //!                               one line, as text (here) or json
 //! ```
 
 mod due;
-mod figures;
 mod interval;
 mod json;
+mod outage;
 
 use std::time::Duration;
 
-use redis_consumer_group::ConsumerGroup;
+use redis_consumer_group::{ConsumerGroup, Figures, Handle, Shard, State};
 
 pub(crate) use self::due::Due;
-pub(crate) use self::figures::Figures;
-use self::figures::Outage;
+use self::outage::Outage;
 use self::interval::{Before, Interval};
 use self::json::Line;
 
@@ -44,11 +43,11 @@ impl Reporter {
 
     /// The line about the last second and the interval since the previous report.
     pub(crate) fn report(&mut self, group: &ConsumerGroup) -> String {
-        let all = Figures::of(group);
+        let all = group.handle().figures();
         let interval = self.before.until(&all.ledger);
         match self.form {
             Form::Text => sentence(&interval, &all),
-            Form::Json => Line::report(&interval, &all, &Figures::of_shards(group)).text(),
+            Form::Json => Line::report(&interval, &all, &of_shards(group.handle())).text(),
         }
     }
 }
@@ -61,6 +60,11 @@ impl Form {
             Self::Json => Line::ledger(all, shards).text(),
         }
     }
+}
+
+/// The figures of each shard; empty without shards.
+pub(crate) fn of_shards(group: &Handle) -> Vec<Figures> {
+    group.shards().iter().map(Shard::figures).filter(|figures| figures.shard.is_some()).collect()
 }
 
 /// A report as text.
@@ -78,7 +82,7 @@ fn sentence(interval: &Interval, figures: &Figures) -> String {
         line += &format!(", {} waiting for a retry", figures.retries_waiting);
     }
     line += &format!(", buffer {:.0} %", figures.buffer.percent());
-    if let Some(Outage { problem, lasts, cause }) = figures.outage() {
+    if let Some(Outage { problem, lasts, cause }) = Outage::of(&figures.state) {
         line += &format!("; {problem} for {} ({cause})", span(lasts));
     }
     line
@@ -95,12 +99,14 @@ fn span(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use redis_consumer_group::{Backlog, State};
+    use redis_consumer_group::Backlog;
 
     use super::*;
 
     fn figures() -> Figures {
-        let mut figures = Figures { processed_last_second: 5, state: State::Connected, ..Figures::default() };
+        let mut figures = Figures::default();
+        figures.processed_last_second = 5;
+        figures.state = State::Connected;
         let ledger = &mut figures.ledger;
         (ledger.received, ledger.processed, ledger.skipped, ledger.rejected) = (10, 6, 1, 2);
         (ledger.repeated, ledger.lost) = (4, 3);
@@ -119,7 +125,8 @@ mod tests {
             sentence(&interval(), &figures()),
             "Processed 5 messages in the last second. 6 in 3.0 s, 2 rejected, 0 dropped, buffer 0 %"
         );
-        let busy = Figures { processed_last_second: 1, retries_waiting: 7, ..figures() };
+        let mut busy = figures();
+        (busy.processed_last_second, busy.retries_waiting) = (1, 7);
         assert_eq!(
             sentence(&interval(), &busy),
             "Processed 1 message in the last second. 6 in 3.0 s, 2 rejected, 0 dropped, 7 waiting for a retry, buffer 0 %"
@@ -156,10 +163,9 @@ mod tests {
 
     #[test]
     fn shards_have_the_same_columns_and_their_number() {
-        let shards = [
-            Figures { shard: Some(0), ..Figures::default() },
-            Figures { shard: Some(7), backlog: Some(Backlog::default()), ..figures() },
-        ];
+        let mut shards = [Figures::default(), figures()];
+        (shards[0].shard, shards[1].shard) = (Some(0), Some(7));
+        shards[1].backlog = Some(Backlog::default());
         let of_all = ["type", "time", "shards"];
         for line in
             [Line::report(&interval(), &figures(), &shards).text(), Form::Json.ledger(&figures(), &shards)]

@@ -48,8 +48,9 @@ pub async fn serve(
 
 /// What `/readyz` says of a group: its ledger, or why it cannot work now.
 pub fn readiness(group: &Handle) -> Result<String, String> {
-    match group.state() {
-        State::Connected => Ok(group.ledger().to_string()),
+    let figures = group.figures();
+    match figures.state {
+        State::Connected => Ok(figures.ledger.to_string()),
         State::Disconnected { since, cause, .. } => {
             Err(format!("disconnected for {:.0?}: {cause}", since.elapsed()))
         }

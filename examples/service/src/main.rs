@@ -21,8 +21,9 @@ async fn main() -> anyhow::Result<()> {
 
     // Before the start: if the address is in use, nothing was received yet.
     let listener = TcpListener::bind(&health_addr).await?;
-    let group = orders::group(redis, prices).start().await?;
-    let handle = group.handle();
+    // `None`: it was to stop before Redis was there.
+    let Some(group) = orders::group(redis, prices).start_until(stop_signal()).await? else { return Ok(()) };
+    let handle = group.handle().clone();
     let health = tokio::spawn(health::serve(listener, move || health::readiness(&handle)));
 
     // The group ends by itself only after a permanent failure.

@@ -50,5 +50,5 @@ pub fn group(redis: impl AsRef<str>, prices: Prices) -> Builder<PriceOrders> {
         .max_attempts(3)
         // A price service that hangs must not stop the consumers.
         .processor_timeout(Duration::from_secs(10))
-        .processor_type(PriceOrders { prices })
+        .with_processor(PriceOrders { prices })
 }

@@ -79,8 +79,8 @@ async fn the_group_makes_three_attempts_at_an_order_and_goes_on_with_the_others(
     totals.sort_unstable();
     assert_eq!(totals, ["250", "500"]);
     let [rejected] = &finished.rejected[..] else { panic!("{finished:?}") };
-    assert_eq!(rejected.text("payload"), Some(&*order("2", "cake", 1)));
-    let error = rejected.text("error").unwrap();
-    assert_eq!(error, "gave up after 3 attempts: the price service answered 503 Service Unavailable");
+    assert_eq!(rejected.payload(), order("2", "cake", 1).as_bytes());
+    let reason = "gave up after 3 attempts: the price service answered 503 Service Unavailable";
+    assert_eq!((rejected.reason(), rejected.attempts()), (reason, 3));
     assert_eq!((finished.ledger.processed, finished.ledger.skipped), (3, 1));
 }

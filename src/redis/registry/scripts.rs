@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Names;
 use crate::config::Begin;
-use crate::entry_id::EntryId;
+use crate::entry_id::{EntryId, EntryIdError};
 use crate::epoch::{Attempt, Epoch};
 use crate::record::push_bulk;
 
@@ -225,7 +225,7 @@ impl FromRedisValue for TakenOver {
 impl FromRedisValue for TakenOverEntry {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let (id, texts, attempt): (String, Vec<Vec<u8>>, u32) = FromRedisValue::from_redis_value(value)?;
-        let id = id.parse().map_err(ParsingError::from)?;
+        let id = id.parse().map_err(|error: EntryIdError| ParsingError::from(error.to_string()))?;
         let mut encoded = Vec::with_capacity(texts.iter().map(|text| text.len() + 16).sum());
         texts.iter().for_each(|text| push_bulk(&mut encoded, text));
         Ok(Self { id, encoded, fields: u32::try_from(texts.len() / 2).unwrap_or(u32::MAX), attempt })

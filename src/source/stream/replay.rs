@@ -14,7 +14,7 @@ use crate::entry_id::EntryId;
 use crate::message::{self, Earlier, Origin};
 use crate::record::{Record, fields};
 use crate::redis::registry::Entries;
-use crate::rejected::{PAYLOAD, Rejected};
+use crate::rejected::{PAYLOAD, RejectedEntry};
 use crate::text;
 
 /// A replay: the selected entries, and the state that its shards share.
@@ -135,13 +135,13 @@ impl Reading {
             }
             let encoded = &entries.bytes[span.start as usize..][..span.len as usize];
             let all: Vec<_> = fields(encoded, entry.fields as usize).collect();
-            let rejected = Rejected::of(&all);
+            let rejected = RejectedEntry::of(&all);
             let error = rejected.as_ref().map_or(&b""[..], |rejected| rejected.error);
             let replayed = &mut self.progress.replayed;
             match rejected {
                 _ if !replaying.selection.takes(entry.id, error) => replayed.unselected += 1,
                 None => replayed.foreign += 1,
-                Some(Rejected { payload_bytes: Some(_), .. }) => replayed.cut += 1,
+                Some(RejectedEntry { payload_bytes: Some(_), .. }) => replayed.cut += 1,
                 Some(rejected) => {
                     let own = all[..rejected.fields].iter().copied().collect();
                     self.hand_over_again(replaying, entry.id, own, &rejected, attempt).await;
@@ -165,7 +165,7 @@ impl Reading {
         replaying: &Replaying,
         id: EntryId,
         own: Record,
-        rejected: &Rejected<'_>,
+        rejected: &RejectedEntry<'_>,
         attempt: u32,
     ) {
         let count = u32::try_from(own.len()).unwrap_or(u32::MAX);

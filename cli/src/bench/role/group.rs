@@ -38,9 +38,9 @@ pub(super) async fn run(task: Group, orders: &mut Orders) -> anyhow::Result<()> 
             Processing::Record(work) if work.is_none() => started(builder, &watch).await,
             Processing::Record(work) => {
                 let then = JsonProcessor::new();
-                started(builder.processor_type(Working { work, then }), &watch).await
+                started(builder.with_processor(Working { work, then }), &watch).await
             }
-            Processing::Never => started(builder.processor_type(Stuck), &watch).await,
+            Processing::Never => started(builder.with_processor(Stuck), &watch).await,
         }
     };
     let mut group = tokio::select! {
@@ -81,7 +81,9 @@ fn config(task: &Group) -> anyhow::Result<Config> {
     };
     config.shards = (task.source == Source::Sharded).then(|| shards(&task.shards));
     config.input = INPUT.to_owned();
-    config.stream.group = GROUP.to_owned();
+    if task.source == Source::Stream {
+        config.stream.group = GROUP.to_owned();
+    }
     if task.overflow == Overflow::Spill {
         config.overflow = library::Overflow::Spill;
         config.spill_key = Some(SPILL.to_owned());

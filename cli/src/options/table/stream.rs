@@ -20,7 +20,7 @@ const OPTIONS: &[Opt] = &[
         Kind::Value("WHERE"),
         "beginning",
         "Where a newly created group starts: beginning, new (entries appended from then on), or after the entry with this id",
-        |s, text| put(&mut s.config.stream.from, begin(text)),
+        |s, text| put(&mut s.config.stream.begin_at, begin(text)),
     ),
     Opt::new(
         "payload-field",
