@@ -12,7 +12,7 @@ use crate::dropped::DropCause;
 use crate::hooks::Hooks;
 use crate::ledger::{Counts, Gap};
 use crate::record;
-use crate::rejected;
+use crate::rejected::{self, RejectedEntry};
 use crate::sink::Records;
 use crate::status::{Missed, Status};
 use crate::text::{Size, entries, messages};
@@ -102,8 +102,9 @@ impl Events {
         self.counts.reject(count);
         let entries = || records.iter().map(|entry| record::fields(entry.encoded, entry.fields));
         self.hooks.on_reject(entries().filter_map(rejected::Rejected::of));
-        if let Some(last) = entries().last().and_then(rejected::Rejected::of) {
-            self.tell(self.rejects.add(count, Rejected::last(&last, stream)), Rejected::log);
+        if let Some(last) = entries().last() {
+            let fields: Vec<_> = last.collect();
+            self.tell(self.rejects.add(count, Rejected::new(&fields, stream)), Rejected::log);
         }
     }
 
@@ -193,12 +194,13 @@ impl Dropped {
 }
 
 impl Rejected {
-    fn last(rejected: &rejected::Rejected, stream: &str) -> Self {
-        Self {
-            reason: rejected.reason().to_owned(),
-            consumer: rejected.consumer_id().to_owned(),
-            stream: stream.to_owned(),
-        }
+    /// Of an entry with these fields.
+    fn new(fields: &[(&[u8], &[u8])], stream: &str) -> Self {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let entry = RejectedEntry::of(fields);
+        let (reason, consumer) =
+            entry.map(|entry| (text(entry.error), text(entry.consumer_id))).unwrap_or_default();
+        Self { reason, consumer, stream: stream.to_owned() }
     }
 
     fn log(self, count: u64) {
