@@ -1,5 +1,6 @@
 //! The handle: shows the figures of a running group and stops it, from anywhere in the program.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -103,5 +104,11 @@ impl Handle {
     /// Cancelled when the group is to end at once.
     pub(super) fn aborting(&self) -> &CancellationToken {
         &self.group.abort
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("figures", &self.figures()).finish_non_exhaustive()
     }
 }

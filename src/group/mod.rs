@@ -31,6 +31,7 @@ use crate::processor::JsonProcessor;
 ///
 /// It ends with [`shutdown`](Self::shutdown), or by itself: see [`join`](Self::join). When it is dropped before that,
 /// it ends at once, and received messages that were not committed are lost.
+#[derive(Debug)]
 pub struct ConsumerGroup {
     handle: Handle,
     ended: Option<oneshot::Receiver<Result<(), Error>>>,

@@ -1,5 +1,6 @@
 //! One shard of a running group.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use super::engine::Shared;
@@ -55,5 +56,11 @@ impl Shard {
 
     pub(super) fn status(&self) -> &Status {
         &self.shared.status
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("figures", &self.figures()).finish_non_exhaustive()
     }
 }

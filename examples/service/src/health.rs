@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use redis_consumer_group::{Handle, State};
+use redis_consumer_group::{Figures, State};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -47,10 +47,9 @@ pub async fn serve(
 }
 
 /// What `/readyz` says of a group: its ledger, or why it cannot work now.
-pub fn readiness(group: &Handle) -> Result<String, String> {
-    let figures = group.figures();
-    match figures.state {
-        State::Connected => Ok(figures.ledger.to_string()),
+pub fn readiness(group: &Figures) -> Result<String, String> {
+    match &group.state {
+        State::Connected => Ok(group.ledger.to_string()),
         State::Disconnected { since, cause, .. } => {
             Err(format!("disconnected for {:.0?}: {cause}", since.elapsed()))
         }

@@ -24,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
     // `None`: it was to stop before Redis was there.
     let Some(group) = orders::group(redis, prices).start_until(stop_signal()).await? else { return Ok(()) };
     let handle = group.handle().clone();
-    let health = tokio::spawn(health::serve(listener, move || health::readiness(&handle)));
+    let health = tokio::spawn(health::serve(listener, move || health::readiness(&handle.figures())));
 
     // The group ends by itself only after a permanent failure.
     let ended = group.run_until(stop_signal()).await;

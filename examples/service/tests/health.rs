@@ -4,8 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use order_prices::health;
+use redis_consumer_group::{Figures, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+#[test]
+fn a_group_is_ready_while_it_is_connected() {
+    let mut group = Figures::default();
+    assert_eq!(health::readiness(&group), Err("stopping".to_owned()));
+    group.state = State::Connected;
+    assert!(health::readiness(&group).unwrap().starts_with("received 0 = "));
+}
 
 #[tokio::test]
 async fn a_service_that_is_not_ready_stays_alive_and_says_why() {
