@@ -30,17 +30,24 @@ pub enum DropCause {
 }
 
 impl DropCause {
-    pub(crate) fn text(self) -> &'static str {
+    /// What the log says after "the buffer is full".
+    pub(crate) fn advice(self) -> &'static str {
         match self {
-            Self::BufferFull => "the buffer is full",
-            Self::SpillFull => "the buffer and the spill are full",
-            Self::SpillUnavailable => "the buffer is full, and Redis accepts nothing into the spill",
+            Self::BufferFull => "; raise the limit",
+            Self::SpillFull => ", and so is the spill; raise the limit of one of them",
+            Self::SpillUnavailable => {
+                ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit"
+            }
         }
     }
 }
 
 impl fmt::Display for DropCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        f.write_str(match self {
+            Self::BufferFull => "the buffer is full",
+            Self::SpillFull => "the buffer and the spill are full",
+            Self::SpillUnavailable => "the buffer is full, and Redis accepts nothing into the spill",
+        })
     }
 }

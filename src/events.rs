@@ -38,7 +38,8 @@ pub(crate) struct Events {
 struct Dropped {
     channel: Arc<str>,
     buffer: usize,
-    cause: DropCause,
+    /// Text about the other resource that is full, and about the remedy.
+    full: &'static str,
     /// Why nothing leaves the buffer, if the consumers are not the reason.
     blocked: Option<String>,
 }
@@ -92,7 +93,7 @@ impl Events {
         self.counts.discard(count);
         self.hooks.on_drop(count, channel, cause);
         let blocked = self.status.as_ref().and_then(|status| status.dropped(count));
-        let dropped = Dropped { channel: channel.clone(), buffer, cause, blocked };
+        let dropped = Dropped { channel: channel.clone(), buffer, full: cause.advice(), blocked };
         self.tell(self.drops.add(count, dropped), Dropped::log);
     }
 
@@ -169,14 +170,7 @@ fn rest<T>(throttle: &Throttle<T>, log: impl FnOnce(T, u64)) {
 
 impl Dropped {
     fn log(self, count: u64) {
-        let Self { channel, buffer, cause, blocked } = self;
-        let full = match cause {
-            DropCause::BufferFull => "; raise the limit",
-            DropCause::SpillFull => ", and so is the spill; raise the limit of one of them",
-            DropCause::SpillUnavailable => {
-                ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit"
-            }
-        };
+        let Self { channel, buffer, full, blocked } = self;
         let why = match &blocked {
             Some(cause) => format!(" because {cause}{full} to outlast that"),
             None => format!("{full}, or add consumers"),

@@ -43,9 +43,16 @@ const SETTINGS: &[Setting] = settings! {
 };
 
 impl Config {
+    /// Warns about settings that have no effect in this combination. None of them prevents the start.
+    pub(crate) fn warn_without_effect(&self) {
+        for (setting, why) in self.without_effect() {
+            tracing::warn!(event = "no_effect", setting, "{setting} has no effect{why}");
+        }
+    }
+
     /// The settings that differ from their defaults and have no effect: the name of each field, and the end of a
     /// sentence that begins with "… has no effect".
-    pub(crate) fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn without_effect(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let default = Self::default();
         let changed = SETTINGS.iter().filter(move |setting| (setting.differs)(self, &default));
         changed.filter_map(|setting| {

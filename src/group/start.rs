@@ -83,7 +83,7 @@ pub(super) async fn start<P: Processor>(
     let living = live(groups, server, handle.clone(), tell_started);
     let of_thread = handle.clone();
     let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
-    span.in_scope(|| preflight::warn_without_effect(&config));
+    span.in_scope(|| config.warn_without_effect());
     let named = span.clone();
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())

@@ -225,13 +225,6 @@ fn all<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(" and ")
 }
 
-/// Warns about settings that have no effect in this combination.
-pub(crate) fn warn_without_effect(config: &Config) {
-    for (setting, why) in config.without_effect() {
-        tracing::warn!(event = "no_effect", setting, "{setting} has no effect{why}");
-    }
-}
-
 /// Logs the start, and hints that need no server, once for all shards.
 pub(crate) fn log_start(config: &Config) {
     let (channel, stream) = match config.source {

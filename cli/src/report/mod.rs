@@ -17,9 +17,9 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Figures, Handle, Shard, State};
 
 pub(crate) use self::due::Due;
-use self::outage::Outage;
 use self::interval::{Before, Interval};
 use self::json::Line;
+use self::outage::Outage;
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
