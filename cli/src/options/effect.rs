@@ -52,6 +52,7 @@ mod tests {
             [format!("--overflow has no effect: {reads}"), format!("RCG_SPILL_MAX has no effect: {reads}")]
         );
     }
+
     #[test]
     fn an_option_without_effect_is_told_once_so_the_group_does_not_get_it() {
         let flags = [("group", "workers"), ("keep", "1s")];
