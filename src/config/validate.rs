@@ -164,7 +164,8 @@ mod tests {
         assert!(refused(|c| c.rejected_maxlen = Some(0)).starts_with("rejected-maxlen: "));
         assert!(refused(|c| c.tls.cert = Some("c".into())).starts_with("tls-cert: "));
         assert!(refused(|c| c.tls.ca = Some("c".into())).starts_with("tls-ca: "));
-        let trims_unread = |c: &mut Config| (c.stream.trim, c.stream.begin_at) = (Trim::Acknowledged, Begin::New);
+        let trims_unread =
+            |c: &mut Config| (c.stream.trim, c.stream.begin_at) = (Trim::Acknowledged, Begin::New);
         assert!(refused(trims_unread).starts_with("trim: "));
     }
 

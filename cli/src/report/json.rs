@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use redis_consumer_group::{Figures, State};
 
-use super::{Interval, outage};
+use super::figures::outage;
+use super::interval::Interval;
 
 /// One line. `skipped` is a part of `processed`; `repeated` and `lost` are parts of `processed` and `rejected`.
 #[derive(Serialize)]
@@ -173,7 +174,7 @@ impl<'a> Account<'a> {
             },
             connected: matches!(figures.state, State::Connected | State::Degraded { .. }),
             disconnected_seconds: seconds(figures.disconnected),
-            outage: super::Outage::of(&figures.state).map(|outage| Outage {
+            outage: super::Outage::of(figures).map(|outage| Outage {
                 problem: outage.problem,
                 seconds: seconds(outage.lasts),
                 cause: outage.cause,

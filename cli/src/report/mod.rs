@@ -8,18 +8,19 @@
 //! ```
 
 mod due;
+mod figures;
 mod interval;
 mod json;
-mod outage;
 
 use std::time::Duration;
 
-use redis_consumer_group::{ConsumerGroup, Figures, Handle, Shard, State};
+use redis_consumer_group::{ConsumerGroup, Figures};
 
 pub(crate) use self::due::Due;
+pub(crate) use self::figures::of_shards;
+use self::figures::Outage;
 use self::interval::{Before, Interval};
 use self::json::Line;
-use self::outage::Outage;
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +63,6 @@ impl Form {
     }
 }
 
-/// The figures of each shard; empty without shards.
-pub(crate) fn of_shards(group: &Handle) -> Vec<Figures> {
-    group.shards().iter().map(Shard::figures).filter(|figures| figures.shard.is_some()).collect()
-}
-
 /// A report as text.
 fn sentence(interval: &Interval, figures: &Figures) -> String {
     let messages = |count| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
@@ -82,7 +78,7 @@ fn sentence(interval: &Interval, figures: &Figures) -> String {
         line += &format!(", {} waiting for a retry", figures.retries_waiting);
     }
     line += &format!(", buffer {:.0} %", figures.buffer.percent());
-    if let Some(Outage { problem, lasts, cause }) = Outage::of(&figures.state) {
+    if let Some(Outage { problem, lasts, cause }) = Outage::of(figures) {
         line += &format!("; {problem} for {} ({cause})", span(lasts));
     }
     line
@@ -99,7 +95,7 @@ fn span(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use redis_consumer_group::Backlog;
+    use redis_consumer_group::{Backlog, State};
 
     use super::*;
 
