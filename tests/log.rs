@@ -283,7 +283,7 @@ async fn a_server_without_memory_degrades_a_group_that_has_something_to_append()
     assert!(began.message().ends_with("); retrying"), "{began:?}");
     server.run::<String>("CONFIG SET maxmemory 0").await;
     eventually(LIMIT, "it appends", async || handle.state() == State::Connected).await;
-    assert_eq!(handle.disconnected(), Duration::ZERO);
+    assert_eq!(handle.figures().disconnected, Duration::ZERO);
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.processed, ledger.gaps.count), (1, 0), "{ledger}");
     let over = logged(NAME, "outage_over");
@@ -300,16 +300,16 @@ async fn a_restart_with_older_data_is_told_with_what_is_lost() {
     let group = server.group().name(NAME).consumers(1).start().await.unwrap();
     let handle = group.handle();
     server.publish(1).await;
-    eventually(LIMIT, "it is processed", async || handle.ledger().processed == 1).await;
+    eventually(LIMIT, "it is processed", async || handle.figures().ledger.processed == 1).await;
     server.run::<String>("SAVE").await;
     server.publish(1).await;
-    eventually(LIMIT, "it is processed", async || handle.ledger().processed == 2).await;
+    eventually(LIMIT, "it is processed", async || handle.figures().ledger.processed == 2).await;
     server.kill().unwrap();
     server.restart().await.unwrap();
     // One is lost while nobody is subscribed; the next one shows what the server lacks.
     eventually(LIMIT, "it is processed", async || {
         server.publish(1).await;
-        handle.ledger().processed > 2
+        handle.figures().ledger.processed > 2
     })
     .await;
     group.shutdown().await.unwrap();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use redis_consumer_group::{Figures, State};
 
-use super::figures::outage;
+use super::figures;
 use super::interval::Interval;
 
 /// One line. `skipped` is a part of `processed`; `repeated` and `lost` are parts of `processed` and `rejected`.
@@ -174,7 +174,7 @@ impl<'a> Account<'a> {
             },
             connected: matches!(figures.state, State::Connected | State::Degraded { .. }),
             disconnected_seconds: seconds(figures.disconnected),
-            outage: super::Outage::of(figures).map(|outage| Outage {
+            outage: figures::Outage::of(figures).map(|outage| Outage {
                 problem: outage.problem,
                 seconds: seconds(outage.lasts),
                 cause: outage.cause,

@@ -17,8 +17,8 @@ use std::time::Duration;
 use redis_consumer_group::{ConsumerGroup, Figures};
 
 pub(crate) use self::due::Due;
-pub(crate) use self::figures::of_shards;
 use self::figures::Outage;
+pub(crate) use self::figures::of_shards;
 use self::interval::{Before, Interval};
 use self::json::Line;
 
