@@ -163,6 +163,7 @@ impl Receiver {
         if let Some(message) = self.take(most) {
             return Some(message);
         }
+        // From here on there is no current claim.
         let queue = self.queue.clone();
         loop {
             let ready = queue.ready.notified();
@@ -170,11 +171,11 @@ impl Receiver {
             // Register and count as idle before the second check: a producer that pushes after that check sees this
             // consumer as idle and wakes it.
             ready.as_mut().enable();
-            let idle = Idle::enter(&queue.idle);
+            let mut idle = Some(Idle::enter(&queue.idle));
             if queue.watched.load(Ordering::SeqCst) {
                 queue.low.notify_one();
             }
-            if let Some(message) = self.take(most) {
+            if let Some(message) = self.claim(most, &mut idle) {
                 return Some(message);
             }
             if queue.lock().is_drained() {
@@ -219,11 +220,13 @@ impl Receiver {
                 }
                 message
             }
-            None => self.claim(most),
+            None => self.claim(most, &mut None),
         }
     }
 
-    fn claim(&mut self, most: usize) -> Option<Message> {
+    /// Claims messages, and ends the idleness of this consumer in the same step. Otherwise a source could see a consumer
+    /// without work and no message that waits, and fetch one that then waits here while another process is idle.
+    fn claim(&mut self, most: usize, idle: &mut Option<Idle<'_>>) -> Option<Message> {
         let mut state = self.queue.lock();
         let mut claimed = state.portions.front_mut()?.split(most);
         state.waiting -= claimed.len();
@@ -238,6 +241,7 @@ impl Receiver {
             state.out += 1;
         }
         let more = !state.portions.is_empty();
+        *idle = None;
         drop(state);
         if low && self.queue.watched.load(Ordering::SeqCst) {
             self.queue.low.notify_one();

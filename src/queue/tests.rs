@@ -1,4 +1,7 @@
 use std::collections::HashSet;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use super::*;
@@ -45,6 +48,52 @@ async fn no_consumer_is_idle_while_messages_wait() {
         receiver.await.unwrap();
     }
     assert_eq!(start.elapsed(), Duration::from_millis(200));
+}
+
+/// A source must not fetch a message for a consumer that has just got one: another process may be idle.
+#[test]
+fn a_consumer_that_takes_a_message_is_not_seen_as_idle() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let queue = Queue::new();
+    let (works, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let consumer = thread::spawn({
+        let (mut receiver, works, done) = (queue.receiver(), works.clone(), done.clone());
+        move || {
+            runtime().block_on(async {
+                while receiver.next(1).await.is_some() {
+                    works.store(true, Ordering::SeqCst);
+                    // Until the source has looked at the demand.
+                    while !done.swap(false, Ordering::SeqCst) {
+                        std::hint::spin_loop();
+                    }
+                    works.store(false, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    runtime().block_on(async {
+        for _ in 0..20_000 {
+            let demand = queue.runs_low(None).await;
+            assert_eq!((demand.idle, demand.waiting), (1, 0));
+            queue.push(batch(&["1"]));
+            let mut again = pin!(queue.runs_low(None));
+            while !works.load(Ordering::SeqCst) {
+                assert!(now(again.as_mut()).is_none(), "the consumer is busy");
+            }
+            assert!(now(again.as_mut()).is_none(), "the consumer is busy");
+            done.store(true, Ordering::SeqCst);
+        }
+    });
+    queue.close();
+    consumer.join().unwrap();
+}
+
+/// The future's output, if it is ready now.
+fn now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,9 +109,10 @@ async fn entries_of_a_killed_process_are_taken_over_within_the_lease() {
     let output = server.output().await;
     judge(&sent, &output).assert_flawless();
     assert!(output.iter().all(|entry| entry.text("attempt") == Some("2")), "{output:?}");
+    soon("the ids of the dead one are gone too", async || server.ids().await.len() == 4).await;
     let ledger = heir.shutdown().await.unwrap();
     assert_eq!((ledger.received, ledger.taken_over, ledger.processed), (4, 4, 4), "{ledger}");
-    soon("the ids of the dead one are gone too", async || server.ids().await.is_empty()).await;
+    assert_eq!(server.ids().await, [] as [String; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
