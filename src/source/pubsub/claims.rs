@@ -1,4 +1,5 @@
-//! How several members share one channel: the protocol. `model` tests it; what it describes is not built yet.
+//! How several members share one channel: the protocol. Its scripts are in `lua/`; `model` tests the protocol, and that
+//! the scripts do the same. The source does not use them yet.
 //!
 //! # Positions
 //!

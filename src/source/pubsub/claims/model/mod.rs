@@ -5,15 +5,19 @@
 //! | `stored` | what is stored, and the scripts |
 //! | `member` | what a member knows |
 //! | `world` | what may happen, and the promises |
+//! | `real` | the same steps with the real scripts |
 
 mod member;
+mod real;
 mod stored;
 mod world;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use self::world::{Checked, Left, World};
+use redis_private_server::PrivateServer;
+
+use self::world::{Checked, Entry, Left, World};
 
 /// A mistake in the protocol that a story has to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,19 @@ const EVENTS: usize = 80;
 
 /// A random story of three members. It is the same for the same seed.
 fn play(seed: u64, with: Mutation) -> Checked {
+    tell(World::new(3, MANY), seed, with).map(drop)
+}
+
+/// What happened to the stored state in this story.
+fn journal(seed: u64) -> Vec<Entry> {
+    let mut world = World::new(3, MANY);
+    world.journal = Some(Vec::new());
+    let told = tell(world, seed, Mutation::None).unwrap_or_else(|broken| panic!("{broken}"));
+    told.journal.unwrap_or_default()
+}
+
+/// Lets random events happen. Returns the world after them.
+fn tell(mut world: World, seed: u64, with: Mutation) -> Result<World, String> {
     let mut state = (seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut random = |below: usize| {
         for (left, shift) in [(true, 13), (false, 7), (true, 17)] {
@@ -65,7 +82,6 @@ fn play(seed: u64, with: Mutation) -> Checked {
         }
         (state % below as u64) as usize
     };
-    let mut world = World::new(3, MANY);
     let mut story = Vec::new();
     let told = |broken: String, story: &[_]| format!("story {seed}: {broken}: {story:?}");
     for number in 1..=EVENTS {
@@ -80,7 +96,9 @@ fn play(seed: u64, with: Mutation) -> Checked {
             world.clone().must_settle(with).map_err(|broken| told(broken, &story))?;
         }
     }
-    world.must_settle(with).map_err(|broken| told(broken, &story))
+    let end = world.clone();
+    world.must_settle(with).map_err(|broken| told(broken, &story))?;
+    Ok(end)
 }
 
 /// Plays every story of two members. Returns how many states there are.
@@ -118,7 +136,9 @@ fn the_first_end_well(stories: u64) {
     }
 }
 
-const STORIES: u64 = 2_000;
+const STORIES: u64 = 1_000;
+/// Stories that are played with the real scripts.
+const SCRIPTED: u64 = 100;
 const ONE_MESSAGE: Left =
     Left { messages: 1, subscriptions: 2, cuts: 0, deaths: 0, errors: 0, lost_answers: 0, failovers: 0 };
 
@@ -133,10 +153,21 @@ fn with_two_members_of_whom_one_may_die_each_order_of_events_ends_well() {
     assert!(states > 10_000, "{states}");
 }
 
+#[tokio::test]
+async fn the_scripts_do_what_the_model_does() {
+    let server = PrivateServer::builder().start().await.unwrap();
+    let client = redis::Client::open(server.unix_url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    for seed in 0..SCRIPTED {
+        let replayed = real::replay(&mut connection, &journal(seed)).await;
+        replayed.unwrap_or_else(|differs| panic!("story {seed}: {differs}"));
+    }
+}
+
 #[test]
 fn every_mistake_in_the_protocol_breaks_a_story() {
     for mutation in MUTATIONS {
-        assert!((0..STORIES).any(|seed| play(seed, mutation).is_err()), "{mutation:?} is not noticed");
+        assert!((0..5 * STORIES).any(|seed| play(seed, mutation).is_err()), "{mutation:?} is not noticed");
     }
 }
 

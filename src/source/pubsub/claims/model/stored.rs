@@ -36,9 +36,9 @@ pub(super) struct Share {
     pub(super) claimed: BTreeSet<Position>,
     pub(super) runs: Runs,
     /// The number of the last report.
-    reported: u8,
+    pub(super) reported: u8,
     /// The last claim: its number, and what it gave.
-    last: (u8, Option<Position>),
+    pub(super) last: (u8, Option<Position>),
 }
 
 /// What a member tells of what it received.
@@ -51,152 +51,75 @@ pub(super) struct Report {
     pub(super) ends: BTreeMap<Segment, u8>,
 }
 
-/// The epoch is over.
-#[derive(Debug)]
-pub(super) struct Over;
+/// A script, or a transaction. Those of a member do nothing once its epoch is over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    /// Begins an epoch after the former one, with what was received before.
+    Join(Option<Epoch>, Runs),
+    Open(Segment),
+    Report(Report),
+    /// The number of the claim.
+    Claim(u8),
+    /// The messages by their positions.
+    Commit(BTreeMap<Position, u8>),
+    FenceOff(Epoch),
+    Settle,
+    GiveUp,
+}
+
+/// The answer to a step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    /// The epoch is over.
+    Over,
+    Done,
+    /// The segments that the member received and that are done.
+    Joined(Vec<Segment>),
+    /// What a claim gave.
+    Given(Option<Position>),
+    /// What is lost.
+    Lost(Vec<Position>),
+    /// A message that was appended before.
+    Twice(u8),
+}
 
 impl Stored {
-    /// Begins an epoch with what was received before. Returns the segments that are done.
-    pub(super) fn join(
-        &mut self,
-        epoch: Epoch,
-        former: Option<Epoch>,
-        runs: &Runs,
-        with: Mutation,
-    ) -> Vec<Segment> {
-        if let Some(former) = former {
-            self.fence_off(former, with);
+    /// Executes a step of the member in this epoch.
+    pub(super) fn apply(&mut self, epoch: Epoch, step: &Step, with: Mutation) -> Answer {
+        let needs_epoch = match step {
+            Step::Join(..) | Step::Settle | Step::GiveUp => false,
+            Step::Commit(_) => with != Mutation::NothingIsFenced,
+            _ => true,
+        };
+        if needs_epoch && !self.members.contains_key(&epoch) {
+            return Answer::Over;
         }
-        let (mut done, mut known) = (Vec::new(), runs.clone());
-        for segment in
-            runs.keys().filter(|segment| !self.segments.contains_key(segment)).copied().collect::<Vec<_>>()
-        {
-            let is_done = self.done.contains(&segment) && with != Mutation::DoneIsForgotten;
-            if is_done || with == Mutation::NothingIsKnownAgain {
-                known.remove(&segment);
-                done.push(segment);
-            } else {
-                self.segments.insert(segment, Extent::default());
-            }
+        match step {
+            Step::Join(former, runs) => return self.join(epoch, *former, runs, with),
+            Step::Open(segment) => drop(self.segments.insert(*segment, Extent::default())),
+            Step::Report(report) => self.report(epoch, report, with),
+            Step::Claim(number) => return self.claim(epoch, *number, with),
+            Step::Commit(records) => return self.commit(epoch, records),
+            Step::FenceOff(epoch) => self.fence_off(*epoch, with),
+            Step::Settle => self.settle(),
+            Step::GiveUp => return self.give_up(),
         }
-        self.members.insert(epoch, Share { runs: known, ..Share::default() });
-        done
+        Answer::Done
     }
 
-    pub(super) fn open(&mut self, epoch: Epoch, segment: Segment) -> Result<(), Over> {
-        self.check(epoch)?;
-        self.segments.insert(segment, Extent::default());
-        Ok(())
-    }
-
-    pub(super) fn report(&mut self, epoch: Epoch, report: &Report, with: Mutation) -> Result<(), Over> {
-        self.check(epoch)?;
-        let share = self.members.get_mut(&epoch).expect("checked");
-        if report.number <= share.reported && with != Mutation::LateReportsCount {
-            return Ok(());
-        }
-        share.reported = report.number;
-        for (segment, end) in &report.ends {
-            self.end(*segment, *end, with);
-        }
-        let runs: Runs = report
-            .runs
-            .iter()
-            .filter(|(segment, _)| self.segments.contains_key(segment))
-            .map(|(s, r)| (*s, *r))
-            .collect();
-        let share = self.members.get_mut(&epoch).expect("checked");
-        share.runs = runs;
-        if with != Mutation::CutsAreNotReported {
-            let (claimed, freed) =
-                std::mem::take(&mut share.claimed).into_iter().partition(|at| has(&share.runs, *at));
-            share.claimed = claimed;
-            self.free.extend::<BTreeSet<_>>(freed);
-        }
-        Ok(())
-    }
-
-    /// What the next claim would give. `ahead`: the positions from here on are not claimed, to keep stories finite.
-    pub(super) fn next(&self, epoch: Epoch, ahead: u8) -> Option<Position> {
+    /// What the next claim would give.
+    pub(super) fn next(&self, epoch: Epoch) -> Option<Position> {
         self.members.get(&epoch)?.runs.iter().find_map(|(segment, received)| {
             let Extent { frontier, end } = self.segments.get(segment)?;
             let inside = |at: u8| received.is_none_or(|upto| at < upto) && end.is_none_or(|end| at < end);
             let freed = self.free.iter().find(|(of, at)| of == segment && inside(*at)).copied();
-            freed.or_else(|| (inside(*frontier) && *frontier < ahead).then_some((*segment, *frontier)))
+            freed.or_else(|| inside(*frontier).then_some((*segment, *frontier)))
         })
     }
 
-    pub(super) fn claim(
-        &mut self,
-        epoch: Epoch,
-        number: u8,
-        ahead: u8,
-        with: Mutation,
-    ) -> Result<Option<Position>, Over> {
-        self.check(epoch)?;
-        let next = self.next(epoch, ahead);
-        let share = self.members.get_mut(&epoch).expect("checked");
-        if share.last.0 == number && with != Mutation::ClaimsAreNotRepeated {
-            return Ok(share.last.1.filter(|given| share.claimed.contains(given)));
-        }
-        share.last = (number, next);
-        if let Some(given) = next {
-            share.claimed.insert(given);
-            if !self.free.remove(&given) && with != Mutation::ClaimsAreGivenTwice {
-                self.segments.get_mut(&given.0).expect("known").frontier += 1;
-            }
-        }
-        Ok(next)
-    }
-
-    /// Appends messages, and removes their claims. The inner error: a message is there already.
-    pub(super) fn commit(
-        &mut self,
-        epoch: Epoch,
-        records: &BTreeMap<Position, u8>,
-        with: Mutation,
-    ) -> Result<Result<(), String>, Over> {
-        if with != Mutation::NothingIsFenced {
-            self.check(epoch)?;
-        }
-        if let Some(share) = self.members.get_mut(&epoch) {
-            share.claimed.retain(|at| !records.contains_key(at));
-        }
-        let twice = records.iter().find(|(_, message)| !self.output.insert(**message));
-        Ok(twice.map_or(Ok(()), |(at, message)| {
-            Err(format!("message {message} at {at:?} is in the output twice"))
-        }))
-    }
-
-    pub(super) fn fence_off(&mut self, epoch: Epoch, with: Mutation) {
-        if let Some(share) = self.members.remove(&epoch)
-            && with != Mutation::ClaimsOfTheDeadStay
-        {
-            self.free.extend(share.claimed);
-        }
-    }
-
-    /// A segment that is settled.
-    pub(super) fn settled(&self) -> Option<Segment> {
-        let is_claimed = |segment: &Segment| {
-            self.members
-                .values()
-                .flat_map(|share| &share.claimed)
-                .chain(&self.free)
-                .any(|at| at.0 == *segment)
-        };
-        let is_settled = |(segment, extent): &(&Segment, &Extent)| {
-            extent.end.is_some_and(|end| extent.frontier >= end) && !is_claimed(segment)
-        };
-        self.segments.iter().find(is_settled).map(|(segment, _)| *segment)
-    }
-
-    pub(super) fn settle(&mut self, segment: Segment) {
-        self.segments.remove(&segment);
-        self.done.insert(segment);
-        for share in self.members.values_mut() {
-            share.runs.remove(&segment);
-        }
+    /// Whether a segment is settled.
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled().is_some()
     }
 
     /// Whether something is left that no member has or will receive.
@@ -204,18 +127,122 @@ impl Stored {
         self.endless().is_some() || self.orphan().is_some()
     }
 
-    /// Gives up the rest of a segment, or a position. Returns the position that is lost.
-    pub(super) fn give_up(&mut self) -> Option<Position> {
-        // First the ends: what was claimed beyond them is not lost, because it never was.
+    fn join(&mut self, epoch: Epoch, former: Option<Epoch>, runs: &Runs, with: Mutation) -> Answer {
+        if let Some(former) = former {
+            self.fence_off(former, with);
+        }
+        let (mut done, mut known) = (Vec::new(), runs.clone());
+        for segment in runs.keys() {
+            if self.segments.contains_key(segment) {
+                continue;
+            }
+            let is_done = self.done.contains(segment) && with != Mutation::DoneIsForgotten;
+            if is_done || with == Mutation::NothingIsKnownAgain {
+                known.remove(segment);
+                done.push(*segment);
+            } else {
+                self.segments.insert(*segment, Extent::default());
+            }
+        }
+        self.members.insert(epoch, Share { runs: known, ..Share::default() });
+        Answer::Joined(done)
+    }
+
+    fn report(&mut self, epoch: Epoch, report: &Report, with: Mutation) {
+        let Some(share) = self.members.get_mut(&epoch) else { return };
+        if report.number <= share.reported && with != Mutation::LateReportsCount {
+            return;
+        }
+        share.reported = report.number;
+        for (segment, end) in &report.ends {
+            self.end(*segment, *end, with);
+        }
+        let mut runs = report.runs.clone();
+        runs.retain(|segment, _| self.segments.contains_key(segment));
+        let Some(share) = self.members.get_mut(&epoch) else { return };
+        share.runs = runs;
+        if with != Mutation::CutsAreNotReported {
+            let freed: BTreeSet<_> =
+                share.claimed.iter().copied().filter(|at| !has(&share.runs, *at)).collect();
+            share.claimed.retain(|at| !freed.contains(at));
+            self.free.extend(freed);
+        }
+    }
+
+    fn claim(&mut self, epoch: Epoch, number: u8, with: Mutation) -> Answer {
+        let next = self.next(epoch);
+        let Some(share) = self.members.get_mut(&epoch) else { return Answer::Over };
+        if share.last.0 == number && with != Mutation::ClaimsAreNotRepeated {
+            return Answer::Given(share.last.1.filter(|given| share.claimed.contains(given)));
+        }
+        share.last = (number, next);
+        if let Some(given) = next {
+            share.claimed.insert(given);
+            if !self.free.remove(&given)
+                && with != Mutation::ClaimsAreGivenTwice
+                && let Some(extent) = self.segments.get_mut(&given.0)
+            {
+                extent.frontier += 1;
+            }
+        }
+        Answer::Given(next)
+    }
+
+    /// Appends messages, and removes their claims.
+    fn commit(&mut self, epoch: Epoch, records: &BTreeMap<Position, u8>) -> Answer {
+        if let Some(share) = self.members.get_mut(&epoch) {
+            share.claimed.retain(|at| !records.contains_key(at));
+        }
+        let twice = records.values().find(|message| !self.output.insert(**message));
+        twice.map_or(Answer::Done, |message| Answer::Twice(*message))
+    }
+
+    fn fence_off(&mut self, epoch: Epoch, with: Mutation) {
+        if let Some(share) = self.members.remove(&epoch)
+            && with != Mutation::ClaimsOfTheDeadStay
+        {
+            self.free.extend(share.claimed);
+        }
+    }
+
+    /// Forgets all segments that are settled.
+    fn settle(&mut self) {
+        while let Some(segment) = self.settled() {
+            self.segments.remove(&segment);
+            self.done.insert(segment);
+            for share in self.members.values_mut() {
+                share.runs.remove(&segment);
+            }
+        }
+    }
+
+    /// Gives up what no member has: first the ends of segments, because what was claimed beyond an end never was.
+    fn give_up(&mut self) -> Answer {
         while let Some(segment) = self.endless() {
             let runs = self.members.values().filter_map(|share| share.runs.get(&segment).copied().flatten());
             self.end(segment, runs.max().unwrap_or(0), Mutation::None);
         }
-        let lost = self.orphan()?;
-        if !self.free.remove(&lost) {
-            self.segments.get_mut(&lost.0).expect("known").frontier += 1;
+        let mut lost = Vec::new();
+        while let Some(orphan) = self.orphan() {
+            if !self.free.remove(&orphan)
+                && let Some(extent) = self.segments.get_mut(&orphan.0)
+            {
+                extent.frontier += 1;
+            }
+            lost.push(orphan);
         }
-        Some(lost)
+        lost.sort_unstable();
+        Answer::Lost(lost)
+    }
+
+    /// A segment of which nothing is left.
+    fn settled(&self) -> Option<Segment> {
+        let claimed = self.members.values().flat_map(|share| &share.claimed);
+        let left: BTreeSet<_> = claimed.chain(&self.free).map(|at| at.0).collect();
+        let is_settled = |(segment, extent): &(&Segment, &Extent)| {
+            extent.end.is_some_and(|end| extent.frontier >= end) && !left.contains(segment)
+        };
+        self.segments.iter().find(is_settled).map(|(segment, _)| *segment)
     }
 
     /// The segment ends here: what comes after was claimed in vain.
@@ -250,10 +277,6 @@ impl Stored {
         let unclaimed = frontiers.map(|(segment, extent)| (*segment, extent.frontier));
         let is_held = |at: &Position| self.members.values().any(|share| has(&share.runs, *at));
         self.free.iter().copied().chain(unclaimed).find(|at| !is_held(at))
-    }
-
-    pub(super) fn check(&self, epoch: Epoch) -> Result<(), Over> {
-        self.members.contains_key(&epoch).then_some(()).ok_or(Over)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Mutation;
 use super::member::{Commit, Connection, Item, Member};
-use super::stored::{Epoch, Over, Position, Report, Segment, Stored};
+use super::stored::{Answer, Epoch, Position, Report, Segment, Step, Stored};
 
 /// How often something may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +69,17 @@ pub(super) struct World {
     /// The position of the next message.
     next: Position,
     left: Left,
+    /// What happened to the stored state, if it is noted.
+    pub(super) journal: Option<Vec<Entry>>,
+}
+
+/// What happened to the stored state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Entry {
+    /// A step of the member in an epoch, its answer, and the state after it.
+    Step(Epoch, Step, Answer, Stored),
+    Replicate,
+    Failover,
 }
 
 pub(super) type Checked = Result<(), String>;
@@ -91,6 +102,7 @@ impl World {
             positions: BTreeSet::new(),
             next: (0, 0),
             left,
+            journal: None,
         }
     }
 
@@ -103,7 +115,7 @@ impl World {
             self.left.messages > 0 && self.members.iter().any(|member| member.connection.is_some()),
         );
         may(Event::Arrive, self.late.is_some());
-        may(Event::Settle, self.stored.settled().is_some());
+        may(Event::Settle, self.stored.has_settled());
         may(
             Event::GiveUp,
             self.stored.is_lacking() && (self.all_have_told() || with == Mutation::GivesUpTooEarly),
@@ -177,7 +189,7 @@ impl World {
             }
             Event::Open(me) => {
                 let segment = self.segments + 1;
-                if self.by(me, |stored, epoch| stored.open(epoch, segment)).is_some() {
+                if self.step(me, Step::Open(segment), with) == Answer::Done {
                     self.segments = segment;
                     let connection = self.members[me].connection.as_mut();
                     connection.expect("connected").opened = Some(segment);
@@ -195,12 +207,12 @@ impl World {
             Event::Arrive => {
                 if let Some((epoch, report)) = self.late.take() {
                     // Nobody hears the answer.
-                    let _ = self.stored.report(epoch, &report, with);
+                    self.apply(epoch, Step::Report(report), with);
                 }
             }
             Event::Claim(me) => {
-                let (number, ahead) = (self.members[me].number, self.published + 1);
-                if let Some(given) = self.by(me, |stored, epoch| stored.claim(epoch, number, ahead, with)) {
+                let number = self.members[me].number;
+                if let Answer::Given(given) = self.step(me, Step::Claim(number), with) {
                     let member = &mut self.members[me];
                     (member.number, member.asks) = (member.number + 1, false);
                     // Unless the member knows already that it will not receive it.
@@ -214,8 +226,7 @@ impl World {
             }
             Event::ClaimInVain(me) => {
                 self.left.lost_answers -= 1;
-                let (number, ahead) = (self.members[me].number, self.published + 1);
-                self.by(me, |stored, epoch| stored.claim(epoch, number, ahead, with));
+                self.step(me, Step::Claim(self.members[me].number), with);
                 self.members[me].asks = true;
             }
             Event::Send(me) => {
@@ -224,10 +235,12 @@ impl World {
                 member.commit = Some(Commit { epoch, records, outcome: None });
             }
             Event::Execute(me) => {
-                let commit = self.members[me].commit.as_mut().expect("sent");
-                let done = self.stored.commit(commit.epoch, &commit.records, with);
-                commit.outcome = Some(done.is_ok());
-                done.unwrap_or(Ok(()))?;
+                let commit = self.members[me].commit.clone().expect("sent");
+                let answer = self.apply(commit.epoch, Step::Commit(commit.records), with);
+                if let Answer::Twice(message) = answer {
+                    return Err(format!("message {message} is in the output twice"));
+                }
+                self.members[me].commit.as_mut().expect("sent").outcome = Some(answer == Answer::Done);
             }
             Event::Answer(me) => {
                 let member = &mut self.members[me];
@@ -263,25 +276,27 @@ impl World {
                 self.fence_off(me, epoch, with);
             }
             Event::Clear(me, epoch) => self.fence_off(me, epoch, with),
-            Event::Settle => {
-                if let Some(segment) = self.stored.settled() {
-                    self.stored.settle(segment);
-                }
-            }
+            Event::Settle => drop(self.apply(0, Step::Settle, with)),
             Event::GiveUp => {
-                let Some(lost) = self.stored.give_up() else { return Ok(()) };
-                if !self.positions.contains(&lost) {
-                    return Err(format!("{lost:?} counts as lost, and there was no message"));
-                }
-                let held = self.living().find_map(|member| member.received.get(&lost));
-                if let Some(message) = held.filter(|message| !self.stored.output.contains(message)) {
-                    return Err(format!("message {message} was given up, and a member has it"));
+                let Answer::Lost(lost) = self.apply(0, Step::GiveUp, with) else { return Ok(()) };
+                for at in lost {
+                    if !self.positions.contains(&at) {
+                        return Err(format!("{at:?} counts as lost, and there was no message"));
+                    }
+                    let held = self.living().find_map(|member| member.received.get(&at));
+                    if let Some(message) = held.filter(|message| !self.stored.output.contains(message)) {
+                        return Err(format!("message {message} was given up, and a member has it"));
+                    }
                 }
             }
-            Event::Replicate => self.replica = Some(self.stored.clone()),
+            Event::Replicate => {
+                self.replica = Some(self.stored.clone());
+                self.note(Entry::Replicate);
+            }
             Event::Failover => {
                 self.left.failovers -= 1;
                 self.stored = self.replica.take().expect("replicated");
+                self.note(Entry::Failover);
                 self.late = None;
                 for member in &mut self.members {
                     member.cut(with);
@@ -306,7 +321,7 @@ impl World {
             while self.stored.is_lacking() && self.all_have_told() {
                 self.happens(Event::GiveUp, with)?;
             }
-            while self.stored.settled().is_some() {
+            while self.stored.has_settled() {
                 self.happens(Event::Settle, with)?;
             }
             if self == before {
@@ -364,7 +379,9 @@ impl World {
         let former = member.former.take();
         member.epoch = Some(self.epochs);
         (member.number, member.asks) = (1, false);
-        let done = self.stored.join(self.epochs, former, &member.runs, with);
+        let step = Step::Join(former, member.runs.clone());
+        let Answer::Joined(done) = self.apply(self.epochs, step, with) else { return Ok(()) };
+        let member = &mut self.members[me];
         for segment in done {
             let mut dropped =
                 member.received.iter().filter(|(at, _)| at.0 == segment).map(|(_, message)| message);
@@ -378,37 +395,49 @@ impl World {
 
     fn report(&mut self, me: usize, with: Mutation) {
         let report = self.members[me].report();
-        if self.by(me, |stored, epoch| stored.report(epoch, &report, with)).is_some() {
+        if self.step(me, Step::Report(report), with) == Answer::Done {
             let member = &mut self.members[me];
             (member.has_reported, member.ends) = (true, Default::default());
         }
     }
 
+    /// Whoever was itself taken for dead judges nobody.
     fn fence_off(&mut self, me: usize, epoch: Epoch, with: Mutation) {
-        self.by(me, |stored, own| {
-            // Whoever was itself taken for dead judges nobody.
-            stored.check(own)?;
-            stored.fence_off(epoch, with);
-            Ok(())
-        });
+        self.step(me, Step::FenceOff(epoch), with);
     }
 
-    /// Runs a script for a member. `None`: its epoch is over, and it knows that now.
-    fn by<T>(&mut self, me: usize, script: impl FnOnce(&mut Stored, Epoch) -> Result<T, Over>) -> Option<T> {
-        let epoch = self.members[me].epoch?;
-        let done = script(&mut self.stored, epoch).ok();
-        if done.is_none() {
+    /// A step of a member, which knows afterwards if its epoch is over.
+    fn step(&mut self, me: usize, step: Step, with: Mutation) -> Answer {
+        let Some(epoch) = self.members[me].epoch else { return Answer::Over };
+        let answer = self.apply(epoch, step, with);
+        if answer == Answer::Over {
             self.members[me].ends_epoch();
         }
-        done
+        answer
+    }
+
+    fn apply(&mut self, epoch: Epoch, step: Step, with: Mutation) -> Answer {
+        let answer = self.stored.apply(epoch, &step, with);
+        if let Some(journal) = &mut self.journal {
+            journal.push(Entry::Step(epoch, step, answer.clone(), self.stored.clone()));
+        }
+        answer
     }
 
     /// Whether the member has a reason to ask: there is something to claim, an answer was lost, or its epoch is over.
     fn claims(&self, me: usize) -> bool {
         self.members[me].epoch.is_some_and(|epoch| {
             let is_over = !self.stored.members.contains_key(&epoch);
-            is_over || self.members[me].asks || self.stored.next(epoch, self.published + 1).is_some()
+            // Bounded, to keep stories finite.
+            let next = self.stored.next(epoch).filter(|(_, at)| *at <= self.published);
+            is_over || self.members[me].asks || next.is_some()
         })
+    }
+
+    fn note(&mut self, entry: Entry) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(entry);
+        }
     }
 
     fn deliver(&mut self, item: Item) {
