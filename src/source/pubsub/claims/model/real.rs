@@ -30,7 +30,7 @@ pub(super) async fn replay(connection: &mut MultiplexedConnection, journal: &[En
                     return Err(format!("{step:?} of {epoch} answers {real:?}, and not {answer:?}"));
                 }
                 let real = read(connection).await;
-                if real != *stored {
+                if real != **stored {
                     return Err(format!("after {step:?} of {epoch}: {real:#?}, and not {stored:#?}"));
                 }
             }

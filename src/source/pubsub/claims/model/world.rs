@@ -77,7 +77,7 @@ pub(super) struct World {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Entry {
     /// A step of the member in an epoch, its answer, and the state after it.
-    Step(Epoch, Step, Answer, Stored),
+    Step(Epoch, Step, Answer, Box<Stored>),
     Replicate,
     Failover,
 }
@@ -419,7 +419,7 @@ impl World {
     fn apply(&mut self, epoch: Epoch, step: Step, with: Mutation) -> Answer {
         let answer = self.stored.apply(epoch, &step, with);
         if let Some(journal) = &mut self.journal {
-            journal.push(Entry::Step(epoch, step, answer.clone(), self.stored.clone()));
+            journal.push(Entry::Step(epoch, step, answer.clone(), Box::new(self.stored.clone())));
         }
         answer
     }
