@@ -33,10 +33,10 @@ impl DropCause {
     /// What the log says after "the buffer is full".
     pub(crate) fn advice(self) -> &'static str {
         match self {
-            Self::BufferFull => "; raise the limit",
-            Self::SpillFull => ", and so is the spill; raise the limit of one of them",
+            Self::BufferFull => "; enlarge the buffer",
+            Self::SpillFull => ", and so is the spill; enlarge one of them",
             Self::SpillUnavailable => {
-                ", and Redis takes nothing into the spill; check its memory and its connections, raise the limit"
+                ", and Redis takes nothing into the spill; check its memory and its connections, or enlarge the buffer"
             }
         }
     }

@@ -57,7 +57,9 @@ impl Reload {
             (!is_shown).then(tell);
             self.log = settings.log;
         }
-        info!("SIGHUP: the password file and certificates are read at every connect");
+        info!(
+            "SIGHUP: read the configuration again (the password file and certificates are read at every connect)"
+        );
         if settings.config != self.config {
             warn!("SIGHUP: other options have changed; they take effect at the next start");
         }

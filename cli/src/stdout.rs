@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The maximum number of lines that wait for a slow reader. Further reports are discarded.
 const WAITING: usize = 64;
@@ -74,14 +74,25 @@ impl Stdout {
 }
 
 fn write_all(mut writer: impl Write, mut lines: mpsc::Receiver<String>) {
+    // Lines that could not be written in a row. Only the first one is logged.
+    let mut lost = 0;
     while let Some(mut line) = lines.blocking_recv() {
         line.push('\n');
         match writer.write_all(line.as_bytes()).and_then(|()| writer.flush()) {
+            Ok(()) if lost > 0 => {
+                info!("writing to stdout again; {lost} lines were lost");
+                lost = 0;
+            }
             Ok(()) => {}
             // Returning drops the receiver, which `Stdout::closed` sees.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return,
             // Stdout may be a file on a full disk. Messages are still processed.
-            Err(error) => warn!("a line could not be written to stdout: {error}; check where stdout leads"),
+            Err(error) => {
+                if lost == 0 {
+                    warn!("cannot write to stdout: {error}; going on without reports until it works again");
+                }
+                lost += 1;
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ impl Config {
             let (payload, buffer) = (self.max_payload, self.buffer_of_shard());
             match self.shards_here() {
                 1 => format!(
-                    "a payload of {payload} bytes would never find room in the buffer of {buffer}; raise the buffer"
+                    "a payload of {payload} bytes would never find room in the buffer of {buffer}; raise the buffer, or lower max-payload"
                 ),
                 shards => format!(
                     "a payload of {payload} bytes would never find room in the {buffer} bytes that each of {shards} shards \

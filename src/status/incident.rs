@@ -59,12 +59,14 @@ impl Incident {
             *told == kind && (*at >= open.noted || now - *at < Self::REMINDER)
         };
         let is_known = self.kinds.iter().any(is_known);
-        let pause = if is_known { Self::REMINDER } else { Self::SHORTEST };
+        let lasts = now - open.since;
+        // A short outage whose cause is known is not told. One that lasts is, or nobody learns of its end.
+        let can_wait = open.is_told || lasts < Self::SHORTEST;
+        let pause = if is_known && can_wait { Self::REMINDER } else { Self::SHORTEST };
         if self.last.is_some_and(|last| now - last < pause) {
             tracing::debug!("{}", failure.text(task));
             return lines;
         }
-        let lasts = now - open.since;
         let (event, task, cause, text) = if open.is_told && is_known {
             let (task, cause) = main.unwrap_or((task, cause));
             ("outage_lasts", task, cause, still(task, cause, lasts))
@@ -314,6 +316,29 @@ mod tests {
             incident.over();
         }
         assert_eq!((lines, gaps), (2, 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_lasts_is_told_even_shortly_after_one_of_the_same_cause() {
+        let mut incident = Incident::default();
+        let mut lines = fails(&mut incident, &append(), OOM);
+        sleep(Duration::from_millis(80)).await;
+        lines.extend(texts(incident.over()));
+        for _ in 0..10 {
+            lines.extend(fails(&mut incident, &append(), OOM));
+            sleep(Duration::from_secs(1)).await;
+        }
+        incident.dropped(2);
+        lines.extend(texts(incident.over()));
+        assert_eq!(
+            lines,
+            [
+                "outage_began: cannot append to s (OOM command not allowed); retrying",
+                "appending to s again after 80ms; no message was missed or dropped",
+                "outage_began: cannot append to s (OOM command not allowed); retrying",
+                "appending to s again after 10s; 2 messages dropped in this time",
+            ]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ const OPTIONS: &[Opt] = &[
         "retry-delay",
         Kind::Value("TIME"),
         "100ms",
-        "Delay before the second attempt at a message. Each further delay is four times as long: 0.1, 0.4, 1.6 and 6.4 s by default. With --retry-delay 5s, five attempts span about 85 s",
+        "Delay before the second attempt at a message. Each further delay is four times as long: 0.1, 0.4, 1.6 and 6.4 s by default. A random part may double each delay: five attempts span 8.5 to 17 s, or 85 to 100 s with --retry-delay 5s",
         |s, text| put(&mut s.config.retry_delay, duration(text)),
     ),
     Opt::new(
