@@ -36,7 +36,7 @@ async fn the_start_waits_for_a_server_without_memory_and_each_stream_is_named_on
     let refuses_subscriptions = redis.fill();
     let mut group = Running::start(&mut program(&["-u", &redis.server.url()]));
     if refuses_subscriptions {
-        group.wait_for("cannot start yet at redis://127.0.0.1:");
+        group.wait_for("cannot use Redis at redis://127.0.0.1:");
         // Long enough for several attempts, which all fail in the same way.
         sleep(Duration::from_secs(3)).await;
         redis.order("CONFIG SET maxmemory 0");

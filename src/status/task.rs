@@ -63,7 +63,7 @@ impl Task {
     /// The beginning of a sentence about the failure.
     pub(super) fn cannot(&self) -> String {
         match self {
-            Self::Start(address) => format!("cannot start yet at {address}"),
+            Self::Start(address) => format!("cannot use Redis at {address} yet"),
             Self::Subscribe(channel) => format!("cannot subscribe to {channel}"),
             Self::Read(stream) => format!("cannot read {stream}"),
             Self::Append(stream) => format!("cannot append to {stream}"),
@@ -77,7 +77,7 @@ impl Task {
     /// The beginning of a sentence about the recovery.
     pub(super) fn works(&self) -> String {
         match self {
-            Self::Start(address) => format!("starting at {address}"),
+            Self::Start(address) => format!("using Redis at {address}"),
             Self::Subscribe(channel) => format!("receiving messages of {channel}"),
             Self::Read(stream) => format!("reading {stream}"),
             Self::Append(stream) => format!("appending to {stream}"),
