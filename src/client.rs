@@ -189,7 +189,7 @@ fn refused(
     if Kind::of(&answer) == Kind::WrongType {
         return Fault::Permanent(Error::WrongType {
             key: stream.to_owned(),
-            found: format!("key of another type ({answer})"),
+            found: format!("value of another type ({answer})"),
             needed: "stream",
             option,
         });

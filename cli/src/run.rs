@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Figures, Ledger};
+use redis_consumer_group::{Config, Consumer, ConsumerGroup, Error, Figures, Ledger, SourceKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -61,6 +61,9 @@ pub(crate) async fn group(
     };
     if ledger.abandoned > 0 && failure.is_none() && !end.forced {
         warn!("the stop took longer than --drain-timeout; a longer one abandons nothing");
+    }
+    if settings.config.source == SourceKind::Rejected && ledger.received == 0 && failure.is_none() {
+        info!("there was no message to replay");
     }
     let shards = of_shards(group.handle());
     for Figures { shard, ledger, .. } in &shards {

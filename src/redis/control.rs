@@ -34,7 +34,7 @@ impl Control {
             IdsError::Unconnected(error) => Fault::Permanent(error),
             IdsError::WrongType { key, source } => Fault::Permanent(Error::WrongType {
                 key,
-                found: format!("key of another type, or a key beside it does ({})", answer(&source)),
+                found: format!("value of another type, or a key beside it does ({})", answer(&source)),
                 needed: "list",
                 option: "ids-key",
             }),

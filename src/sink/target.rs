@@ -77,7 +77,7 @@ impl Acknowledges {
         (Kind::of(answer) == Kind::WrongType).then(|| {
             Fault::Permanent(Error::WrongType {
                 key: self.stream.clone(),
-                found: format!("key of another type ({answer})"),
+                found: format!("value of another type ({answer})"),
                 needed: "stream",
                 option: self.option,
             })
@@ -349,7 +349,7 @@ impl Target {
         match Kind::of(answer) {
             Kind::WrongType => Fault::Permanent(Error::WrongType {
                 key: self.stream.clone(),
-                found: format!("key of another type ({answer})"),
+                found: format!("value of another type ({answer})"),
                 needed: "stream",
                 option: self.option,
             }),

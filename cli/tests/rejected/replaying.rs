@@ -76,4 +76,7 @@ async fn an_incomplete_message_and_a_foreign_entry_stay_and_are_reported() {
     assert!(end.stderr.contains(&format!("{left}the payload was longer than max-payload")), "{}", end.stderr);
     assert!(end.stderr.contains(&format!("{left}not written by a group")), "{}", end.stderr);
     assert_eq!(redis.length(REJECTED), 2);
+
+    let end = redis.rejected(&["replay", "--id", "5-0"]);
+    assert!(end.stderr.contains("there was no message to replay"), "{}", end.stderr);
 }

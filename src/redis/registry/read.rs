@@ -215,7 +215,7 @@ impl Reader {
         if Kind::of(answer) == Kind::WrongType {
             return Unread::Permanent(Error::WrongType {
                 key: input.clone(),
-                found: format!("key of another type ({answer})"),
+                found: format!("value of another type ({answer})"),
                 needed: "stream",
                 option: self.names.option,
             });

@@ -195,7 +195,7 @@ async fn read_fence(connection: &mut Connection, target: &Target, key: &str) -> 
     let refused = |what, answer: &str| match Kind::of(answer) {
         Kind::WrongType => Fault::Permanent(Error::WrongType {
             key: key.to_owned(),
-            found: format!("key of another type ({answer})"),
+            found: format!("value of another type ({answer})"),
             needed: "hash",
             option: target.option,
         }),

@@ -25,7 +25,7 @@ const OPTIONS: &[Opt] = &[
             "password-file",
             Kind::File,
             "",
-            "File with the password, read again at every connect. One newline at the end is ignored",
+            "File with the password, read again at every connect. One newline at the end is ignored. It replaces a password in the URL",
             |s, text| put(&mut s.password_file, Ok(Some(text.into()))),
         ),
         Opt::new(
