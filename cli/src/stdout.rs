@@ -80,7 +80,7 @@ fn write_all(mut writer: impl Write, mut lines: mpsc::Receiver<String>) {
         line.push('\n');
         match writer.write_all(line.as_bytes()).and_then(|()| writer.flush()) {
             Ok(()) if lost > 0 => {
-                info!("writing to stdout again; {lost} lines were lost");
+                info!("writing to stdout again; lines lost: {lost}");
                 lost = 0;
             }
             Ok(()) => {}
@@ -170,6 +170,48 @@ mod tests {
         }
         assert!(!stdout.lines.is_closed());
         stdout.finish("ledger".to_owned()).await;
+    }
+
+    #[test]
+    fn a_full_disk_is_logged_when_it_begins_and_when_it_ends() {
+        /// Refuses this many lines.
+        struct Full(u32);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.0 == 0 {
+                    return Ok(bytes.len());
+                }
+                self.0 -= 1;
+                Err(ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        struct Log(Arc<Mutex<Vec<u8>>>);
+        impl Write for Log {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let logged = Arc::default();
+        let log = Arc::clone(&logged);
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Log(Arc::clone(&log))).finish();
+        let (lines, waiting) = mpsc::channel(WAITING);
+        for _ in 0..5 {
+            lines.try_send("report".to_owned()).unwrap();
+        }
+        drop(lines);
+        tracing::subscriber::with_default(subscriber, || write_all(Full(3), waiting));
+        let logged = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
+        assert_eq!(logged.lines().count(), 2, "{logged}");
+        assert!(logged.contains("cannot write to stdout: ") && logged.contains("lines lost: 3"), "{logged}");
     }
 
     #[tokio::test]
