@@ -11,7 +11,7 @@
 //! lane ◄── server   OK, QUEUED …, [entry ids …, acknowledged, 0], OK, 1
 //! ```
 //!
-//! A new connection begins with `MULTI, HGET lane number, HINCRBY lane fence 1, EXEC, WATCH lane`. If the number is N
+//! A new connection begins with `MULTI, HGET lane number, HINCRBY lane fence …, EXEC, WATCH lane`. If the number is N
 //! or higher, commit N happened and is not repeated. If it is lower, commit N cannot happen any more: an `EXEC` that
 //! arrives late on the old connection finds its watched hash changed by the fence, and does nothing. The lane sends
 //! commit N again. Any unexpected reply ends the connection, so there is one way to recover, and it is always taken.
@@ -35,6 +35,7 @@
 //!
 //! Around one commit: `wire` encodes it, `token` makes sure that the epoch's token is there, `ahead` sends the next one
 //! behind it, and `conclusion` says what its answers mean. `rehearsal` checks the permissions for all of it at the start.
+//! `fence` notices that the hash was deleted.
 //!
 //! # What can go wrong, in the order of an attempt
 //!
@@ -56,6 +57,7 @@
 mod ahead;
 mod conclusion;
 mod exchange;
+mod fence;
 mod identity;
 mod kept;
 mod rehearsal;
@@ -70,6 +72,7 @@ use std::sync::Arc;
 
 use self::conclusion::Answers;
 use self::exchange::send;
+use self::fence::Seen;
 use self::identity::Identity;
 pub(super) use self::kept::Kept;
 use self::succession::{Connected, Found};
@@ -99,8 +102,8 @@ pub(super) struct Transaction {
     watched: Option<Arc<Epoch>>,
     /// Whether the commit in flight was sent before.
     sent: bool,
-    /// Whether an earlier connection has incremented the fence: then the hash must exist.
-    fenced: bool,
+    /// What earlier connections have seen of the fence, which shows whether the hash is still the same one.
+    seen: Seen,
     /// The last commit that acknowledged entries of a stream, and their epoch.
     held: Option<(u64, Arc<Epoch>)>,
     /// The server of the current connection.
@@ -125,7 +128,7 @@ impl Transaction {
             queued: false,
             watched: None,
             sent: false,
-            fenced: false,
+            seen: Seen::default(),
             held: None,
             here: None,
             confirmed_by: None,

@@ -308,6 +308,63 @@ async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
     assert_nothing_left_behind(&server).await;
 }
 
+/// 1. The first commit of a lane is executed, and its answer is lost.
+/// 2. The lane's hash is deleted, as others do when the lease of the ids has lapsed.
+/// 3. The lane reconnects, which creates the hash. This answer is lost too.
+/// 4. The lane reconnects once more, and finds a hash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_not_repeated_if_a_lost_attempt_recreated_its_lane() {
+    let server = Server::start().await;
+    let line = Line::to(server.addr()).await;
+    let gate = gate();
+    // A long lease, so that the process does not count as dead meanwhile.
+    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
+    let group = gated(builder, &gate).start().await.unwrap();
+    append(&server, 0..1).await;
+    soon("the entry is handed out", async || pending(&server).await == 1).await;
+    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
+    gate.add_permits(2);
+    lane_has_sent(&server, "xadd").await;
+    line.set(Condition::Deaf);
+    server.run::<()>("CLIENT UNPAUSE").await;
+    soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
+    let lanes = lanes(&server).await;
+    server.run::<()>(&format!("DEL {}", lanes.join(" "))).await;
+    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
+    line.set(Condition::Cut);
+    soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
+    line.set(Condition::Fair);
+    lane_has_sent(&server, "hincrby").await;
+    line.set(Condition::Deaf);
+    server.run::<()>("CLIENT UNPAUSE").await;
+    soon("the hash is there again", async || !self::lanes(&server).await.is_empty()).await;
+    line.set(Condition::Cut);
+    soon("it is cut off again", async || server.connections_of_groups().await.is_empty()).await;
+    line.set(Condition::Fair);
+    gate.add_permits(1);
+    append(&server, 1..2).await;
+    soon("the next one is processed", async || group.ledger().processed == 1).await;
+    group.shutdown().await.unwrap();
+    let sent = ["0", "1"].map(str::to_owned);
+    judge(&sent, &server.output().await).assert_flawless();
+    assert_nothing_left_behind(&server).await;
+}
+
+/// The keys of all lanes.
+async fn lanes(server: &Server) -> Vec<String> {
+    server.keys().await.into_iter().filter(|key| key.contains(":lane:")).collect()
+}
+
+/// Waits until the last command that came from a lane is this one.
+async fn lane_has_sent(server: &Server, command: &str) {
+    let (lane, command) = ("name=redis-consumer-group:lane", format!("cmd={command}"));
+    soon("the lane's commands have arrived", async || {
+        let groups = server.connections_of_groups().await;
+        groups.iter().any(|line| line.contains(lane) && line.contains(&command))
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ledger_reports_trimmed_entries_without_a_number_after_others_deleted_entries() {
     let server = Server::start().await;

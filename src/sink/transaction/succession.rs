@@ -26,7 +26,8 @@ pub(super) struct Connected {
 pub(super) enum Found {
     /// All of them.
     Everything,
-    /// Those up to the number. Another server was promoted, or the server was started with older data or none.
+    /// Those up to the number. Another server was promoted, or the server was started with older data or none, or
+    /// without the hash.
     Less,
     /// Unknown: somebody deleted the hash. The records are assumed to be there.
     NoHash,
@@ -142,7 +143,8 @@ impl Transaction {
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
         command(&mut out, &[b"HGET", key, b"number"]);
-        command(&mut out, &[b"HINCRBY", key, b"fence", b"1"]);
+        let increment = self.seen.increment().to_string();
+        command(&mut out, &[b"HINCRBY", key, b"fence", increment.as_bytes()]);
         command(&mut out, &[b"EXEC"]);
         // The watch begins after the fence. Its answer is read before the first commit is sent.
         command(&mut out, &[b"WATCH", key]);
@@ -150,7 +152,8 @@ impl Transaction {
         connection.send(&out).await?;
         let Fence { number, fence } = read_fence(&mut connection, target, &self.key).await?;
         let here = connection.receive(|reply| Identity::of(&reply)).await?;
-        let found = self.find(number, fence, here.as_ref());
+        let recreated = self.seen.read(fence);
+        let found = self.find(number, recreated, here.as_ref());
         self.kept.elsewhere(here != self.here);
         self.here = here;
         // `attempt` ends the epoch in this case, so messages with receipts are not repeated.
@@ -159,25 +162,26 @@ impl Transaction {
         if found == Found::NoHash && (is_in_flight || self.confirmed > 0) && !all_have_receipts {
             target.tell_of_lost_hash(&self.key, is_in_flight);
         }
-        self.fenced = true;
         Ok(Connected { connection, made: number.unwrap_or(0), found })
     }
 
-    /// Which of the confirmed commits the server `here` has, judging by the contents of the lane's hash.
-    fn find(&self, number: Option<u64>, fence: i64, here: Option<&Identity>) -> Found {
+    /// Which of the confirmed commits the server `here` has, judging by the contents of the lane's hash. `recreated`:
+    /// whether it is another hash than the one that an earlier connection found.
+    fn find(&self, number: Option<u64>, recreated: bool, here: Option<&Identity>) -> Found {
         // Servers can only be compared if `INFO` is permitted on both.
         let both = here.zip(self.confirmed_by.as_ref());
         let another = both.is_some_and(|(here, former)| here.may_lack_what(former));
         let anew = both.is_some_and(|(here, former)| here.began_after(former));
-        // A first connection whose answer was lost may have created the hash.
-        let is_gone = if self.confirmed > 0 { number.is_none() } else { fence == 1 && self.fenced };
+        let is_gone = if self.confirmed > 0 { number.is_none() } else { recreated };
         match is_gone {
             // A failover cannot explain it if replicas had the commits, unless the
             // server was started without its data.
             true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
+            // Even if no commit was confirmed: the one in flight may have happened before the hash was deleted.
+            true => Found::Less,
             // If the hash exists, only a server that went back has a lower number in it.
-            _ if number.unwrap_or(0) < self.confirmed => Found::Less,
-            _ => Found::Everything,
+            false if number.unwrap_or(0) < self.confirmed => Found::Less,
+            false => Found::Everything,
         }
     }
 }
