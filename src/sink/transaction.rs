@@ -53,6 +53,8 @@
 //! 7. The hash is gone: somebody deleted it, so its number says nothing. No confirmed commit is repeated. The epoch
 //!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` tells this case
 //!    from case 6. Where `INFO` is not permitted, both look like this one, and the warning names both.
+//!    Before the first confirmed commit there is no number to miss: `fence` notices that the hash was recreated, and
+//!    that is case 7 at any server.
 
 mod ahead;
 mod conclusion;

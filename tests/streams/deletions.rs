@@ -291,8 +291,7 @@ async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
     line.set(Condition::Deaf);
     server.run::<()>("CLIENT UNPAUSE").await;
     soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
-    let lanes = server.keys().await.into_iter().filter(|key| key.contains(":lane:"));
-    server.run::<()>(&format!("DEL {}", lanes.collect::<Vec<_>>().join(" "))).await;
+    delete_lanes(&server).await;
     line.set(Condition::Cut);
     soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
     line.set(Condition::Fair);
@@ -309,7 +308,7 @@ async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
 }
 
 /// 1. The first commit of a lane is executed, and its answer is lost.
-/// 2. The lane's hash is deleted, as others do when the lease of the ids has lapsed.
+/// 2. The lane's hash is deleted.
 /// 3. The lane reconnects, which creates the hash. This answer is lost too.
 /// 4. The lane reconnects once more, and finds a hash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,8 +327,7 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated_if_a_lost_attempt_recreat
     line.set(Condition::Deaf);
     server.run::<()>("CLIENT UNPAUSE").await;
     soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
-    let lanes = lanes(&server).await;
-    server.run::<()>(&format!("DEL {}", lanes.join(" "))).await;
+    delete_lanes(&server).await;
     server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
     line.set(Condition::Cut);
     soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
@@ -337,7 +335,7 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated_if_a_lost_attempt_recreat
     lane_has_sent(&server, "hincrby").await;
     line.set(Condition::Deaf);
     server.run::<()>("CLIENT UNPAUSE").await;
-    soon("the hash is there again", async || !self::lanes(&server).await.is_empty()).await;
+    soon("the hash is there again", async || !lanes(&server).await.is_empty()).await;
     line.set(Condition::Cut);
     soon("it is cut off again", async || server.connections_of_groups().await.is_empty()).await;
     line.set(Condition::Fair);
@@ -348,6 +346,51 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated_if_a_lost_attempt_recreat
     let sent = ["0", "1"].map(str::to_owned);
     judge(&sent, &server.output().await).assert_flawless();
     assert_nothing_left_behind(&server).await;
+}
+
+/// 1. The hash of a lane is deleted, and the lane begins with another one.
+/// 2. The first commit since is executed. The server dies before it answers.
+/// 3. Others delete the hash again, before the lane has reconnected to the restarted server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_not_repeated_at_a_restarted_server_without_its_lane() {
+    let mut server = Server::start_with(PrivateServer::builder().appendonly_always()).await;
+    let line = Line::to(server.addr()).await;
+    let gate = gate();
+    // A long lease, so that the process does not count as dead meanwhile.
+    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
+    let group = gated(builder, &gate).start().await.unwrap();
+    gate.add_permits(1);
+    append(&server, 0..1).await;
+    soon("the first entry is processed", async || group.ledger().processed == 1).await;
+    delete_lanes(&server).await;
+    gate.add_permits(1);
+    append(&server, 1..2).await;
+    soon("the epoch is over", async || group.ledger().fenced == 1).await;
+    soon("the entry is taken over", async || group.ledger().in_flight() == 1).await;
+    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
+    gate.add_permits(1);
+    lane_has_sent(&server, "xadd").await;
+    line.set(Condition::Deaf);
+    server.run::<()>("CLIENT UNPAUSE").await;
+    soon("the commit is made", async || server.length(OUTPUT).await == 2).await;
+    line.set(Condition::Cut);
+    server.kill().unwrap();
+    server.restart().await.unwrap();
+    delete_lanes(&server).await;
+    line.set(Condition::Fair);
+    // One more permit, in case the entry is delivered again.
+    gate.add_permits(2);
+    append(&server, 2..3).await;
+    soon("the last one is processed", async || group.ledger().processed == 2).await;
+    group.shutdown().await.unwrap();
+    let sent = ["0", "1", "2"].map(str::to_owned);
+    judge(&sent, &server.output().await).assert_flawless();
+    assert_nothing_left_behind(&server).await;
+}
+
+/// Deletes the hashes of all lanes, as another process does when the lease of the ids has lapsed.
+async fn delete_lanes(server: &Server) {
+    server.run::<()>(&format!("DEL {}", lanes(server).await.join(" "))).await;
 }
 
 /// The keys of all lanes.

@@ -26,8 +26,7 @@ pub(super) struct Connected {
 pub(super) enum Found {
     /// All of them.
     Everything,
-    /// Those up to the number. Another server was promoted, or the server was started with older data or none, or
-    /// without the hash.
+    /// Those up to the number. Another server was promoted, or the server was started with older data or none.
     Less,
     /// Unknown: somebody deleted the hash. The records are assumed to be there.
     NoHash,
@@ -174,14 +173,14 @@ impl Transaction {
         let anew = both.is_some_and(|(here, former)| here.began_after(former));
         let is_gone = if self.confirmed > 0 { number.is_none() } else { recreated };
         match is_gone {
+            // Without a confirmed commit, nothing shows which it was. So the commit in flight may have happened.
+            true if self.confirmed == 0 => Found::NoHash,
             // A failover cannot explain it if replicas had the commits, unless the
             // server was started without its data.
             true if !another || (self.kept.was_replicated() && !anew) => Found::NoHash,
-            // Even if no commit was confirmed: the one in flight may have happened before the hash was deleted.
-            true => Found::Less,
             // If the hash exists, only a server that went back has a lower number in it.
-            false if number.unwrap_or(0) < self.confirmed => Found::Less,
-            false => Found::Everything,
+            _ if number.unwrap_or(0) < self.confirmed => Found::Less,
+            _ => Found::Everything,
         }
     }
 }
