@@ -16,7 +16,7 @@ use crate::rejected::{self, RejectedEntry};
 use crate::sink::Records;
 use crate::status::{Missed, Status};
 use crate::text::{Size, entries, messages};
-use crate::throttle::{Tell, Throttle};
+use crate::throttle::{Decision, Throttle};
 
 /// Reports gaps, drops, rejects, retries, spills and takeovers of one group or shard.
 #[derive(Default)]
@@ -28,8 +28,8 @@ pub(crate) struct Events {
     retries: Throttle<Retried>,
     spilled: Throttle<Arc<str>>,
     takeovers: Throttle<TakenOver>,
-    /// Notified when something is not logged yet.
-    untold: Notify,
+    /// Notified when a line is delayed.
+    delayed: Notify,
     /// What the group needs from Redis and cannot have. `None` where no group runs.
     status: Option<Status>,
 }
@@ -94,7 +94,7 @@ impl Events {
         self.hooks.on_drop(count, channel, cause);
         let blocked = self.status.as_ref().and_then(|status| status.dropped(count));
         let dropped = Dropped { channel: channel.clone(), buffer, full: cause.advice(), blocked };
-        self.tell(self.drops.add(count, dropped), Dropped::log);
+        self.log(self.drops.add(count, dropped), Dropped::log);
     }
 
     /// Reports messages that are confirmed to be in the stream of rejected messages.
@@ -105,7 +105,7 @@ impl Events {
         self.hooks.on_reject(entries().filter_map(rejected::Rejected::of));
         if let Some(last) = entries().last() {
             let fields: Vec<_> = last.collect();
-            self.tell(self.rejects.add(count, Rejected::new(&fields, stream)), Rejected::log);
+            self.log(self.rejects.add(count, Rejected::new(&fields, stream)), Rejected::log);
         }
     }
 
@@ -113,33 +113,33 @@ impl Events {
     pub(crate) fn retries(&self, reason: String, consumer: &Consumer) {
         self.counts.retry();
         let retried = Retried { reason, consumer: consumer.clone() };
-        self.tell(self.retries.add(1, retried), Retried::log);
+        self.log(self.retries.add(1, retried), Retried::log);
     }
 
     /// Reports messages that are confirmed to be in the spill.
     pub(crate) fn spilled(&self, count: u64, spill: &Arc<str>) {
         self.counts.spill(count);
-        self.tell(self.spilled.add(count, spill.clone()), log_spilled);
+        self.log(self.spilled.add(count, spill.clone()), log_spilled);
     }
 
     /// Reports entries that were taken over from another consumer of the stream's group.
     pub(crate) fn taken_over(&self, count: u64, holder: &str, stream: &str) {
         self.counts.take_over(count);
         let taken_over = TakenOver { holder: holder.to_owned(), stream: stream.to_owned() };
-        self.tell(self.takeovers.add(count, taken_over), TakenOver::log);
+        self.log(self.takeovers.add(count, taken_over), TakenOver::log);
     }
 
-    /// Logs delayed reports within a few seconds. Never returns.
-    pub(crate) async fn tell_the_rest(&self) {
+    /// Logs delayed lines within a few seconds. Never returns.
+    pub(crate) async fn log_delayed(&self) {
         loop {
-            self.untold.notified().await;
+            self.delayed.notified().await;
             sleep(Throttle::<()>::EVERY).await;
-            self.tell_now();
+            self.log_rest();
         }
     }
 
-    /// Logs all delayed reports now.
-    pub(crate) fn tell_now(&self) {
+    /// Logs all delayed lines now.
+    pub(crate) fn log_rest(&self) {
         rest(&self.drops, Dropped::log);
         rest(&self.rejects, Rejected::log);
         rest(&self.retries, Retried::log);
@@ -147,11 +147,11 @@ impl Events {
         rest(&self.takeovers, TakenOver::log);
     }
 
-    fn tell<T>(&self, tell: Tell<T>, log: impl FnOnce(T, u64)) {
-        match tell {
-            Tell::Now(count, last) => log(last, count),
-            Tell::Later => self.untold.notify_one(),
-            Tell::Nothing => {}
+    fn log<T>(&self, decision: Decision<T>, log: impl FnOnce(T, u64)) {
+        match decision {
+            Decision::LogNow(count, last) => log(last, count),
+            Decision::LogLater => self.delayed.notify_one(),
+            Decision::AlreadyDelayed => {}
         }
     }
 }
@@ -255,13 +255,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_told_at_once_is_told_within_five_seconds() {
+    async fn what_is_not_logged_at_once_is_logged_within_five_seconds() {
         let events = Events::default();
         let channel = "c".into();
         events.dropped(1, &channel, 1, DropCause::BufferFull);
         events.dropped(2, &channel, 1, DropCause::BufferFull);
-        let telling = tokio::time::timeout(Duration::from_secs(5), events.tell_the_rest()).await;
-        telling.unwrap_err();
+        let logging = tokio::time::timeout(Duration::from_secs(5), events.log_delayed()).await;
+        logging.unwrap_err();
         assert!(events.drops.rest().is_none());
         assert_eq!(events.counts.read().dropped, 3);
     }

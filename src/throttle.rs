@@ -13,24 +13,26 @@ pub(crate) struct Throttle<T>(Mutex<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
-    told: Option<Instant>,
-    untold: Option<(u64, T)>,
+    /// When a sum was last logged.
+    logged: Option<Instant>,
+    /// What is not logged yet.
+    delayed: Option<(u64, T)>,
 }
 
 /// What to do about an occurrence.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Tell<T> {
+pub(crate) enum Decision<T> {
     /// Log this sum and this example.
-    Now(u64, T),
+    LogNow(u64, T),
     /// The first occurrence that is delayed: call `rest` later.
-    Later,
-    /// An earlier call has already returned `Later`.
-    Nothing,
+    LogLater,
+    /// An earlier call has already returned `LogLater`.
+    AlreadyDelayed,
 }
 
 impl<T> Default for Throttle<T> {
     fn default() -> Self {
-        Self(Mutex::new(State { told: None, untold: None }))
+        Self(Mutex::new(State { logged: None, delayed: None }))
     }
 }
 
@@ -38,23 +40,23 @@ impl<T> Throttle<T> {
     pub(crate) const EVERY: Duration = Duration::from_secs(3);
 
     /// Adds occurrences.
-    pub(crate) fn add(&self, count: u64, example: T) -> Tell<T> {
+    pub(crate) fn add(&self, count: u64, example: T) -> Decision<T> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.untold.take().map(|(count, _)| count);
+        let before = state.delayed.take().map(|(count, _)| count);
         let sum = before.unwrap_or(0) + count;
-        if state.told.is_some_and(|told| told.elapsed() < Self::EVERY) {
-            state.untold = Some((sum, example));
-            return if before.is_none() { Tell::Later } else { Tell::Nothing };
+        if state.logged.is_some_and(|at| at.elapsed() < Self::EVERY) {
+            state.delayed = Some((sum, example));
+            return if before.is_none() { Decision::LogLater } else { Decision::AlreadyDelayed };
         }
-        state.told = Some(Instant::now());
-        Tell::Now(sum, example)
+        state.logged = Some(Instant::now());
+        Decision::LogNow(sum, example)
     }
 
     /// Takes the sum that is not logged yet.
     pub(crate) fn rest(&self) -> Option<(u64, T)> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let rest = state.untold.take()?;
-        state.told = Some(Instant::now());
+        let rest = state.delayed.take()?;
+        state.logged = Some(Instant::now());
         Some(rest)
     }
 }
@@ -66,20 +68,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_at_once_and_the_others_together() {
         let throttle = Throttle::default();
-        assert_eq!(throttle.add(1, 'a'), Tell::Now(1, 'a'));
-        assert_eq!(throttle.add(2, 'b'), Tell::Later);
-        assert_eq!(throttle.add(3, 'c'), Tell::Nothing);
+        assert_eq!(throttle.add(1, 'a'), Decision::LogNow(1, 'a'));
+        assert_eq!(throttle.add(2, 'b'), Decision::LogLater);
+        assert_eq!(throttle.add(3, 'c'), Decision::AlreadyDelayed);
         tokio::time::sleep(Throttle::<char>::EVERY).await;
-        assert_eq!(throttle.add(4, 'd'), Tell::Now(9, 'd'));
+        assert_eq!(throttle.add(4, 'd'), Decision::LogNow(9, 'd'));
         assert_eq!(throttle.rest(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_rest_is_told_when_somebody_asks_for_it_and_counts_as_told() {
         let throttle = Throttle::default();
-        assert_eq!(throttle.add(1, 'a'), Tell::Now(1, 'a'));
-        assert_eq!(throttle.add(2, 'b'), Tell::Later);
+        assert_eq!(throttle.add(1, 'a'), Decision::LogNow(1, 'a'));
+        assert_eq!(throttle.add(2, 'b'), Decision::LogLater);
         assert_eq!(throttle.rest(), Some((2, 'b')));
-        assert_eq!(throttle.add(3, 'c'), Tell::Later);
+        assert_eq!(throttle.add(3, 'c'), Decision::LogLater);
     }
 }

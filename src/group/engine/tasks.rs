@@ -72,13 +72,13 @@ impl Tasks {
         }
     }
 
-    /// Starts what brings messages back for their next attempt, and what logs the rest of throttled events.
+    /// Starts what brings messages back for their next attempt, and the task that logs delayed lines.
     pub(super) fn start_helpers(&mut self) -> Arc<Retries> {
         let delays = Delays { first: self.config.retry_delay, longest: self.config.retry_max_delay };
         let (retries, task) = Retries::new(self.queue.clone(), delays, self.shared.stop.clone());
         self.helpers.spawn(task.run());
         let events = self.shared.events.clone();
-        self.helpers.spawn(async move { events.tell_the_rest().await });
+        self.helpers.spawn(async move { events.log_delayed().await });
         Arc::new(retries)
     }
 
@@ -265,7 +265,7 @@ impl Tasks {
         // Not awaited: a processor that blocks its thread cannot be stopped from here.
         self.workers.abort_all();
         self.workers.detach_all();
-        shared.events.tell_now();
+        shared.events.log_rest();
         shared.ended.store(true, Ordering::Release);
         let abandoned = shared.counts.close().abandoned;
         if abandoned > 0 {
