@@ -63,7 +63,7 @@ impl Intake {
         Self { queue, buffer, events, overflow, spill, limit, stop }
     }
 
-    /// Counts messages as received. They are kept or dropped afterwards.
+    /// Counts messages as received. They are accepted or dropped afterwards.
     pub(crate) fn receive(&self, messages: u64) {
         self.events.counts.receive(messages);
         if self.limit.as_ref().is_some_and(|limit| limit.receive(messages)) {
@@ -71,24 +71,24 @@ impl Intake {
         }
     }
 
-    /// Keeps a run of received messages. With [`Overflow::Wait`] it waits until there is room for them, and nothing
-    /// is read until then; with [`Overflow::Drop`] it keeps as many as there is room for.
-    pub(crate) async fn keep(&self, channel: &Arc<str>, bytes: Bytes, spans: Vec<Span>) {
+    /// Accepts a run of received messages. With [`Overflow::Wait`] it waits until there is room for them, and nothing
+    /// is read until then; with [`Overflow::Drop`] it accepts as many as there is room for.
+    pub(crate) async fn accept(&self, channel: &Arc<str>, bytes: Bytes, spans: Vec<Span>) {
         match self.reserve(Batch::cost(bytes.len(), spans.capacity())).await {
             Some(reservation) => self.push(Batch::new(channel.clone(), bytes, spans, reservation)),
             None => {
-                let batch = self.keep_the_oldest(channel, &bytes, &spans);
-                let kept = batch.as_ref().map_or(0, Batch::len);
+                let batch = self.oldest_that_fit(channel, &bytes, &spans);
+                let fitting = batch.as_ref().map_or(0, Batch::len);
                 if let Some(batch) = batch {
                     self.push(batch);
                 }
-                self.spill_or_drop(channel, &bytes, &spans[kept..]).await;
+                self.spill_or_drop(channel, &bytes, &spans[fitting..]).await;
             }
         }
     }
 
-    /// Keeps the first bytes of a received message that was too long.
-    pub(crate) async fn keep_oversize(&self, channel: &Arc<str>, head: Bytes, full_length: u64) {
+    /// Accepts the first bytes of a received message that was too long.
+    pub(crate) async fn accept_oversize(&self, channel: &Arc<str>, head: Bytes, full_length: u64) {
         let reservation = self.reserve(Batch::cost(head.len(), 1)).await;
         match reservation {
             Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
@@ -119,8 +119,8 @@ impl Intake {
         self.limit.as_ref().map_or(usize::MAX, |limit| usize::try_from(limit.left()).unwrap_or(usize::MAX))
     }
 
-    /// Receives and keeps entries of a stream. Entries that were tried before go first.
-    pub(crate) async fn keep_entries(
+    /// Receives and accepts entries of a stream. Entries that were tried before go first.
+    pub(crate) async fn accept_entries(
         &self,
         stream: &Arc<str>,
         bytes: Bytes,
@@ -212,7 +212,7 @@ impl Intake {
         }
     }
 
-    fn keep_the_oldest(&self, channel: &Arc<str>, bytes: &Bytes, spans: &[Span]) -> Option<Batch> {
+    fn oldest_that_fit(&self, channel: &Arc<str>, bytes: &Bytes, spans: &[Span]) -> Option<Batch> {
         let room = self.buffer.room();
         let end = |span: &Span| span.start as usize + span.len as usize;
         let fitting =
@@ -270,7 +270,7 @@ mod tests {
         let (intake, queue, counts) = intake(Batch::cost(370, 4), Overflow::Drop);
         let (channel, bytes, spans) = ten_messages();
         intake.receive(10);
-        intake.keep(&channel, bytes, spans).await;
+        intake.accept(&channel, bytes, spans).await;
         let ledger = counts.read();
         assert_eq!((ledger.received, ledger.dropped, ledger.in_flight()), (10, 6, 4));
         queue.close();
@@ -292,7 +292,7 @@ mod tests {
                 for _ in 0..3 {
                     let (channel, bytes, spans) = ten_messages();
                     intake.receive(10);
-                    intake.keep(&channel, bytes, spans).await;
+                    intake.accept(&channel, bytes, spans).await;
                 }
             }
         });
@@ -316,7 +316,7 @@ mod tests {
         for round in 1..=10 {
             let (channel, bytes, spans) = ten_messages();
             intake.receive(10);
-            intake.keep(&channel, bytes, spans).await;
+            intake.accept(&channel, bytes, spans).await;
             assert_eq!(intake.stop.is_cancelled(), round == 10);
         }
     }

@@ -192,9 +192,9 @@ impl Status {
         downtime.note(each.iter().filter_map(|shard| shard.downtime.since).min());
         let state = shards.state();
         // While the lock is held, so that states are published in order.
-        self.board.state.send_if_modified(|told| {
-            let changes = *told != state;
-            *told = state;
+        self.board.state.send_if_modified(|published| {
+            let changes = *published != state;
+            *published = state;
             changes
         });
         changed
@@ -321,7 +321,7 @@ impl Shard {
         }
     }
 
-    /// The failure to tell: the first one that stops the receiving, or the first one.
+    /// The failure to report: the first one that stops the receiving, or the first one.
     fn main(&self) -> Option<&Failing> {
         let receiving = self.failing.iter().find(|failing| failing.task.is_receiving());
         receiving.or_else(|| self.failing.first())

@@ -68,21 +68,21 @@ impl<L> Lanes<L> {
 }
 
 impl<P: Processor, S: Source, L: Lane> Engine<P, S, L> {
-    /// Runs the group until it is told to stop or fails permanently. `keeper` runs beside it and returns only with such
+    /// Runs the group until it is told to stop or fails permanently. `renewals` run beside it and return only with such
     /// a failure.
     ///
     /// The order of a stop: the source reads up to the server's confirmation of the unsubscribe; the queue closes;
     /// consumers finish the queue; the appenders close; the lanes commit what the appenders hold. The drain timeout
     /// limits all of it.
-    pub(crate) async fn run(self, keeper: impl Future<Output = Error>) -> Result<(), Error> {
+    pub(crate) async fn run(self, renewals: impl Future<Output = Error>) -> Result<(), Error> {
         let shared = self.shared.clone();
-        let keeper = pin!(keeper);
+        let renewals = pin!(renewals);
         let mut tasks = self.begin();
-        let keeper = tasks.watch(keeper).await;
+        let renewals = tasks.watch(renewals).await;
         shared.status.drains();
         shared.stop.cancel();
         let stopping = Instant::now();
-        tasks.drain(keeper).await;
+        tasks.drain(renewals).await;
         tasks.close(stopping).await
     }
 

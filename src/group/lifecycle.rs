@@ -87,13 +87,13 @@ impl<P: Processor> Ready<P> {
             workers: lifecycle.workers,
             shared: lifecycle.shared,
         };
-        let keeper = async {
+        let renewals = async {
             tokio::select! {
-                error = hold_the_ids(&control, &mut registration) => error,
-                error = look_after(&mut membership) => error,
+                error = renew_ids(&control, &mut registration) => error,
+                error = renew_membership(&mut membership) => error,
             }
         };
-        let end = engine.run(keeper).await;
+        let end = engine.run(renewals).await;
         // The last commit was made: entries that are still pending are for other members.
         dismiss(&mut membership).await;
         release(&mut registration, count).await;
@@ -115,7 +115,7 @@ async fn leave(mut components: Components) {
 }
 
 /// Maintains the membership until it is dropped. Returns only when the server refuses permanently.
-async fn look_after(membership: &mut Option<Membership>) -> Error {
+async fn renew_membership(membership: &mut Option<Membership>) -> Error {
     match membership {
         Some(membership) => membership.run().await,
         None => pending().await,
@@ -139,10 +139,10 @@ async fn dismiss(membership: &mut Option<Membership>) {
 }
 
 /// Keeps the ids registered until it is dropped. Returns only when the server refuses permanently.
-async fn hold_the_ids(control: &Control, registration: &mut Registration<Control>) -> Error {
+async fn renew_ids(control: &Control, registration: &mut Registration<Control>) -> Error {
     let forever = CancellationToken::new();
     loop {
-        match registration.keep(&forever).await {
+        match registration.run(&forever).await {
             Ok(()) => pending().await,
             Err(error) => {
                 if let Fault::Permanent(error) = control.ids_fault(error) {

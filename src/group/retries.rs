@@ -49,10 +49,10 @@ impl Retries {
     }
 
     /// Sets the message aside for the delay that its processor gave, if there is room. Returns whether there was.
-    pub(crate) fn set_aside(&self, message: &Message, told: Option<Duration>) -> bool {
+    pub(crate) fn set_aside(&self, message: &Message, asked: Option<Duration>) -> bool {
         let Some(batch) = message.set_aside() else { return false };
         self.queue.set_aside();
-        if let Err(mpsc::error::SendError((batch, _))) = self.aside.send((batch, told)) {
+        if let Err(mpsc::error::SendError((batch, _))) = self.aside.send((batch, asked)) {
             // The task has ended, which happens only in an abort, so the queue is not read any more either.
             self.queue.push_again(batch);
         }
@@ -61,9 +61,9 @@ impl Retries {
 
     /// Waits as long as a message that is set aside would, but at most the longest backoff: the consumer is blocked
     /// meanwhile.
-    pub(crate) async fn wait(&self, attempt: u32, told: Option<Duration>) {
+    pub(crate) async fn wait(&self, attempt: u32, asked: Option<Duration>) {
         let stopping = self.stop.is_cancelled();
-        let delay = self.delays.before(attempt, told, stopping).min(self.delays.longest);
+        let delay = self.delays.before(attempt, asked, stopping).min(self.delays.longest);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.stop.cancelled(), if !stopping => {}
@@ -78,8 +78,8 @@ impl RetryTask {
         loop {
             tokio::select! {
                 batch = self.aside.recv() => match batch {
-                    Some((batch, told)) => {
-                        let delay = self.delays.before(batch.attempt(), told, stopping);
+                    Some((batch, asked)) => {
+                        let delay = self.delays.before(batch.attempt(), asked, stopping);
                         waiting.insert(batch, delay);
                     }
                     None => return,
@@ -112,10 +112,10 @@ impl Delays {
 
     /// How long a message waits before this attempt: the delay that its processor gave, or the backoff with a jitter of
     /// up to the same time again, but never more than the longest.
-    fn before(&self, attempt: u32, told: Option<Duration>, stopping: bool) -> Duration {
+    fn before(&self, attempt: u32, asked: Option<Duration>, stopping: bool) -> Duration {
         let longest = if stopping { self.longest.min(Self::STOPPING) } else { self.longest };
-        if let Some(told) = told {
-            return told.min(if stopping { longest } else { Self::MOST });
+        if let Some(asked) = asked {
+            return asked.min(if stopping { longest } else { Self::MOST });
         }
         ExponentialBuilder::default()
             .with_factor(Self::FACTOR)
@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_processor_that_says_when_is_taken_at_its_word() {
-        let before = |told, stopping| DEFAULTS.before(2, Some(told), stopping);
-        for told in [Duration::ZERO, Duration::from_secs(90)] {
-            assert_eq!(before(told, false), told);
+        let before = |asked, stopping| DEFAULTS.before(2, Some(asked), stopping);
+        for asked in [Duration::ZERO, Duration::from_secs(90)] {
+            assert_eq!(before(asked, false), asked);
         }
         // A timer cannot wait that long.
         assert_eq!(before(Duration::MAX, false), Delays::MOST);

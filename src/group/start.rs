@@ -71,8 +71,8 @@ pub(super) async fn start<P: Processor>(
             replay,
         });
     }
-    let (tell_started, mut started) = oneshot::channel();
-    let (tell_ended, ended) = oneshot::channel();
+    let (send_started, mut started) = oneshot::channel();
+    let (send_ended, ended) = oneshot::channel();
 
     let system = |what| move |source| Error::System { what, source };
     let runtime = runtime::Builder::new_current_thread()
@@ -80,7 +80,7 @@ pub(super) async fn start<P: Processor>(
         .build()
         .map_err(system("cannot start the runtime of the group's connections"))?;
     let handle = Handle::new(shards, stop, abort);
-    let living = live(groups, server, handle.clone(), tell_started);
+    let living = live(groups, server, handle.clone(), send_started);
     let of_thread = handle.clone();
     let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
     span.in_scope(|| config.warn_without_effect());
@@ -94,7 +94,7 @@ pub(super) async fn start<P: Processor>(
             drop(ended);
             if let Some(end) = end {
                 // The receiver may be dropped.
-                drop(tell_ended.send(end));
+                drop(send_ended.send(end));
             }
         })
         .map_err(system("cannot start the thread of the group's connections"))?;
@@ -103,7 +103,7 @@ pub(super) async fn start<P: Processor>(
     let mut group = ConsumerGroup { handle, ended: Some(ended) };
     tokio::select! {
         biased;
-        told = &mut started => told.unwrap_or_else(|_| Err(super::defect()))?,
+        answer = &mut started => answer.unwrap_or_else(|_| Err(super::defect()))?,
         _ = until => {
             group.abort();
             // The thread answers, or drops the sender, when it has left Redis. It limits how long that may take.
@@ -137,7 +137,7 @@ async fn live<P: Processor>(
     started: oneshot::Sender<Result<(), Error>>,
 ) -> Option<Result<(), Error>> {
     let mut watch = JoinSet::new();
-    watch.spawn(keep_in_sight(server));
+    watch.spawn(watch_server(server));
     let ready = match connect(groups, handle.aborting()).await {
         Ok(ready) => ready?,
         Err(error) => {
@@ -152,8 +152,8 @@ async fn live<P: Processor>(
         running.spawn_local(ready.run());
     }
     let stopping = handle.clone();
-    let mut telling = JoinSet::new();
-    telling.spawn(async move {
+    let mut logging = JoinSet::new();
+    logging.spawn(async move {
         stopping.stopping().cancelled().await;
         let left = stopping.ledger().in_flight();
         tracing::info!(event = "stop", count = left, "stopping: {} left to finish", messages(left));
@@ -211,7 +211,7 @@ async fn connect<P: Processor>(
 
 /// Asks regularly for the topology of a cluster, or for the primary of a service of sentinels; listens to what
 /// sentinels announce; renews credentials that expire. Tasks that wait for a change are notified.
-async fn keep_in_sight(server: Arc<Server>) {
+async fn watch_server(server: Arc<Server>) {
     let asking = async {
         loop {
             tokio::time::sleep(Cluster::REFRESH).await;

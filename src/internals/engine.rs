@@ -68,10 +68,10 @@ pub async fn engine_limit(messages: u64, consumers: usize) -> Duration {
         shared: shared.clone(),
     };
 
-    let (tell_ended, ended) = oneshot::channel();
+    let (send_ended, ended) = oneshot::channel();
     std::thread::spawn(move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        drop(tell_ended.send(runtime.block_on(engine.run(pending()))));
+        drop(send_ended.send(runtime.block_on(engine.run(pending()))));
     });
     ended.await.expect("an engine that does not panic").expect("an engine that does not fail");
     let ledger = shared.ledger();
@@ -118,7 +118,7 @@ impl Source for Prepared {
             let spans = spans[..spans.len().min(left)].to_vec();
             left -= spans.len();
             intake.receive(spans.len() as u64);
-            intake.keep(&channel, bytes.clone(), spans).await;
+            intake.accept(&channel, bytes.clone(), spans).await;
             if left == 0 {
                 break;
             }

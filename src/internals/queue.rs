@@ -39,7 +39,7 @@ impl Queue {
     /// Receives a run, and puts it at the end of the queue as a batch.
     pub async fn put(&self, run: Run) {
         self.intake.receive(run.spans.len() as u64);
-        self.intake.keep(&self.channel, run.bytes, run.spans).await;
+        self.intake.accept(&self.channel, run.bytes, run.spans).await;
     }
 
     /// Records that no more messages come.

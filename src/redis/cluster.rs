@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub(crate) use self::map::{Map, Node, State, Told};
+pub(crate) use self::map::{Map, Node, State, View};
 use crate::shards::ShardSet;
 use crate::slot::SLOTS;
 
@@ -32,7 +32,7 @@ struct Known {
     /// Whether that node found the cluster in order.
     is_sound: bool,
     /// When the map was received.
-    told: Instant,
+    updated: Instant,
     /// The latest time when the state before the last change was still reported.
     until: Instant,
     /// Single slots that a `MOVED` named, with the node and the time. Each overrides the map for [`Cluster::HEARSAY`],
@@ -63,13 +63,13 @@ impl Cluster {
     /// How long nodes may take to hear from each other that a slot has moved.
     const HEARSAY: Duration = Duration::from_secs(2);
 
-    pub(crate) fn new(told: Told) -> Self {
+    pub(crate) fn new(view: View) -> Self {
         let now = Instant::now();
         let known = Known {
-            is_sound: told.is_sound(0),
-            map: told.map,
-            epoch: told.state.epoch.unwrap_or(0),
-            told: now,
+            is_sound: view.is_sound(0),
+            map: view.map,
+            epoch: view.state.epoch.unwrap_or(0),
+            updated: now,
             until: now,
             moved: HashMap::new(),
             former: Vec::new(),
@@ -121,7 +121,7 @@ impl Cluster {
         let mut known = self.lock();
         if known.primary(slot) != Some(&node) {
             known.moved.insert(slot, (node, Instant::now()));
-            known.until = known.told;
+            known.until = known.updated;
             drop(known);
             self.changes.send_modify(|change| *change += 1);
         }
@@ -189,27 +189,27 @@ impl Turn<'_> {
     }
 
     /// Whether a node's answer is good enough, so that no other node has to be asked.
-    pub(crate) fn is_sound(&self, told: &Told) -> bool {
-        told.is_sound(self.cluster.lock().epoch)
+    pub(crate) fn is_sound(&self, view: &View) -> bool {
+        view.is_sound(self.cluster.lock().epoch)
     }
 
     /// Ends the turn with the best of the answers, if there are any.
-    pub(crate) fn end(mut self, told: Vec<Told>) {
+    pub(crate) fn end(mut self, views: Vec<View>) {
         let now = Instant::now();
         *self.asked = Some(now);
         let mut known = self.cluster.lock();
         let better =
-            |best: Told, next: Told| if next.is_better_than(&best, known.epoch) { next } else { best };
-        let Some(best) = told.into_iter().reduce(better) else { return };
+            |best: View, next: View| if next.is_better_than(&best, known.epoch) { next } else { best };
+        let Some(best) = views.into_iter().reduce(better) else { return };
         // A node with a better map may just have been slow to answer.
-        if !best.is_sound(known.epoch) && known.is_sound && known.told.elapsed() < Cluster::BELIEVED {
+        if !best.is_sound(known.epoch) && known.is_sound && known.updated.elapsed() < Cluster::BELIEVED {
             return;
         }
         known.is_sound = best.is_sound(known.epoch);
-        let Told { by, mut map, state } = best;
+        let View { by, mut map, state } = best;
         // A node that this map lacks may later be the only one that answers.
-        let told: HashSet<_> = map.nodes().iter().cloned().collect();
-        let others = known.map.nodes().iter().chain(&known.former).filter(|node| !told.contains(*node));
+        let current: HashSet<_> = map.nodes().iter().cloned().collect();
+        let others = known.map.nodes().iter().chain(&known.former).filter(|node| !current.contains(*node));
         known.former = others.take(Self::MOST_FORMER).cloned().collect();
         // The node that answered is asked first the next time, if it is in its own map.
         if let Some(node) = by {
@@ -219,9 +219,9 @@ impl Turn<'_> {
         moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
         let changed = known.map != map || known.moved != moved;
         if !known.map.serves_as(&map) {
-            known.until = known.told;
+            known.until = known.updated;
         }
-        (known.map, known.moved, known.told) = (map, moved, now);
+        (known.map, known.moved, known.updated) = (map, moved, now);
         known.epoch = state.epoch.unwrap_or(known.epoch);
         drop(known);
         if changed {

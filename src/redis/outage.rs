@@ -12,7 +12,7 @@ use crate::status::{Failure, Incident, Missed, Need, Status};
 /// The failed attempts at one task, in a row. Lives as long as the task, and is shared by everything that works on it.
 #[derive(Debug)]
 pub(crate) struct Outage {
-    told: Told,
+    reports: Reports,
     /// Since when it fails, and the cause of the latest attempt.
     now: Mutex<Option<(Instant, Option<String>)>>,
     is_warned: AtomicBool,
@@ -20,18 +20,18 @@ pub(crate) struct Outage {
 
 /// Where failures are reported.
 #[derive(Debug)]
-enum Told {
+enum Reports {
     /// In the state of a group, and in its log: once for all tasks that fail together.
-    Group(Need),
+    InStatus(Need),
     /// In the log.
-    Alone(Task, Mutex<Incident>),
+    InLog(Task, Mutex<Incident>),
 }
 
 impl Outage {
     /// For a task of a group. While it fails, the group is disconnected or degraded.
     pub(crate) fn new(task: Task, status: &Status) -> Self {
         Self {
-            told: Told::Group(status.need(task)),
+            reports: Reports::InStatus(status.need(task)),
             now: Mutex::default(),
             is_warned: AtomicBool::new(false),
         }
@@ -49,7 +49,7 @@ impl Outage {
 
     fn alone(task: Task) -> Self {
         Self {
-            told: Told::Alone(task, Mutex::default()),
+            reports: Reports::InLog(task, Mutex::default()),
             now: Mutex::default(),
             is_warned: AtomicBool::new(false),
         }
@@ -80,7 +80,7 @@ impl Outage {
 
     /// Logs, once, that the task could not be done. No message waits for it yet, so the group works.
     pub(crate) fn warn(&self, cause: &str) {
-        let Told::Group(need) = &self.told else { return };
+        let Reports::InStatus(need) = &self.reports else { return };
         if !self.is_warned.swap(true, Ordering::Relaxed) {
             need.warn(cause);
         }
@@ -93,9 +93,9 @@ impl Outage {
 
     /// Reports a gap in the subscription. It is logged with the end of the outage.
     pub(crate) fn missed(&self, missed: Missed) {
-        match &self.told {
-            Told::Group(need) => need.missed(missed),
-            Told::Alone(..) => missed.log(),
+        match &self.reports {
+            Reports::InStatus(need) => need.missed(missed),
+            Reports::InLog(..) => missed.log(),
         }
     }
 
@@ -105,9 +105,9 @@ impl Outage {
         if lock(&self.now).take().is_none() {
             return false;
         }
-        match &self.told {
-            Told::Group(need) => need.is_met(),
-            Told::Alone(_, incident) => {
+        match &self.reports {
+            Reports::InStatus(need) => need.is_met(),
+            Reports::InLog(_, incident) => {
                 let line = lock(incident).over();
                 line.iter().for_each(|line| line.log());
             }
@@ -116,9 +116,9 @@ impl Outage {
     }
 
     fn report(&self, since: Instant, failure: Failure<'_>) {
-        match &self.told {
-            Told::Group(need) => need.fails(since, failure),
-            Told::Alone(task, incident) => {
+        match &self.reports {
+            Reports::InStatus(need) => need.fails(since, failure),
+            Reports::InLog(task, incident) => {
                 let lines = lock(incident).fails(task, since, failure, None);
                 lines.iter().for_each(|line| line.log());
             }

@@ -21,15 +21,15 @@ pub(crate) struct Service {
     /// The sentinels. The next one to ask is first.
     sentinels: Mutex<Vec<Node>>,
     /// The primary that they named.
-    said: watch::Sender<Said>,
+    latest: watch::Sender<Latest>,
     /// Locked while the sentinels are asked.
     asked: tokio::sync::Mutex<Option<Asked>>,
 }
 
 /// The latest statement of the sentinels.
 #[derive(Debug, Clone)]
-struct Said {
-    told: Option<Told>,
+struct Latest {
+    named: Option<Named>,
     /// When it was last made.
     at: Instant,
     /// When a sentinel last named the previous primary.
@@ -38,7 +38,7 @@ struct Said {
 
 /// The statement of one sentinel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Named {
     pub(crate) primary: Node,
     pub(crate) sentinel: Node,
 }
@@ -57,7 +57,7 @@ impl Service {
         Self {
             name: sentinels.service.clone(),
             sentinels: Mutex::new(sentinels_of_it),
-            said: watch::Sender::new(Said { told: None, at: Instant::now(), until: Instant::now() }),
+            latest: watch::Sender::new(Latest { named: None, at: Instant::now(), until: Instant::now() }),
             asked: tokio::sync::Mutex::new(None),
         }
     }
@@ -74,7 +74,7 @@ impl Service {
 
     /// Whether a sentinel has ever named a primary.
     pub(crate) fn is_known(&self) -> bool {
-        self.said.borrow().told.is_some()
+        self.latest.borrow().named.is_some()
     }
 
     /// The primary that was named within `fresh`, or else the result of `ask`. One caller asks, and all others share
@@ -82,15 +82,15 @@ impl Service {
     pub(crate) async fn primary(
         &self,
         fresh: Duration,
-        ask: impl AsyncFnOnce() -> Result<Told, Fault>,
+        ask: impl AsyncFnOnce() -> Result<Named, Fault>,
     ) -> Result<Node, Fault> {
         let mut asked = self.asked.lock().await;
         if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < fresh) {
             if let Some(cause) = &asked.failure {
                 return Err(Fault::Transient(cause.clone()));
             }
-            if let Some(told) = self.said.borrow().told.clone() {
-                return Ok(told.primary);
+            if let Some(named) = self.latest.borrow().named.clone() {
+                return Ok(named.primary);
             }
         }
         let answer = ask().await;
@@ -99,22 +99,22 @@ impl Service {
             Ok(_) | Err(Fault::Permanent(_)) => None,
         };
         *asked = Some(Asked { at: Instant::now(), failure });
-        let told = answer?;
-        self.learn(told.clone());
-        Ok(told.primary)
+        let named = answer?;
+        self.learn(named.clone());
+        Ok(named.primary)
     }
 
     /// Stores a sentinel's statement, and moves this sentinel to the front of the order.
-    pub(crate) fn learn(&self, told: Told) {
+    pub(crate) fn learn(&self, named: Named) {
         let mut sentinels = self.lock();
-        if let Some(at) = sentinels.iter().position(|sentinel| *sentinel == told.sentinel) {
+        if let Some(at) = sentinels.iter().position(|sentinel| *sentinel == named.sentinel) {
             sentinels[..=at].rotate_right(1);
         }
         drop(sentinels);
-        self.said.send_if_modified(|said| {
-            let changed = said.told.as_ref().is_none_or(|known| known.primary != told.primary);
-            let until = if changed { said.at } else { said.until };
-            *said = Said { told: Some(told), at: Instant::now(), until };
+        self.latest.send_if_modified(|latest| {
+            let changed = latest.named.as_ref().is_none_or(|known| known.primary != named.primary);
+            let until = if changed { latest.at } else { latest.until };
+            *latest = Latest { named: Some(named), at: Instant::now(), until };
             changed
         });
     }
@@ -122,20 +122,20 @@ impl Service {
     /// The named primary cannot be used. Its sentinel may know less than the others, so it is asked last the next
     /// time.
     pub(crate) fn suspect(&self, primary: &Node) {
-        let told = self.said.borrow().told.clone();
-        let Some(told) = told.filter(|told| told.primary == *primary) else { return };
+        let named = self.latest.borrow().named.clone();
+        let Some(named) = named.filter(|named| named.primary == *primary) else { return };
         let mut sentinels = self.lock();
         // Many connections may suspect the same primary. The first one is enough.
-        if sentinels.first() == Some(&told.sentinel) {
+        if sentinels.first() == Some(&named.sentinel) {
             sentinels.rotate_left(1);
         }
     }
 
     /// Waits until the primary is another node than this one. Returns a time when it was still this one.
     pub(crate) async fn left(&self, node: &Node) -> Instant {
-        let mut said = self.said.subscribe();
-        let is_another = |said: &Said| said.told.as_ref().is_some_and(|told| told.primary != *node);
-        let until = said.wait_for(is_another).await.map(|said| said.until);
+        let mut latest = self.latest.subscribe();
+        let is_another = |latest: &Latest| latest.named.as_ref().is_some_and(|named| named.primary != *node);
+        let until = latest.wait_for(is_another).await.map(|latest| latest.until);
         match until {
             Ok(until) => until,
             Err(_) => std::future::pending().await,
@@ -202,20 +202,20 @@ mod tests {
         service.sentinels().into_iter().map(|sentinel| sentinel.host).collect()
     }
 
-    fn told(sentinel: Node, primary: u16) -> Told {
-        Told { primary: at("p", primary), sentinel }
+    fn named(sentinel: Node, primary: u16) -> Named {
+        Named { primary: at("p", primary), sentinel }
     }
 
     #[test]
     fn the_sentinel_that_answered_is_asked_first_and_one_that_was_wrong_last() {
         let service = service();
-        service.learn(told(at("b", 2), 1));
+        service.learn(named(at("b", 2), 1));
         assert_eq!(order(&service), "bac");
         service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
         service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
-        service.learn(told(at("a", 1), 2));
+        service.learn(named(at("a", 1), 2));
         service.suspect(&at("p", 1));
         assert_eq!(order(&service), "acb");
     }
@@ -224,13 +224,13 @@ mod tests {
     async fn one_asks_for_all() {
         let service = service();
         let fresh = Duration::from_millis(50);
-        let first = service.primary(fresh, async || Ok(told(at("a", 1), 7))).await.unwrap();
-        let second = service.primary(fresh, async || Ok(told(at("a", 1), 8))).await.unwrap();
+        let first = service.primary(fresh, async || Ok(named(at("a", 1), 7))).await.unwrap();
+        let second = service.primary(fresh, async || Ok(named(at("a", 1), 8))).await.unwrap();
         assert_eq!((first.port, second.port), (7, 7));
         tokio::time::advance(fresh).await;
         let silent = service.primary(fresh, async || Err(Fault::Transient("silence".to_owned()))).await;
         assert!(matches!(silent, Err(Fault::Transient(_))));
-        let silent = service.primary(fresh, async || Ok(told(at("a", 1), 9))).await;
+        let silent = service.primary(fresh, async || Ok(named(at("a", 1), 9))).await;
         assert!(matches!(silent, Err(Fault::Transient(cause)) if cause == "silence"));
     }
 
@@ -246,9 +246,9 @@ mod tests {
             }
         };
         assert!(!has_left().await);
-        service.learn(told(at("a", 1), 1));
+        service.learn(named(at("a", 1), 1));
         assert!(!has_left().await);
-        service.learn(told(at("b", 2), 2));
+        service.learn(named(at("b", 2), 2));
         assert!(has_left().await);
     }
 

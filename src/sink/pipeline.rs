@@ -1,7 +1,7 @@
 //! Appending without a transaction: `--commit at-least-once`.
 
 use super::Records;
-use super::target::{Made, Target};
+use super::target::{Attempted, Target};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
 use crate::redis::fault::Fault;
@@ -26,9 +26,9 @@ impl Pipeline {
         self.wanted.resize(records.len(), true);
     }
 
-    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Made, Fault> {
+    pub(super) async fn attempt(&mut self, target: &Target, records: &Records) -> Result<Attempted, Fault> {
         if records.held().is_some_and(|epoch| epoch.is_over()) && self.wanted.iter().all(|wanted| *wanted) {
-            return Ok(Made::Never);
+            return Ok(Attempted::Fenced);
         }
         self.out.clear();
         self.out.shrink_to(4 * Records::MOST_BYTES);
@@ -61,8 +61,8 @@ impl Pipeline {
             }
         }
         match refusal.map(|answer| target.refused(&needs(target), &answer)) {
-            None => Ok(Made::Yes),
-            Some(Fault::Transient(answer)) => Ok(Made::No(answer)),
+            None => Ok(Attempted::Committed),
+            Some(Fault::Transient(answer)) => Ok(Attempted::NotCommitted(answer)),
             Some(refused) => Err(refused),
         }
     }
@@ -87,11 +87,11 @@ impl Pipeline {
         let mut connection = target.connect().await?;
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
-        target.append_for_show(&mut out);
+        target.append_to_check(&mut out);
         command(&mut out, &[b"DISCARD"]);
         connection.send(&out).await?;
         connection.expect(&target.server, "MULTI", "+multi +discard").await?;
-        let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
+        let appended = target.expect_checked(&mut connection, "XADD", &target.stream).await;
         connection.expect(&target.server, "DISCARD", "+discard").await?;
         appended?;
         self.connection = Some(connection);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::pipeline::Pipeline;
-use super::target::{Made, Target};
+use super::target::{Attempted, Target};
 use super::transaction::{Kept, Transaction};
 use super::{Form, Lane, Records, Settled};
 use crate::config::Commit;
@@ -97,7 +97,7 @@ impl StreamLane {
     }
 
     /// Fails early when another server has taken the place of this one, where the commit's state can be read.
-    async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Fault> {
+    async fn attempt(&mut self, records: &Records, next: Option<&Records>) -> Result<Attempted, Fault> {
         let (server, node) = (self.target.server.clone(), self.node().cloned());
         tokio::select! {
             biased;
@@ -106,7 +106,7 @@ impl StreamLane {
         }
     }
 
-    async fn make(&mut self, records: &Records, next: Option<&Records>) -> Result<Made, Fault> {
+    async fn make(&mut self, records: &Records, next: Option<&Records>) -> Result<Attempted, Fault> {
         match &mut self.way {
             Way::Transaction(transaction) => transaction.attempt(&self.target, records, next).await,
             Way::Pipeline(pipeline) => pipeline.attempt(&self.target, records).await,
@@ -148,7 +148,7 @@ impl StreamLane {
         }
     }
 
-    fn tell_of_what_is_open(&self) {
+    fn log_not_replicated(&self) {
         let open = self.kept().map_or(0, Kept::open);
         tracing::warn!(
             event = "not_replicated",
@@ -200,15 +200,15 @@ impl Lane for StreamLane {
         let mut failures = 0;
         loop {
             let why = match self.attempt(records, next).await {
-                Ok(Made::Yes) => {
+                Ok(Attempted::Committed) => {
                     self.outage.is_over();
                     return Ok(Settled::Committed);
                 }
-                Ok(Made::Never) => {
+                Ok(Attempted::Fenced) => {
                     self.outage.is_over();
                     return Ok(Settled::Fenced);
                 }
-                Ok(Made::No(why)) | Err(Fault::Transient(why)) => why,
+                Ok(Attempted::NotCommitted(why)) | Err(Fault::Transient(why)) => why,
                 Err(Fault::Permanent(error)) => return Err(error),
             };
             // Whatever the fault, a new connection reads which commits happened.
@@ -266,9 +266,9 @@ impl Lane for StreamLane {
             sleep(TEND_EVERY).await;
             self.tend().await;
         }
-        let is_told = self.kept().is_some_and(waits);
-        if is_told {
-            self.tell_of_what_is_open();
+        let is_logged = self.kept().is_some_and(waits);
+        if is_logged {
+            self.log_not_replicated();
         }
         // Deleting the hash also deletes the record of commits that the server may lack. So
         // check once more, wherever it is.
@@ -289,8 +289,8 @@ impl Lane for StreamLane {
                     "cannot delete the hash of a lane of {}: {why}; it stays until the lease lapses",
                     self.stream()
                 );
-                if may_lack && !is_told {
-                    self.tell_of_what_is_open();
+                if may_lack && !is_logged {
+                    self.log_not_replicated();
                 }
                 return;
             }

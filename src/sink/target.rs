@@ -63,12 +63,12 @@ pub(crate) struct Acknowledges {
 const MOVE: &str = include_str!("move.lua");
 
 /// The result of an attempt at a commit.
-pub(super) enum Made {
-    Yes,
+pub(super) enum Attempted {
+    Committed,
     /// The server has executed nothing of what is still wanted; with the cause.
-    No(String),
+    NotCommitted(String),
     /// The server has executed nothing and never will: the epoch of the messages is over.
-    Never,
+    Fenced,
 }
 
 impl Acknowledges {
@@ -203,7 +203,7 @@ impl Target {
     }
 
     /// Warns that entries of ours were no longer pending: another client acknowledged them, or deleted their group.
-    pub(super) fn tell_of_missing(&self, entries: u64) {
+    pub(super) fn log_not_pending(&self, entries: u64) {
         let stream = self.input();
         tracing::warn!(
             event = "not_pending",
@@ -233,8 +233,8 @@ impl Target {
     }
 
     /// Warns that the server lacked confirmed commits.
-    pub(super) fn tell_of_going_back(&self, repeated: u64, lost: u64) {
-        let told = match (lost, &self.acknowledges) {
+    pub(super) fn log_failover(&self, repeated: u64, lost: u64) {
+        let rest = match (lost, &self.acknowledges) {
             (0, _) => String::new(),
             (lost, Some(input)) => format!(
                 "; records of {lost} are gone, and what {} still has of their entries is processed again",
@@ -246,7 +246,7 @@ impl Target {
             event = "failover",
             stream = self.stream,
             count = repeated,
-            "the node that now serves {} lacks confirmed commits: appended {} again{told}",
+            "the node that now serves {} lacks confirmed commits: appended {} again{rest}",
             self.stream,
             text::messages(repeated)
         );
@@ -254,7 +254,7 @@ impl Target {
 
     /// Warns that a server was restarted and lacks this many confirmed commits. `all`: the number of messages in all
     /// commits, if it lacks all of them.
-    pub(super) fn tell_of_lost_data(&self, commits: u64, all: Option<u64>) {
+    pub(super) fn log_data_lost(&self, commits: u64, all: Option<u64>) {
         let lost = match all {
             Some(all) => format!(
                 "without its data: the records of {} that it had confirmed in {} are lost",
@@ -280,7 +280,7 @@ impl Target {
     }
 
     /// Warns that the hash of a lane is gone.
-    pub(super) fn tell_of_lost_hash(&self, key: &str, is_in_flight: bool) {
+    pub(super) fn log_lane_lost(&self, key: &str, is_in_flight: bool) {
         let twice = match is_in_flight {
             true => "the records of one commit may be there twice",
             false => "no record is there twice",
@@ -300,12 +300,12 @@ impl Target {
     }
 
     /// Encodes an `XADD` that is only checked, and not executed.
-    pub(super) fn append_for_show(&self, out: &mut Vec<u8>) {
+    pub(super) fn append_to_check(&self, out: &mut Vec<u8>) {
         command(out, &[b"XADD", self.stream.as_bytes(), b"*", b"field", b"value"]);
     }
 
     /// Encodes acknowledging commands that are only checked, and returns their names.
-    pub(super) fn acknowledge_for_show(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
+    pub(super) fn acknowledge_to_check(&self, out: &mut Vec<u8>) -> Vec<&'static str> {
         let Some(input) = &self.acknowledges else { return Vec::new() };
         command(out, &[b"XACK", input.stream.as_bytes(), input.group.as_bytes(), b"0-1"]);
         if !input.deletes {
@@ -322,7 +322,7 @@ impl Target {
     }
 
     /// Reads the answer to a command that is only checked.
-    pub(super) async fn looked_at(
+    pub(super) async fn expect_checked(
         &self,
         connection: &mut Connection,
         name: &str,

@@ -39,9 +39,9 @@
 //!
 //! # What can go wrong, in the order of an attempt
 //!
-//! 1. The token is gone before the commit is sent: another process took over, the epoch is over ([`Made::Never`]).
+//! 1. The token is gone before the commit is sent: another process took over, the epoch is over ([`Attempted::Fenced`]).
 //! 2. The server refuses a command while it queues the transaction: the `EXEC` is refused too, and nothing happened.
-//! 3. The watched hash or token changed: `EXEC` answers nil, and nothing happened ([`Made::No`]).
+//! 3. The watched hash or token changed: `EXEC` answers nil, and nothing happened ([`Attempted::NotCommitted`]).
 //! 4. A command fails during `EXEC`: Redis does not roll back. If the first one failed, the acknowledged entries are
 //!    made pending again (`conclusion`). The error is permanent, as a repetition would append the other records twice.
 //! 5. The connection breaks before the answer arrives: the next connection reads the number (`succession`).
@@ -80,7 +80,7 @@ pub(super) use self::kept::Kept;
 use self::succession::{Connected, Found};
 use self::wire::Wire;
 use super::Records;
-use super::target::{Made, Target};
+use super::target::{Attempted, Target};
 use crate::epoch::{Epoch, WENT_BACK};
 use crate::redis::cluster::Node;
 use crate::redis::connection::Connection;
@@ -161,14 +161,14 @@ impl Transaction {
         target: &Target,
         records: &Records,
         next: Option<&Records>,
-    ) -> Result<Made, Fault> {
+    ) -> Result<Attempted, Fault> {
         // An attempt that was dropped may have left its question to the server.
         self.out.bytes.truncate(self.out.end);
         // Belongs to the connection, which is lost if this function returns early.
         let queued = std::mem::take(&mut self.queued) && self.connection.is_some();
         let Some(mut connection) = self.ready(target, records).await? else {
             self.confirm(target, records);
-            return Ok(Made::Yes);
+            return Ok(Attempted::Committed);
         };
         if !queued {
             connection.log_in_again(&target.server).await?;
@@ -178,7 +178,7 @@ impl Transaction {
             && (epoch.is_over() || !self.may_commit(&mut connection, target, epoch).await?)
         {
             self.connection = Some(connection);
-            return Ok(Made::Never);
+            return Ok(Attempted::Fenced);
         }
         let asks = self.send(&mut connection, target, queued).await?;
         let ahead = self.send_ahead(&mut connection, target, records, next).await?;

@@ -63,5 +63,5 @@ async fn deliver(intake: &Intake, payloads: Vec<String>) {
     });
     let spans: Vec<_> = spans.collect();
     intake.receive(spans.len() as u64);
-    intake.keep(&Arc::from("messages:published"), payloads.concat().into(), spans).await;
+    intake.accept(&Arc::from("messages:published"), payloads.concat().into(), spans).await;
 }

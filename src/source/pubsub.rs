@@ -293,9 +293,11 @@ impl Reader {
         let mut answer = Answer::None;
         for event in events {
             match event {
-                Event::Messages { bytes, spans } => self.intake.keep(&self.channel.name, bytes, spans).await,
+                Event::Messages { bytes, spans } => {
+                    self.intake.accept(&self.channel.name, bytes, spans).await
+                }
                 Event::Oversize { len, head } => {
-                    self.intake.keep_oversize(&self.channel.name, head, len).await
+                    self.intake.accept_oversize(&self.channel.name, head, len).await
                 }
                 Event::Unsubscribed { .. } => answer = Answer::Unsubscribed,
                 Event::Error(text) => {

@@ -147,16 +147,16 @@ impl Source for Prepared {
             let span = Span { start: 0, len: u32::try_from(bytes.len()).unwrap_or(u32::MAX) };
             match entries {
                 Some(entries) => {
-                    intake.keep_entries(&channel, bytes.into(), vec![span], entries, attempt).await;
+                    intake.accept_entries(&channel, bytes.into(), vec![span], entries, attempt).await;
                 }
                 None if bytes.len() > self.max_payload => {
                     intake.receive(1);
                     let head = bytes[..self.max_payload.min(OVERSIZE_HEAD)].to_vec();
-                    intake.keep_oversize(&channel, head.into(), bytes.len() as u64).await;
+                    intake.accept_oversize(&channel, head.into(), bytes.len() as u64).await;
                 }
                 None => {
                     intake.receive(1);
-                    intake.keep(&channel, bytes.into(), vec![span]).await;
+                    intake.accept(&channel, bytes.into(), vec![span]).await;
                 }
             }
             tokio::task::consume_budget().await;

@@ -177,11 +177,11 @@ impl Tasks {
         self.source.spawn(source.run(intake, stop.clone()));
     }
 
-    /// Waits for the request to stop, or for the end of a task, which happens only in a failure. Returns the keeper,
-    /// unless it is what has failed.
+    /// Waits for the request to stop, or for the end of a task, which happens only in a failure. Returns the renewals,
+    /// unless they are what has failed.
     pub(super) async fn watch<'a, K: Future<Output = Error>>(
         &mut self,
-        mut keeper: Pin<&'a mut K>,
+        mut renewals: Pin<&'a mut K>,
     ) -> Option<Pin<&'a mut K>> {
         tokio::select! {
             () = self.shared.stop.cancelled() => {}
@@ -190,23 +190,23 @@ impl Tasks {
             Some(end) = self.spill_source.join_next() => self.failure.note(end),
             Some(end) = self.lanes.join_next() => self.failure.note(end),
             Some(end) = self.workers.join_next() => self.failure.note(end.map(Ok)),
-            error = &mut keeper => {
+            error = &mut renewals => {
                 self.failure.note(Ok(Err(error)));
                 return None;
             }
         }
-        Some(keeper)
+        Some(renewals)
     }
 
     /// Finishes and commits the received messages, within the drain timeout.
     ///
     /// The ids stay registered meanwhile. A process that lost its ids can still finish its messages.
-    pub(super) async fn drain(&mut self, keeper: Option<Pin<&mut impl Future<Output = Error>>>) {
+    pub(super) async fn drain(&mut self, renewals: Option<Pin<&mut impl Future<Output = Error>>>) {
         let (shared, limit) = (self.shared.clone(), self.config.drain_timeout);
         let mut lapse = None;
-        let keep = async {
-            if let Some(keeper) = keeper {
-                lapse = Some(keeper.await);
+        let renewing = async {
+            if let Some(renewals) = renewals {
+                lapse = Some(renewals.await);
             }
             pending::<()>().await;
         };
@@ -220,7 +220,7 @@ impl Tasks {
                     Lasted(limit)
                 );
             },
-            () = keep => {}
+            () = renewing => {}
             () = shared.abort.cancelled() => {}
         }
         if let Some(error) = lapse {

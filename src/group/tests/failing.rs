@@ -41,24 +41,24 @@ async fn a_source_that_fails_ends_the_group_and_what_it_delivered_is_finished() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_keeper_that_fails_ends_the_group_and_what_was_received_is_finished() {
-    let setup = Setup { keeper_fails_after: Some(Duration::from_millis(1500)), ..Setup::default() };
+async fn renewals_that_fail_end_the_group_and_what_was_received_is_finished() {
+    let setup = Setup { renewals_fail_after: Some(Duration::from_millis(1500)), ..Setup::default() };
     let group = setup.start(copy(Duration::from_secs(1)));
     group.publisher.publish(["a", "b", "c"]);
     let (end, ledger) = group.end().await;
-    assert_eq!(end.unwrap_err().to_string(), "test: the keeper is broken");
+    assert_eq!(end.unwrap_err().to_string(), "test: the renewals are broken");
     assert_eq!((ledger.received, ledger.processed, ledger.abandoned), (3, 3, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_several_failures_the_first_one_is_told() {
-    let setup = Setup { keeper_fails_after: Some(Duration::from_millis(500)), ..Setup::default() };
+    let setup = Setup { renewals_fail_after: Some(Duration::from_millis(500)), ..Setup::default() };
     let group = setup.start(copy(Duration::from_secs(1)));
     group.publisher.publish(["a"]);
     settle().await;
     setup.lane.break_down();
     let (end, ledger) = group.end().await;
-    assert_eq!(end.unwrap_err().to_string(), "test: the keeper is broken");
+    assert_eq!(end.unwrap_err().to_string(), "test: the renewals are broken");
     assert_eq!(ledger.abandoned, 1);
 }
 

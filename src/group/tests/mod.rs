@@ -44,7 +44,7 @@ struct Setup {
     /// How long the source takes to unsubscribe.
     farewell: Duration,
     /// When the lease is refused permanently.
-    keeper_fails_after: Option<Duration>,
+    renewals_fail_after: Option<Duration>,
     /// The runtime of the consumers, if it is not the test's own.
     workers: Option<Handle>,
 }
@@ -56,7 +56,7 @@ impl Default for Setup {
             lane: Lane::new(),
             rejected: Lane::new(),
             farewell: Duration::ZERO,
-            keeper_fails_after: None,
+            renewals_fail_after: None,
             workers: None,
         }
     }
@@ -83,15 +83,15 @@ impl Setup {
             workers: self.workers.clone().unwrap_or_else(Handle::current),
             shared: shared.clone(),
         };
-        let keeper_fails_after = self.keeper_fails_after;
-        let keeper = async move {
-            match keeper_fails_after {
+        let renewals_fail_after = self.renewals_fail_after;
+        let renewals = async move {
+            match renewals_fail_after {
                 Some(after) => sleep(after).await,
                 None => pending().await,
             }
-            broken("the keeper")
+            broken("the renewals")
         };
-        Group { publisher, shared, end: tokio::spawn(engine.run(keeper)) }
+        Group { publisher, shared, end: tokio::spawn(engine.run(renewals)) }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Map {
 
 /// What one node reports about the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct View {
     /// The node that was asked; `None` for the configured address.
     pub(crate) by: Option<Node>,
     pub(crate) map: Map,
@@ -49,7 +49,7 @@ struct Range {
     primary: Node,
 }
 
-impl Told {
+impl View {
     /// Whether no other node has to be asked. `epoch` is the highest that is known already.
     pub(super) fn is_sound(&self, epoch: u64) -> bool {
         self.map.is_whole() && self.state.is_ok && self.is_recent(epoch)
@@ -58,7 +58,7 @@ impl Told {
     /// Whether this answer counts more than that of another node. `epoch` is the highest that is known already.
     pub(super) fn is_better_than(&self, other: &Self, epoch: u64) -> bool {
         let rank =
-            |told: &Self| (told.state.is_ok, told.is_recent(epoch), told.map.is_whole(), told.state.epoch);
+            |view: &Self| (view.state.is_ok, view.is_recent(epoch), view.map.is_whole(), view.state.epoch);
         rank(self) > rank(other)
     }
 
@@ -183,13 +183,13 @@ pub(super) mod tests {
     pub(crate) fn map(ranges: &[(u16, u16, u16)]) -> Map {
         let mut text = format!("*{}\r\n", ranges.len());
         for (first, last, port) in ranges {
-            text += &format!("*3\r\n:{first}\r\n:{last}\r\n{}", told("127.0.0.1", *port));
+            text += &format!("*3\r\n:{first}\r\n:{last}\r\n{}", encoded("127.0.0.1", *port));
         }
         read(&text).unwrap()
     }
 
     /// A node in `CLUSTER SLOTS` of Redis 7.
-    fn told(host: &str, port: u16) -> String {
+    fn encoded(host: &str, port: u16) -> String {
         format!("*4\r\n${}\r\n{host}\r\n:{port}\r\n$2\r\nid\r\n*0\r\n", host.len())
     }
 
@@ -200,7 +200,7 @@ pub(super) mod tests {
     }
 
     fn of_all_slots(host: &str, port: u16) -> Option<Map> {
-        read(&format!("*1\r\n*3\r\n:0\r\n:16383\r\n{}", told(host, port)))
+        read(&format!("*1\r\n*3\r\n:0\r\n:16383\r\n{}", encoded(host, port)))
     }
 
     #[test]
@@ -223,7 +223,7 @@ pub(super) mod tests {
 
     #[test]
     fn replicas_can_be_asked_as_well() {
-        let (primary, replica) = (told("127.0.0.1", 1), told("127.0.0.1", 4));
+        let (primary, replica) = (encoded("127.0.0.1", 1), encoded("127.0.0.1", 4));
         let map = read(&format!("*1\r\n*4\r\n:0\r\n:16383\r\n{primary}{replica}")).unwrap();
         assert_eq!(map.nodes(), [node(1), node(4)]);
         assert_eq!(map.primary(5), Some(&node(1)));
@@ -250,7 +250,7 @@ pub(super) mod tests {
         for text in ["+OK\r\n", "*1\r\n:1\r\n", "*1\r\n*2\r\n:0\r\n:1\r\n"] {
             assert_eq!(read(text), None, "{text}");
         }
-        let beyond = format!("*1\r\n*3\r\n:0\r\n:16384\r\n{}", told("127.0.0.1", 1));
+        let beyond = format!("*1\r\n*3\r\n:0\r\n:16384\r\n{}", encoded("127.0.0.1", 1));
         assert_eq!(read(&beyond), None);
     }
 
@@ -269,20 +269,20 @@ pub(super) mod tests {
 
     #[test]
     fn a_node_that_is_cut_off_or_has_missed_a_failover_is_not_believed_where_others_know_better() {
-        let told = |is_ok, epoch| Told {
+        let view = |is_ok, epoch| View {
             by: Some(node(1)),
             map: map(&[(0, 16_383, 1)]),
             state: State { is_ok, epoch: Some(epoch) },
         };
-        assert!(told(true, 7).is_sound(7) && told(true, 8).is_sound(7));
-        assert!(!told(true, 6).is_sound(7) && !told(false, 7).is_sound(7));
-        assert!(Told { state: State::UNKNOWN, ..told(true, 0) }.is_sound(7));
-        assert!(told(true, 7).is_better_than(&told(false, 7), 7));
-        assert!(told(true, 7).is_better_than(&told(true, 6), 7));
-        assert!(told(true, 6).is_better_than(&told(false, 6), 7));
-        assert!(!told(true, 7).is_better_than(&told(true, 7), 7), "the first one counts");
-        let in_part = Told { map: map(&[(0, 7, 1)]), ..told(true, 7) };
-        assert!(!in_part.is_sound(7) && told(true, 7).is_better_than(&in_part, 7));
+        assert!(view(true, 7).is_sound(7) && view(true, 8).is_sound(7));
+        assert!(!view(true, 6).is_sound(7) && !view(false, 7).is_sound(7));
+        assert!(View { state: State::UNKNOWN, ..view(true, 0) }.is_sound(7));
+        assert!(view(true, 7).is_better_than(&view(false, 7), 7));
+        assert!(view(true, 7).is_better_than(&view(true, 6), 7));
+        assert!(view(true, 6).is_better_than(&view(false, 6), 7));
+        assert!(!view(true, 7).is_better_than(&view(true, 7), 7), "the first one counts");
+        let in_part = View { map: map(&[(0, 7, 1)]), ..view(true, 7) };
+        assert!(!in_part.is_sound(7) && view(true, 7).is_better_than(&in_part, 7));
     }
 
     #[test]

@@ -5,15 +5,15 @@ use super::*;
 const HALVES: [(u16, u16, u16); 2] = [(0, 8191, 1), (8192, 16_383, 2)];
 
 fn cluster() -> Cluster {
-    Cluster::new(tells(1, &HALVES, 1))
+    Cluster::new(view_of(1, &HALVES, 1))
 }
 
-fn tells(by: u16, ranges: &[(u16, u16, u16)], epoch: u64) -> Told {
-    Told { by: Some(node(by)), map: map(ranges), state: State { is_ok: true, epoch: Some(epoch) } }
+fn view_of(by: u16, ranges: &[(u16, u16, u16)], epoch: u64) -> View {
+    View { by: Some(node(by)), map: map(ranges), state: State { is_ok: true, epoch: Some(epoch) } }
 }
 
-async fn told(cluster: &Cluster, by: u16, ranges: &[(u16, u16, u16)]) {
-    cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(by, ranges, 1)]);
+async fn learn(cluster: &Cluster, by: u16, ranges: &[(u16, u16, u16)]) {
+    cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(by, ranges, 1)]);
 }
 
 async fn asked_next(cluster: &Cluster) -> Vec<u16> {
@@ -35,10 +35,10 @@ async fn a_node_that_sends_us_elsewhere_is_believed_for_two_seconds_whatever_oth
     cluster.learn("MOVED 7 127.0.0.1:2");
     assert_eq!(cluster.primary(7), Some(node(2)));
     assert_eq!(cluster.primary(8), Some(node(1)));
-    told(&cluster, 1, &HALVES).await;
+    learn(&cluster, 1, &HALVES).await;
     assert_eq!(cluster.primary(7), Some(node(2)), "node 1 has not heard of it yet");
     tokio::time::advance(Cluster::HEARSAY).await;
-    told(&cluster, 1, &HALVES).await;
+    learn(&cluster, 1, &HALVES).await;
     assert_eq!(cluster.primary(7), Some(node(1)));
 }
 
@@ -53,7 +53,7 @@ async fn whoever_is_where_a_slot_has_left_is_told_also_when_it_was_hearsay() {
     let mut at_two = std::pin::pin!(at_two);
     assert!(!is_over(at_two.as_mut()).await);
     tokio::time::advance(Cluster::HEARSAY).await;
-    told(&cluster, 1, &HALVES).await;
+    learn(&cluster, 1, &HALVES).await;
     assert!(is_over(at_two).await, "what was heard has turned out to be wrong");
 }
 
@@ -82,10 +82,10 @@ async fn one_asks_for_all_and_the_one_who_answered_is_asked_first_the_next_time(
     assert!(cluster.turn(Cluster::FRESH).await.is_none(), "it was just made");
     tokio::time::advance(Cluster::FRESH).await;
     let turn = cluster.turn(Cluster::FRESH).await.unwrap();
-    turn.end(vec![tells(2, &HALVES, 1)]);
+    turn.end(vec![view_of(2, &HALVES, 1)]);
     assert!(cluster.turn(Cluster::FRESH).await.is_none());
     assert_eq!(asked_next(&cluster).await, [2, 1]);
-    told(&cluster, 9, &HALVES).await;
+    learn(&cluster, 9, &HALVES).await;
     assert_eq!(asked_next(&cluster).await, [1, 2], "node 9 is no part of what it tells");
 }
 
@@ -93,11 +93,11 @@ async fn one_asks_for_all_and_the_one_who_answered_is_asked_first_the_next_time(
 async fn nodes_that_have_left_are_asked_last_and_whoever_is_at_one_is_told() {
     let cluster = cluster();
     let one = node(1);
-    told(&cluster, 3, &[(0, 16_383, 3)]).await;
+    learn(&cluster, 3, &[(0, 16_383, 3)]).await;
     assert_eq!(asked_next(&cluster).await, [3, 1, 2]);
     assert!(is_over(cluster.gone(&one)).await);
     assert!(!is_over(cluster.gone(&node(3))).await);
-    told(&cluster, 1, &HALVES).await;
+    learn(&cluster, 1, &HALVES).await;
     assert_eq!(asked_next(&cluster).await, [1, 2, 3]);
 }
 
@@ -107,7 +107,7 @@ async fn a_node_that_cannot_be_reached_is_avoided_for_a_while_where_others_can()
     assert_eq!(cluster.any(7), Some(node(1)));
     cluster.suspect(&node(1));
     assert_eq!(cluster.any(7), Some(node(2)));
-    told(&cluster, 2, &HALVES).await;
+    learn(&cluster, 2, &HALVES).await;
     assert_eq!(cluster.any(7), Some(node(2)), "also by a new map");
     cluster.suspect(&node(2));
     assert_eq!(cluster.any(7), Some(node(1)), "nobody else is left");
@@ -119,19 +119,19 @@ async fn a_node_that_cannot_be_reached_is_avoided_for_a_while_where_others_can()
 async fn who_has_missed_a_failover_is_not_believed_and_the_time_before_it_is_known() {
     let cluster = cluster();
     tokio::time::advance(Duration::from_secs(3)).await;
-    told(&cluster, 1, &HALVES).await;
+    learn(&cluster, 1, &HALVES).await;
     let before = Instant::now();
     tokio::time::advance(Duration::from_secs(3)).await;
     let failed_over = [(0, 8191, 3), (8192, 16_383, 2)];
     let turn = cluster.turn(Duration::ZERO).await.unwrap();
-    assert!(turn.is_sound(&tells(1, &HALVES, 1)), "nobody knows of another epoch yet");
-    turn.end(vec![tells(1, &HALVES, 1), tells(2, &failed_over, 2)]);
+    assert!(turn.is_sound(&view_of(1, &HALVES, 1)), "nobody knows of another epoch yet");
+    turn.end(vec![view_of(1, &HALVES, 1), view_of(2, &failed_over, 2)]);
     assert_eq!(cluster.primary(7), Some(node(3)), "who has heard of more is believed");
     assert_eq!(cluster.left(7, &node(1)).await, before);
     tokio::time::advance(Duration::from_secs(3)).await;
     let turn = cluster.turn(Duration::ZERO).await.unwrap();
-    assert!(!turn.is_sound(&tells(1, &HALVES, 1)));
-    turn.end(vec![tells(1, &HALVES, 1), tells(2, &failed_over, 2)]);
+    assert!(!turn.is_sound(&view_of(1, &HALVES, 1)));
+    turn.end(vec![view_of(1, &HALVES, 1), view_of(2, &failed_over, 2)]);
     assert_eq!(cluster.primary(7), Some(node(3)));
     assert_eq!(cluster.left(7, &node(1)).await, before);
 }
@@ -140,12 +140,12 @@ async fn who_has_missed_a_failover_is_not_believed_and_the_time_before_it_is_kno
 async fn a_worse_map_does_not_replace_a_better_one_unless_nobody_has_a_better_one_for_long() {
     let cluster = cluster();
     let failed_over = [(0, 8191, 3), (8192, 16_383, 2)];
-    cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(2, &failed_over, 2)]);
+    cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(2, &failed_over, 2)]);
     // The other nodes are slow to answer now.
-    cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(1, &HALVES, 1)]);
+    cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(1, &HALVES, 1)]);
     assert_eq!(cluster.primary(7), Some(node(3)));
     tokio::time::advance(Cluster::BELIEVED).await;
-    cluster.turn(Duration::ZERO).await.unwrap().end(vec![tells(1, &HALVES, 1)]);
+    cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(1, &HALVES, 1)]);
     assert_eq!(cluster.primary(7), Some(node(1)), "the cluster was made anew");
 }
 
@@ -166,7 +166,7 @@ async fn what_is_known_stays_where_nobody_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn slots_that_no_node_has_are_named() {
-    let cluster = Cluster::new(tells(1, &[(0, 99, 1), (110, 16_382, 2)], 1));
+    let cluster = Cluster::new(view_of(1, &[(0, 99, 1), (110, 16_382, 2)], 1));
     assert_eq!(cluster.unserved().as_deref(), Some("100-109,16383"));
     assert_eq!(cluster.primary(105), None);
     assert!(!is_over(cluster.left(105, &node(1))).await, "nobody else has it");

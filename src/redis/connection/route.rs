@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Connection, sentinels};
-use crate::redis::cluster::{Cluster, Map, Node, State, Told};
+use crate::redis::cluster::{Cluster, Map, Node, State, View};
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
 use crate::redis::server::{LAST_WORD, Server};
@@ -37,8 +37,8 @@ pub(crate) async fn explore(server: &Server) -> Result<(), Fault> {
         return Ok(());
     }
     let asked = server.address().host().unwrap_or("127.0.0.1");
-    match told(&mut connection, None, asked).await? {
-        Ok(told) => server.explored(Ok(Cluster::new(told))),
+    match read_view(&mut connection, None, asked).await? {
+        Ok(view) => server.explored(Ok(Cluster::new(view))),
         // If `CLUSTER SLOTS` is refused, that is reported only when a key turns out to be at another node.
         Err(answer) if matches!(Kind::of(&answer), Kind::Unknown | Kind::Missing | Kind::Refusal) => {
             server.explored(Err(answer))
@@ -77,12 +77,12 @@ pub(crate) async fn refresh(server: &Server, fresh: Duration) {
         if since.elapsed() > LONGEST {
             break;
         }
-        let Ok(Some(told)) = timeout(TIMEOUT, ask(server, node.clone())).await else {
+        let Ok(Some(view)) = timeout(TIMEOUT, ask(server, node.clone())).await else {
             server.suspect(node.as_ref());
             continue;
         };
-        let is_sound = turn.is_sound(&told);
-        answers.push(told);
+        let is_sound = turn.is_sound(&view);
+        answers.push(view);
         // A node that has left the cluster, or is cut off from it, may be wrong, so others are asked. If slots are
         // really unserved or nodes are down, all of them say so.
         if is_sound || answers.len() == MOST_ANSWERS {
@@ -111,18 +111,18 @@ pub(crate) async fn answers_no_more(server: &Server, node: Option<&Node>) {
     }
 }
 
-async fn ask(server: &Server, node: Option<Node>) -> Option<Told> {
+async fn ask(server: &Server, node: Option<Node>) -> Option<View> {
     let asked = node.as_ref().map(|node| node.host.as_str()).or(server.address().host());
     let asked = asked.unwrap_or("127.0.0.1").to_owned();
     let mut connection = Connection::open_at(server, node.clone(), NAME).await.ok()?;
-    told(&mut connection, node, &asked).await.ok()?.ok()
+    read_view(&mut connection, node, &asked).await.ok()?.ok()
 }
 
-async fn told(
+async fn read_view(
     connection: &mut Connection,
     by: Option<Node>,
     asked: &str,
-) -> Result<Result<Told, String>, Fault> {
+) -> Result<Result<View, String>, Fault> {
     let mut out = Vec::new();
     command(&mut out, &[b"CLUSTER", b"SLOTS"]);
     command(&mut out, &[b"CLUSTER", b"INFO"]);
@@ -136,5 +136,5 @@ async fn told(
         })
         .await?;
     let state = connection.receive(|reply| State::read(&reply)).await?;
-    Ok(map.map(|map| Told { by, map, state }))
+    Ok(map.map(|map| View { by, map, state }))
 }

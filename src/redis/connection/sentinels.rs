@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::redis::cluster::{Cluster, Node};
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::resp::command;
-use crate::redis::sentinel::{Service, Told, primary_in, switched};
+use crate::redis::sentinel::{Named, Service, primary_in, switched};
 use crate::redis::server::Server;
 use crate::text::Lasted;
 
@@ -32,13 +32,13 @@ pub(super) async fn primary(server: &Server, service: &Service, fresh: Duration)
     service.primary(fresh, async || ask_in_turn(server, service).await).await
 }
 
-async fn ask_in_turn(server: &Server, service: &Service) -> Result<Told, Fault> {
+async fn ask_in_turn(server: &Server, service: &Service) -> Result<Named, Fault> {
     let sentinels = service.sentinels();
     let (mut refusals, mut strangers, mut causes) = (Vec::new(), 0, Vec::new());
     for sentinel in &sentinels {
         let silence = || Err(Fault::Transient(format!("no answer for {} at {sentinel}", Lasted(TIMEOUT))));
         match timeout(TIMEOUT, ask(server, service, sentinel)).await.unwrap_or_else(|_| silence()) {
-            Ok(Some(primary)) => return Ok(Told { primary, sentinel: sentinel.clone() }),
+            Ok(Some(primary)) => return Ok(Named { primary, sentinel: sentinel.clone() }),
             Ok(None) => {
                 strangers += 1;
                 causes.push(format!("{sentinel} does not know it"));
@@ -189,7 +189,7 @@ async fn listen_at(server: &Server, service: &Service, sentinel: &Node) -> Resul
                         "{} has a new primary: {primary}",
                         service.name()
                     );
-                    service.learn(Told { primary, sentinel: sentinel.clone() });
+                    service.learn(Named { primary, sentinel: sentinel.clone() });
                 }
                 (None, None) => {}
             }

@@ -8,7 +8,7 @@ use crate::redis::resp::MAX_LINE;
 
 /// The result of a scanner, independent of how it joined messages into runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Scanned {
     Message(Bytes),
     Event(Event),
     /// What was expected, or was too large. What was found is left out: it depends on how much had arrived.
@@ -21,11 +21,11 @@ pub(crate) fn feed<'a>(
     channel: &[u8],
     max_payload: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> Vec<Told> {
+) -> Vec<Scanned> {
     let mut scanner = Scanner::new(ChannelKind::Plain, channel, max_payload);
     let longest = (channel.len() + max_payload + 64).max(MAX_LINE + 2);
     let mut input = BytesMut::new();
-    let mut told = Vec::new();
+    let mut scanned = Vec::new();
     for piece in pieces {
         input.extend_from_slice(piece);
         loop {
@@ -33,12 +33,12 @@ pub(crate) fn feed<'a>(
             match scanner.next(&mut input) {
                 Ok(Some(event)) => {
                     assert!(input.len() < before, "an event took no bytes: {event:?}");
-                    tell(event, &mut told);
+                    push(event, &mut scanned);
                 }
                 Ok(None) => break,
                 Err(FrameError::Malformed { expected: what, .. } | FrameError::TooLarge { what, .. }) => {
-                    told.push(Told::Malformed(what));
-                    return told;
+                    scanned.push(Scanned::Malformed(what));
+                    return scanned;
                 }
             }
         }
@@ -49,7 +49,7 @@ pub(crate) fn feed<'a>(
             scanner.wanted()
         );
     }
-    told
+    scanned
 }
 
 /// Cuts `bytes` into pieces of `lengths`, which repeat as often as needed. A length of 0 counts as 1.
@@ -63,12 +63,12 @@ pub(crate) fn pieces<'a>(mut bytes: &'a [u8], lengths: &'a [u8]) -> impl Iterato
     })
 }
 
-fn tell(event: Event, told: &mut Vec<Told>) {
-    let Event::Messages { bytes, spans } = event else { return told.push(Told::Event(event)) };
+fn push(event: Event, scanned: &mut Vec<Scanned>) {
+    let Event::Messages { bytes, spans } = event else { return scanned.push(Scanned::Event(event)) };
     assert!(!spans.is_empty() && spans.len() <= MAX_RUN_MESSAGES);
     assert!(spans.len() == 1 || bytes.len() <= MAX_RUN_BYTES);
     for span in spans {
         let start = span.start as usize;
-        told.push(Told::Message(bytes.slice(start..start + span.len as usize)));
+        scanned.push(Scanned::Message(bytes.slice(start..start + span.len as usize)));
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use redis::Value;
 
-use super::feed::{Told, feed, pieces};
+use super::feed::{Scanned, feed, pieces};
 use super::*;
 use crate::redis::channel::ChannelKind;
 
@@ -50,10 +50,10 @@ impl Frame {
         }
     }
 
-    fn told(&self) -> Told {
-        Told::Event(match self {
+    fn scanned(&self) -> Scanned {
+        Scanned::Event(match self {
             Frame::Message(channel, payload) if channel == CHANNEL => match payload.len() {
-                0..=MAX_PAYLOAD => return Told::Message(payload.clone().into()),
+                0..=MAX_PAYLOAD => return Scanned::Message(payload.clone().into()),
                 len => Event::Oversize {
                     len: len as u64,
                     head: Bytes::copy_from_slice(&payload[..len.min(OVERSIZE_HEAD)]),
@@ -75,12 +75,12 @@ impl Frame {
 }
 
 /// The frame as redis-rs reads it, in our terms.
-fn told_by_redis_rs(frame: &[u8]) -> Told {
+fn told_by_redis_rs(frame: &[u8]) -> Scanned {
     let channel = |value: &Value| match value {
         Value::BulkString(bytes) => Some(Bytes::from(bytes.clone())),
         _ => None,
     };
-    Told::Event(match redis::parse_redis_value(frame).unwrap() {
+    Scanned::Event(match redis::parse_redis_value(frame).unwrap() {
         Value::SimpleString(text) if text == "PONG" => Event::Pong,
         Value::Okay | Value::BulkString(_) => Event::Pong,
         Value::ServerError(error) => {
@@ -90,7 +90,7 @@ fn told_by_redis_rs(frame: &[u8]) -> Told {
             [Value::BulkString(kind), of, Value::BulkString(payload)]
                 if kind == b"message" && *of == Value::BulkString(CHANNEL.to_vec()) =>
             {
-                return Frame::Message(CHANNEL.to_vec(), payload.clone()).told();
+                return Frame::Message(CHANNEL.to_vec(), payload.clone()).scanned();
             }
             [Value::BulkString(kind), of, Value::Int(count)]
                 if kind == b"subscribe" || kind == b"ssubscribe" =>
@@ -186,11 +186,11 @@ fn one_event(bytes: &[u8]) -> Event {
 
 proptest! {
     #[test]
-    fn frames_tell_the_same_however_they_are_cut(
+    fn frames_are_scanned_the_same_however_they_are_cut(
         frames in proptest::collection::vec(frame(), 0..40), cuts in cuts(),
     ) {
         let bytes = encoded(&frames);
-        let expected = Vec::from_iter(frames.iter().map(Frame::told));
+        let expected = Vec::from_iter(frames.iter().map(Frame::scanned));
         prop_assert_eq!(&feed(CHANNEL, MAX_PAYLOAD, [bytes.as_slice()]), &expected);
         prop_assert_eq!(&feed(CHANNEL, MAX_PAYLOAD, pieces(&bytes, &cuts)), &expected);
     }
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_tell_the_same_however_they_are_cut(bytes in noise(), cuts in cuts(), max in 0_usize..600) {
+    fn any_bytes_are_scanned_the_same_however_they_are_cut(bytes in noise(), cuts in cuts(), max in 0_usize..600) {
         let whole = feed(CHANNEL, max, [bytes.as_slice()]);
         prop_assert_eq!(feed(CHANNEL, max, pieces(&bytes, &cuts)), whole);
     }
@@ -220,7 +220,7 @@ fn pushes_of_resp3_are_told_apart_from_answers() {
         >3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n$1\r\nc\r\n";
     for cut in [1, 7, bytes.len()] {
         let mut scanner = Scanner::new(ChannelKind::Plain, CHANNEL, 10).of_pushes();
-        let (mut input, mut told) = (BytesMut::new(), Vec::new());
+        let (mut input, mut scanned) = (BytesMut::new(), Vec::new());
         for piece in bytes.chunks(cut) {
             input.extend_from_slice(piece);
             while let Some(event) = scanner.next(&mut input).unwrap() {
@@ -228,15 +228,15 @@ fn pushes_of_resp3_are_told_apart_from_answers() {
                     Event::Messages { bytes, spans } => {
                         let payload =
                             |span: &Span| bytes[span.start as usize..][..span.len as usize].to_vec();
-                        told.extend(spans.iter().map(|span| String::from_utf8(payload(span)).unwrap()));
+                        scanned.extend(spans.iter().map(|span| String::from_utf8(payload(span)).unwrap()));
                     }
-                    Event::Subscribed { .. } => told.push("subscribed".to_owned()),
-                    other => told.push(format!("{other:?}")),
+                    Event::Subscribed { .. } => scanned.push("subscribed".to_owned()),
+                    other => scanned.push(format!("{other:?}")),
                 }
             }
         }
         let expected = ["Other", "subscribed", "a", "b", "Pong", "Pong", "Error(\"WRONGPASS invalid\")", "c"];
-        assert_eq!(told, expected, "in pieces of {cut}");
+        assert_eq!(scanned, expected, "in pieces of {cut}");
         assert!(input.is_empty());
     }
 }
@@ -340,7 +340,7 @@ fn both_answers_to_a_ping_are_known() {
 #[test]
 fn messages_before_a_malformed_frame_are_told_first() {
     let good = encoded(&vec![Frame::Message(CHANNEL.to_vec(), b"{}".to_vec()); 2]);
-    let two = [Told::Message("{}".into()), Told::Message("{}".into())];
+    let two = [Scanned::Message("{}".into()), Scanned::Message("{}".into())];
     for bad in [
         "HTTP/1.1 400 Bad Request\r\n",
         "*3\r\n$7\r\nmessage\r\n$18\r\nmessages:published\r\n$2\r\n{}xy",
@@ -350,14 +350,14 @@ fn messages_before_a_malformed_frame_are_told_first() {
         "*03\r\n",
         ":1x\r\n",
     ] {
-        let told = feed(CHANNEL, MAX_PAYLOAD, [good.as_slice(), bad.as_bytes()]);
-        assert_eq!(told[..2], two);
-        assert!(matches!(told[2..], [Told::Malformed(_)]), "{bad:?}: {told:?}");
+        let scanned = feed(CHANNEL, MAX_PAYLOAD, [good.as_slice(), bad.as_bytes()]);
+        assert_eq!(scanned[..2], two);
+        assert!(matches!(scanned[2..], [Scanned::Malformed(_)]), "{bad:?}: {scanned:?}");
     }
 }
 
 #[test]
 fn nobody_makes_it_nest_without_end() {
-    let told = feed(CHANNEL, MAX_PAYLOAD, [b"*1\r\n".repeat(1000).as_slice()]);
-    assert_eq!(told, [Told::Malformed("arrays inside each other")]);
+    let scanned = feed(CHANNEL, MAX_PAYLOAD, [b"*1\r\n".repeat(1000).as_slice()]);
+    assert_eq!(scanned, [Scanned::Malformed("arrays inside each other")]);
 }

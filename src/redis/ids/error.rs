@@ -56,7 +56,7 @@ pub(crate) enum IdsError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// For a living process.
-    Keep,
+    Register,
     /// For a person who looks at them.
     List,
     /// For a person who empties the list.
@@ -71,7 +71,7 @@ impl Purpose {
             commands.iter().map(|command| format!("+{command}")).collect::<Vec<_>>().join(" ")
         };
         match self {
-            Self::Keep => {
+            Self::Register => {
                 format!("~{key} ~{beside} {}, and the keys of the lanes", grant(&scripts::COMMANDS))
             }
             Self::List => format!("~{key} ~{beside} {}", grant(&list::LISTING)),
@@ -83,7 +83,7 @@ impl Purpose {
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Keep => "keep",
+            Self::Register => "register",
             Self::List => "list",
             Self::Clear => "clear",
         })
@@ -164,7 +164,7 @@ mod tests {
         let error = redis::parse_redis_value(format!("-{line}\r\n").as_bytes())
             .and_then(|value| value.extract_error().map(drop))
             .unwrap_err();
-        IdsError::new("consumer:ids", Purpose::Keep, error)
+        IdsError::new("consumer:ids", Purpose::Register, error)
     }
 
     #[test]

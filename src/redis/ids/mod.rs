@@ -1,7 +1,7 @@
 //! The living consumers: their ids in the list `consumer:ids`, and one lease per process.
 //!
 //! ```text
-//!   register ──► keep, a renewal every third of a lease ──► release
+//!   register ──► run, a renewal every third of a lease ──► release
 //!      │            │ own ids missing?  put them back          │
 //!      │            │ a lease lapsed?   remove what it left    │
 //!      ▼            ▼                                          ▼
@@ -17,10 +17,10 @@
 
 mod about;
 mod error;
-mod keeper;
 mod list;
 mod names;
 mod registration;
+mod renewals;
 mod scripts;
 mod text;
 

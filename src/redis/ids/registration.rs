@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::about::{About, SameWork};
-use super::scripts::{self, CHUNK, Kept, Verdict};
+use super::scripts::{self, CHUNK, Renewed, Verdict};
 use super::text::Text;
 use super::{Connect, IdsError, Names, Purpose};
 use crate::redis::link::Link;
@@ -16,7 +16,7 @@ use crate::status::Status;
 
 /// The ids of this process's consumers, and the lease that covers them.
 ///
-/// Call [`register`](Self::register), then [`keep`](Self::keep) until the end, then [`release`](Self::release).
+/// Call [`register`](Self::register), then [`run`](Self::run) until the end, then [`release`](Self::release).
 /// Dropping it removes nothing: its ids are removed after the lease has lapsed.
 #[derive(Debug)]
 pub(crate) struct Registration<C> {
@@ -77,8 +77,8 @@ impl<C: Connect> Registration<C> {
     /// After an error, call it again to continue, or call `release` to undo it. No process is judged yet: see
     /// `Timing`.
     pub(crate) async fn register(&mut self) -> Result<(), IdsError> {
-        let kept = self.put_all_back().await?;
-        self.meet(&kept.living).await
+        let renewed = self.put_all_back().await?;
+        self.meet(&renewed.living).await
     }
 
     /// Removes the own ids from the list, then what is left of the own lanes, then the lease.
@@ -100,24 +100,24 @@ impl<C: Connect> Registration<C> {
 
     /// Renews the lease and puts back all missing ids, in calls of at most `CHUNK`. Returns the result of the last
     /// call.
-    pub(super) async fn put_all_back(&mut self) -> Result<Kept, IdsError> {
-        let mut kept = self.renew_with(0).await?;
+    pub(super) async fn put_all_back(&mut self) -> Result<Renewed, IdsError> {
+        let mut renewed = self.renew_with(0).await?;
         for from in (CHUNK..self.ids.len()).step_by(CHUNK) {
-            kept = self.renew_with(from).await?;
+            renewed = self.renew_with(from).await?;
         }
         self.incomplete = false;
-        Ok(kept)
+        Ok(renewed)
     }
 
     /// One renewal that checks up to `CHUNK` ids from index `from` on.
-    pub(super) async fn renew_with(&mut self, from: usize) -> Result<Kept, IdsError> {
+    pub(super) async fn renew_with(&mut self, from: usize) -> Result<Renewed, IdsError> {
         let upto = self.ids.len().min(from + CHUNK);
         let (lease, ids) = (self.about.lease, &self.ids[from..upto]);
-        let command = scripts::keep(&self.names, self.process, lease, &self.about_json, ids);
-        match self.call::<Kept>(&command).await {
-            Ok(kept) => {
-                self.timing.renewed(Instant::now(), kept.lapsed);
-                Ok(kept)
+        let command = scripts::renew(&self.names, self.process, lease, &self.about_json, ids);
+        match self.call::<Renewed>(&command).await {
+            Ok(renewed) => {
+                self.timing.renewed(Instant::now(), renewed.lapsed);
+                Ok(renewed)
             }
             Err(error) => {
                 // It may have run all the same, and its answer that ids were missing is lost.
@@ -153,7 +153,7 @@ impl<C: Connect> Registration<C> {
                             .arg(lane)
                             .query_async::<()>(&mut *connection)
                             .await
-                            .map_err(|source| IdsError::new(lane, Purpose::Keep, source))
+                            .map_err(|source| IdsError::new(lane, Purpose::Register, source))
                     };
                     let waited = self.timing.interval();
                     let silent = || IdsError::Silent { key: lane.to_owned(), waited };
@@ -207,7 +207,10 @@ impl<C: Connect> Registration<C> {
                     none.insert(opened.map_err(|fault| IdsError::unconnected(key, fault))?)
                 }
             };
-            command.query_async(&mut **link).await.map_err(|source| IdsError::new(key, Purpose::Keep, source))
+            command
+                .query_async(&mut **link)
+                .await
+                .map_err(|source| IdsError::new(key, Purpose::Register, source))
         })
         .await;
         let error = match answer {

@@ -24,13 +24,13 @@ pub(super) const COMMANDS: [&str; 15] = [
     "hmget", "hdel", "unlink",
 ];
 
-const KEEP: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/keep.lua"));
+const RENEW: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/renew.lua"));
 const REMOVE: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/remove.lua"));
 const FORGET: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/forget.lua"));
 
 /// The result of a renewal.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct Renewed {
     /// Whether this process had no valid lease.
     pub(super) lapsed: bool,
     /// How many of the given ids were not in the list and are now at its end.
@@ -54,9 +54,9 @@ pub(super) enum Verdict {
 }
 
 /// Renews the lease of `process`, and puts back the missing ones of `ids`, at most `CHUNK`.
-pub(super) fn keep(names: &Names, process: Uuid, lease: Duration, about: &str, ids: &[Uuid]) -> Cmd {
+pub(super) fn renew(names: &Names, process: Uuid, lease: Duration, about: &str, ids: &[Uuid]) -> Cmd {
     debug_assert!(ids.len() <= CHUNK);
-    let mut call = call(KEEP, names, process);
+    let mut call = call(RENEW, names, process);
     call.arg(text(process)).arg(millis(lease)).arg(about).arg(OTHERS);
     for id in ids {
         call.arg(text(*id));
@@ -78,7 +78,7 @@ pub(super) fn forget(names: &Names, caller: Uuid, process: Uuid) -> Cmd {
     call
 }
 
-impl FromRedisValue for Kept {
+impl FromRedisValue for Renewed {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         type Reply = (bool, usize, usize, Vec<Text>, Vec<Text>);
         let (lapsed, put_back, held_anew, lapsed_others, living) = Reply::from_redis_value(value)?;

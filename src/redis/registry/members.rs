@@ -25,13 +25,13 @@ pub(crate) enum Standing {
 
 impl Registry {
     /// Begins the epoch, or renews its lease.
-    pub(crate) async fn keep(
+    pub(crate) async fn renew(
         &mut self,
         epoch: &Epoch,
         lease: Duration,
         join: bool,
     ) -> Result<Renewal, Fault> {
-        self.call(&scripts::keep(&self.names, epoch, lease, join)).await
+        self.call(&scripts::renew(&self.names, epoch, lease, join)).await
     }
 
     /// Ends the epoch of another process, if that counts as dead.

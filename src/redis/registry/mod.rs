@@ -1,7 +1,7 @@
 //! The members of a stream's group: their fencing tokens, leases and pending entries, and which of them are dead.
 //!
 //! ```text
-//!   join ──► keep ──────────────► leave
+//!   join ──► renew ─────────────► leave
 //!              │ who else is there?   a lease lapsed, or a token is gone?
 //!              ▼
 //!            fence_off (delete its token) ──► take_over (its entries) ──► forget (its name in the group)

@@ -11,7 +11,7 @@ use crate::entry_id::{EntryId, EntryIdError};
 use crate::epoch::{Attempt, Epoch};
 use crate::record::push_bulk;
 
-const KEEP: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/keep.lua"));
+const RENEW: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/renew.lua"));
 const FENCE_OFF: &str = concat!(include_str!("lua/prelude.lua"), include_str!("lua/fence_off.lua"));
 const TAKE_OVER: &str = include_str!("lua/take_over.lua");
 const FORGET: &str = include_str!("lua/forget.lua");
@@ -87,8 +87,8 @@ pub(crate) struct TakenOverEntry {
     pub(crate) attempt: u32,
 }
 
-pub(super) fn keep(names: &Names, epoch: &Epoch, lease: Duration, join: bool) -> Cmd {
-    let mut call = call(KEEP, &[&names.leases, &epoch.token, &names.input]);
+pub(super) fn renew(names: &Names, epoch: &Epoch, lease: Duration, join: bool) -> Cmd {
+    let mut call = call(RENEW, &[&names.leases, &epoch.token, &names.input]);
     call.arg(epoch.process.to_string()).arg(millis(lease)).arg(if join { "join" } else { "renew" });
     call.arg(&names.group).arg(&epoch.consumer);
     call
@@ -186,7 +186,7 @@ fn call(script: &str, keys: &[&str]) -> Cmd {
 impl FromRedisValue for Renewal {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         match String::from_redis_value(value)?.as_str() {
-            "kept" => Ok(Self::Renewed),
+            "renewed" => Ok(Self::Renewed),
             "lapsed" => Ok(Self::Lapsed),
             "fenced_off" => Ok(Self::FencedOff),
             other => Err(format!("unexpected verdict of a script: {other}").into()),

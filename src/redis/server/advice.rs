@@ -8,7 +8,7 @@ use crate::redis::fault::{Fault, Kind};
 use crate::redis::login::{LOGIN_REFUSED, NO_CREDENTIALS};
 
 impl Server {
-    /// Fails if the server is not a node of a cluster, or does not tell us.
+    /// Fails if the server is not a node of a cluster, or does not say so.
     ///
     /// # Errors
     /// [`Error::Config`] for the option `source`, or [`Error::Refused`] with what to grant.
@@ -49,11 +49,11 @@ impl Server {
         } else if cause.starts_with(LOGIN_REFUSED) {
             self.check_the_login()
         } else if cause.starts_with("CLUSTERDOWN") {
-            self.look_at_the_cluster()
+            self.check_the_cluster()
         } else if Kind::of(&cause) == Kind::Transient {
             what_is_missing(&cause).to_owned()
         } else if self.cluster().is_some() {
-            self.look_at_the_cluster()
+            self.check_the_cluster()
         } else {
             match self.address().endpoint() {
                 Endpoint::Unix(path) => format!("check that the server listens on {}", path.display()),
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// What to try if the address is right, but the cluster lacks something.
-    fn look_at_the_cluster(&self) -> String {
+    fn check_the_cluster(&self) -> String {
         let check = match self.address().endpoint() {
             Endpoint::Tcp { host, port } => format!("redis-cli --cluster check {host}:{port}"),
             Endpoint::Tls { host, port } => format!("redis-cli --tls --cluster check {host}:{port}"),

@@ -11,7 +11,7 @@ use crate::redis::connection::Connection;
 use crate::redis::fault::{Fault, Kind};
 use crate::redis::reply::Reply;
 use crate::sink::Records;
-use crate::sink::target::{Made, Target};
+use crate::sink::target::{Attempted, Target};
 use crate::text::entries;
 
 /// The answers to a commit, and to the questions that were sent with it.
@@ -50,13 +50,13 @@ impl Transaction {
         records: &Records,
         answers: Answers,
         ahead: Ahead,
-    ) -> Result<Made, Fault> {
+    ) -> Result<Attempted, Fault> {
         let Answers { exchanged: Exchanged { executed, watched }, token_exists, replication } = answers;
         let acknowledged = match executed {
             Executed::All { acknowledged } => acknowledged,
             // The slot moved to another node after the commands were queued.
             Executed::Nothing(why) if Kind::of(&why) == Kind::Cluster => return Err(refused(target, &why)),
-            Executed::Nothing(why) => return Ok(Made::No(why)),
+            Executed::Nothing(why) => return Ok(Attempted::NotCommitted(why)),
             Executed::InPart { from, answer } => {
                 return Err(executed_in_part(&mut connection, target, records, from, &answer).await);
             }
@@ -75,9 +75,9 @@ impl Transaction {
         self.watched = records.held().filter(|_| token_exists).cloned();
         let missing = (records.acknowledged() as u64).saturating_sub(acknowledged);
         if missing > 0 {
-            target.tell_of_missing(missing);
+            target.log_not_pending(missing);
         }
-        Ok(Made::Yes)
+        Ok(Attempted::Committed)
     }
 
     /// Records that the commit in flight happened.

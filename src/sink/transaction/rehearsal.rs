@@ -12,8 +12,8 @@ impl Transaction {
         let (server, key) = (&target.server, self.key.as_bytes());
         let mut out = Vec::new();
         command(&mut out, &[b"MULTI"]);
-        target.append_for_show(&mut out);
-        let acknowledging = target.acknowledge_for_show(&mut out);
+        target.append_to_check(&mut out);
+        let acknowledging = target.acknowledge_to_check(&mut out);
         command(&mut out, &[b"HSET", key, b"number", b"0"]);
         command(&mut out, &[b"UNLINK", key]);
         command(&mut out, &[b"DISCARD"]);
@@ -21,13 +21,14 @@ impl Transaction {
         command(&mut out, &[b"WATCH", key]);
         connection.send(&out).await?;
         connection.expect(server, "MULTI", "+multi +exec +discard").await?;
-        let appended = target.looked_at(&mut connection, "XADD", &target.stream).await;
+        let appended = target.expect_checked(&mut connection, "XADD", &target.stream).await;
         let mut acknowledged = Ok(());
         for name in acknowledging {
-            acknowledged = acknowledged.and(target.looked_at(&mut connection, name, target.input()).await);
+            acknowledged =
+                acknowledged.and(target.expect_checked(&mut connection, name, target.input()).await);
         }
-        let stored = target.looked_at(&mut connection, "HSET", &self.key).await;
-        let removed = target.looked_at(&mut connection, "UNLINK", &self.key).await;
+        let stored = target.expect_checked(&mut connection, "HSET", &self.key).await;
+        let removed = target.expect_checked(&mut connection, "UNLINK", &self.key).await;
         connection.expect(server, "DISCARD", "+discard").await?;
         connection.expect(server, "WATCH", "+watch").await?;
         appended.and(acknowledged).and(stored).and(removed)?;

@@ -122,11 +122,11 @@ impl Transaction {
         }
         if target.server.has_successors() {
             if repeated + lost > 0 {
-                target.tell_of_going_back(repeated, lost);
+                target.log_failover(repeated, lost);
             }
         } else if made < self.confirmed {
             let all = if made == 0 { Some(self.messages) } else { None };
-            target.tell_of_lost_data(self.confirmed - made, all);
+            target.log_data_lost(self.confirmed - made, all);
         }
         self.kept.repeated();
         // So that lost commits are counted once.
@@ -159,7 +159,7 @@ impl Transaction {
         let all_have_receipts = target.acknowledges.as_ref().is_some_and(|input| input.option == "input");
         let is_in_flight = self.sent && self.number > self.confirmed;
         if found == Found::NoHash && (is_in_flight || self.confirmed > 0) && !all_have_receipts {
-            target.tell_of_lost_hash(&self.key, is_in_flight);
+            target.log_lane_lost(&self.key, is_in_flight);
         }
         Ok(Connected { connection, made: number.unwrap_or(0), found })
     }

@@ -138,9 +138,9 @@ impl Membership {
                 () = sleep_until(next) => {
                     let now = Instant::now();
                     if now >= renewal {
-                        let kept = self.renew(outage.cause().is_some()).await;
-                        renewal = now + if kept.is_ok() { self.timing.interval() } else { self.timing.retry() };
-                        kept
+                        let renewed = self.renew(outage.cause().is_some()).await;
+                        renewal = now + if renewed.is_ok() { self.timing.interval() } else { self.timing.retry() };
+                        renewed
                     } else if now >= sweep {
                         // So often that a dead process is noticed before its whole lease is over.
                         sweep = now + self.timing.retry();
@@ -187,15 +187,15 @@ impl Membership {
         self.registry.last_entry().await
     }
 
-    async fn keep(&mut self, join: bool) -> Result<Renewal, Fault> {
-        let kept = self.registry.keep(&self.epoch, self.lease, join).await?;
-        self.timing.renewed(Instant::now(), kept != Renewal::Renewed);
-        Ok(kept)
+    async fn renew_lease(&mut self, join: bool) -> Result<Renewal, Fault> {
+        let renewed = self.registry.renew(&self.epoch, self.lease, join).await?;
+        self.timing.renewed(Instant::now(), renewed != Renewal::Renewed);
+        Ok(renewed)
     }
 
     /// `after_outage`: an outage, which was logged, explains a lapsed lease.
     async fn renew(&mut self, after_outage: bool) -> Result<(), Fault> {
-        match self.keep(false).await? {
+        match self.renew_lease(false).await? {
             Renewal::Renewed => {}
             Renewal::Lapsed if after_outage => {}
             Renewal::Lapsed => tracing::warn!(

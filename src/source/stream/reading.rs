@@ -181,7 +181,7 @@ impl Reading {
         let Entries { bytes, spans, list, .. } = entries;
         let held =
             message::Entries { epoch: self.progress.epoch.clone(), origin: self.source.origin.clone(), list };
-        self.intake.keep_entries(&self.source.channel, bytes, spans, held, attempt).await;
+        self.intake.accept_entries(&self.source.channel, bytes, spans, held, attempt).await;
     }
 
     pub(super) fn payload_field(&self) -> Option<&[u8]> {

@@ -179,7 +179,7 @@ impl Reading {
         let origin = Origin::Rejected(Arc::new(earlier));
         let held = message::Entries { epoch: self.progress.epoch.clone(), origin, list };
         let source: Arc<str> = String::from_utf8_lossy(rejected.source).into();
-        self.intake.keep_entries(&source, bytes, spans, held, attempt).await;
+        self.intake.accept_entries(&source, bytes, spans, held, attempt).await;
     }
 
     /// Ends once all messages are processed, in the other shards too. Entries that wait for their next attempt get
@@ -194,7 +194,7 @@ impl Reading {
             self.progress.epoch.end("fewer messages are replayed than requested, because an epoch ended");
             return Step::Done;
         };
-        self.tell_what_stays();
+        self.log_what_stays();
         if is_over {
             return Step::Over;
         }
@@ -203,7 +203,7 @@ impl Reading {
     }
 
     /// Logs how many entries stay, once in each epoch.
-    fn tell_what_stays(&mut self) {
+    fn log_what_stays(&mut self) {
         let replayed = &mut self.progress.replayed;
         let Replayed { read, unselected, cut, foreign } = *replayed;
         *replayed = Replayed { read, ..Replayed::default() };

@@ -125,6 +125,6 @@ async fn what_a_process_registers_again_after_its_burial_is_complete() {
     silent.register().await.unwrap();
     let other = Process::start(&server, 1).await;
     wait_for_ids(&server, &other.ids).await;
-    let silent = Process::keep(silent);
+    let silent = Process::run(silent);
     wait_for_ids(&server, &[&other.ids[..], &silent.ids].concat()).await;
 }

@@ -19,7 +19,7 @@ pub(super) const LEASE: Duration = Duration::from_millis(900);
 pub(super) struct Process {
     pub(super) ids: Vec<String>,
     stop: CancellationToken,
-    keeper: JoinHandle<(Registration<Connector>, Result<(), IdsError>)>,
+    renewals: JoinHandle<(Registration<Connector>, Result<(), IdsError>)>,
 }
 
 impl Process {
@@ -31,24 +31,24 @@ impl Process {
         while let Err(error) = registration.register().await {
             assert!(!error.is_fatal() && Instant::now() < deadline, "{error}");
         }
-        Self::keep(registration)
+        Self::run(registration)
     }
 
-    pub(super) fn keep(mut registration: Registration<Connector>) -> Self {
+    pub(super) fn run(mut registration: Registration<Connector>) -> Self {
         let ids = texts(&registration);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let keeper = tokio::spawn(async move {
-            let end = registration.keep(&stopped).await;
+        let renewals = tokio::spawn(async move {
+            let end = registration.run(&stopped).await;
             (registration, end)
         });
-        Self { ids, stop, keeper }
+        Self { ids, stop, renewals }
     }
 
     /// Stops as on SIGTERM.
     pub(super) async fn stop(self) -> Registration<Connector> {
         self.stop.cancel();
-        let (mut registration, end) = self.keeper.await.unwrap();
+        let (mut registration, end) = self.renewals.await.unwrap();
         end.unwrap();
         registration.release().await.unwrap();
         registration
@@ -56,13 +56,13 @@ impl Process {
 
     /// Ends as on `kill -9`.
     pub(super) async fn kill(self) {
-        self.keeper.abort();
-        self.keeper.await.unwrap_err();
+        self.renewals.abort();
+        self.renewals.await.unwrap_err();
     }
 
     /// The result after renewing has ended without a stop.
     pub(super) async fn end(self) -> Result<(), IdsError> {
-        self.keeper.await.unwrap().1
+        self.renewals.await.unwrap().1
     }
 }
 

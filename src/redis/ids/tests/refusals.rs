@@ -24,7 +24,7 @@ async fn the_least_acl_rule_is_enough_for_a_whole_life() {
     dead.register().await.unwrap();
     let mut alive = registration(server.client_of("group"), 60, Uuid::new_v4());
     alive.register().await.unwrap();
-    let alive = Process::keep(alive);
+    let alive = Process::run(alive);
     wait_for_ids(&server, &alive.ids).await;
     wait_for_leases(&server, 1).await;
     alive.stop().await;
@@ -109,7 +109,7 @@ async fn lanes_of_another_output_are_left_to_whoever_may_delete_them() {
     let mut confined = registration(server.client_of("group"), 1, Uuid::new_v4());
     confined.about.lanes.clear();
     confined.register().await.unwrap();
-    let confined = Process::keep(confined);
+    let confined = Process::run(confined);
     wait_for_ids(&server, &confined.ids).await;
     sleep(LEASE).await;
     assert!(server.keys().await.contains(&lane));
@@ -122,12 +122,12 @@ async fn lanes_of_another_output_are_left_to_whoever_may_delete_them() {
 }
 
 #[tokio::test]
-async fn a_permission_that_is_taken_away_later_ends_the_keeper() {
+async fn a_permission_that_is_taken_away_later_ends_the_renewals() {
     let server = Server::start().await;
     server.run::<()>(&least("")).await;
     let mut process = registration(server.client_of("group"), 1, Uuid::new_v4());
     process.register().await.unwrap();
-    let process = Process::keep(process);
+    let process = Process::run(process);
     server.run::<()>("ACL SETUSER group -zadd").await;
     assert!(matches!(process.end().await, Err(IdsError::Refused { .. })));
 }

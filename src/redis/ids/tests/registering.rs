@@ -92,7 +92,7 @@ async fn two_processes_on_the_same_input_and_output_see_each_other() {
     let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
     let mut older = on_the_same(one, "pubsub");
     older.register().await.unwrap();
-    let older = Process::keep(older);
+    let older = Process::run(older);
     let mut elsewhere = registration(server.client(), 1, Uuid::new_v4());
     elsewhere.register().await.unwrap();
     let mut sharing = on_the_same(Uuid::new_v4(), "stream");

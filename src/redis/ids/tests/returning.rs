@@ -52,7 +52,7 @@ async fn a_process_whose_lease_lapsed_judges_nobody_for_one_lease() {
     let (ones, twos) = (texts(&one), texts(&two));
     sleep(2 * LEASE).await;
     // Both leases have lapsed, and only `one` is awake: the ids of `two` must stay for one more lease.
-    let one = Process::keep(one);
+    let one = Process::run(one);
     watch_ids_stay(&server, &twos, LEASE).await;
     wait_for_ids(&server, &ones).await;
     one.stop().await;
@@ -86,7 +86,7 @@ async fn a_newcomer_judges_nobody_who_is_about_to_renew() {
     sleep(LEASE + LEASE / 10).await;
     let newcomer = Process::start(&server, 1).await;
     watch_ids_stay(&server, &ids, LEASE / 4).await;
-    let late = Process::keep(late);
+    let late = Process::run(late);
     watch_ids_stay(&server, &ids, 3 * LEASE).await;
     newcomer.stop().await;
     late.stop().await;

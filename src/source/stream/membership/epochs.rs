@@ -21,7 +21,7 @@ impl Membership {
         let (epoch, attempts) = epoch(&self.registry.names);
         (self.epoch, self.attempts, self.timing) = (epoch, attempts, Timing::new(self.lease));
         self.unstored.clear();
-        self.keep(true).await?;
+        self.renew_lease(true).await?;
         match self.names().is_of_replay() {
             true => self.begin_replay(former).await,
             false => Ok(()),
@@ -66,7 +66,7 @@ impl Membership {
             sleep_until(Instant::now() + self.timing.retry()).await;
             if Instant::now() >= renewal {
                 renewal = Instant::now() + self.timing.interval();
-                self.keep(false).await?;
+                self.renew_lease(false).await?;
             }
         }
     }

@@ -1,6 +1,6 @@
 -- Begins an epoch, or renews its lease.
 -- KEYS: leases, token, input. ARGV: process, lease in ms, 'join' or 'renew', group, consumer
--- Returns: 'kept'; 'lapsed' if there was no valid lease; 'fenced_off' if the token is gone.
+-- Returns: 'renewed'; 'lapsed' if there was no valid lease; 'fenced_off' if the token is gone.
 local leases, token = KEYS[1], KEYS[2]
 local process, lease = ARGV[1], tonumber(ARGV[2])
 
@@ -13,4 +13,4 @@ elseif redis.call('EXISTS', token) == 0 then
 end
 local lapsed = not lives(leases, process)
 redis.call('ZADD', leases, now + lease, process)
-return lapsed and 'lapsed' or 'kept'
+return lapsed and 'lapsed' or 'renewed'

@@ -16,11 +16,11 @@ impl<C: Connect> Registration<C> {
     /// Renews the lease until `stop`, puts missing ids back, and removes what dead processes left.
     ///
     /// Ends early only with a fatal error. Any other failure is retried, and logged when it begins and ends.
-    pub(crate) async fn keep(&mut self, stop: &CancellationToken) -> Result<(), IdsError> {
-        stop.run_until_cancelled(self.keep_on()).await.unwrap_or(Ok(()))
+    pub(crate) async fn run(&mut self, stop: &CancellationToken) -> Result<(), IdsError> {
+        stop.run_until_cancelled(self.renew_until_refused()).await.unwrap_or(Ok(()))
     }
 
-    async fn keep_on(&mut self) -> Result<(), IdsError> {
+    async fn renew_until_refused(&mut self) -> Result<(), IdsError> {
         let mut next = self.timing.first_renewal(Instant::now());
         let outage = Outage::new(Task::RenewLease(self.names.ids.clone()), &self.status);
         let mut has_moved = false;
@@ -53,11 +53,11 @@ impl<C: Connect> Registration<C> {
     /// was logged, explains a lapsed lease.
     async fn renew(&mut self, after_outage: bool) -> Result<(), IdsError> {
         let started = Instant::now();
-        let kept = self.renew_with(self.window).await?;
+        let renewed = self.renew_with(self.window).await?;
         let next = self.window + CHUNK;
         self.window = if next < self.ids.len() { next } else { 0 };
 
-        if kept.lapsed && !after_outage && kept.put_back == 0 {
+        if renewed.lapsed && !after_outage && renewed.put_back == 0 {
             tracing::warn!(
                 event = "lease_lapsed",
                 key = self.names.ids,
@@ -65,7 +65,7 @@ impl<C: Connect> Registration<C> {
                 self.names.ids
             );
         }
-        if kept.put_back > 0 {
+        if renewed.put_back > 0 {
             tracing::warn!(
                 event = "ids_removed",
                 key = self.names.ids,
@@ -73,13 +73,13 @@ impl<C: Connect> Registration<C> {
                 self.names.ids
             );
         }
-        self.incomplete |= kept.lapsed || kept.put_back > 0 || kept.held_anew > 0;
+        self.incomplete |= renewed.lapsed || renewed.put_back > 0 || renewed.held_anew > 0;
         if self.incomplete {
             self.put_all_back().await?;
         }
 
-        self.meet(&kept.living).await?;
-        for process in kept.lapsed_others {
+        self.meet(&renewed.living).await?;
+        for process in renewed.lapsed_others {
             let now = Instant::now();
             // After one interval the rest must wait for the next renewal, because our own lease cannot wait.
             if !self.timing.may_judge(now) || now - started > self.timing.interval() {
