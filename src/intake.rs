@@ -131,7 +131,7 @@ impl Intake {
         let messages = spans.len() as u64;
         match entries.origin {
             Origin::Input(_) | Origin::Rejected(_) => self.receive(messages),
-            Origin::Spill => self.events.counts.drain(messages),
+            Origin::Spill => self.events.counts.read_back(messages),
         }
         let cost = Batch::cost(bytes.len(), spans.capacity()) + Batch::cost_of_entries(entries.list.len());
         let reservation = self.buffer.reserve(cost).await;

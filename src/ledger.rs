@@ -11,7 +11,7 @@ pub use self::gaps::{Gap, Gaps};
 use crate::text::Lasted;
 
 /// The outcome of every message, counted at one moment. At any time,
-/// `received + drained = processed + rejected + dropped + abandoned + fenced + spilled + in flight`.
+/// `received + read_back = processed + rejected + dropped + abandoned + fenced + spilled + in flight`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ledger {
@@ -39,7 +39,7 @@ pub struct Ledger {
     pub spilled: u64,
     /// Messages that were read back from the spill: those of this group, and those that earlier or other processes left
     /// there.
-    pub drained: u64,
+    pub read_back: u64,
     /// Messages of this group that were in the spill when it was deleted, or that a failover lost there.
     pub spill_lost: u64,
     /// The part of `received` that was taken over from processes that died or were idle for too long.
@@ -70,14 +70,14 @@ impl Ledger {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let settled = self.processed + self.rejected + self.dropped + self.abandoned;
-        (self.received + self.drained).saturating_sub(settled + self.fenced + self.spilled)
+        (self.received + self.read_back).saturating_sub(settled + self.fenced + self.spilled)
     }
 
     /// Messages that this group has put into the spill and not read back, without those that were deleted there.
     /// Negative if the group has read more than it wrote, because others had left messages there.
     #[must_use]
     pub fn in_the_spill(&self) -> i64 {
-        self.spilled.cast_signed() - self.drained.cast_signed() - self.spill_lost.cast_signed()
+        self.spilled.cast_signed() - self.read_back.cast_signed() - self.spill_lost.cast_signed()
     }
 }
 
@@ -94,7 +94,7 @@ impl Sum for Ledger {
             abandoned: sum.abandoned + ledger.abandoned,
             fenced: sum.fenced + ledger.fenced,
             spilled: sum.spilled + ledger.spilled,
-            drained: sum.drained + ledger.drained,
+            read_back: sum.read_back + ledger.read_back,
             spill_lost: sum.spill_lost + ledger.spill_lost,
             taken_over: sum.taken_over + ledger.taken_over,
             deleted: sum.deleted + ledger.deleted,
@@ -179,14 +179,14 @@ mod tests {
         counts.receive(10);
         counts.process(3, 0);
         counts.spill(6);
-        counts.drain(2);
+        counts.read_back(2);
         let ledger = counts.read();
         assert_eq!((ledger.in_flight(), ledger.in_the_spill()), (3, 4));
         assert_eq!(
             ledger.to_string(),
             "received 10 = processed 3 + rejected 0 + dropped 0 + in the spill 4 + in flight 3; no gaps"
         );
-        counts.drain(14);
+        counts.read_back(14);
         counts.process(17, 0);
         assert_eq!(
             counts.read().to_string(),

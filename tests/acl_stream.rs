@@ -161,7 +161,7 @@ async fn the_rule_for_a_spill_is_sufficient_from_start_to_stop() {
     let server = Server::start().await;
     grant(&server, &Use::Spill.rule()).await;
     let ledger = Use::Spill.live(&server).await.unwrap();
-    assert!(ledger.spilled > 0 && ledger.drained == ledger.spilled + 1, "{ledger:?}");
+    assert!(ledger.spilled > 0 && ledger.read_back == ledger.spilled + 1, "{ledger:?}");
     assert_eq!(refusals(&server).await, [""; 0]);
     assert_eq!((server.length(OUTPUT).await, server.length(SPILL).await), (2_001, 0));
     assert_eq!(server.keys().await, [OUTPUT, SPILL].map(str::to_owned));

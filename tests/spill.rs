@@ -53,7 +53,7 @@ fn behind_a_gate(server: &Server, gate: &Arc<Semaphore>) -> Builder<impl Process
 fn assert_adds_up(ledger: &Ledger) {
     let ends = ledger.processed + ledger.rejected + ledger.dropped + ledger.abandoned;
     let ends = ends + ledger.fenced + ledger.spilled;
-    assert_eq!(ledger.received + ledger.drained, ends, "{ledger:?}");
+    assert_eq!(ledger.received + ledger.read_back, ends, "{ledger:?}");
 }
 
 /// Waits until no message is in flight and the spill is empty.
@@ -127,7 +127,7 @@ async fn spilled_messages_come_back_in_the_order_of_publishing() {
     drained(&server, &group, LIMIT).await;
     let ledger = group.shutdown().await.unwrap();
     assert_adds_up(&ledger);
-    assert_eq!((ledger.processed, ledger.drained), (5_000, ledger.spilled), "{ledger:?}");
+    assert_eq!((ledger.processed, ledger.read_back), (5_000, ledger.spilled), "{ledger:?}");
     let output = server.output().await;
     let order: Vec<_> = output.iter().map(|entry| entry.text("message_id").unwrap()).collect();
     assert_eq!(order, published);
@@ -289,7 +289,7 @@ async fn the_next_process_processes_what_a_killed_process_spilled() {
     let ledger = next.shutdown().await.unwrap();
     assert_adds_up(&ledger);
     assert_eq!(
-        (ledger.drained, ledger.processed),
+        (ledger.read_back, ledger.processed),
         (spilled.len() as u64, spilled.len() as u64),
         "{ledger:?}"
     );

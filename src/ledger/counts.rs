@@ -19,7 +19,7 @@ pub(crate) struct Counts {
     retried: AtomicU64,
     fenced: AtomicU64,
     spilled: AtomicU64,
-    drained: AtomicU64,
+    read_back: AtomicU64,
     spill_lost: AtomicU64,
     taken_over: AtomicU64,
     deleted: AtomicU64,
@@ -56,8 +56,8 @@ impl Counts {
         self.spilled.fetch_add(messages, Ordering::AcqRel);
     }
 
-    pub(crate) fn drain(&self, messages: u64) {
-        self.drained.fetch_add(messages, Ordering::AcqRel);
+    pub(crate) fn read_back(&self, messages: u64) {
+        self.read_back.fetch_add(messages, Ordering::AcqRel);
     }
 
     /// Counts the loss when the spill was deleted. `left` messages in the new spill may be from this group. Returns how
@@ -147,7 +147,7 @@ impl Counts {
         let fenced = self.fenced.load(Ordering::Acquire);
         let spilled = self.spilled.load(Ordering::Acquire);
         let skipped = self.skipped.load(Ordering::Acquire).min(processed);
-        let drained = self.drained.load(Ordering::Acquire);
+        let read_back = self.read_back.load(Ordering::Acquire);
         let received = self.received.load(Ordering::Acquire);
         Ledger {
             received,
@@ -159,7 +159,7 @@ impl Counts {
             abandoned: 0,
             fenced,
             spilled,
-            drained,
+            read_back,
             spill_lost: self.spill_lost.load(Ordering::Acquire),
             taken_over: self.taken_over.load(Ordering::Acquire),
             deleted: self.deleted.load(Ordering::Acquire),

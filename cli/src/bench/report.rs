@@ -174,7 +174,7 @@ pub(crate) struct Counts {
     pub(crate) abandoned: u64,
     pub(crate) gaps: u64,
     pub(crate) spilled: u64,
-    pub(crate) drained: u64,
+    pub(crate) read_back: u64,
     /// The most messages that were in the spill at the same time.
     pub(crate) most_in_spill: u64,
 }
@@ -288,7 +288,7 @@ impl Counts {
             abandoned: ledger.abandoned,
             gaps: ledger.gaps.count,
             spilled: ledger.spilled,
-            drained: ledger.drained,
+            read_back: ledger.read_back,
             most_in_spill,
         }
     }
@@ -302,7 +302,7 @@ impl Counts {
 impl Delivery {
     /// Whether each message is in the output once, nothing is left to process, and the whole spill was read back.
     pub(crate) fn is_flawless(&self) -> bool {
-        self.lost + self.duplicated + self.pending == 0 && self.ledger.spilled == self.ledger.drained
+        self.lost + self.duplicated + self.pending == 0 && self.ledger.spilled == self.ledger.read_back
     }
 }
 
@@ -359,9 +359,9 @@ mod tests {
 
     #[test]
     fn a_spill_that_was_not_read_back_is_a_flaw() {
-        let drained = Counts { spilled: 7, drained: 7, ..Counts::default() };
-        let delivery = Delivery { ledger: drained.clone(), ..Delivery::default() };
+        let read_back = Counts { spilled: 7, read_back: 7, ..Counts::default() };
+        let delivery = Delivery { ledger: read_back.clone(), ..Delivery::default() };
         assert!(delivery.is_flawless());
-        assert!(!Delivery { ledger: Counts { drained: 6, ..drained }, ..delivery }.is_flawless());
+        assert!(!Delivery { ledger: Counts { read_back: 6, ..read_back }, ..delivery }.is_flawless());
     }
 }

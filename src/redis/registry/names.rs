@@ -18,7 +18,7 @@ pub(crate) struct Names {
     pub(crate) option: &'static str,
 }
 
-/// The name of the group that drains a spill.
+/// The name of the group that reads a spill back.
 const DRAINERS: &str = "processors";
 
 /// The group that replays a stream of rejected messages. It exists as long as the replay.

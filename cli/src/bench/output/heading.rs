@@ -56,7 +56,7 @@ pub(super) fn verdict(report: &Report) -> Option<String> {
         lost += delivery.lost;
         duplicated += delivery.duplicated;
         pending += delivery.pending;
-        spill_is_left |= delivery.ledger.spilled != delivery.ledger.drained;
+        spill_is_left |= delivery.ledger.spilled != delivery.ledger.read_back;
     }
     let mut failures = Vec::new();
     if lost + duplicated > 0 {

@@ -109,9 +109,9 @@ pub(in crate::bench) fn of_a_stream() -> Report {
     let report = report();
     let mut throughput = throughput(&[(1, 4.4), (4, 3.7)]);
     throughput[5].delivery.pending = 256;
-    let spill = |consumers, seconds, spilled, drained, most_in_spill| {
+    let spill = |consumers, seconds, spilled, read_back, most_in_spill| {
         let mut run = run(consumers, seconds);
-        run.delivery.ledger = Counts { spilled, drained, most_in_spill, ..run.delivery.ledger };
+        run.delivery.ledger = Counts { spilled, read_back, most_in_spill, ..run.delivery.ledger };
         run
     };
     Report {

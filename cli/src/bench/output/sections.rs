@@ -222,7 +222,7 @@ fn spill(report: &Report) -> Section {
         .column("buffer", |_| numbers::memory(Some(report.parameters.buffer)))
         .column("spilled", |run| numbers::count(run.delivery.ledger.spilled))
         .column("most\nat once", |run| numbers::count(run.delivery.ledger.most_in_spill))
-        .column("drained", |run| numbers::count(run.delivery.ledger.drained))
+        .column("read\nback", |run| numbers::count(run.delivery.ledger.read_back))
         .column("left", |run| numbers::count(run.delivery.pending))
         .mark(FAILED, |run| !run.delivery.is_flawless())
         .finish()
