@@ -38,8 +38,43 @@ pub(super) async fn start<P: Processor>(
     until: impl Future,
 ) -> Result<Option<ConsumerGroup>, Error> {
     let server = Server::new(config.address.clone(), &config.tls)?;
-    let processor = Arc::new(processor);
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let (shards, groups) = prepare(&config, &server, processor, &hooks, (&stop, &abort));
+    let handle = Handle::new(shards, stop, abort);
+    let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
+    span.in_scope(|| config.warn_without_effect());
+    let (send_started, mut started) = oneshot::channel();
+    let living = live(groups, server, handle.clone(), send_started);
+    let ended = spawn(living, handle.clone(), span.clone())?;
+
+    // From here on the group ends with its handle, also when the caller drops the future of the start.
+    let mut group = ConsumerGroup { handle, ended: Some(ended) };
+    tokio::select! {
+        biased;
+        answer = &mut started => answer.unwrap_or_else(|_| Err(super::defect()))?,
+        _ = until => {
+            group.abort();
+            // The thread answers, or drops the sender, when it has left Redis. It limits how long that may take.
+            if let Ok(Ok(())) = started.await {
+                // The start was faster. What the group has received meanwhile is in its ledger, which nobody reads.
+                drop(group.join().await);
+            }
+            return Ok(None);
+        }
+    }
+    span.in_scope(|| preflight::log_start(&config));
+    Ok(Some(group))
+}
+
+/// The shards that run here, and what runs each of them: one of both without shards.
+fn prepare<P: Processor>(
+    config: &Config,
+    server: &Arc<Server>,
+    processor: P,
+    hooks: &Hooks,
+    (stop, abort): (&CancellationToken, &CancellationToken),
+) -> (Vec<Shard>, Vec<Lifecycle<P>>) {
+    let processor = Arc::new(processor);
     let limit = config.max_messages.map(|most| Arc::new(Limit::new(most)));
     let keep = Keep { time: config.keep, memory: Buffer::new(config.buffer) };
     let (mut shards, mut groups) = (Vec::new(), Vec::new());
@@ -71,25 +106,26 @@ pub(super) async fn start<P: Processor>(
             replay,
         });
     }
-    let (send_started, mut started) = oneshot::channel();
-    let (send_ended, ended) = oneshot::channel();
+    (shards, groups)
+}
 
+/// Runs this future on a thread of its own, and returns a receiver of its result.
+fn spawn(
+    living: impl Future<Output = Option<Result<(), Error>>> + Send + 'static,
+    handle: Handle,
+    span: Span,
+) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
     let system = |what| move |source| Error::System { what, source };
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime of the group's connections"))?;
-    let handle = Handle::new(shards, stop, abort);
-    let living = live(groups, server, handle.clone(), send_started);
-    let of_thread = handle.clone();
-    let span = name.map_or_else(Span::none, |name| tracing::error_span!("group", group = name));
-    span.in_scope(|| config.warn_without_effect());
-    let named = span.clone();
+    let (send_ended, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("redis-consumer-group".to_owned())
         .spawn(move || {
             let _named = span.enter();
-            let ended = Ended(of_thread);
+            let ended = Ended(handle);
             let end = LocalSet::new().block_on(&runtime, living);
             drop(ended);
             if let Some(end) = end {
@@ -98,24 +134,7 @@ pub(super) async fn start<P: Processor>(
             }
         })
         .map_err(system("cannot start the thread of the group's connections"))?;
-
-    // From here on the group ends with its handle, also when the caller drops the future of the start.
-    let mut group = ConsumerGroup { handle, ended: Some(ended) };
-    tokio::select! {
-        biased;
-        answer = &mut started => answer.unwrap_or_else(|_| Err(super::defect()))?,
-        _ = until => {
-            group.abort();
-            // The thread answers, or drops the sender, when it has left Redis. It limits how long that may take.
-            if let Ok(Ok(())) = started.await {
-                // The start was faster. What the group has received meanwhile is in its ledger, which nobody reads.
-                drop(group.join().await);
-            }
-            return Ok(None);
-        }
-    }
-    named.in_scope(|| preflight::log_start(&config));
-    Ok(Some(group))
+    Ok(ended)
 }
 
 /// Marks all shards as ended when the thread ends for any reason.

@@ -225,7 +225,7 @@ fn all<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(" and ")
 }
 
-/// Logs the start, and hints that need no server, once for all shards.
+/// Logs the start, and what users of this configuration should know, once for all shards.
 pub(crate) fn log_start(config: &Config) {
     let (channel, stream) = match config.source {
         SourceKind::PubSub | SourceKind::Sharded => (Some(config.input.as_str()), None),
@@ -255,6 +255,10 @@ pub(crate) fn log_start(config: &Config) {
         shards = shards.map(|shards| shards.here().count()),
         "{what}"
     );
+    log_hints(config);
+}
+
+fn log_hints(config: &Config) {
     let shards = if config.sharding().is_some() { " (each shard's)" } else { "" };
     let untrimmed = [
         ("maxlen", &config.output, config.maxlen),
