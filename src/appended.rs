@@ -41,8 +41,8 @@ mod tests {
             None,
         );
         let appended = Appended::new(&records);
-        let told: Vec<Vec<_>> = appended.records().map(Iterator::collect).collect();
-        assert_eq!(told, [vec![(&b"a"[..], &b"1"[..]), (b"b", b"")], vec![(b"c", b"3")]]);
+        let read: Vec<Vec<_>> = appended.records().map(Iterator::collect).collect();
+        assert_eq!(read, [vec![(&b"a"[..], &b"1"[..]), (b"b", b"")], vec![(b"c", b"3")]]);
         assert_eq!(appended.len(), 2);
     }
 }

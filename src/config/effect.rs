@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_told_by_the_name_of_its_field() {
+    fn a_setting_has_the_name_of_its_field() {
         let of_stream = |config: &mut Config| {
             config.stream.group = "workers".into();
             config.stream.begin_at = Begin::New;
@@ -147,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_told_where_it_would_be_one() {
+    fn a_pattern_is_reported_where_it_would_be_one() {
         let mut config = Config { input: "orders:*".into(), ..Config::default() };
-        let told: Vec<_> = config.without_effect().collect();
-        assert_eq!(told, [("input", " as a pattern: it names this one channel, character by character")]);
+        let named: Vec<_> = config.without_effect().collect();
+        assert_eq!(named, [("input", " as a pattern: it names this one channel, character by character")]);
         config.source = SourceKind::Stream;
         assert_eq!(config.without_effect().count(), 0);
     }

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_buffer_is_told_in_percent() {
+    fn the_buffer_is_shown_in_percent() {
         assert_eq!(BufferUse { used: 64, limit: 256 }.percent(), 25.0);
         assert_eq!(BufferUse::default().percent(), 0.0);
     }

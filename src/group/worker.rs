@@ -100,7 +100,7 @@ impl<P: Processor> Worker<P> {
                     tokio::join!(context.make_way(), attempt.outcome(limit)).1
                 }
             };
-            let (reason, told) = match attempt.end().map_or(outcome, Err) {
+            let (reason, after) = match attempt.end().map_or(outcome, Err) {
                 Ok(outcome) => {
                     context.conclude(consumer, &message, outcome).await;
                     return waited;
@@ -118,7 +118,7 @@ impl<P: Processor> Worker<P> {
                 return waited;
             }
             context.events.retries(reason, consumer);
-            if context.retries.set_aside(&message, told) {
+            if context.retries.set_aside(&message, after) {
                 return waited;
             }
             // The buffer is full: a message that cannot be set aside stays with its consumer. The consumer waits with
@@ -126,7 +126,7 @@ impl<P: Processor> Worker<P> {
             message = message.again();
             context.make_way().await;
             let waiting = context.receiver.waits_to_retry();
-            context.retries.wait(message.attempt(), told).await;
+            context.retries.wait(message.attempt(), after).await;
             drop(waiting);
             message.begins_again();
         }

@@ -46,12 +46,12 @@
 //!    made pending again (`conclusion`). The error is permanent, as a repetition would append the other records twice.
 //! 5. The connection breaks before the answer arrives: the next connection reads the number (`succession`).
 //! 6. The number is lower than the last confirmed one: the server was replaced, or restarted with older data or none.
-//!    `succession` repeats the commits that are `kept`; the `tally` tells how many messages are lost. A server that
+//!    `succession` repeats the commits that are `kept`; the `tally` shows how many messages are lost. A server that
 //!    nothing can succeed keeps nothing to repeat: a warning says which confirmed records are lost. The commit in
 //!    flight is sent again, and is there once. If an acknowledgement is missing, the epoch ends, and the process takes
 //!    over from its own former name.
 //! 7. The hash is gone: somebody deleted it, so its number says nothing. No confirmed commit is repeated. The epoch
-//!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` tells this case
+//!    ends; without one, a warning says that a commit in flight may be appended twice. `identity` distinguishes this case
 //!    from case 6. Where `INFO` is not permitted, both look like this one, and the warning names both.
 //!    Before the first confirmed commit there is no number to miss: `fence` notices that the hash was recreated, and
 //!    that is case 7 at any server.

@@ -1,4 +1,4 @@
-//! An outage as the log tells it: one line when it begins, one for each further kind of cause, one every 30 seconds,
+//! The log of an outage: one line when it begins, one for each further kind of cause, one every 30 seconds,
 //! and one at its end, however many tasks fail.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct Incident {
 struct Open {
     since: Instant,
     noted: Instant,
-    is_told: bool,
+    is_logged: bool,
     tasks: Vec<Task>,
     cause: String,
     is_away: bool,
@@ -37,7 +37,7 @@ impl Incident {
     const REMINDER: Duration = Duration::from_secs(30);
     /// The shortest time between lines about causes of different kinds.
     const SHORTEST: Duration = Duration::from_secs(3);
-    /// How long a gap waits for the end of the outage, to be told with it.
+    /// How long a gap waits for the end of the outage, to be logged with it.
     const GAP_WAITS: Duration = Duration::from_secs(3);
     /// The most channels that a line names.
     const NAMED: usize = 3;
@@ -55,34 +55,34 @@ impl Incident {
         let open = self.open.get_or_insert_with(|| Open::new(since, now));
         open.note(task, since, cause, kind == AWAY);
         let mut lines = open.gaps_that_waited();
-        let is_known = |(told, at): &(String, Instant)| {
-            *told == kind && (*at >= open.noted || now - *at < Self::REMINDER)
+        let is_known = |(logged, at): &(String, Instant)| {
+            *logged == kind && (*at >= open.noted || now - *at < Self::REMINDER)
         };
         let is_known = self.kinds.iter().any(is_known);
         let lasts = now - open.since;
-        // A short outage whose cause is known is not told. One that lasts is, or nobody learns of its end.
-        let can_wait = open.is_told || lasts < Self::SHORTEST;
+        // A short outage whose cause is known is not logged. One that lasts is, or nobody learns of its end.
+        let can_wait = open.is_logged || lasts < Self::SHORTEST;
         let pause = if is_known && can_wait { Self::REMINDER } else { Self::SHORTEST };
         if self.last.is_some_and(|last| now - last < pause) {
             tracing::debug!("{}", failure.text(task));
             return lines;
         }
-        let (event, task, cause, text) = if open.is_told && is_known {
+        let (event, task, cause, text) = if open.is_logged && is_known {
             let (task, cause) = main.unwrap_or((task, cause));
             ("outage_lasts", task, cause, still(task, cause, lasts))
         } else {
-            (if open.is_told { "outage_lasts" } else { "outage_began" }, task, cause, failure.text(task))
+            (if open.is_logged { "outage_lasts" } else { "outage_began" }, task, cause, failure.text(task))
         };
-        open.is_told = true;
+        open.is_logged = true;
         let noted = open.noted;
-        self.kinds.retain(|(told, at)| *told != kind && (*at >= noted || now - *at < Self::REMINDER));
+        self.kinds.retain(|(logged, at)| *logged != kind && (*at >= noted || now - *at < Self::REMINDER));
         self.kinds.push((kind, now));
         self.last = Some(now);
         lines.push(Line::Fails { event, task: task.clone(), cause: cause.to_owned(), lasts, text });
         lines
     }
 
-    /// Records a gap. It is told with the end of the outage, or at once if there is none.
+    /// Records a gap. It is logged with the end of the outage, or at once if there is none.
     pub(crate) fn missed(&mut self, missed: Missed) -> Option<Line> {
         match &mut self.open {
             Some(open) => {
@@ -100,10 +100,10 @@ impl Incident {
         }
     }
 
-    /// Everything works again. The line tells what was lost, if the outage was told or something was.
+    /// Everything works again. Its line has the losses. None if neither the outage nor a loss was to be logged.
     pub(crate) fn over(&mut self) -> Option<Line> {
         let open = self.open.take()?;
-        if !open.is_told && open.missed.is_empty() {
+        if !open.is_logged && open.missed.is_empty() {
             return None;
         }
         let lasted = open.since.elapsed();
@@ -135,7 +135,7 @@ impl Open {
         Self {
             since,
             noted,
-            is_told: false,
+            is_logged: false,
             tasks: Vec::new(),
             cause: String::new(),
             is_away: true,
@@ -185,7 +185,7 @@ impl Open {
         if self.dropped > 0 {
             text += &format!("; {} dropped in this time", messages(self.dropped));
         }
-        if text.is_empty() && self.tasks.iter().all(Task::loses_only_what_is_told) {
+        if text.is_empty() && self.tasks.iter().all(Task::loses_only_what_is_reported) {
             text += "; no message was missed or dropped";
         }
         text
@@ -195,12 +195,12 @@ impl Open {
 /// The kind of a connection that is not there.
 const AWAY: &str = "away";
 
-/// The kind of a cause. Causes of one kind are told once in an outage.
+/// The kind of a cause. Causes of one kind are logged once in an outage.
 fn kind(cause: &str) -> String {
     const OF_CONNECTIONS: [&str; 6] =
         ["os error", "connection broke", "closed the connection", "no answer", "timed out", "silent"];
     let code = cause.split_whitespace().next().unwrap_or_default();
-    // The source recreates a stream's group that is gone, and tells so.
+    // The source recreates a stream's group that is gone, and logs that.
     if code == "NOGROUP"
         || cause == "ERR no such key"
         || OF_CONNECTIONS.iter().any(|text| cause.contains(text))
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(
             incident.missed(Missed { channel: "c".into(), cause: CLOSED.into(), lasted }),
             None,
-            "it is told with the end"
+            "it is logged with the end"
         );
         lines.extend(texts(incident.over()));
         assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cause_of_another_kind_is_told_and_the_end_says_that_nothing_was_lost() {
+    async fn a_cause_of_another_kind_is_logged_and_the_end_says_that_nothing_was_lost() {
         let mut incident = Incident::default();
         let mut lines = failures(&mut incident, REFUSED, 10).await;
         lines.extend(failures(&mut incident, OOM, 5).await);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_that_comes_and_goes_is_told_every_half_minute_and_its_gaps_always() {
+    async fn an_outage_that_comes_and_goes_is_logged_every_half_minute_and_its_gaps_always() {
         let mut incident = Incident::default();
         let (mut lines, mut gaps) = (0, 0);
         for second in 0..60 {
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_that_lasts_is_told_even_shortly_after_one_of_the_same_cause() {
+    async fn an_outage_that_lasts_is_logged_even_shortly_after_one_of_the_same_cause() {
         let mut incident = Incident::default();
         let mut lines = fails(&mut incident, &append(), OOM);
         sleep(Duration::from_millis(80)).await;

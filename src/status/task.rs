@@ -1,4 +1,4 @@
-//! What a group does with Redis all the time, and how a failure of it is told.
+//! The tasks of a group at Redis that may fail, and their names in the log.
 
 /// A task that is repeated until it succeeds, with the name of its channel, stream or key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Task {
     }
 
     /// Whether a failure of this alone loses only messages that are reported: those of a gap and those that are dropped.
-    pub(super) fn loses_only_what_is_told(&self) -> bool {
+    pub(super) fn loses_only_what_is_reported(&self) -> bool {
         matches!(self, Self::Subscribe(_) | Self::Append(_) | Self::RenewLease(_))
     }
 

@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     #[should_panic(expected = "consumers: 0 consumers is out of range")]
-    async fn a_setting_that_cannot_work_is_told() {
+    async fn a_setting_that_cannot_work_is_reported() {
         Pipeline::new(stubborn).configure(|config| config.consumers = 0).run(["0"]).await;
     }
 }

@@ -17,7 +17,7 @@ impl Registry {
         let mut info: HashMap<String, redis::Value> = self.call(&ask).await?;
         let id = info.remove("last-generated-id").and_then(|id| String::from_redis_value(id).ok());
         id.and_then(|id| id.parse().ok())
-            .ok_or_else(|| Fault::Transient("the server does not tell the last entry's id".to_owned()))
+            .ok_or_else(|| Fault::Transient("the server does not report the last entry's id".to_owned()))
     }
 
     /// How many entries the stream has.

@@ -44,7 +44,7 @@ pub(crate) struct Reader {
 /// 2. On a new connection we ask what was delivered to us: nothing that we did not have.
 /// 3. The kernel sends the read again, and the server delivers entries that nobody waits for.
 ///
-/// These would be pending as long as this process lives. So we tell the server to close the old connection before we
+/// These would be pending as long as this process lives. So the server is asked to close the old connection before we
 /// ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Former {

@@ -12,7 +12,7 @@ use crate::sink::target::Keep;
 
 /// The last commits of a lane, to be repeated if a promoted node lacks them, and the message counts of all its
 /// commits. Redis replicates after it has confirmed. The output and the lane's number are replicated together, so the
-/// number tells which commits are missing.
+/// number shows which commits are missing.
 #[derive(Debug, Default)]
 pub(in crate::sink) struct Kept {
     /// In the order of their numbers.

@@ -41,7 +41,7 @@ pub(super) struct Share {
     pub(super) last: (u8, Option<Position>),
 }
 
-/// What a member tells of what it received.
+/// What a member reports about the messages it received.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Report {
     /// Higher than that of any earlier one.
