@@ -63,7 +63,8 @@ impl Message {
         }
     }
 
-    /// The channel or stream that the message came from.
+    /// The channel that the message was published to; for an entry, the name of its stream. A message that comes back
+    /// from the spill, or is replayed, has the name that it had at first.
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.batch.channel

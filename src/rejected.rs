@@ -62,7 +62,7 @@ impl Rejected {
         self.message.iter()
     }
 
-    /// The channel or stream that the message came from.
+    /// The channel that the message was published to; for an entry, the name of its stream.
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.channel
