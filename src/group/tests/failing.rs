@@ -46,7 +46,7 @@ async fn renewals_that_fail_end_the_group_and_what_was_received_is_finished() {
     let group = setup.start(copy(Duration::from_secs(1)));
     group.publisher.publish(["a", "b", "c"]);
     let (end, ledger) = group.end().await;
-    assert_eq!(end.unwrap_err().to_string(), "test: the renewals are broken");
+    assert_eq!(end.unwrap_err().to_string(), "test: the lease is broken");
     assert_eq!((ledger.received, ledger.processed, ledger.abandoned), (3, 3, 0));
 }
 
@@ -58,7 +58,7 @@ async fn of_several_failures_the_first_one_is_told() {
     settle().await;
     setup.lane.break_down();
     let (end, ledger) = group.end().await;
-    assert_eq!(end.unwrap_err().to_string(), "test: the renewals are broken");
+    assert_eq!(end.unwrap_err().to_string(), "test: the lease is broken");
     assert_eq!(ledger.abandoned, 1);
 }
 

@@ -89,7 +89,7 @@ impl Setup {
                 Some(after) => sleep(after).await,
                 None => pending().await,
             }
-            broken("the renewals")
+            broken("the lease")
         };
         Group { publisher, shared, end: tokio::spawn(engine.run(renewals)) }
     }
