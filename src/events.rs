@@ -15,7 +15,7 @@ use crate::record;
 use crate::rejected::{self, RejectedEntry};
 use crate::sink::Records;
 use crate::status::{Missed, Status};
-use crate::text::{Size, entries, messages};
+use crate::text::{Count, Size, entries, messages};
 use crate::throttle::{Decision, Throttle};
 
 /// Reports gaps, drops, rejects, retries, spills and takeovers of one group or shard.
@@ -220,8 +220,8 @@ impl Retried {
             count,
             cause = reason,
             consumer = consumer.id(),
-            "retrying {}, the last one because {reason:?}",
-            messages(count)
+            "{} failed, the last one because {reason:?}; retrying",
+            Count(count, "attempt", "attempts")
         );
     }
 }

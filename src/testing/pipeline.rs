@@ -47,7 +47,7 @@ use crate::status::Status;
 /// ```
 ///
 /// The group stops when it has received all messages, and a stopping group retries soon: 5 attempts take about 400 ms.
-/// In a test with `#[tokio::test(start_paused = true)]` they take no time.
+/// In a test with `#[tokio::test(start_paused = true)]`, which needs Tokio's feature `test-util`, they take no time.
 #[must_use = "it does nothing until `run`"]
 pub struct Pipeline<P> {
     builder: Builder<P>,
