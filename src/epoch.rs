@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::entry_id::EntryId;
 
-/// One life of this process as a reader of a stream.
+/// A span in which this process may commit the entries of a stream that it has read.
 ///
 /// Entries are delivered to a consumer name in the stream's group, and each name has a fencing token in Redis.
 /// A takeover deletes the token first. So a process that was wrongly taken for dead (it was frozen, or
-/// disconnected) cannot commit the entries it held; it drops them, and continues under a new name. An epoch
+/// disconnected) cannot commit the entries it held; it discards them, and continues under a new name. An epoch
 /// that is over never comes back.
 pub(crate) struct Epoch {
     /// A new id for each epoch.
@@ -112,7 +112,7 @@ impl Epoch {
     /// 3. The promoted node delivers the entry again, and it is processed twice.
     ///
     /// So an entry is only committed at the node that delivered it. The reader calls this before each read.
-    pub(crate) fn is_at(&self, node: &str) {
+    pub(crate) fn must_be_at(&self, node: &str) {
         if self.place.get_or_init(|| node.to_owned()) != node {
             self.end(MOVED);
         }
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn an_epoch_ends_where_its_stream_is_at_another_node() {
         let (epoch, _attempts) = Epoch::new(Uuid::nil(), "us".to_owned(), "token".to_owned());
-        epoch.is_at("127.0.0.1:6379");
-        epoch.is_at("127.0.0.1:6379");
+        epoch.must_be_at("127.0.0.1:6379");
+        epoch.must_be_at("127.0.0.1:6379");
         assert!(!epoch.is_over());
-        epoch.is_at("127.0.0.1:6380");
+        epoch.must_be_at("127.0.0.1:6380");
         assert!(epoch.is_over());
     }
 }

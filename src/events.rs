@@ -90,7 +90,7 @@ impl Events {
 
     /// Reports dropped messages: they found a buffer of this many bytes full.
     pub(crate) fn dropped(&self, count: u64, channel: &Arc<str>, buffer: usize, cause: DropCause) {
-        self.counts.discard(count);
+        self.counts.add_dropped(count);
         self.hooks.on_drop(count, channel, cause);
         let blocked = self.status.as_ref().and_then(|status| status.dropped(count));
         let dropped = Dropped { channel: channel.clone(), buffer, full: cause.advice(), blocked };

@@ -93,7 +93,7 @@ impl Intake {
         match reservation {
             Some(reservation) => self.push(Batch::oversize(channel.clone(), head, full_length, reservation)),
             // Not spilled: it would come back as a shorter message.
-            None => self.discard(channel, 1, DropCause::BufferFull),
+            None => self.drop_messages(channel, 1, DropCause::BufferFull),
         }
     }
 
@@ -233,11 +233,11 @@ impl Intake {
             Some(spill) => spill.take(bytes, spans).await,
             None => (0, DropCause::BufferFull),
         };
-        self.discard(channel, (spans.len() - spilled) as u64, cause);
+        self.drop_messages(channel, (spans.len() - spilled) as u64, cause);
     }
 
     /// Drops messages because something is full, and counts them.
-    fn discard(&self, channel: &Arc<str>, messages: u64, cause: DropCause) {
+    fn drop_messages(&self, channel: &Arc<str>, messages: u64, cause: DropCause) {
         if messages > 0 {
             self.events.dropped(messages, channel, self.buffer.limit(), cause);
         }

@@ -248,7 +248,7 @@ impl Need {
     }
 
     /// Records that it works again.
-    pub(crate) fn is_met(&self) {
+    pub(crate) fn succeeds(&self) {
         self.clear();
         log(self.status.board.lock().end());
     }

@@ -110,7 +110,7 @@ impl Counts {
         self.rejected.fetch_add(messages, Ordering::AcqRel);
     }
 
-    pub(crate) fn discard(&self, messages: u64) {
+    pub(crate) fn add_dropped(&self, messages: u64) {
         self.dropped.fetch_add(messages, Ordering::AcqRel);
     }
 
@@ -191,7 +191,7 @@ mod tests {
         counts.process(3, 0);
         counts.skip();
         counts.reject(2);
-        counts.discard(1);
+        counts.add_dropped(1);
         let ledger = counts.read();
         assert_eq!(ledger.in_flight(), 3);
         assert_eq!((ledger.processed, ledger.skipped), (4, 1));

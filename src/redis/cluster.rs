@@ -35,7 +35,7 @@ struct Known {
     updated: Instant,
     /// The latest time when the state before the last change was still reported.
     until: Instant,
-    /// Single slots that a `MOVED` named, with the node and the time. Each overrides the map for [`Cluster::HEARSAY`],
+    /// Single slots that a `MOVED` named, with the node and the time. Each overrides the map for [`Cluster::REDIRECT_LASTS`],
     /// because other nodes may not have heard of it yet.
     moved: HashMap<u16, (Node, Instant)>,
     /// Nodes of earlier maps, which can be asked as well.
@@ -59,9 +59,9 @@ impl Cluster {
     /// How long a node is avoided after a failed connection, if there are others.
     const AVOIDED: Duration = Duration::from_secs(10);
     /// How long a good map is kept if no node has a good one any more.
-    const BELIEVED: Duration = Duration::from_secs(10);
+    const SOUND_MAP_LASTS: Duration = Duration::from_secs(10);
     /// How long nodes may take to hear from each other that a slot has moved.
-    const HEARSAY: Duration = Duration::from_secs(2);
+    const REDIRECT_LASTS: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(view: View) -> Self {
         let now = Instant::now();
@@ -202,7 +202,8 @@ impl Turn<'_> {
             |best: View, next: View| if next.is_better_than(&best, known.epoch) { next } else { best };
         let Some(best) = views.into_iter().reduce(better) else { return };
         // A node with a better map may just have been slow to answer.
-        if !best.is_sound(known.epoch) && known.is_sound && known.updated.elapsed() < Cluster::BELIEVED {
+        if !best.is_sound(known.epoch) && known.is_sound && known.updated.elapsed() < Cluster::SOUND_MAP_LASTS
+        {
             return;
         }
         known.is_sound = best.is_sound(known.epoch);
@@ -216,7 +217,7 @@ impl Turn<'_> {
             map.prefer(&node);
         }
         let mut moved = known.moved.clone();
-        moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::HEARSAY);
+        moved.retain(|_, (_, heard)| heard.elapsed() < Cluster::REDIRECT_LASTS);
         let changed = known.map != map || known.moved != moved;
         if !known.map.serves_as(&map) {
             known.until = known.updated;

@@ -254,7 +254,7 @@ impl Server {
                 continue;
             }
             match self.login().await {
-                Ok(_) => drop(outage.is_over()),
+                Ok(_) => drop(outage.succeeded()),
                 Err(cause) => outage.failed(&cause),
             }
             // Also after an answer: it may leave the current ones due.

@@ -101,12 +101,12 @@ impl Outage {
 
     /// Reports a success. The end of the outage is logged when everything else works too. Returns whether the task
     /// failed until now.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         if lock(&self.now).take().is_none() {
             return false;
         }
         match &self.reports {
-            Reports::InStatus(need) => need.is_met(),
+            Reports::InStatus(need) => need.succeeds(),
             Reports::InLog(_, incident) => {
                 let line = lock(incident).over();
                 line.iter().for_each(|line| line.log());
@@ -142,7 +142,7 @@ mod tests {
         let status = Status::alone();
         let outage = Outage::new(Task::Append("s".into()), &status);
         outage.warn("OOM");
-        assert_eq!((status.state(), outage.is_over()), (State::Connected, false));
+        assert_eq!((status.state(), outage.succeeded()), (State::Connected, false));
         let since = Instant::now();
         outage.failed("OOM");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(outage.cause().as_deref(), Some("refused"));
         let (problem, cause) = ("cannot append to s".to_owned(), "refused".to_owned());
         assert_eq!(status.state(), State::Degraded { since, problem, cause });
-        assert!(outage.is_over() && !outage.is_over());
+        assert!(outage.succeeded() && !outage.succeeded());
         assert_eq!((status.state(), outage.cause()), (State::Connected, None));
     }
 }

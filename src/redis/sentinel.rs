@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_is_at_another_node_than_the_primary_is_told_to_leave() {
+    async fn a_connection_to_another_node_than_the_primary_is_notified() {
         let service = service();
         let node = at("p", 1);
         let has_left = async || {

@@ -201,11 +201,11 @@ impl Lane for StreamLane {
         loop {
             let why = match self.attempt(records, next).await {
                 Ok(Attempted::Committed) => {
-                    self.outage.is_over();
+                    self.outage.succeeded();
                     return Ok(Settled::Committed);
                 }
                 Ok(Attempted::Fenced) => {
-                    self.outage.is_over();
+                    self.outage.succeeded();
                     return Ok(Settled::Fenced);
                 }
                 Ok(Attempted::NotCommitted(why)) | Err(Fault::Transient(why)) => why,

@@ -353,7 +353,7 @@ impl Target {
                 needed: "stream",
                 option: self.option,
             }),
-            Kind::Unknown => Fault::Permanent(self.nonsense(answer)),
+            Kind::Unknown => Fault::Permanent(self.protocol_error(answer)),
             Kind::Refusal | Kind::Login | Kind::Missing | Kind::Transient | Kind::Cluster => {
                 self.server.fault(&format!("a commit to {}", self.stream), needs, answer)
             }
@@ -361,7 +361,7 @@ impl Target {
     }
 
     /// The error for an answer after which the commit cannot be repeated.
-    pub(super) fn nonsense(&self, answer: &str) -> Error {
+    pub(super) fn protocol_error(&self, answer: &str) -> Error {
         Error::Protocol {
             address: self.server.address().to_string(),
             what: "a commit",

@@ -182,7 +182,7 @@ impl Transaction {
         }
         let asks = self.send(&mut connection, target, queued).await?;
         let ahead = self.send_ahead(&mut connection, target, records, next).await?;
-        let answers = Answers::hear(&mut connection, target, records, asks).await?;
+        let answers = Answers::receive(&mut connection, target, records, asks).await?;
         self.conclude(connection, target, records, answers, ahead).await
     }
 

@@ -136,7 +136,7 @@ impl Reader {
         match self.deliver().await {
             Ok(Answer::Unsubscribed) => return Heard::End(self.server.why_left().to_owned()),
             Ok(_) => {}
-            Err(error) => return Heard::End(nonsense(&error)),
+            Err(error) => return Heard::End(unreadable(&error)),
         }
         let node = self.subscription.node().cloned();
         let (mut pinged, mut left) = (false, None);
@@ -198,7 +198,7 @@ impl Reader {
         };
         self.outage.missed(self.gap(cause, lasted));
         let Some(subscription) = connected.transpose()? else { return Ok(false) };
-        self.outage.is_over();
+        self.outage.succeeded();
         self.subscription = subscription;
         self.heard = Instant::now();
         Ok(true)
@@ -253,7 +253,7 @@ impl Reader {
             Err(error) => Err(format!("the connection broke ({error})")),
             Ok(_) => {
                 let since = Instant::now();
-                let delivered = self.deliver().await.map_err(|error| nonsense(&error))?;
+                let delivered = self.deliver().await.map_err(|error| unreadable(&error))?;
                 // Updated only now: while a full buffer makes us wait, we do not read, and receive nothing.
                 self.heard = Instant::now();
                 if self.heard - since >= HELD_UP {
@@ -288,7 +288,7 @@ impl Reader {
     }
 
     async fn receive(&mut self, events: Vec<Event>) -> Answer {
-        // All of them count as received before the first one is kept, even if we are dropped while we wait for room.
+        // All of them count as received before the first one is accepted, even if we are dropped while we wait for room.
         self.intake.receive(events.iter().map(messages_in).sum());
         let mut answer = Answer::None;
         for event in events {
@@ -351,7 +351,7 @@ fn messages_in(event: &Event) -> u64 {
     }
 }
 
-fn nonsense(error: &FrameError) -> String {
+fn unreadable(error: &FrameError) -> String {
     format!("the server sent a reply that cannot be read ({error})")
 }
 

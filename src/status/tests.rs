@@ -32,7 +32,7 @@ async fn it_is_disconnected_while_it_receives_nothing_and_degraded_while_anythin
     sleep(SECOND).await;
     subscription.fails(Instant::now(), Failure::Attempt("timed out"));
     assert_eq!(status.state(), disconnected(began + SECOND, "timed out"));
-    subscription.is_met();
+    subscription.succeeds();
     assert_eq!(status.state(), degraded(began, "out of memory"));
     drop(lane);
     assert_eq!((status.state(), status.disconnected()), (State::Connected, SECOND));
@@ -53,7 +53,7 @@ async fn an_outage_that_began_before_the_last_one_ended_counts_once() {
     let began = Instant::now();
     sleep(SECOND).await;
     need.fails(began, Failure::Attempt("refused"));
-    need.is_met();
+    need.succeeds();
     sleep(SECOND).await;
     need.fails(began, Failure::Attempt("refused"));
     sleep(SECOND).await;
@@ -67,7 +67,7 @@ async fn dropped_messages_have_the_failing_append_as_their_reason() {
     assert_eq!(status.dropped(1), None);
     lane.fails(Instant::now(), Failure::Attempt("OOM"));
     assert_eq!(status.dropped(1).as_deref(), Some("the group cannot append to s (OOM)"));
-    lane.is_met();
+    lane.succeeds();
     assert_eq!(status.dropped(1), None);
 }
 
@@ -83,16 +83,16 @@ async fn the_group_is_as_its_worst_shard_and_ends_with_the_last() {
     assert_eq!(*group.borrow_and_update(), degraded(began, "OOM"));
     needs[1].fails(began, Failure::Attempt("one"));
     assert_eq!(*group.borrow_and_update(), disconnected(began, "one"));
-    lane.is_met();
+    lane.succeeds();
     assert_eq!(shards[0].state(), State::Connected);
     sleep(SECOND).await;
     needs[0].fails(Instant::now(), Failure::Attempt("nought"));
     group.borrow_and_update();
     assert_eq!(*group.borrow(), disconnected(began, "one"), "the first one stays the cause");
-    needs[1].is_met();
+    needs[1].succeeds();
     assert_eq!(*group.borrow_and_update(), disconnected(began, "nought"));
     sleep(SECOND).await;
-    needs[0].is_met();
+    needs[0].succeeds();
     let each = [shards[0].disconnected(), shards[1].disconnected()];
     assert_eq!((each, shards[0].group_disconnected()), ([SECOND, SECOND], 2 * SECOND));
     shards[0].drains();

@@ -37,13 +37,13 @@ async fn a_node_that_sends_us_elsewhere_is_believed_for_two_seconds_whatever_oth
     assert_eq!(cluster.primary(8), Some(node(1)));
     learn(&cluster, 1, &HALVES).await;
     assert_eq!(cluster.primary(7), Some(node(2)), "node 1 has not heard of it yet");
-    tokio::time::advance(Cluster::HEARSAY).await;
+    tokio::time::advance(Cluster::REDIRECT_LASTS).await;
     learn(&cluster, 1, &HALVES).await;
     assert_eq!(cluster.primary(7), Some(node(1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_where_a_slot_has_left_is_told_also_when_it_was_hearsay() {
+async fn a_connection_to_a_node_that_lost_its_slot_is_notified_also_after_a_single_redirect() {
     let cluster = cluster();
     let (one, two) = (node(1), node(2));
     assert!(!is_over(cluster.left(7, &one)).await);
@@ -52,7 +52,7 @@ async fn whoever_is_where_a_slot_has_left_is_told_also_when_it_was_hearsay() {
     let at_two = cluster.left(7, &two);
     let mut at_two = std::pin::pin!(at_two);
     assert!(!is_over(at_two.as_mut()).await);
-    tokio::time::advance(Cluster::HEARSAY).await;
+    tokio::time::advance(Cluster::REDIRECT_LASTS).await;
     learn(&cluster, 1, &HALVES).await;
     assert!(is_over(at_two).await, "what was heard has turned out to be wrong");
 }
@@ -90,7 +90,7 @@ async fn one_asks_for_all_and_the_one_who_answered_is_asked_first_the_next_time(
 }
 
 #[tokio::test(start_paused = true)]
-async fn nodes_that_have_left_are_asked_last_and_whoever_is_at_one_is_told() {
+async fn nodes_that_have_left_are_asked_last_and_their_connections_are_notified() {
     let cluster = cluster();
     let one = node(1);
     learn(&cluster, 3, &[(0, 16_383, 3)]).await;
@@ -116,7 +116,7 @@ async fn a_node_that_cannot_be_reached_is_avoided_for_a_while_where_others_can()
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_missed_a_failover_is_not_believed_and_the_time_before_it_is_known() {
+async fn a_node_that_missed_a_failover_is_not_believed_and_the_time_before_it_is_known() {
     let cluster = cluster();
     tokio::time::advance(Duration::from_secs(3)).await;
     learn(&cluster, 1, &HALVES).await;
@@ -144,7 +144,7 @@ async fn a_worse_map_does_not_replace_a_better_one_unless_nobody_has_a_better_on
     // The other nodes are slow to answer now.
     cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(1, &HALVES, 1)]);
     assert_eq!(cluster.primary(7), Some(node(3)));
-    tokio::time::advance(Cluster::BELIEVED).await;
+    tokio::time::advance(Cluster::SOUND_MAP_LASTS).await;
     cluster.turn(Duration::ZERO).await.unwrap().end(vec![view_of(1, &HALVES, 1)]);
     assert_eq!(cluster.primary(7), Some(node(1)), "the cluster was made anew");
 }

@@ -30,7 +30,7 @@ impl<C: Connect> Registration<C> {
             match self.renew(outage.cause().is_some()).await {
                 Ok(()) => {
                     has_moved = false;
-                    outage.is_over();
+                    outage.succeeded();
                     next = started + self.timing.interval();
                 }
                 Err(error) if error.is_fatal() => return Err(error),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Transaction;
 use super::ahead::Ahead;
-use super::exchange::{Exchanged, hear, not_repeatable, refused};
+use super::exchange::{Exchanged, not_repeatable, receive, refused};
 use super::replicas::Replication;
 use super::replies::{Executed, pending_again};
 use crate::redis::connection::Connection;
@@ -24,13 +24,13 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Reads them. `asks`: whether the question about the replicas was sent.
-    pub(super) async fn hear(
+    pub(super) async fn receive(
         connection: &mut Connection,
         target: &Target,
         records: &Records,
         asks: bool,
     ) -> Result<Self, Fault> {
-        let exchanged = hear(connection, target, records.len() + target.acknowledging(records)).await?;
+        let exchanged = receive(connection, target, records.len() + target.acknowledging(records)).await?;
         let token_exists = match records.held() {
             None => false,
             Some(_) => connection.receive(|reply| reply == Reply::Int(1)).await?,

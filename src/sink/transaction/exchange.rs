@@ -1,4 +1,4 @@
-//! Sends a transaction and hears its answers.
+//! Sends a transaction and receives its answers.
 
 use std::io::ErrorKind;
 
@@ -26,7 +26,7 @@ pub(super) async fn send(connection: &mut Connection, out: &[u8]) -> Result<(), 
 }
 
 /// Reads the answers to a transaction, up to the one to `WATCH`. `answers`: the number of those before the one to `HSET`.
-pub(super) async fn hear(
+pub(super) async fn receive(
     connection: &mut Connection,
     target: &Target,
     answers: usize,
@@ -63,7 +63,7 @@ pub(super) fn refused(target: &Target, answer: &str) -> Fault {
 /// other records twice.
 pub(super) fn not_repeatable(target: &Target, fault: Fault) -> Fault {
     match fault {
-        Fault::Transient(answer) => Fault::Permanent(target.nonsense(&answer)),
+        Fault::Transient(answer) => Fault::Permanent(target.protocol_error(&answer)),
         refused => refused,
     }
 }

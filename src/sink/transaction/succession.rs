@@ -1,7 +1,7 @@
 //! Reconnects: reads the number of the last commit, and repeats confirmed commits that the server lacks.
 
 use super::Transaction;
-use super::exchange::{Exchanged, hear, needs, not_repeatable, refused, send};
+use super::exchange::{Exchanged, needs, not_repeatable, receive, refused, send};
 use super::identity::Identity;
 use super::kept::Kept;
 use super::replicas::Replication;
@@ -104,7 +104,7 @@ impl Transaction {
         while let Some(commit) = self.kept.after(made) {
             commit.again = true;
             send(connection, &commit.commands).await?;
-            let Exchanged { executed, watched } = hear(connection, target, commit.answers).await?;
+            let Exchanged { executed, watched } = receive(connection, target, commit.answers).await?;
             if let Some(answer) = watched {
                 return Err(refused(target, &answer));
             }
@@ -202,7 +202,7 @@ async fn read_fence(connection: &mut Connection, target: &Target, key: &str) -> 
             needed: "hash",
             option: target.option,
         }),
-        Kind::Unknown => Fault::Permanent(target.nonsense(answer)),
+        Kind::Unknown => Fault::Permanent(target.protocol_error(answer)),
         _ => target.server.fault(&format!("{what} {key}"), &needs(target), answer),
     };
     // If `EXEC` does not exist, all commands after it are refused as well.

@@ -26,7 +26,7 @@ impl Transaction {
             return Ok(true);
         }
         if let Some(node) = connection.node() {
-            epoch.is_at(&node.to_string());
+            epoch.must_be_at(&node.to_string());
         }
         let mut out = Vec::new();
         command(&mut out, &[b"WATCH", epoch.token.as_bytes()]);

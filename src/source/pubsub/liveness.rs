@@ -35,7 +35,7 @@ impl Reader {
         self.outage.silent(self.heard, &format!("no answer for {}", Lasted(self.heard.elapsed())));
         let verdict = self.verdict().await?;
         if matches!(verdict, Verdict::Alive | Verdict::Replaced) {
-            self.outage.is_over();
+            self.outage.succeeded();
         }
         Ok(verdict)
     }

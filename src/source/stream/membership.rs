@@ -154,7 +154,7 @@ impl Membership {
                 () = self.epoch.many_acknowledged(), if self.trims() => self.trim().await,
             };
             match done {
-                Ok(()) => drop(outage.is_over()),
+                Ok(()) => drop(outage.succeeded()),
                 Err(Fault::Permanent(error)) => return error,
                 Err(Fault::Transient(cause)) => outage.failed(&cause),
             }

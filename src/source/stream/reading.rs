@@ -122,7 +122,7 @@ impl Reading {
         };
         let Some((figures, entries)) = self.answered(answer).await? else { return Ok(Step::Done) };
         self.backoff = None;
-        self.source.outage.is_over();
+        self.source.outage.succeeded();
         if figures.last_delivered < self.progress.last {
             // The entries that we received since then will be delivered again, so they have to be dropped here.
             self.progress.epoch.end(WENT_BACK);

@@ -31,7 +31,7 @@ impl Reading {
             }
         }
         if let Some(node) = self.source.reader.node() {
-            self.progress.epoch.is_at(&node.to_string());
+            self.progress.epoch.must_be_at(&node.to_string());
         }
         if self.progress.epoch.is_over() {
             return Ok(Some(Step::Done));
@@ -97,7 +97,7 @@ impl Reading {
         let Some(mut entries) = self.answered(answer).await? else { return Ok(Step::Done) };
         // The next read may be far away, while all consumers are busy.
         self.backoff = None;
-        self.source.outage.is_over();
+        self.source.outage.succeeded();
         let asked_again = entries.list.len() + entries.deleted.len();
         self.progress.uncertain = asked_again > 0;
         if let Some(last) =

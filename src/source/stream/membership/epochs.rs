@@ -85,7 +85,7 @@ impl Membership {
             };
             match begun {
                 Ok(()) => {
-                    outage.is_over();
+                    outage.succeeded();
                     break;
                 }
                 Err(Fault::Permanent(error)) => return Err(Fault::Permanent(error)),
