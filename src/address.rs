@@ -64,8 +64,8 @@ impl Address {
         self
     }
 
-    /// The same address with a provider that is asked for credentials before each handshake. If its credentials name no
-    /// user, the user of the address applies.
+    /// The same address with a provider that is called before each handshake. If its credentials name no user,
+    /// the user of the address applies.
     #[must_use]
     pub fn with_credentials(mut self, provider: impl CredentialsProvider) -> Self {
         self.secret = Some(Secret::Provider(Provider::new(provider)));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn an_address_that_is_shown_can_be_parsed_again() {
         for text in ["redis://h:1", "rediss://[::1]:6379/4", "unix:///a/b?db=1"] {
             assert_eq!(address(text).to_string(), text);
         }

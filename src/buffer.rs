@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_room_goes_on_when_there_is_some() {
+    async fn a_waiter_continues_when_there_is_room() {
         let buffer = Buffer::new(100);
         let first = buffer.try_reserve(100).unwrap();
         let waiter = tokio::spawn({
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_larger_than_the_buffer_has_it_alone() {
+    async fn a_reservation_larger_than_the_buffer_has_the_buffer_to_itself() {
         let buffer = Buffer::new(100);
         let alone = buffer.reserve(500).await;
         assert!(buffer.try_reserve(1).is_none());

@@ -58,12 +58,13 @@ pub struct Config {
     pub rejected: String,
     /// The list of the ids of living consumers. Default: `consumer:ids`.
     pub ids_key: String,
-    /// The most bytes that waiting messages may hold, frames and bookkeeping included. Default: 256 MiB.
+    /// The maximum number of bytes that waiting messages may hold, including frames and bookkeeping. Default: 256 MiB.
     pub buffer: usize,
     /// What to do with a message that finds the buffer full. Default: [`Overflow::Drop`]. The source `stream`
     /// waits for room instead.
     pub overflow: Overflow,
-    /// The stream that [`Overflow::Spill`] spills into. Default: `spill` beside the output, `{messages:processed}:spill`.
+    /// The stream that [`Overflow::Spill`] spills into. Default: `spill` next to the output,
+    /// `{messages:processed}:spill`.
     pub spill_key: Option<String>,
     /// Approximately how many messages may be in the spill. Default: 1,000,000. Messages on their way into it hold at
     /// most 16 MiB, in addition to the buffer.
@@ -73,20 +74,20 @@ pub struct Config {
     /// A longer payload (in bytes) is rejected and not buffered. Default: 1 MiB. Entries of a stream are never too
     /// long: Redis has already accepted them.
     pub max_payload: usize,
-    /// How often a message is tried before it is rejected, the first attempt included. Default: 5. For an entry of a
+    /// How often a message is tried before it is rejected, including the first attempt. Default: 5. For an entry of a
     /// stream, the attempts of all processes count. An attempt that ended with its process counts too, even for entries
     /// that the process had fetched and not begun: with 1, everything a killed process held is rejected.
     pub max_attempts: u32,
-    /// How long a message waits before its second attempt. Each further wait is four times as long, up to
+    /// How long a message waits before its second attempt. Each further delay is four times as long, up to
     /// [`Config::retry_max_delay`], and random jitter can double it. Default: 100 ms.
     ///
-    /// All attempts together last at least as long as the sum of the waits. With the defaults and 5 attempts, the waits
+    /// All attempts together last at least as long as the sum of the delays. With the defaults and 5 attempts, these
     /// are 0.1, 0.4, 1.6 and 6.4 s: 8.5 s. With a first delay of 5 s they are 5, 20, 30 and 30 s: 85 s. With a first
     /// delay of 10 s and a longest delay of 2 min they are 10, 40, 120 and 120 s: almost 5 minutes. With the default
     /// delays, 10 attempts last more than 2 minutes. Messages that wait for a retry keep their part of the
     /// [buffer](Config::buffer).
     pub retry_delay: Duration,
-    /// The longest wait for a retry, unless the processor asks for a longer one with
+    /// The longest delay before a retry, unless the processor asks for a longer one with
     /// [`Failure::TryAfter`](crate::Failure::TryAfter). Default: 30 s.
     pub retry_max_delay: Duration,
     /// How long one attempt may take. Default: no limit.
@@ -100,7 +101,7 @@ pub struct Config {
     /// How long a stop may take to finish the received messages. Default: 10 s.
     pub drain_timeout: Duration,
     /// How long commits that no replica is known to have are kept in memory, in a cluster and behind sentinels. When a
-    /// node promoted in a failover lacks them, they are made again there. They hold at most as many bytes as the
+    /// node promoted in a failover lacks them, they are appended again there. They hold at most as many bytes as the
     /// buffer, in addition to it. Default: 5 s.
     pub keep: Duration,
     /// The lease: how long this process may go without a heartbeat before its ids are removed and other processes take
@@ -127,7 +128,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trusts the certificates of the system, and shows none of its own.
+    /// Trusts the system's certificates, and presents none of its own.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -139,7 +140,7 @@ impl Tls {
         Self { ca: Some(path.into()), ..self }
     }
 
-    /// Shows the server this certificate (PEM), whose private key (PEM) is in the second file.
+    /// Presents this certificate (PEM) to the server, whose private key (PEM) is in the second file.
     #[must_use]
     pub fn certificate(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { cert: Some(cert.into()), key: Some(key.into()), ..self }
@@ -150,15 +151,15 @@ impl Tls {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceKind {
-    /// A channel. Every message *received* ends in the output once. Messages published during a gap are lost, and the
-    /// gap is reported.
+    /// A channel. Every message *received* ends up in the output once. Messages published during a gap are lost, and
+    /// the gap is reported.
     #[default]
     PubSub,
     /// Sharded channels of a Redis Cluster, one for each of the [`Shards`]. Each of them has the guarantee of
     /// [`SourceKind::PubSub`]. When a slot moves or a node fails, only the shards concerned have a gap.
     Sharded,
-    /// A stream, read through a consumer group that any number of processes share. Every entry ends in the output once,
-    /// no matter which process dies at which moment. Nothing is lost as long as Redis itself keeps its data.
+    /// A stream, read through a consumer group that any number of processes share. Every entry ends up in the output
+    /// once, no matter which process dies at which moment. Nothing is lost as long as Redis itself keeps its data.
     Stream,
     /// The stream of rejected messages. The entries that are there at the start and that [`Config::replay`] selects go
     /// through the processor again. The transaction that appends the result of an entry also removes the entry from the

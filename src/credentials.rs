@@ -70,7 +70,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Provides the credentials for a login. It is asked before each handshake, so it should cache credentials that are
+/// Provides the credentials for a login. It is called before each handshake, so it should cache credentials that are
 /// still valid.
 ///
 /// The group treats an error as transient: it logs the error and retries the connection with the usual backoff. At the

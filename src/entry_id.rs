@@ -83,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back_and_so_is_what_is_sent(ms in any::<u64>(), seq in any::<u64>()) {
+        fn an_id_is_read_back_from_its_text_and_sent_as_that_text(ms in any::<u64>(), seq in any::<u64>()) {
             let id = EntryId { ms, seq };
             prop_assert_eq!(id.to_string().parse(), Ok(id));
             let mut sent = Vec::new();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn a_text_that_is_not_an_id_is_refused() {
         for text in ["", "-", "1-", "-1", "a-b", "1-2-3", "+1-0", "+1", "18446744073709551616-0", "1 -0"] {
             assert!(text.parse::<EntryId>().is_err(), "{text}");
         }

@@ -70,7 +70,7 @@ pub enum Error {
     },
 
     /// Another process is replaying these rejected messages.
-    #[error("another process replays {key}; wait for its end")]
+    #[error("another process is replaying {key}; wait until it ends")]
     Replaying {
         /// The stream of rejected messages.
         key: String,

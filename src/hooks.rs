@@ -62,6 +62,6 @@ impl Hooks {
 /// Runs a hook. A bug in it must not end the group, whose messages it only observes.
 fn guarded(hook: &'static str, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        tracing::error!(event = "hook_panicked", hook, "the hook {hook} panicked; the group goes on");
+        tracing::error!(event = "hook_panicked", hook, "the hook {hook} panicked; the group continues");
     }
 }

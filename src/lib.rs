@@ -31,13 +31,13 @@
 //!
 //! # Delivery guarantees
 //!
-//! Every message *received* (its complete frame was read from the socket) ends in the output once, unless the
+//! Every message *received* (its complete frame was read from the socket) ends up in the output once, unless the
 //! [`Ledger`] counts it as rejected, dropped, skipped or abandoned. This also holds when the connection breaks in the
 //! middle of a commit. Messages published while no connection was subscribed are missed: each such [`Gap`] is reported
 //! with its cause and duration. Messages that a killed process held in memory are lost.
 //!
 //! With [`SourceKind::Stream`] the messages are the entries of a stream. Any number of processes share it through its
-//! consumer group, and no entry is lost: every entry ends in the output once, no matter which process dies at which
+//! consumer group, and no entry is lost: every entry ends up in the output once, no matter which process dies at which
 //! moment. With [`Overflow::Spill`], messages of a channel that find the buffer full go into such a stream and are read
 //! back later.
 //!
@@ -48,7 +48,7 @@
 //! an [`Outcome`]: one [`Record`], several, or none; or into a [`Failure`], which schedules a retry or moves the
 //! message to the stream of rejected messages. The [`Ledger`] counts the outcome of every message. The [`Backlog`]
 //! shows how far the consumer group of a stream is behind. A [`Handle`] gives access to both, and to the [`State`] of
-//! the group, from anywhere in the program. [`ids`] reads the list of living consumers from outside the group.
+//! the group, from anywhere in the program. [`ids`] lists the living consumers from outside the group.
 //!
 //! # Features
 //!

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_comes_out_in_order() {
+    fn fields_come_out_in_the_order_they_were_added() {
         let record =
             Record::new().field("a", "1").field("", "").bytes(b"\r\n$3\r\n", [0, 255]).field("a", "2");
         let fields: Vec<_> = record.iter().collect();

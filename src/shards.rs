@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_that_are_named_run_here() {
+    fn only_the_named_shards_run_here() {
         let shards = Shards { only: Some("1,3-9".parse().unwrap()), ..Shards::new(5) };
         assert_eq!(shards.here().collect::<Vec<_>>(), [1, 3, 4]);
         assert_eq!(Shards::new(3).here().count(), 3);

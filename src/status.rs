@@ -33,7 +33,7 @@ pub enum State {
         cause: String,
     },
     /// It is subscribed (or reads its stream), and something else that it needs from Redis fails: a commit, or the
-    /// renewal of a lease. The group retries until it succeeds. Messages wait in the buffer meanwhile.
+    /// renewal of a lease. The group retries until it succeeds. In the meantime, messages wait in the buffer.
     #[non_exhaustive]
     Degraded {
         /// Since when.

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_is_told_at_once_and_the_others_together() {
+    async fn the_first_event_is_logged_at_once_and_the_others_together() {
         let throttle = Throttle::default();
         assert_eq!(throttle.add(1, 'a'), Decision::LogNow(1, 'a'));
         assert_eq!(throttle.add(2, 'b'), Decision::LogLater);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rest_is_told_when_somebody_asks_for_it_and_counts_as_told() {
+    async fn the_rest_is_returned_on_request_and_then_counts_as_logged() {
         let throttle = Throttle::default();
         assert_eq!(throttle.add(1, 'a'), Decision::LogNow(1, 'a'));
         assert_eq!(throttle.add(2, 'b'), Decision::LogLater);

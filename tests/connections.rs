@@ -331,7 +331,10 @@ async fn the_error_for_an_old_server_names_the_version_that_is_needed() {
         assert!(matches!(error, Error::Config { option: "url", .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("hush-hush"), "{error}");
         let text = error.to_string();
-        assert!(text.contains(named) && text.contains("Redis 7.0 or later is needed, or Valkey"), "{text}");
+        assert!(
+            text.contains(named) && text.contains("Redis 7.0 or later, or Valkey, is required"),
+            "{text}"
+        );
         assert!(took < Duration::from_secs(4), "{took:?}");
         server.abort();
     }

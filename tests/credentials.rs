@@ -111,7 +111,7 @@ async fn a_provider_that_fails_is_called_again() {
     let sealed = || async { Err::<Credentials, _>("the vault is sealed".into()) };
     let error = server.group().credentials(sealed).start().await.err().unwrap();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains("no credentials to log in with: the vault is sealed"), "{error}");
+    assert!(error.to_string().contains("no credentials for the login: the vault is sealed"), "{error}");
     assert!(!error.to_string().contains("redis-cli"), "{error}");
 }
 

@@ -58,8 +58,8 @@ async fn a_payload_that_the_default_processor_cannot_read_is_rejected_unchanged(
         (b"", "the payload is not JSON: EOF"),
         (b"{} {}", "the payload is not JSON: trailing characters"),
         (b"[1]", "the payload is JSON, but not an object"),
-        (b"{\"a\":\"\xff\"}", "the payload is not UTF-8: the byte at 6"),
-        (b"{\"a\":\"\\ud800\"}", "the payload has a string that is not text"),
+        (b"{\"a\":\"\xff\"}", "the payload is not UTF-8: invalid byte at position 6"),
+        (b"{\"a\":\"\\ud800\"}", "the payload has an invalid string"),
     ];
     for (payload, _) in cases {
         server.publish_payload(payload).await;

@@ -257,7 +257,7 @@ async fn a_setting_without_effect_is_warned_about_by_the_name_of_its_field() {
     let warnings: Vec<_> =
         logged(NAME, "no_effect").iter().map(|logged| logged.message().to_owned()).collect();
     let expected = [
-        "stream.group has no effect: it is for the source stream",
+        "stream.group has no effect: it applies only to the source stream",
         "spill_max has no effect: messages go to the spill only where overflow is spill",
     ];
     assert_eq!(warnings, expected);

@@ -1,4 +1,4 @@
-//! How records are appended, and the behaviours of a full buffer.
+//! How records are appended, and the behavior of a full buffer.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;

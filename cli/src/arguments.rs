@@ -36,7 +36,7 @@ Exit codes: 0 success; 1 messages were abandoned, or another failure; 2 usage; 6
 /// Competing consumers for Redis Pub/Sub and streams
 ///
 /// Each message is processed by exactly one consumer of the group, and the result is appended to a stream. Without a
-/// subcommand, the program does what run does.
+/// subcommand, the program acts as run.
 #[derive(Debug, Parser)]
 #[command(
     name = "redis-consumer-group",
@@ -72,7 +72,7 @@ enum Command {
     Ids(IdsArgs),
     /// List rejected messages, process them again, or remove them
     Rejected(Box<RejectedArgs>),
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     Completions(CompletionsArgs),
     /// Print a manual page, or write all of them to a directory
     Man(ManArgs),

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_answers_cannot_move_the_cursor() {
+    fn an_answer_of_a_server_cannot_move_the_cursor() {
         let refused = Error::Refused {
             address: "redis://h:1".into(),
             what: "the password".into(),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_said_once() {
+    fn a_cause_is_stated_once() {
         let file =
             Error::File { option: "tls-ca", path: "ca.pem".into(), source: io::ErrorKind::NotFound.into() };
         let said = text(&anyhow::Error::from(file).context("at the start"));

@@ -25,7 +25,7 @@ pub(crate) struct CompletionsArgs {
 /// Packages install one page per command: `man --dir DIR` writes them all.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Subcommand to print the page of [default: the program itself]
+    /// Subcommand whose page to print [default: the program itself]
     #[arg(value_name = "SUBCOMMAND", conflicts_with = "dir")]
     command: Vec<String>,
     /// Write one page per subcommand to this directory instead, as packages install them:

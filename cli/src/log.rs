@@ -70,7 +70,7 @@ pub(crate) fn fail(log: &Log, written: WorkerGuard, problem: &anyhow::Error) -> 
     }
 }
 
-/// Whether stderr is a terminal whose user wants colours (<https://no-color.org>).
+/// Whether stderr is a terminal whose user wants colors (<https://no-color.org>).
 fn colours() -> bool {
     io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_the_cursor_is_escaped_and_what_can_be_read_is_not() {
+    fn control_characters_are_escaped_and_readable_text_is_not() {
         assert_eq!(printable("it's \"a\\b\" für 日本 …"), "it's \"a\\b\" für 日本 …");
         assert_eq!(printable("\u{1b}[2Jx\r\ny\u{9b}\u{202e}"), "\\u{1b}[2Jx\\r\\ny\\u{9b}\\u{202e}");
         assert_eq!(printable_lines("one\n\ttwo"), "one\n\\ttwo");

@@ -60,7 +60,7 @@ pub(crate) async fn group(
         Err(error) => (Some(error), group.join().await?),
     };
     if ledger.abandoned > 0 && failure.is_none() && !end.forced {
-        warn!("the stop took longer than --drain-timeout; a longer one abandons nothing");
+        warn!("the stop took longer than --drain-timeout; raise it so that nothing is abandoned");
     }
     if settings.config.source == SourceKind::Rejected && ledger.received == 0 && failure.is_none() {
         info!("there was no message to replay");
@@ -99,7 +99,7 @@ async fn start(config: &Config, signals: &mut Signals) -> Result<Option<Consumer
     let starting = ConsumerGroup::from_config(config.clone()).start_until(asked.cancelled());
     let insisted = async {
         let signal = signals.next().await;
-        info!(event = "signal", "{signal} during the start: ending");
+        info!(event = "signal", "{signal} during the start: stopping");
         asked.cancel();
         signals.next().await
     };
@@ -177,7 +177,7 @@ async fn until_the_end(
                     info!("stdout was closed: finishing what was received");
                     group.stop();
                 } else {
-                    warn!("stdout was closed; going on without reports");
+                    warn!("stdout was closed; continuing without reports");
                 }
             },
             () = reload.asked() => reload.reload(),

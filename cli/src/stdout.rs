@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stops_reading_holds_nobody_up() {
+    async fn a_reader_that_stops_reading_delays_no_one() {
         struct Stuck(std::sync::mpsc::Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

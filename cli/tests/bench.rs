@@ -183,7 +183,7 @@ async fn a_replica_is_refused() {
 #[tokio::test]
 async fn a_server_without_room_is_refused_before_anything_is_written() {
     let server = PrivateServer::builder().arg("maxmemory", "20mb").start().await.unwrap();
-    let refusal = "take fewer --messages, or raise maxmemory";
+    let refusal = "use fewer --messages, or raise maxmemory";
     Bench::on(&server, "--messages 1000000").fails(78, &[refusal]).await;
     assert!(keys(&server).is_empty());
 }

@@ -136,7 +136,7 @@ async fn a_slot_that_moves_and_a_node_that_dies_lose_no_received_message() {
     program.wait_for("is killed");
     let Said { code, stdout, stderr } = program.end().await;
     assert_eq!(code, 0, "{stdout}\n{stderr}");
-    assert!(stdout.contains("Each received message is in the outputs once."), "{stdout}");
+    assert!(stdout.contains("Each received message is in the output once."), "{stdout}");
     let shards = stdout.lines().skip_while(|line| !line.contains("Received  In the output")).skip(1).take(6);
     let with_gaps = shards.filter(|line| !line.ends_with("none")).count();
     assert!((2..6).contains(&with_gaps), "{stdout}");

@@ -102,7 +102,7 @@ async fn a_dead_node_without_a_replica_blocks_only_its_shards_and_their_messages
     let end = load.end().await;
     assert_eq!(end.code, 1, "{}", end.stderr);
     assert!(published_so_far(&end) > RATE, "{}", end.stdout);
-    assert!(end.stderr.contains("more are not published"), "{}", end.stderr);
+    assert!(end.stderr.contains("more were not published"), "{}", end.stderr);
 }
 
 /// A node that continues to serve when another one is down.

@@ -80,7 +80,7 @@ async fn lines_behind_a_line_without_a_shard_count_as_not_published() {
     let summary: Value = serde_json::from_str(&end.stdout).unwrap();
     assert_eq!((end.code, &summary["published"]), (1, &10.into()), "{summary}");
     assert!(summary["not_published"].as_u64().unwrap() >= 990, "the rest of the batch at least: {summary}");
-    assert!(end.stderr.contains("more are not published: the error below ended it"), "{}", end.stderr);
+    assert!(end.stderr.contains("more were not published: the error below stopped it"), "{}", end.stderr);
 }
 
 #[tokio::test]

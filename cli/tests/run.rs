@@ -164,7 +164,7 @@ async fn a_service_whose_stdout_is_closed_says_so_and_goes_on() {
     redis.publish(1000);
     assert!(group.line().starts_with("Processed "));
     group.close_stdout();
-    group.wait_for("WARN stdout was closed; going on without reports");
+    group.wait_for("WARN stdout was closed; continuing without reports");
     redis.publish(1000);
     let until = Instant::now() + TIMEOUT;
     while redis.appended() < 2000 {

@@ -164,7 +164,7 @@ impl PrivateCluster {
         for node in [&self.nodes[to], &self.nodes[from]] {
             while self.primary_at(node, slot).await? != Some(to) {
                 if Instant::now() >= deadline {
-                    return Err(io::Error::other(format!("slot {slot} does not come to move")));
+                    return Err(io::Error::other(format!("slot {slot} did not move")));
                 }
                 sleep(ASK_EVERY).await;
             }

@@ -44,7 +44,7 @@ pub enum Error {
 
     /// TLS was requested, but none of the servers that were found supports it.
     #[error(
-        "none of these servers speaks TLS: {}; {install}, or set REDIS_SERVER to a build with TLS",
+        "none of these servers supports TLS: {}; {install}, or set REDIS_SERVER to a build with TLS",
         list(tried)
     )]
     NoTls {
@@ -64,7 +64,7 @@ pub enum Error {
     },
 
     /// The operating system refused something.
-    #[error("could not {doing}: {source}; check the rights and the free space of the temporary folder")]
+    #[error("could not {doing}: {source}; check the permissions and the free space of the temporary folder")]
     Io {
         /// What was attempted.
         doing: String,
@@ -124,7 +124,7 @@ pub enum Error {
     },
 
     /// The server was stopped or killed, or it ended by itself.
-    #[error("the server at {addr} does not run any more; call restart() first")]
+    #[error("the server at {addr} is no longer running; call restart() first")]
     NotRunning {
         /// Its address while it ran.
         addr: String,

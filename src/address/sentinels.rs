@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_has_its_usual_value() {
+    fn omitted_parts_have_their_defaults() {
         let address = address("redis+sentinel://one/mymaster");
         assert_eq!((address.user(), address.password(), address.database()), ("default", None, 0));
         assert!(!address.is_tls());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn an_address_that_is_shown_can_be_parsed_again() {
         for text in ["redis+sentinel://one:1,[::1]:2/mymaster", "rediss+sentinel://one:26379/a%2Fb/4"] {
             assert_eq!(address(text).to_string(), text);
         }

@@ -116,7 +116,7 @@ async fn a_lane_that_failed_keeps_no_consumer_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_handed_on_together_goes_into_one_commit() {
+async fn records_that_are_handed_on_together_go_into_one_commit() {
     let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
     let mut outbox = Outbox::new(&appender);
     for _ in 0..3 {
@@ -175,7 +175,7 @@ async fn a_lane_is_told_of_the_commit_that_comes_next_once_nothing_more_goes_int
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_fills_a_commit_for_a_moment() {
+async fn records_that_nobody_waits_for_fill_a_commit_for_a_moment() {
     let (appender, sizes) = (Arc::new(Appender::new(Form::default())), Arc::default());
     let lane = Slow(Arc::clone(&sizes), None);
     let run = tokio::spawn({

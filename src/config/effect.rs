@@ -66,10 +66,12 @@ impl Config {
         let (source, is_channel) = (self.source, self.source.is_channel());
         match option {
             "group" | "from" | "claim-foreign-after" | "trim" if source != SourceKind::Stream => {
-                Some(": it is for the source stream")
+                Some(": it applies only to the source stream")
             }
-            "payload-field" | "with-source-id" if is_channel => Some(": it is for the source stream"),
-            "replay" if source != SourceKind::Rejected => Some(": it is for the source rejected"),
+            "payload-field" | "with-source-id" if is_channel => {
+                Some(": it applies only to the source stream")
+            }
+            "replay" if source != SourceKind::Rejected => Some(": it applies only to the source rejected"),
             "overflow" | "max-payload" | "spill-key" | "spill-max" if !is_channel => {
                 Some(": the source reads no more than there is room for")
             }
@@ -77,14 +79,14 @@ impl Config {
                 Some(": messages go to the spill only where overflow is spill")
             }
             "retry-delay" | "retry-max-delay" if self.max_attempts == 1 => {
-                Some(": with one attempt, nothing is tried again")
+                Some(": with one attempt, nothing is retried")
             }
             "rejected-maxlen" if source == SourceKind::Rejected => Some(": a replay does not trim"),
             "keep" if self.commit == Commit::AtLeastOnce => {
                 Some(": nothing is kept where commit is at-least-once")
             }
             "input" if is_channel && self.input.contains(['*', '?', '[']) => {
-                Some(" as a pattern: it names this one channel, character by character")
+                Some(" as a pattern: it is taken literally, as the name of one channel")
             }
             _ => None,
         }
@@ -149,8 +151,8 @@ mod tests {
     #[test]
     fn a_pattern_is_reported_where_it_would_be_one() {
         let mut config = Config { input: "orders:*".into(), ..Config::default() };
-        let named: Vec<_> = config.without_effect().collect();
-        assert_eq!(named, [("input", " as a pattern: it names this one channel, character by character")]);
+        let told: Vec<_> = config.without_effect().collect();
+        assert_eq!(told, [("input", " as a pattern: it is taken literally, as the name of one channel")]);
         config.source = SourceKind::Stream;
         assert_eq!(config.without_effect().count(), 0);
     }

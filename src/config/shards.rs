@@ -55,7 +55,7 @@ impl Config {
         shards.validate(names.into_iter().filter_map(|(option, name)| Some((option, name?.as_str()))))?;
         check("buffer", self.buffer_of_shard() >= 64 << 10, || {
             format!(
-                "{} bytes for each of {} shards hold no batch of messages; raise it to 64KiB a shard",
+                "{} bytes for each of {} shards are too few for a batch of messages; raise it to 64KiB per shard",
                 self.buffer_of_shard(),
                 self.shards_here()
             )

@@ -45,7 +45,7 @@ impl Config {
             if let Some((other, _)) = keys[..at].iter().find(|(_, earlier)| earlier == name) {
                 return Err(Error::Config {
                     option,
-                    problem: format!("{name:?} is the name of {other} already; give each its own"),
+                    problem: format!("{name:?} is already the name of {other}; give each its own name"),
                 });
             }
         }
@@ -54,7 +54,7 @@ impl Config {
 
     fn validate_sizes(&self) -> Result<(), Error> {
         check("buffer", self.buffer >= 64 << 10, || {
-            format!("{} bytes hold no batch of messages; use 64KiB or more", self.buffer)
+            format!("{} bytes are too few for a batch of messages; use 64KiB or more", self.buffer)
         })?;
         check("max-payload", (1..=512 << 20).contains(&self.max_payload), || {
             format!("{} bytes is out of range; use 1 to 512MiB", self.max_payload)
@@ -91,7 +91,7 @@ impl Config {
             )
         })?;
         check("retry-max-delay", self.retry_max_delay <= DAY, || {
-            "a delay above a day is too long; use 24h or less".into()
+            "a delay of more than a day is too long; use 24h or less".into()
         })
     }
 
@@ -114,8 +114,7 @@ impl Config {
             "a lease under 100ms lapses between two renewals; use 100ms or more".into()
         })?;
         check("lease", self.lease <= DAY, || {
-            "with a longer lease than a day, the ids of dead processes stay for more than a day; use 24h or \
-             less"
+            "with a lease of more than a day, the ids of dead processes stay that long; use 24h or less"
                 .into()
         })?;
         check("keep", self.keep <= DAY, || {
@@ -128,7 +127,7 @@ impl Config {
             "a certificate and its key go together; give tls-cert and tls-key".into()
         })?;
         check("tls-ca", self.tls == Tls::default() || self.address.is_tls(), || {
-            "the address is one without TLS; use rediss://".into()
+            "the address does not use TLS; use rediss://".into()
         })
     }
 }
@@ -172,6 +171,6 @@ mod tests {
     #[test]
     fn two_keys_cannot_have_one_name() {
         let problem = refused(|c| c.rejected.clone_from(&c.output));
-        assert!(problem.contains("output already"), "{problem}");
+        assert!(problem.contains("already the name of output"), "{problem}");
     }
 }

@@ -193,7 +193,7 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.address = config.address.clone().with_password(password))
     }
 
-    /// The provider of credentials, which is asked before each handshake: for passwords and tokens that change. A
+    /// The provider of credentials, called before each handshake: for passwords and tokens that change. A
     /// closure, a [`PasswordFile`](crate::PasswordFile), or your own type.
     pub fn credentials(self, provider: impl CredentialsProvider) -> Self {
         self.set(|config| config.address = config.address.clone().with_credentials(provider))
@@ -204,7 +204,7 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.tls = tls)
     }
 
-    /// The most bytes that waiting messages may hold.
+    /// The maximum number of bytes that waiting messages may hold.
     pub fn buffer(self, bytes: usize) -> Self {
         self.set(|config| config.buffer = bytes)
     }
@@ -224,17 +224,17 @@ impl<P: Processor> Builder<P> {
         self.set(|config| config.max_payload = bytes)
     }
 
-    /// How often a message is tried before it is rejected, the first attempt included.
+    /// How often a message is tried before it is rejected, including the first attempt.
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set(|config| config.max_attempts = attempts)
     }
 
-    /// How long a message waits before its second attempt. Each further wait is four times as long.
+    /// How long a message waits before its second attempt. Each further delay is four times as long.
     pub fn retry_delay(self, delay: Duration) -> Self {
         self.set(|config| config.retry_delay = delay)
     }
 
-    /// The longest wait for a retry.
+    /// The longest delay before a retry.
     pub fn retry_max_delay(self, delay: Duration) -> Self {
         self.set(|config| config.retry_max_delay = delay)
     }
@@ -284,7 +284,7 @@ impl<P: Processor> Builder<P> {
     /// Calls this function after each commit to the output, when the server has confirmed it.
     ///
     /// All hooks run on the group's own thread, between reading and committing, so they must be quick (a counter, a
-    /// bounded channel). A panic in one is logged, and the group goes on. They run when the log and the
+    /// bounded channel). A panic in one is logged, and the group continues. They run when the log and the
     /// [`Ledger`](crate::Ledger) are updated.
     pub fn on_append(mut self, hook: impl Fn(&Appended<'_>) + Send + Sync + 'static) -> Self {
         self.hooks.append = Some(Arc::new(hook));
@@ -312,10 +312,10 @@ impl<P: Processor> Builder<P> {
         self
     }
 
-    /// Connects, registers the consumers' ids, subscribes, and starts the group.
+    /// Connects, registers the consumer ids, subscribes, and starts the group.
     ///
-    /// A server that does not answer has 5 seconds. A server that answers but is not ready (it loads its data, is short
-    /// of memory, or has too many clients) has 60 seconds. To be able to cancel that wait, use
+    /// Waits 5 seconds for a server that does not answer, and 60 seconds for a server that answers but is not ready (it
+    /// is loading its data, is short of memory, or has too many clients). To be able to cancel that wait, use
     /// [`start_until`](Self::start_until).
     ///
     /// Consumers run on the Tokio runtime that this is called in. Reading and committing have their own thread, so a

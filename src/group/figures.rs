@@ -13,7 +13,7 @@ use crate::status::State;
 pub struct Figures {
     /// The number of the shard. `None` for a whole group.
     pub shard: Option<u32>,
-    /// Whether it works. With shards, the worst state of a shard.
+    /// The state. With shards, the worst state of a shard.
     pub state: State,
     /// The total time that it was [`Disconnected`](State::Disconnected). With shards, the time that any of them was.
     pub disconnected: Duration,

@@ -77,7 +77,7 @@ impl Handle {
         &self.group.shards
     }
 
-    /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
+    /// Begins the stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
     /// [`watch`](Self::watch) or [`ConsumerGroup::join`](super::ConsumerGroup::join) to wait for the end.
     pub fn stop(&self) {
         for shard in self.shards() {

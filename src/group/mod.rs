@@ -61,7 +61,7 @@ impl ConsumerGroup {
         self.handle.ledger()
     }
 
-    /// Begins to stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
+    /// Begins the stop: unsubscribes, then finishes and commits the received messages. Returns at once. Use
     /// [`join`](Self::join) to wait for the end.
     pub fn stop(&self) {
         self.handle.stop();

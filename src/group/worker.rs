@@ -191,7 +191,7 @@ impl Context {
         if records.is_empty() {
             self.skip(message).await;
         } else if records.iter().any(Record::is_empty) {
-            let reason = "the processor made a record without fields, which no stream can hold";
+            let reason = "the processor returned a record without fields, which a stream cannot hold";
             self.reject(consumer, message, reason).await;
         } else if !self.output.try_put(records, message.receipt()) {
             self.output.put(records, message.receipt()).await;

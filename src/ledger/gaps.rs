@@ -9,9 +9,9 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gaps {
-    /// The number of gaps, open ones included.
+    /// The number of gaps, including open ones.
     pub count: u64,
-    /// Their total duration, open ones included up to now.
+    /// Their total duration, including open ones up to now.
     pub total: Duration,
     /// The duration of the open gap so far; with shards, of the longest one. `None` without an open gap.
     pub open: Option<Duration>,
@@ -116,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn they_are_counted_for_ever_and_kept_for_a_while() {
+    fn all_gaps_are_counted_and_the_latest_are_kept() {
         let gaps = gaps(0..150);
         assert_eq!((gaps.count, gaps.total), (150, Duration::from_millis(1500)));
         assert!(gaps.latest.into_iter().eq((50..150).map(gap)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_not_over_counts_up_to_now() {
+    async fn an_open_gap_counts_up_to_now() {
         let mut log = Log::default();
         log.end(gap(1));
         log.begin(Instant::now());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_groups_the_latest_are_kept_whosever_they_are() {
+    fn the_latest_gaps_of_several_groups_are_kept() {
         let (even, odd) = (gaps((0..120).step_by(2)), gaps((1..120).step_by(2)));
         let both = even.and(odd);
         assert_eq!((both.count, both.total), (120, Duration::from_millis(1200)));

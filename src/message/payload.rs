@@ -19,7 +19,7 @@ pub enum PayloadError {
     /// It is JSON, but not of the type that was asked for.
     #[error("the payload does not have the expected form")]
     Form(#[source] serde_json::Error),
-    /// The entry has several fields, and none of them is named as the one that holds the payload.
+    /// The entry has several fields, and none of them is the configured payload field.
     #[error("the entry has no field {field:?}, which would hold its payload; read its fields instead")]
     Missing {
         /// [`StreamInput::payload_field`](crate::StreamInput::payload_field).
@@ -36,7 +36,7 @@ impl Message {
         std::str::from_utf8(self.present()?).map_err(PayloadError::Text)
     }
 
-    /// The payload as a value of JSON. The value may borrow from the message.
+    /// The payload as a JSON value. The value may borrow from the message.
     ///
     /// ```
     /// # use redis_consumer_group::{Message, PayloadError};

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_its_error_repeats_is_told_once() {
+    fn a_cause_that_its_error_repeats_is_stated_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot ask: {0}")]
         struct Ask(#[source] Shop);

@@ -60,7 +60,7 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
         return Ok(written(members.iter().map(|(name, value)| (*name, *value)), consumer_id));
     }
     let text = std::str::from_utf8(payload).map_err(|error| {
-        format!("the payload is not UTF-8: the byte at {} is out of place", error.valid_up_to())
+        format!("the payload is not UTF-8: invalid byte at position {}", error.valid_up_to())
     })?;
     let members = members(text).map_err(|error| {
         if error.is_data() {
@@ -70,7 +70,7 @@ fn record(payload: &[u8], consumer_id: &str) -> Result<Record, String> {
         }
     })?;
     let values: Result<Vec<_>, _> = members.iter().map(|(_, value)| field_value(value)).collect();
-    let values = values.map_err(|error| format!("the payload has a string that is not text: {error}"))?;
+    let values = values.map_err(|error| format!("the payload has an invalid string: {error}"))?;
     let names = members.iter().map(|(name, _)| name.as_bytes());
     Ok(written(names.zip(values.iter().map(|value| value.as_bytes())), consumer_id))
 }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn of_members_with_one_name_the_last_counts() {
+    fn the_last_of_several_members_with_the_same_name_counts() {
         expect(r#"{"a":1,"b":2,"\u0061":3}"#, &[("b", "2"), ("a", "3"), ("consumer_id", "me")]);
         let many: Vec<_> = (0..50).map(|n| format!(r#""m{}":{n}"#, n % 20)).collect();
         let fields = fields_of(&format!("{{{}}}", many.join(",")));
@@ -274,8 +274,8 @@ mod tests {
         for other in ["[1]", "1", "null", r#""text""#, "true"] {
             assert_eq!(reason(other), "the payload is JSON, but not an object");
         }
-        assert_eq!(reason(b"{\"a\":\"\xff\"}"), "the payload is not UTF-8: the byte at 6 is out of place");
-        assert!(reason(r#"{"a":"\ud800"}"#).starts_with("the payload has a string that is not text: "));
+        assert_eq!(reason(b"{\"a\":\"\xff\"}"), "the payload is not UTF-8: invalid byte at position 6");
+        assert!(reason(r#"{"a":"\ud800"}"#).starts_with("the payload has an invalid string: "));
     }
 
     #[test]

@@ -157,8 +157,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// Retry later, up to [`Config::max_attempts`](crate::Config::max_attempts) attempts in total. Meanwhile the
-    /// consumer continues with other messages.
+    /// Retry later, up to [`Config::max_attempts`](crate::Config::max_attempts) attempts in total. In the meantime,
+    /// the consumer continues with other messages.
     TryAgain(String),
     /// Like [`TryAgain`](Self::TryAgain), but no sooner than after this delay (at most a day) instead of the group's
     /// [backoff](crate::Config::retry_delay). A stop does not wait for it: the remaining attempts are made soon.

@@ -137,7 +137,7 @@ async fn a_batch_is_freed_with_its_last_message() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_goes_to_others_before_what_came_later() {
+async fn messages_that_are_given_back_go_to_others_before_later_ones() {
     let queue = Queue::new();
     queue.push(batch(&["1", "2", "3", "4"]));
     queue.push(batch(&["5"]));
@@ -155,7 +155,7 @@ async fn what_is_given_back_goes_to_others_before_what_came_later() {
 }
 
 #[tokio::test]
-async fn what_a_consumer_had_claimed_when_it_died_goes_to_others() {
+async fn messages_claimed_by_a_consumer_that_died_go_to_others() {
     let queue = Queue::new();
     queue.push(batch(&["1", "2"]));
     queue.close();

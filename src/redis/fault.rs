@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_tells_what_passes_and_what_does_not() {
+    fn the_error_code_shows_whether_a_fault_is_transient() {
         assert_eq!(Kind::of("LOADING Redis is loading the dataset in memory"), Kind::Transient);
         assert_eq!(Kind::of("ERR max number of clients reached"), Kind::Transient);
         let of_a_cluster = "ERR max number of clients + cluster connections reached";

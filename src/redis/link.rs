@@ -13,7 +13,7 @@ use super::login::Valid;
 pub struct Link {
     connection: MultiplexedConnection,
     driver: Arc<JoinHandle<()>>,
-    /// Whether its login is still current. `None`: for ever.
+    /// Whether its login is still current. `None`: forever.
     valid: Option<Valid>,
 }
 

@@ -113,7 +113,7 @@ impl Logins {
         Valid { current: self.current.subscribe(), serial: login.serial }
     }
 
-    /// Waits for a newer login than this one, and returns it. Without a login, waits for ever.
+    /// Waits for a newer login than this one, and returns it. Without a login, waits forever.
     pub(crate) async fn renewed(&self, login: Option<&Login>) -> Login {
         let Some(Login { serial, .. }) = login else { return std::future::pending().await };
         let mut current = self.current.subscribe();
@@ -220,9 +220,7 @@ impl Server {
 
     fn login_may_pass(&self, answer: &str) -> Fault {
         let user = self.user();
-        Fault::Transient(format!(
-            "{LOGIN_REFUSED}, as {user:?} ({answer}); the credentials are asked for again"
-        ))
+        Fault::Transient(format!("{LOGIN_REFUSED}, as {user:?} ({answer}); asking for new credentials"))
     }
 
     /// What to try after a refused login.
@@ -264,7 +262,7 @@ impl Server {
 }
 
 /// The beginning of the cause when a provider failed.
-pub(crate) const NO_CREDENTIALS: &str = "no credentials to log in with";
+pub(crate) const NO_CREDENTIALS: &str = "no credentials for the login";
 /// The beginning of the cause when a refused login may be accepted later.
 pub(super) const LOGIN_REFUSED: &str = "the login was refused";
 

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exceeds_a_limit_is_refused_before_it_arrives() {
+    fn a_reply_that_exceeds_a_limit_is_refused_before_it_arrives() {
         for line in ["$536870913\r\n", "*1048577\r\n", "$111111111111111111\r\n"] {
             assert!(matches!(head(line.as_bytes(), 0), Err(FrameError::TooLarge { .. })), "{line:?}");
         }

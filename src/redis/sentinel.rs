@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sentinels_say_is_read() {
+    fn the_answers_of_sentinels_are_parsed() {
         let read = |text: &str| primary_in(&parse(text.as_bytes()).unwrap().unwrap().0);
         assert_eq!(read("*2\r\n$7\r\n1.2.3.4\r\n$4\r\n6379\r\n"), Some(Some(at("1.2.3.4", 6379))));
         assert_eq!(read("*-1\r\n"), Some(None));

@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    /// Waits until this node no longer serves the request. Returns a time when it still did. Waits for ever if there
+    /// Waits until this node no longer serves the request. Returns a time when it still did. Waits forever if there
     /// is only one server.
     pub(crate) async fn left(&self, node: Option<&Node>) -> Instant {
         match (self.cluster(), self.serves, self.service(), node) {
@@ -181,8 +181,8 @@ impl Server {
     /// Why a connection to a node that was left is given up.
     pub(crate) fn why_left(&self) -> &'static str {
         match self.service() {
-            Some(_) => "the service has another primary now",
-            None => "the slot has another primary now",
+            Some(_) => "the service has a new primary",
+            None => "the slot has a new primary",
         }
     }
 
@@ -191,7 +191,7 @@ impl Server {
     pub(crate) fn must_be_primary(&self, node: Option<&Node>, role: &[u8]) -> Result<(), String> {
         match (self.service(), node) {
             (Some(service), Some(node)) if role != b"master" => {
-                Err(format!("{node} is not the primary of {} (any more)", service.name()))
+                Err(format!("{node} is not the primary of {} now", service.name()))
             }
             _ => Ok(()),
         }

@@ -36,7 +36,7 @@ impl ServerInfo {
         }
         match (self.cut, after.cut) {
             (Some(before), Some(after)) if after > before => {
-                Some("the server cut a subscriber whose client-output-buffer-limit was reached")
+                Some("the server disconnected a subscriber that had reached its client-output-buffer-limit")
             }
             _ => None,
         }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_suspected_of_nothing() {
+    fn a_server_without_information_is_not_suspected() {
         let silent = ServerInfo::read("NOPERM");
         assert_eq!(silent, ServerInfo::default());
         assert_eq!(silent.cause(&server_info("a", 1)), None);

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_group_has_written_is_told_apart() {
+    fn an_entry_that_no_group_wrote_is_recognized() {
         assert_eq!(of(&[("payload", "x")]), None);
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[("error", "x"), ("source", "y")]), None);

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_over_keeps_its_order_and_its_messages() {
+    fn records_that_are_moved_keep_their_order_and_their_count() {
         let (mut records, mut others) = (Records::new(Form::xadd("s")), Records::new(Form::xadd("s")));
         records.push(&[record(1)], true, None);
         others.push(&[record(2), record(3)], true, None);

@@ -234,7 +234,7 @@ impl Lane for StreamLane {
 
     async fn tend(&mut self) {
         if let Err(fault) = self.log_in_again().await {
-            tracing::debug!("a connection of {} is opened again: {fault:?}", self.target.stream);
+            tracing::debug!("reopening a connection of {}: {fault:?}", self.target.stream);
             self.disconnect();
         }
         if self.looks_every().is_none() {

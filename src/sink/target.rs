@@ -237,7 +237,7 @@ impl Target {
         let rest = match (lost, &self.acknowledges) {
             (0, _) => String::new(),
             (lost, Some(input)) => format!(
-                "; records of {lost} are gone, and what {} still has of their entries is processed again",
+                "; records of {lost} are gone, and those of their entries that {} still has are processed again",
                 input.stream
             ),
             (lost, None) => format!("; {lost} are lost: they were no longer kept (keep, buffer)"),
@@ -268,7 +268,7 @@ impl Target {
             ),
         };
         let again = self.acknowledges.as_ref().map_or_else(String::new, |input| {
-            format!("; what {} still has of their entries is processed again", input.stream)
+            format!("; those of their entries that {} still has are processed again", input.stream)
         });
         tracing::warn!(
             event = "data_lost",

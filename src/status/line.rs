@@ -72,7 +72,7 @@ impl<'a> Failure<'a> {
                 "disconnected from {channel}: {cause}; reconnecting; messages published until then are lost"
             ),
             (Self::Silent(cause), _) => {
-                format!("{cause} on the connection of {channel}; opening another one beside it")
+                format!("{cause} on the connection of {channel}; opening another one next to it")
             }
         }
     }

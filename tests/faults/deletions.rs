@@ -68,7 +68,7 @@ async fn a_lanes_key_that_becomes_a_string_ends_the_group_with_an_error_that_nam
     // The first lane, because the second one may be idle.
     let lane = keys.iter().find(|key| key.ends_with(":0")).expect("a running group has lanes");
     order(&mut redis, &format!("SET {lane} x")).await;
-    let end = timeout(Duration::from_secs(5), group.join()).await.expect("it tries again for ever");
+    let end = timeout(Duration::from_secs(5), group.join()).await.expect("it tries again forever");
     load.stop().await;
     match end {
         Err(Error::WrongType { key, .. }) => assert_eq!(key, *lane),

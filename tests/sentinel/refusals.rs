@@ -88,7 +88,7 @@ async fn error_at(sentinel: u16) -> String {
 #[tokio::test]
 async fn the_error_for_an_old_sentinel_names_it_and_the_version_that_is_needed() {
     for (hello, named) in [
-        (greeting("6.2.14", "sentinel"), "is redis 6.2.14, and Redis 7.0 or later is needed"),
+        (greeting("6.2.14", "sentinel"), "is redis 6.2.14, but Redis 7.0 or later, or Valkey, is required"),
         (NO_HELLO.to_owned(), "does not know HELLO"),
     ] {
         let sentinel = plays(hello, "*-1\r\n".to_owned()).await;
@@ -100,7 +100,7 @@ async fn the_error_for_an_old_sentinel_names_it_and_the_version_that_is_needed()
 #[tokio::test]
 async fn the_error_for_an_old_server_behind_a_sentinel_names_the_server() {
     for (hello, named) in [
-        (greeting("6.2.14", "standalone"), "is redis 6.2.14, and Redis 7.0 or later is needed"),
+        (greeting("6.2.14", "standalone"), "is redis 6.2.14, but Redis 7.0 or later, or Valkey, is required"),
         (NO_HELLO.to_owned(), "does not know HELLO"),
     ] {
         let server = plays(hello, "+OK\r\n".to_owned()).await;
@@ -122,7 +122,7 @@ async fn one_sentinel_that_answers_is_enough() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_to_a_server_that_is_not_the_primary_any_more() {
+async fn nothing_is_written_to_a_server_that_is_no_longer_the_primary() {
     let service = Service::start().await;
     service.keeps_its_primary().await;
     // Without the sentinels, which revert it after some time.

@@ -23,13 +23,14 @@ use crate::options::{duration, positive_duration, size};
 /// Measure throughput and latency, on a private server or on yours
 ///
 /// Without a server option, bench starts the valkey-server or redis-server on PATH (or the one named by REDIS_SERVER)
-/// as a private process. Your server needs --yes; bench uses keys that begin with bench: or {bench: there, and removes them
-/// afterwards. Each run is checked against the messages that were published: exit code 1 if a message was lost,
-/// duplicated or not processed, 99 if throughput fell compared with --baseline. --only measures two more things: the
-/// cost of an idle group, and the memory of a stuck one, whose processor never finishes and whose --buffer is full.
+/// as a private process. On your own server, bench needs --yes; it uses keys that begin with bench: or {bench:, and removes
+/// them afterwards. Each run is checked against the messages that were published. The exit code is 1 if a message was
+/// lost, duplicated or not processed, and 99 if throughput fell compared with --baseline. --only can measure two more
+/// things: the cost of an idle group, and the memory of a stuck one, whose processor never finishes and whose --buffer is
+/// full.
 ///
 /// With --source stream, a run moves a backlog: the stream is filled first, and the group is measured from its first
-/// read. It is compared with one connection that moves the same entries without processing them (bare).
+/// read. The group is compared with one connection that moves the same entries without processing them (bare).
 ///
 /// With --source sharded, a group reads the shards of private clusters, one cluster for each number in --nodes. This
 /// measures how the cost of a message changes as nodes are added: the CPU of the group, and of all nodes together.
@@ -59,26 +60,26 @@ pub(crate) struct BenchArgs {
     /// Approximate size of a message, in bytes
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
-    /// Wait this long in the processor. A run then has as many messages as take about 5 s [default with --overflow
+    /// Wait this long in the processor. A run then has enough messages to take about 5 s [default with --overflow
     /// spill: 1ms, and all messages]
     #[arg(long, value_name = "TIME", value_parser = work)]
     work: Option<Duration>,
-    /// Compute this long in the processor
+    /// Use the CPU for this long in the processor
     #[arg(long, value_name = "TIME", value_parser = work)]
     work_cpu: Option<Duration>,
     /// Rates to measure latency at, in messages per second; max is the measured throughput
     #[arg(long, value_name = "R,…", value_delimiter = ',', default_value = "1000,10000,100000,max/2")]
     rates: Vec<Rate>,
-    /// Time to publish at each rate
+    /// How long to publish at each rate
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
     latency_time: Duration,
     /// Consumers for latency, burst and stuck [default: 4, or the largest of --consumers below 4]
     #[arg(long, value_name = "N", value_parser = consumers)]
     latency_consumers: Option<usize>,
-    /// Time for which idle measures
+    /// Duration of the idle measurement
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive_duration)]
     idle_time: Duration,
-    /// Consumers for idle
+    /// Consumers for the idle measurement
     #[arg(long, value_name = "N", default_value = "1000", value_parser = consumers)]
     idle_consumers: usize,
     /// Measure only these [default: throughput, latency and burst; for a stream, throughput and latency; with --work,
@@ -88,7 +89,7 @@ pub(crate) struct BenchArgs {
     /// Memory for waiting messages in the group [default: 256MiB; with --overflow spill, 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = buffer)]
     buffer: Option<usize>,
-    /// Allow writing to your server, and loading it fully
+    /// Allow bench to write to your server and put it under full load
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Print the report as JSON, with all figures, or write it to a file
@@ -106,7 +107,7 @@ pub(crate) struct BenchArgs {
     /// Earlier report in JSON to compare with; exit code 99 if throughput fell
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
-    /// By how much throughput may fall
+    /// How much throughput may fall
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
     pub(crate) tolerance: f64,
     // Last, because its heading applies to all options below it.

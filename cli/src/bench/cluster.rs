@@ -55,7 +55,7 @@ impl Cluster {
             }
         }
         bail!(
-            "a cluster of {} nodes does not have {each} shards for each node; take fewer --shards",
+            "a cluster of {} nodes does not have {each} shards for each node; use fewer --shards",
             ports.len()
         )
     }

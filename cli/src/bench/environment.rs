@@ -131,7 +131,7 @@ impl Environment {
             Err(_) => bail!(Error::Unreachable {
                 address: self.address.to_string(),
                 cause: format!("no reply for {TIMEOUT:?}"),
-                try_next: "look into the server's log: it seems to hang".to_owned(),
+                try_next: "check the server's log: it seems to hang".to_owned(),
             }),
         }
     }
@@ -235,7 +235,7 @@ impl Environment {
             ErrorKind::Io => Error::Unreachable {
                 address,
                 cause: error.to_string(),
-                try_next: "check that the server still runs, or why not in its log".to_owned(),
+                try_next: "check that the server is still running; if not, its log says why".to_owned(),
             },
             _ => Error::Protocol {
                 address,

@@ -5,7 +5,7 @@ use uuid::fmt::Hyphenated;
 
 /// Converts the number of a message to its id, and back.
 ///
-/// The last 48 bits are the number. The others identify the run, so that entries of another run are recognised.
+/// The last 48 bits are the number. The others identify the run, so that entries of another run are recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numbering {
     run: [u8; Hyphenated::LENGTH],

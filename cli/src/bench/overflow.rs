@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Overflow {
-    /// Drop it; a run that drops a message fails
+    /// Drop it. A run that drops a message fails
     #[default]
     Drop,
-    /// Move it to a stream until there is room; measures a burst until all of it is in the output
+    /// Move it to a stream until there is room. Measures the time until a whole burst is in the output
     Spill,
 }

@@ -33,7 +33,7 @@ impl FromStr for Rate {
         const NUMBERS: std::ops::RangeInclusive<f64> = 1.0..=10e6;
         let wrong = || {
             format!(
-                "{text:?} is not a rate from 1 to 10000000 messages a second; write it like 1000, max or max/2"
+                "{text:?} is not a rate from 1 to 10000000 messages per second; write it like 1000, max or max/2"
             )
         };
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| NUMBERS.contains(number));

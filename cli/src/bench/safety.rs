@@ -51,7 +51,7 @@ pub(crate) async fn check(
     let (limit, used, needed) = (value("maxmemory"), value("used_memory"), memory(entries, payload_bytes));
     if limit > 0 && used + needed > limit {
         bail!(refuse(format!(
-            "the bench needs about {} of memory at {at}, where {} of {} are used: take fewer --messages, or raise \
+            "the bench needs about {} of memory at {at}, where {} of {} are used: use fewer --messages, or raise \
              maxmemory",
             ByteSize(needed),
             ByteSize(used),

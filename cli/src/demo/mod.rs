@@ -37,16 +37,16 @@ use crate::{exit, log};
 /// Show a group at work, on a private server that is removed afterwards
 ///
 /// Starts the valkey-server or redis-server on PATH (or the one named by REDIS_SERVER) as a private process, a group of
-/// 3 consumers and a publisher. At the end it counts the messages in the output. With --source stream, the group has two
-/// processes, and one is killed in the middle. With --source sharded, there is a cluster of three nodes with a replica
-/// each; a slot moves, and a node is killed. The exit code is 0 if no message was lost or duplicated (with --source
+/// 3 consumers, and a publisher. At the end, demo counts the messages in the output. With --source stream, the group has
+/// two processes, and one is killed in the middle. With --source sharded, there is a cluster of three nodes, each with a
+/// replica; a slot moves, and a node is killed. The exit code is 0 if no message was lost or duplicated (with --source
 /// sharded: no message that was received).
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
     /// Where messages come from
     #[arg(long, value_enum, default_value = "pubsub")]
     source: Source,
-    /// Time to publish for
+    /// How long to publish
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = positive_duration)]
     duration: Duration,
 }

@@ -59,7 +59,9 @@ impl Setup<'_> {
     /// Prints what will be published.
     pub(super) fn announce_load(&self) {
         let duration = self.duration;
-        say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
+        say(format_args!(
+            "Publishing {RATE} messages per second for {duration:?}. Press Ctrl-C to stop earlier.\n"
+        ));
     }
 
     /// Publishes at the even rate for as long as the demo lasts.
@@ -120,7 +122,7 @@ impl Setup<'_> {
         Error::Unreachable {
             address: self.config.address.to_string(),
             cause: error.to_string(),
-            try_next: "the demo's own server has ended; look for the reason in the system's log".to_owned(),
+            try_next: "the demo's own server has ended; look for the reason in the system log".to_owned(),
         }
     }
 }

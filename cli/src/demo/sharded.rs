@@ -55,7 +55,7 @@ pub(super) async fn show(
     stop: &Stop,
     stdout: &Stdout,
 ) -> anyhow::Result<Option<Verdict>> {
-    say("Starting a private cluster of three nodes, with a replica each …");
+    say("Starting a private cluster of three nodes, each with a replica …");
     // The other nodes go on while one is down, which is not the default of a cluster.
     let node = || PrivateServer::builder().arg("cluster-require-full-coverage", "no");
     let starting = PrivateCluster::start(node, NODES, 1, NODE_TIMEOUT);
@@ -83,7 +83,9 @@ pub(super) async fn show(
         "A group of {SHARDS} shards with {CONSUMERS} consumers each reads {0}:{{0}} and so on, and appends to {1}:{{0}} …",
         config.input, config.output
     ));
-    say(format_args!("Publishing {RATE} messages a second for {duration:?}. Ctrl-C ends it earlier.\n"));
+    say(format_args!(
+        "Publishing {RATE} messages per second for {duration:?}. Press Ctrl-C to stop earlier.\n"
+    ));
 
     let (mut ids, progress) = (Vec::new(), Progress::hidden());
     let plan = plan(target.clone(), Pace::Even(Rate::from(RATE)), None, Some(duration));
@@ -259,11 +261,11 @@ impl fmt::Display for Verdict {
         }
         let lost: u64 = self.shards.iter().map(|account| account.ledger.lost).sum();
         if lost > 0 {
-            writeln!(f, "  Lost        {lost} in the failover: no longer kept for a repetition")?;
+            writeln!(f, "  Lost        {lost} in the failover: no longer kept, so not appended again")?;
         }
         let flawed = self.shards.iter().filter(|account| !account.is_flawless()).count();
         match flawed {
-            0 => write!(f, "\nEach received message is in the outputs once."),
+            0 => write!(f, "\nEach received message is in the output once."),
             flawed => {
                 write!(f, "\nThe output of {flawed} shards differs from what was received. Please report it.")
             }

@@ -16,13 +16,14 @@ use crate::publisher::TargetArgs;
 ///
 /// Example: redis-consumer-group load --redis-addr localhost:6379 --rate 2000 --duration 10s
 ///
-/// Each message is a JSON object {"message_id":"<uuid>"} with an id of its own. Without --rate they come in bursts: --batch
-/// messages at full speed, then a random --pause. It ends after --count messages or --duration, whichever comes first.
+/// Each message is a JSON object {"message_id":"<uuid>"} with a unique id. Without --rate, messages come in bursts: --batch
+/// messages at full speed, then a random --pause. load ends after --count messages or --duration, whichever comes first.
 ///
-/// When a connection breaks, it reconnects. None of the messages is published twice: those that were sent, and not
-/// answered, are counted as unconfirmed. With --rate, what became due during an outage is published after it; if the
-/// --duration ends first, it counts as not published. Messages that wait at the end have 30 seconds left; after SIGINT or
-/// SIGTERM 10 seconds, and none after a second signal. Exit code 1 if a message was not published, or is unconfirmed.
+/// When a connection breaks, load reconnects. No message is published twice: messages that were sent but not answered
+/// count as unconfirmed. With --rate, messages that become due during an outage are published after it; if --duration ends
+/// first, they count as not published. At the end, load tries for 30 seconds to publish the remaining messages; after
+/// SIGINT or SIGTERM, for 10 seconds; a second signal stops it at once. The exit code is 1 if a message was not published,
+/// or not confirmed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
@@ -33,16 +34,16 @@ pub(crate) struct LoadArgs {
     /// End after this time [default: 10m, no limit with --count]
     #[arg(long, value_name = "TIME", value_parser = positive_duration)]
     duration: Option<Duration>,
-    /// Messages a second, evenly spread, instead of bursts
+    /// Messages per second, evenly spread instead of in bursts
     #[arg(long, value_name = "R/s", conflicts_with_all = ["batch", "pause"])]
     rate: Option<Rate>,
-    /// Messages of one burst
+    /// Messages per burst
     #[arg(long, value_name = "N", default_value = "80000", value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
     /// Time between two bursts, or the range of a random one
     #[arg(long, value_name = "TIME[..TIME]", default_value = "100ms..500ms", value_parser = pause)]
     pause: RangeInclusive<Duration>,
-    /// About how many bytes a message has; a member "padding" is added to fill them
+    /// Approximate size of a message, in bytes; a member "padding" fills it up
     #[arg(long, value_name = "N", value_parser = payload_bytes)]
     payload_bytes: Option<usize>,
     /// Print the summary as a JSON object
@@ -102,7 +103,7 @@ pub(crate) fn payload_bytes(text: &str) -> Result<usize, String> {
     if (Payload::SHORTEST..=LONGEST).contains(&bytes) {
         return Ok(bytes);
     }
-    Err(format!("a message has {} to {LONGEST} bytes", Payload::SHORTEST))
+    Err(format!("a message can have {} to {LONGEST} bytes", Payload::SHORTEST))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::pacing::Schedule;
 pub(crate) enum Pace {
     /// `batch` messages at full speed, then a pause of random length, repeatedly.
     Bursts {
-        /// Messages of one burst.
+        /// Messages per burst.
         batch: u64,
         /// The shortest and the longest pause.
         pause: RangeInclusive<Duration>,
@@ -63,12 +63,12 @@ impl FromStr for Rate {
         let number = text.strip_suffix("/s").unwrap_or(text);
         let rate: f64 = number
             .parse()
-            .map_err(|_| "it is not a number of messages a second; write it like 2000, or 0.5".to_owned())?;
+            .map_err(|_| "it is not a number of messages per second; write it like 2000 or 0.5".to_owned())?;
         // More than an hour between two messages is probably a typing error.
         if (1.0 / 3600.0..=HIGHEST).contains(&rate) {
             Ok(Self(rate))
         } else {
-            Err(format!("the rate must be above 0 and at most {HIGHEST} messages a second"))
+            Err(format!("the rate must be above 0 and at most {HIGHEST} messages per second"))
         }
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused() {
+    fn a_text_that_is_not_a_rate_is_refused() {
         for text in ["0", "-1", "inf", "NaN", "1e9", "", "fast", "0.0001"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }

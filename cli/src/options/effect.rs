@@ -42,7 +42,7 @@ mod tests {
         let spill_max = "RCG_SPILL_MAX has no effect: messages go to the spill only where overflow is spill";
         assert_eq!(
             warnings(&[("group", "workers")]),
-            ["--group has no effect: it is for the source stream", spill_max]
+            ["--group has no effect: it applies only to the source stream", spill_max]
         );
         assert_eq!(warnings(&[("overflow", "spill")]), [""; 0]);
         let of_stream = warnings(&[("source", "stream"), ("group", "workers"), ("overflow", "wait")]);

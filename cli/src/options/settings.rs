@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_that_cannot_be_used_is_told_at_once() {
+    fn an_unusable_password_file_is_reported_at_once() {
         let read = |path: &str| read(&[("password-file", path)], &[]);
         let path = file("hush");
         assert!(read(path.path().to_str().unwrap()).unwrap().config.address.has_password());

@@ -10,18 +10,19 @@ use super::input::Input;
 use crate::connection::ConnectionArgs;
 use crate::publisher::TargetArgs;
 
-/// Publish messages: those given, or the lines of a file or of stdin
+/// Publish messages: the arguments, or the lines of a file or stdin
 ///
 /// Example: redis-consumer-group publish --redis-addr localhost:6379 '{"message_id":"67e55044"}'
 ///
-/// Without messages and without --file it reads stdin. Each line of stdin or of a file is a message: all bytes up to the
-/// line feed. So an empty line is an empty message, and a carriage return belongs to its message. The last line needs no
-/// line feed. A line may be up to 512 MiB long.
+/// Without messages and without --file, publish reads stdin. Each line of stdin or of the file is a message: all bytes up
+/// to the line feed. An empty line is an empty message, and a carriage return is part of the message. The last line needs
+/// no line feed. A line can be up to 512 MiB long.
 ///
-/// When a connection breaks, it reconnects, and messages that were not confirmed are sent again: each is published at least
-/// once. The summary says how many may be published twice. Those for one channel or stream keep their order, except while a
-/// cluster moves it. After SIGINT or SIGTERM it reads no more, and tries for 10 seconds to publish what it has read; a second
-/// signal ends it at once. Exit code 1 if a message that was read is not published, or unconfirmed.
+/// When a connection breaks, publish reconnects and sends unconfirmed messages again: each message is published at least
+/// once. The summary says how many may have been published twice. Messages for one channel or stream keep their order,
+/// except while a cluster moves it. After SIGINT or SIGTERM, publish stops reading, and tries for 10 seconds to publish what
+/// it has read; a second signal stops it at once. The exit code is 1 if a message was read and not published, or not
+/// confirmed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PublishArgs {
     /// Messages to publish. Write -- before one that begins with -

@@ -207,7 +207,7 @@ fn read_line(input: &mut impl BufRead, longest: usize) -> io::Result<Option<Vec<
     if line.last() == Some(&b'\n') {
         line.pop();
     } else if read > longest {
-        let problem = format!("it is longer than {longest} bytes, the most that Redis takes");
+        let problem = format!("it is longer than {longest} bytes, the most that Redis accepts");
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     } else if read == 0 {
         return Ok(None);

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
         connections = Connections::open(&address, &tls, &target) => {
             let mut publisher = Publisher::new(connections?, &target, Uncertain::Resend, &stop, &progress);
             if is_typed {
-                say("reading messages from stdin, one a line; Ctrl-D ends");
+                say("reading messages from stdin, one per line; press Ctrl-D to end");
             }
             let mut messages = opened.read();
             let publishing = async {

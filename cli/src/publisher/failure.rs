@@ -26,9 +26,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Input(String),
     /// The thread for an even rate could not be started.
-    #[error(
-        "cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the limit of threads"
-    )]
+    #[error("cannot start a thread that keeps the rate: {0}; leave out --rate, or raise the thread limit")]
     Thread(io::Error),
 }
 
@@ -61,7 +59,7 @@ fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> 
             address,
             what: "to publish".to_owned(),
             answer,
-            try_next: "put a password into the URL, like redis://:PASSWORD@host".to_owned(),
+            try_next: "put a password in the URL, like redis://:PASSWORD@host".to_owned(),
         },
         // Only an append gets this answer: a channel is not a key and has no type.
         _ if error.code() == Some("WRONGTYPE") => Error::WrongType {
@@ -73,8 +71,9 @@ fn refusal(address: &str, target: &Target, name: String, error: &RedisError) -> 
         _ if matches!(error.code(), Some("CLUSTERDOWN" | "MASTERDOWN")) => Error::NotReady {
             address,
             cause: format!("{answer} (for {name})"),
-            try_next: "see which nodes are missing with redis-cli --cluster check and the address of one"
-                .to_owned(),
+            try_next:
+                "find out which nodes are missing with redis-cli --cluster check and the address of a node"
+                    .to_owned(),
         },
         _ => Error::Protocol { address, what: target.command(), answer },
     };
@@ -100,7 +99,7 @@ fn writes_again_when(code: &str) -> Option<&'static str> {
         "MOVED" | "ASK" => Some(
             "it is at another node of the cluster; give the address of that one, or the user the rule `+cluster|slots`",
         ),
-        "MISCONF" | "NOREPLICAS" => Some("repair what it names; its log says more"),
+        "MISCONF" | "NOREPLICAS" => Some("fix what it names; its log says more"),
         _ => None,
     }
 }

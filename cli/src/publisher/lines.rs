@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_first_leaves_first_and_each_name_has_a_line_of_its_own() {
+    fn messages_leave_in_order_and_each_name_has_its_own_line() {
         let mut lines = Lines::new(2);
         for number in 0..10 {
             lines.join(message(number as usize % 2, number));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_takes_its_old_place_also_from_several_pipelines() {
+    fn messages_that_come_back_take_their_old_place_even_from_several_pipelines() {
         let mut lines = Lines::new(2);
         (0..4).for_each(|number| lines.join(message(0, number)));
         let first: Vec<_> = (0..2).filter_map(|_| lines.leave(0)).collect();

@@ -56,8 +56,8 @@ impl Drop for Progress {
 
 fn style(total: Option<u64>) -> ProgressStyle {
     let template = match total {
-        Some(_) => "{bar:40} {human_pos} of {human_len} messages, {rate} a second, {eta} left",
-        None => "{spinner} {human_pos} messages, {rate} a second, {elapsed}",
+        Some(_) => "{bar:40} {human_pos} of {human_len} messages, {rate} per second, {eta} left",
+        None => "{spinner} {human_pos} messages, {rate} per second, {elapsed}",
     };
     // A template that does not parse would show the default bar; a test checks both templates.
     ProgressStyle::with_template(template)

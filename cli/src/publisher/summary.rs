@@ -78,22 +78,22 @@ impl Summary {
         }
         if self.repeated > 0 {
             remarks.push(format!(
-                "{} of them may be published twice: they were sent again after a connection broke.",
+                "{} of them may have been published twice: they were sent again after a connection broke.",
                 self.repeated
             ));
         }
         if self.unconfirmed > 0 {
             remarks.push(format!(
-                "{} more were sent, and the server did not answer: it may have published them or not.",
+                "{} more were sent, and the server did not answer: they may or may not have been published.",
                 self.unconfirmed
             ));
         }
         if self.not_published > 0 {
             let why = match failed {
-                true => "the error below ended it",
-                false => "no server took them before the end",
+                true => "the error below stopped it",
+                false => "no server accepted them before the end",
             };
-            remarks.push(format!("{} more are not published: {why}.", self.not_published));
+            remarks.push(format!("{} more were not published: {why}.", self.not_published));
         }
         remarks
     }

@@ -11,7 +11,7 @@ pub(crate) struct TargetArgs {
     /// Where to publish the messages
     #[arg(long, value_enum, default_value = "channel")]
     to: To,
-    /// Channel to publish to, or with --to stream the stream
+    /// Channel to publish to; with --to stream, the stream
     #[arg(
         long,
         value_name = "NAME",
@@ -23,10 +23,10 @@ pub(crate) struct TargetArgs {
     /// Publish to this many shards in turn (NAME:0 and so on): sharded channels of a cluster, or streams with --to stream
     #[arg(long, value_name = "N")]
     shards: Option<u32>,
-    /// Name them NAME:{0} and so on instead
+    /// Name the shards NAME:{0} and so on instead
     #[arg(long, requires = "shards")]
     shard_tags: bool,
-    /// Publish only to these of the shards, for example 0-7 or 0,2,5-9 [default: all]
+    /// Publish only to these shards, for example 0-7 or 0,2,5-9 [default: all]
     #[arg(long, value_name = "SHARDS", requires = "shards")]
     only_shards: Option<ShardSet>,
     /// Choose the shard of each message, a JSON object, by the value of this member. Equal values go to the same shard:

@@ -17,16 +17,16 @@ use crate::printable::printable;
 use crate::stdout::print;
 use crate::talk;
 
-/// Remove rejected messages: all that are there, or some of them
+/// Remove rejected messages: all of them, or some
 #[derive(Debug, Args)]
 pub(super) struct ClearArgs {
-    /// Remove only what was rejected before the entry of this id, or longer ago than this (7d, 12h)
+    /// Remove only messages rejected before the entry with this id, or longer ago than this (7d, 12h)
     #[arg(long, value_name = "ID|AGE", conflicts_with = "id")]
     before: Option<Before>,
-    /// Remove only the entry of this id. May be given several times
+    /// Remove only the entry with this id. May be given several times
     #[arg(long, value_name = "ID")]
     id: Vec<EntryId>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -61,9 +61,9 @@ pub(super) async fn run(args: ClearArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes {
-        let question = format!("{} would be removed from {keys}, for good.", messages(all));
+        let question = format!("{} would be removed from {keys} permanently.", messages(all));
         if !io::stdin().is_terminal() {
-            talk::say(format_args!("{question} Nothing was removed: say --yes to remove them."));
+            talk::say(format_args!("{question} Nothing was removed: use --yes to remove them."));
             return Ok(ExitCode::from(exit::USAGE));
         }
         talk::say(format_args!("{question} Remove them? [y/N]"));

@@ -13,16 +13,16 @@ use crate::printable::printable;
 use crate::stdout::print;
 use crate::talk;
 
-/// Show rejected messages: when, why, by which consumer and from where, the newest last
+/// Show rejected messages, the newest last: when, why, by which consumer and from where
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Show no more than N messages of each stream: the newest, or with --from the first ones
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
-    /// Begin with the entry of this id, or the one that follows it
+    /// Begin with the entry with this id, or the next one
     #[arg(long, value_name = "ID")]
     from: Option<EntryId>,
-    /// Count the messages of each reason instead
+    /// Count the messages for each reason instead
     #[arg(long, conflicts_with_all = ["count", "from"])]
     by_reason: bool,
     /// Print one JSON object per line

@@ -11,10 +11,10 @@ use crate::run;
 /// Process rejected messages again
 ///
 /// Processes the messages that are in the rejected stream now, with the processor of `run`. One transaction appends the
-/// record and removes the message from the rejected stream. A message that is rejected again returns as a new entry
+/// record and removes the message from the rejected stream. A message that is rejected again becomes a new entry
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// Replay only the entry of this id. May be given several times
+    /// Replay only the entry with this id. May be given several times
     #[arg(long, value_name = "ID")]
     id: Vec<EntryId>,
     /// Replay only messages whose reason contains this text

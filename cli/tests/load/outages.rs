@@ -46,7 +46,7 @@ async fn load_waits_for_a_dead_server_until_a_signal_and_counts_the_waiting_mess
     let said = program.end().await;
     assert_eq!(said.code, 1, "{}", said.stderr);
     assert!(number(&said) >= 100 && said.stdout.contains(" not published."), "{}", said.stdout);
-    assert!(said.stderr.contains("more are not published: no server took them"), "{}", said.stderr);
+    assert!(said.stderr.contains("more were not published: no server accepted them"), "{}", said.stderr);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn messages_that_were_due_in_an_outage_until_the_end_count_as_not_publishe
     let [due, published, unconfirmed, not_published] = summary(&end);
     assert_eq!((due, published + unconfirmed + not_published), (3000, 3000), "{}", end.stdout);
     assert!(not_published > 1000, "{}", end.stdout);
-    assert!(end.stderr.contains(&format!("{not_published} more are not published")), "{}", end.stderr);
+    assert!(end.stderr.contains(&format!("{not_published} more were not published")), "{}", end.stderr);
     assert_eq!(end.code, 1, "{}", end.stderr);
 }
 

@@ -12,8 +12,8 @@ async fn nothing_is_cleared_without_yes_and_only_the_requested_entries_with_it()
     assert_eq!((refused.code, &*refused.stdout), (2, ""));
     assert_eq!(
         refused.stderr,
-        "10 rejected messages would be removed from messages:rejected, for good. Nothing was removed: say --yes to remove \
-         them.\n"
+        "10 rejected messages would be removed from messages:rejected permanently. Nothing was removed: use --yes to \
+         remove them.\n"
     );
     assert_eq!(redis.length(REJECTED), 10);
 

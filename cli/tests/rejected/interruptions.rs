@@ -46,7 +46,7 @@ async fn a_second_replay_is_refused_while_the_first_one_runs() {
     // The first replay still runs, and its lease has not expired, when the second one starts.
     let second = redis.rejected(&["replay", "--lease", "2s"]);
     assert_eq!(second.code, 1, "{}", second.stderr);
-    let said = "another process replays messages:rejected; wait for its end";
+    let said = "another process is replaying messages:rejected; wait until it ends";
     assert!(second.stderr.contains(said), "{}", second.stderr);
     let end = first.end().await;
     assert_eq!(end.code, 0, "{}", end.stderr);

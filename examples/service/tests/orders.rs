@@ -62,7 +62,7 @@ async fn an_order_that_can_never_be_priced_is_rejected_and_others_are_tried_agai
 }
 
 #[tokio::test]
-async fn a_price_service_that_is_away_is_asked_again_and_all_causes_are_told() {
+async fn an_unavailable_price_service_is_retried_and_all_causes_are_reported() {
     let processor = PriceOrders { prices: Prices::new("http://127.0.0.1:1") };
     let Err(Failure::TryAgain(reason)) = process(&processor, order("1", "tea", 1)).await else { panic!() };
     assert!(reason.starts_with("no price from the price service: "), "{reason}");

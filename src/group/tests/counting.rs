@@ -119,7 +119,7 @@ async fn the_ledger_adds_up_at_every_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finds_the_buffer_full_is_dropped_and_the_rest_is_finished() {
+async fn messages_that_find_the_buffer_full_are_dropped_and_the_rest_is_finished() {
     let config = Config { buffer: 64 << 10, max_payload: 1 << 10, ..Setup::default().config };
     let setup = Setup { config, ..Setup::default() };
     let group = setup.start(copy(Duration::from_secs(1)));
@@ -139,7 +139,7 @@ async fn what_finds_the_buffer_full_is_dropped_and_the_rest_is_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_room_is_received_and_in_flight() {
+async fn a_message_that_waits_for_room_is_received_and_in_flight() {
     for aborted in [false, true] {
         let config = Config {
             buffer: 64 << 10,
@@ -196,7 +196,7 @@ async fn a_message_is_counted_in_the_last_second_from_when_its_commit_is_confirm
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_finds_no_room_to_be_set_aside_is_tried_again_by_its_consumer_itself() {
+async fn a_message_that_cannot_be_set_aside_is_retried_by_its_own_consumer() {
     let config =
         Config { buffer: 64 << 10, max_payload: 1 << 10, max_attempts: 3, ..Setup::default().config };
     let setup = Setup { config, ..Setup::default() };

@@ -69,7 +69,7 @@ async fn a_stop_does_not_wait_for_what_a_processor_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_within_the_drain_timeout_is_abandoned() {
+async fn messages_not_finished_within_the_drain_timeout_are_abandoned() {
     let limit = Duration::from_secs(7);
     let config = Config { drain_timeout: limit, ..Setup::default().config };
     // In turn: the processor is stuck, the lane is stuck, the lane of rejected messages is stuck.

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_most_messages_are_is_read() {
+    fn a_plain_object_is_read() {
         let expected = [("id", "67e5"), ("n", "-10.5"), ("ok", "true"), ("", "null")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(read(r#"{"id":"67e5","n":-10.5,"ok":true,"":null}"#).unwrap(), expected);

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_fields_is_no_record() {
+    fn a_value_without_fields_is_not_a_record() {
         for value in [json!(1), json!("{}"), json!([{"a": 1}]), json!(null)] {
             assert!(matches!(Record::from_serialize(&value), Err(RecordError::NoFields)), "{value}");
         }

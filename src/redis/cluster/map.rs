@@ -246,7 +246,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_none() {
+    fn a_reply_that_is_not_a_map_is_none() {
         for text in ["+OK\r\n", "*1\r\n:1\r\n", "*1\r\n*2\r\n:0\r\n:1\r\n"] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -58,7 +58,7 @@ async fn a_connection_to_a_node_that_lost_its_slot_is_notified_also_after_a_sing
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_word_of_another_node_is_not_learnt() {
+async fn only_a_complete_moved_reply_is_learned() {
     let cluster = cluster();
     for answer in [
         "ASK 7 127.0.0.1:2",
@@ -77,7 +77,7 @@ async fn what_is_no_word_of_another_node_is_not_learnt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_asks_for_all_and_the_one_who_answered_is_asked_first_the_next_time() {
+async fn one_request_serves_all_and_the_node_that_answered_is_asked_first_next_time() {
     let cluster = cluster();
     assert!(cluster.turn(Cluster::FRESH).await.is_none(), "it was just made");
     tokio::time::advance(Cluster::FRESH).await;
@@ -157,7 +157,7 @@ async fn nodes_that_cannot_be_reached_are_asked_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_known_stays_where_nobody_answers() {
+async fn the_known_map_stays_while_no_node_answers() {
     let cluster = cluster();
     cluster.turn(Duration::ZERO).await.unwrap().end(Vec::new());
     assert_eq!(cluster.primary(16_383), Some(node(2)));

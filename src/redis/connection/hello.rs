@@ -69,7 +69,7 @@ impl Greeting {
     pub(super) fn check(&self, at: &dyn Display) -> Result<(), Error> {
         if self.is_sentinel {
             let problem = format!(
-                "{at} is a sentinel, not a server; to work at the primary that it watches, write \
+                "{at} is a sentinel, not a server; to use the primary that it monitors, write \
                  redis+sentinel://HOST:PORT/SERVICE"
             );
             return Err(Error::Config { option: "url", problem });
@@ -87,7 +87,7 @@ impl Greeting {
     }
 }
 
-const NEEDED: &str = "and Redis 7.0 or later is needed, or Valkey; upgrade the server, or name another one";
+const NEEDED: &str = "but Redis 7.0 or later, or Valkey, is required; upgrade the server, or use another one";
 
 /// Whether a server of this name and version lacks what we need. Servers other than Redis number their versions
 /// differently.
@@ -145,14 +145,14 @@ mod tests {
         for old in ["6.2.14", "6.3.4", "5.0.165"] {
             let error = greeting("redis", old).check(&address).unwrap_err().to_string();
             assert!(
-                error.contains(&format!("redis://h:1 is redis {old}, and Redis 7.0 or later")),
+                error.contains(&format!("redis://h:1 is redis {old}, but Redis 7.0 or later")),
                 "{error}"
             );
         }
     }
 
     #[test]
-    fn what_is_new_enough_or_counts_in_another_way_is_taken() {
+    fn a_server_that_is_new_enough_or_has_other_version_numbers_is_accepted() {
         let address: Address = "redis://h:1".parse().unwrap();
         for (server, version) in [
             ("redis", "7.0.15"),

@@ -130,9 +130,8 @@ async fn read_view(
     let map = connection
         .receive(|reply| match reply.error() {
             Some(answer) => Err(answer),
-            None => {
-                Map::read(&reply, asked).ok_or_else(|| format!("CLUSTER SLOTS makes no sense: {reply:?}"))
-            }
+            None => Map::read(&reply, asked)
+                .ok_or_else(|| format!("the answer to CLUSTER SLOTS is invalid: {reply:?}")),
         })
         .await?;
     let state = connection.receive(|reply| State::read(&reply)).await?;

@@ -64,7 +64,7 @@ async fn ask_in_turn(server: &Server, service: &Service) -> Result<Named, Fault>
 
 fn unknown(server: &Server, service: &Service) -> String {
     format!(
-        "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists those that one knows: put the right name after \
+        "no sentinel of {} knows a service {:?}; SENTINEL MASTERS lists the known ones: put the right name after \
          the hosts in the URL",
         server.address(),
         service.name()
@@ -82,7 +82,7 @@ async fn ask(server: &Server, service: &Service, sentinel: &Node) -> Result<Opti
     };
     match asking.await.map_err(|fault| at(fault, sentinel))? {
         Ok(Some(primary)) => Ok(primary),
-        Ok(None) => Err(Fault::Transient(format!("an answer that makes no sense at {sentinel}"))),
+        Ok(None) => Err(Fault::Transient(format!("invalid answer at {sentinel}"))),
         Err(answer) => Err(refused(
             sentinel,
             "SENTINEL GET-MASTER-ADDR-BY-NAME",

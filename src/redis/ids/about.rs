@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_description_that_is_written_is_read_back() {
         let without_host = About { host: None, ..about() };
         for about in [about(), without_host] {
             assert_eq!(About::from_json(&about.to_json()), Some(about));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_may_say_more_and_nonsense_is_nobody() {
+    fn a_later_version_may_add_fields_and_invalid_text_is_none() {
         let more = about().to_json().replacen('{', r#"{"weather":["fine"],"#, 1);
         assert_eq!(About::from_json(&more), Some(about()));
         for nonsense in ["", "7", "[]", "{}", r#"{"pid":-1}"#, "not json"] {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_says_of_itself_cannot_forge_a_line_of_the_log() {
+    fn the_description_of_another_process_cannot_forge_a_log_line() {
         let about = About {
             input: "a\u{1b}[2J".into(),
             output: "b\r".into(),

@@ -18,7 +18,7 @@ use crate::text::Lasted;
 pub(crate) enum IdsError {
     /// NOPERM: waiting does not help.
     #[error(
-        "Redis refused to {purpose} the consumers' ids in `{key}`: {source}; grant {}", .purpose.permissions(.key)
+        "Redis refused to {purpose} the consumer ids in `{key}`: {source}; grant {}", .purpose.permissions(.key)
     )]
     Refused {
         /// The list of ids.
@@ -38,7 +38,7 @@ pub(crate) enum IdsError {
 
     /// WRONGTYPE, or a reply that our keys never give: waiting does not help.
     #[error(
-        "`{key}` or a key beside it holds something else than the consumers' ids: {source}; \
+        "`{key}` or one of its helper keys holds something other than the consumer ids: {source}; \
          choose another key for the ids, or delete what is there"
     )]
     WrongType { key: String, source: RedisError },

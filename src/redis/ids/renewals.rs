@@ -9,7 +9,7 @@ use super::{Connect, IdsError, Registration, SameWork};
 use crate::redis::outage::{Outage, Task};
 use crate::text::Count;
 
-/// How many processes are remembered as met, so that years of restarting neighbours do not fill the memory.
+/// How many processes are remembered as met, so that years of restarting neighbors do not fill the memory.
 const MET_AT_MOST: usize = 10_000;
 
 impl<C: Connect> Registration<C> {

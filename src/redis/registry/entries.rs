@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_spill_the_one_field_is_the_payload_whatever_its_name() {
+    fn the_only_field_of_a_spilled_entry_is_the_payload_whatever_its_name() {
         let input = reply();
         let (parsed, _) = parse(&input, None).unwrap();
         assert_eq!(parsed.list.iter().map(|entry| entry.fields).collect::<Vec<_>>(), [2, 0, 0]);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_an_error_are_told_apart() {
+    fn nothing_and_an_error_are_distinguished() {
         let (parsed, used) = parse(b"*-1\r\n", None).unwrap();
         assert!(parsed.list.is_empty() && used == 5);
         let (error, _) = Parsed::of(b"-NOGROUP no\r\n", &Form::Plain, None).unwrap().unwrap();

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_are_told_by_their_names() {
+    fn our_consumers_are_recognized_by_their_names() {
         let process = Uuid::new_v4();
         assert_eq!(Names::process(&Names::consumer(process)), Some(process));
         for other in

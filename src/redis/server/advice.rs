@@ -43,7 +43,7 @@ impl Server {
             "the server asks for a certificate: give a client certificate and its key (tls-cert, tls-key)"
                 .to_owned()
         } else if cause.contains("certificate") || cause.contains("UnknownIssuer") {
-            "give the certificate of the server's authority (tls-ca)".to_owned()
+            "give the CA certificate of the server (tls-ca)".to_owned()
         } else if cause.starts_with(NO_CREDENTIALS) {
             "fix the credentials, then start again".to_owned()
         } else if cause.starts_with(LOGIN_REFUSED) {
@@ -93,7 +93,7 @@ impl Server {
                 "redis-cli --cluster check HOST:PORT, with any node".to_owned()
             }
         };
-        format!("see what is missing with {check}, then start again")
+        format!("find out what is missing with {check}, then start again")
     }
 
     /// The fault for an error reply to the command `what`. `needs` is the ACL rule that permits it.
@@ -112,8 +112,9 @@ impl Server {
                 what: what.to_owned(),
                 // The arguments may contain a whole script.
                 answer: answer.to_owned(),
-                try_next: "look for rename-command in the server's configuration, and give the command its name back"
-                    .to_owned(),
+                try_next:
+                    "look for rename-command in the server's configuration, and restore the command's name"
+                        .to_owned(),
             }),
             Kind::Unknown
                 if answer.contains("DB index")
@@ -139,8 +140,8 @@ impl Server {
     fn elsewhere(&self, what: &str, answer: &str) -> Fault {
         let problem = match self.cluster() {
             Some(_) if answer.starts_with("CROSSSLOT") => format!(
-                "the keys of {what} are in different slots of the cluster ({answer}); give them names with one tag, as \
-                 {{messages}}:published and {{messages}}:processed have"
+                "the keys of {what} are in different slots of the cluster ({answer}); give them names with the same tag, \
+                 such as {{messages}}:published and {{messages}}:processed"
             ),
             // The key has moved or is moving. The next connection leads to its node.
             Some(cluster) => {
@@ -169,12 +170,14 @@ impl Server {
 /// What to do about a server that cannot serve yet.
 fn what_is_missing(answer: &str) -> &'static str {
     match answer.split_whitespace().next().unwrap_or_default() {
-        "LOADING" => "it is still loading its data: start again in a while",
+        "LOADING" => "it is still loading its data: try again later",
         "READONLY" => "this server is a read-only replica: connect to its primary",
         "OOM" => "raise its maxmemory or free memory, then start again",
-        "MISCONF" => "see why it cannot save to disk (redis-cli info persistence), then start again",
-        "BUSY" => "wait for the script that it runs, or end that with SCRIPT KILL, then start again",
-        "NOREPLICAS" => "connect as many replicas as its min-replicas-to-write wants, then start again",
+        "MISCONF" => "find out why it cannot save to disk (redis-cli info persistence), then start again",
+        "BUSY" => {
+            "wait for the script that it is running, or end the script with SCRIPT KILL, then start again"
+        }
+        "NOREPLICAS" => "connect as many replicas as its min-replicas-to-write requires, then start again",
         _ if answer.contains("max number of clients") => {
             "raise its maxclients or close connections, then start again"
         }

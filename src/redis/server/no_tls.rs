@@ -16,7 +16,7 @@ impl Encryption {
     /// # Errors
     /// Always.
     pub(super) fn new(_: &Tls) -> Result<Self, Error> {
-        let problem = "this build cannot encrypt connections; turn on the feature `tls` of redis-consumer-group, or use an \
+        let problem = "this build cannot encrypt connections; enable the feature `tls` of redis-consumer-group, or use an \
                        address without TLS, such as redis://";
         Err(Error::Config { option: "url", problem: problem.to_owned() })
     }

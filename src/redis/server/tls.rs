@@ -39,8 +39,8 @@ impl Encryption {
         Ok(Self { files: tls.clone(), current })
     }
 
-    /// The connector for the files as they are now. Files that cannot be used are reported once, and the former ones
-    /// stay in use: a certificate and its key are not replaced in one step.
+    /// The connector for the files as they are now. Files that cannot be used are reported once, and the previous
+    /// ones stay in use: a certificate and its key are not replaced in one step.
     fn connector(&self) -> TlsConnector {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let versions = versions(&self.files);
@@ -56,7 +56,7 @@ impl Encryption {
                 }
                 Err(error) => tracing::warn!(
                     event = "certificates",
-                    "cannot use the changed certificates: {error}; the former ones stay in use"
+                    "cannot use the changed certificates: {error}; the previous ones stay in use"
                 ),
             }
         }

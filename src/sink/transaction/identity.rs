@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_knows_of_no_data_before_its_start_began_anew() {
+    fn only_a_server_without_data_from_before_its_start_counts_as_restarted_without_data() {
         let before = server("a", "x", "000");
         assert!(server("b", "y", "000").began_after(&before));
         assert!(!server("b", "y", "x").began_after(&before));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_nobody() {
+    fn a_reply_without_an_identity_is_none() {
         assert_eq!(Identity::read("NOPERM"), None);
     }
 }

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_all_replicas_have_is_kept_no_more() {
+    async fn commits_that_all_replicas_have_are_no_longer_kept() {
         let keep = keep(1000);
         let mut kept = kept(1..=3, &keep);
         kept.answered(3, of(500, 1, 400));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_too_old_is_counted() {
+    async fn commits_that_are_too_old_are_counted() {
         let keep = keep(1000);
         let mut kept = kept(1..=3, &keep);
         tokio::time::advance(LONG * 2).await;

@@ -83,7 +83,7 @@ impl Executed {
     fn of_none(reply: &Reply<'_>) -> Self {
         match reply {
             Reply::Array(None) | Reply::Bulk(None) => {
-                Self::Nothing("the lane's number was changed by others".to_owned())
+                Self::Nothing("another client changed the lane's number".to_owned())
             }
             other => Self::Nothing(other.error().unwrap_or_else(|| format!("{other:?}"))),
         }

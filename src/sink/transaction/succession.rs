@@ -49,7 +49,7 @@ impl Transaction {
         match answer {
             Some(Replication { is_primary: false, .. }) => {
                 self.disconnect();
-                Err(Fault::Transient("it is a replica now".to_owned()))
+                Err(Fault::Transient("the server is now a replica".to_owned()))
             }
             Some(replication) => {
                 self.kept.answered(self.confirmed, replication);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_lacks_is_counted_once() {
+    fn commits_that_a_server_lacks_are_counted_once() {
         let mut tally = tally(10);
         assert_eq!(tally.take_after(7), 8 + 9 + 10);
         assert_eq!(tally.take_after(7), 0);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_replicas_had_a_part_is_estimated() {
+    fn the_count_of_replicated_commits_is_estimated_in_part() {
         let mut tally = Tally::default();
         (1..=100).for_each(|number| tally.push(number, 7));
         tally.replicated(60);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_late_counts_where_it_belongs() {
+    fn a_commit_that_arrives_late_counts_under_its_own_number() {
         let mut tally = Tally::default();
         for (number, messages) in [(3, 30), (1, 10), (2, 20), (4, 40)] {
             tally.push(number, messages);

@@ -38,7 +38,7 @@ impl Transaction {
             connection.receive(|reply| reply.error().map_or_else(|| Ok(reply == Reply::Int(1)), Err)).await?;
         match there {
             Ok(true) => self.watched = Some(epoch.clone()),
-            Ok(false) => epoch.end("this process was taken for dead"),
+            Ok(false) => epoch.end("another process considered this one dead"),
             Err(answer) => return Err(target.refused(&needs, &answer)),
         }
         Ok(!epoch.is_over())

@@ -41,7 +41,7 @@ impl Reader {
     }
 
     async fn verdict(&mut self) -> Result<Verdict, Error> {
-        tracing::debug!("no answer for {}; opening a second connection beside this one", Lasted(SILENT));
+        tracing::debug!("no answer for {}; opening a second connection next to this one", Lasted(SILENT));
         self.server.suspect(self.subscription.node());
         let (server, channel, max_payload) = (self.server.clone(), self.channel.clone(), self.max_payload);
         let outage = self.outage.clone();

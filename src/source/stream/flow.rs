@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_slow_consumers_each_gets_one_when_it_has_nothing_to_do() {
+    async fn each_slow_consumer_gets_one_entry_when_it_is_idle() {
         let mut flow = Flow::new();
         for begun in (0..20).step_by(2) {
             flow.note(demand(0, 2, begun));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_quick_consumers_so_many_are_fetched_as_begin_within_a_moment() {
+    async fn for_quick_consumers_as_many_entries_are_fetched_as_they_begin_within_a_moment() {
         let mut flow = Flow::new();
         for step in 0..20 {
             flow.note(demand(0, 0, step * 400));

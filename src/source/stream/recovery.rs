@@ -67,7 +67,7 @@ impl Reading {
                 }
                 Ok(Former::MayBeHeard) => {
                     // Entries that this name gets from now on are left to a takeover.
-                    self.progress.epoch.end("a read was given up that Redis may still hear");
+                    self.progress.epoch.end("a read was given up, and Redis may still execute it");
                     return Ok(Step::Done);
                 }
                 Err(Fault::Permanent(error)) => return Err(error),

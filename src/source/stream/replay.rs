@@ -156,7 +156,7 @@ impl Reading {
         if !stay.is_empty()
             && let Err(fault) = self.source.registry.acknowledge(&stay).await
         {
-            tracing::debug!("{} entries are pending until the group is gone: {fault:?}", stay.len());
+            tracing::debug!("{} entries stay pending until the group is destroyed: {fault:?}", stay.len());
         }
     }
 

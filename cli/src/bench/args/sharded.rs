@@ -37,7 +37,7 @@ impl BenchArgs {
     pub(super) fn check_sharded(&self) -> anyhow::Result<()> {
         if self.overflow == Overflow::Spill {
             refuse(
-                "--overflow spill: the bench measures no spill of shards; leave it out, or use --source pubsub",
+                "--overflow spill: bench does not measure the spill of shards; leave it out, or use --source pubsub",
             )?;
         }
         if self.only.iter().any(|section| *section != Section::Throughput) {
@@ -68,7 +68,9 @@ fn shards(text: &str) -> Result<usize, String> {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(Rate::Number(rate)) => Ok(rate),
-        _ => Err(format!("{text:?} is not a rate from 1 to 10000000 messages a second; write it like 50000")),
+        _ => {
+            Err(format!("{text:?} is not a rate from 1 to 10000000 messages per second; write it like 50000"))
+        }
     }
 }
 

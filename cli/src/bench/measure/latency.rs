@@ -77,21 +77,21 @@ impl Late {
             let written = seconds(self.written);
             return Some(if self.stalled > self.written / 2 {
                 format!(
-                    "the server accepted the last message {written:.1} s late, because it is fully busy; take a lower rate"
+                    "the server accepted the last message {written:.1} s late, because it is fully busy; use a lower rate"
                 )
             } else {
                 format!(
-                    "the load process wrote the last message {written:.1} s late, because it had too little CPU; take a \
+                    "the load process wrote the last message {written:.1} s late, because it had too little CPU; use a \
                      lower rate, or a machine with more cores"
                 )
             });
         }
         if self.lost > 0 {
-            return Some(format!("{} messages were lost; take a lower rate", self.lost));
+            return Some(format!("{} messages were lost; use a lower rate", self.lost));
         }
         (self.appended > BEHIND.max(self.planned / 20)).then(|| {
             format!(
-                "group and server were {:.1} s behind at the end; take a lower rate, or other --latency-consumers",
+                "group and server were {:.1} s behind at the end; use a lower rate, or other --latency-consumers",
                 seconds(self.appended)
             )
         })

@@ -192,7 +192,7 @@ impl Bench<'_> {
                     return loaded.map(|loaded| (loaded, None)).context("the load is done");
                 }
                 () = sleep_until(active + self.plan.limit() + STANDSTILL) => bail!(
-                    "nothing was published or processed for a minute: the server seems to hang; look into its log"
+                    "nothing was published or processed for a minute: the server seems to hang; check its log"
                 ),
             }
             let is_complete = match complete {
@@ -214,7 +214,7 @@ impl Bench<'_> {
         let why = match (ledger.gaps, finished.causes.last()) {
             (1.., Some(cause)) => disconnected(cause),
             _ if ledger.dropped > 0 => format!(
-                "the group's buffer was full for {} messages: raise --buffer, or take fewer --messages",
+                "the group's buffer was full for {} messages: raise --buffer, or use fewer --messages",
                 ledger.dropped
             ),
             _ if ledger.rejected > 0 => format!("{} were rejected", ledger.rejected),
@@ -248,7 +248,7 @@ pub(super) fn start_time() -> u64 {
 pub(super) fn disconnected(cause: &str) -> String {
     format!(
         "the group's connection broke ({cause}): if the server closed it, raise its client-output-buffer-limit pubsub, \
-         or take fewer --messages"
+         or use fewer --messages"
     )
 }
 

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_is_not_a_number_is_a_dash() {
+    fn a_figure_that_is_not_a_number_is_shown_as_a_dash() {
         for number in [f64::NAN, f64::INFINITY] {
             let texts = [rate(number), short(number), percent(number), change(number), times(number)];
             assert!(texts.iter().all(|text| text == NOTHING), "{texts:?}");

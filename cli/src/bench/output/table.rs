@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_is_not_a_number_is_a_dash() {
+    fn a_figure_that_is_not_a_number_is_shown_as_a_dash() {
         let table = table(&sample::broken());
         assert!(table.contains('–') && !table.contains("NaN"), "{table}");
     }

@@ -45,7 +45,7 @@ pub(super) async fn run(endpoint: Endpoint, bytes: u64) -> anyhow::Result<()> {
         match socket.read(&mut buffer).await {
             Ok(0) | Err(_) => bail!(
                 "the server disconnected a subscriber that reads as fast as it can: raise the limit of \
-                 client-output-buffer-limit pubsub, or take fewer --messages"
+                 client-output-buffer-limit pubsub, or use fewer --messages"
             ),
             Ok(read) => left = left.saturating_sub(read as u64),
         }

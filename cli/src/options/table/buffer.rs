@@ -12,7 +12,7 @@ const OPTIONS: &[Opt] = &[
         "buffer",
         Kind::Value("SIZE"),
         "256MiB",
-        "Memory for waiting messages, frames and bookkeeping included",
+        "Memory for waiting messages, including frames and bookkeeping",
         |s, text| put(&mut s.config.buffer, size(text)),
     ),
     Opt::new(
@@ -34,21 +34,21 @@ const OPTIONS: &[Opt] = &[
         "spill-key",
         Kind::Value("NAME"),
         "",
-        "Stream to spill into [default: {messages:processed}:spill, beside the output]",
+        "Stream to spill into [default: {messages:processed}:spill, next to the output]",
         |s, text| put(&mut s.config.spill_key, Ok(Some(text.to_owned()))),
     ),
     Opt::new(
         "spill-max",
         Kind::Value("N"),
         "1000000",
-        "Number of messages, approximately, that the spill may hold. Further messages are dropped and counted",
+        "Approximate number of messages that the spill may hold. Further messages are dropped and counted",
         |s, text| put(&mut s.config.spill_max, number(text)),
     ),
     Opt::new(
         "max-payload",
         Kind::Value("SIZE"),
         "1MiB",
-        "Longest payload of a channel's message. Longer ones are rejected",
+        "Longest payload of a message from a channel. Messages with longer ones are rejected",
         |s, text| put(&mut s.config.max_payload, size(text)),
     ),
 ];

@@ -8,7 +8,7 @@ use crate::options::value::{duration, number, optional, put};
 pub(super) const GROUP: Group = Group { heading: "Group", options: OPTIONS };
 
 const OPTIONS: &[Opt] = &[
-    Opt::new("consumers", Kind::Value("N"), "3", "Number of consumers, and so of messages processed at the same time", |s, text| {
+    Opt::new("consumers", Kind::Value("N"), "3", "Number of consumers: how many messages are processed at the same time", |s, text| {
         put(&mut s.config.consumers, number(text))
     }),
     Opt::new(

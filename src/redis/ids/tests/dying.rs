@@ -119,7 +119,7 @@ async fn a_living_process_is_removed_by_nobody_however_many_judge() {
 }
 
 #[tokio::test]
-async fn what_a_process_registers_again_after_its_burial_is_complete() {
+async fn a_process_that_was_removed_registers_again_completely() {
     let server = Server::start().await;
     let mut silent = registration(server.client(), 120, Uuid::new_v4());
     silent.register().await.unwrap();

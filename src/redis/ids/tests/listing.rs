@@ -28,7 +28,7 @@ async fn ids_are_listed_oldest_first_with_the_age_of_their_lease() {
 }
 
 #[tokio::test]
-async fn what_is_not_utf_8_in_our_keys_disturbs_nobody() {
+async fn bytes_that_are_not_utf_8_in_our_keys_do_no_harm() {
     let server = Server::start().await;
     let mut process = registration(server.client(), 1, Uuid::new_v4());
     process.register().await.unwrap();

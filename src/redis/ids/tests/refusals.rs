@@ -52,7 +52,7 @@ async fn each_permission_is_needed_and_its_lack_is_fatal() {
 }
 
 #[tokio::test]
-async fn who_lists_or_clears_is_told_what_to_grant_for_that_and_it_is_enough() {
+async fn the_error_for_list_and_clear_names_the_permissions_that_are_enough() {
     let server = Server::start().await;
     let mut process = registration(server.client(), 1, Uuid::new_v4());
     process.register().await.unwrap();

@@ -93,7 +93,7 @@ async fn a_newcomer_judges_nobody_who_is_about_to_renew() {
 }
 
 #[tokio::test]
-async fn a_process_survives_that_all_its_connections_are_killed() {
+async fn a_process_survives_the_loss_of_all_its_connections() {
     let server = Server::start().await;
     let process = Process::start(&server, 3).await;
     for _ in 0..20 {

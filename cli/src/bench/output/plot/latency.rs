@@ -2,7 +2,7 @@
 
 use kuva::prelude::{LegendPosition, LinePlot, Plot, ReferenceLine};
 
-use super::{COLOURS, Chart, FAINT, layout, ticks};
+use super::{COLORS, Chart, FAINT, layout, ticks};
 use crate::bench::output::numbers;
 use crate::bench::output::section::FAILED;
 use crate::bench::report::{Distribution, Latency, Outcome, Report};
@@ -19,12 +19,12 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
     let times = || curves.iter().flat_map(|(_, points)| points).map(|(_, time)| *time);
     let (least, most) = (times().reduce(f64::min)?, times().reduce(f64::max)?);
 
-    let colours = COLOURS.iter().cycle();
+    let colors = COLORS.iter().cycle();
     let plots: Vec<Plot> = curves
         .iter()
-        .zip(colours)
-        .map(|((latency, points), colour)| {
-            LinePlot::new().with_data(points.clone()).with_color(*colour).with_legend(name(latency)).into()
+        .zip(colors)
+        .map(|((latency, points), color)| {
+            LinePlot::new().with_data(points.clone()).with_color(*color).with_legend(name(latency)).into()
         })
         .collect();
     let median =

@@ -18,8 +18,8 @@ struct Chart {
     layout: Layout,
 }
 
-/// Dark enough for a white background, and distinct for colour-blind readers (Okabe and Ito).
-const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"];
+/// Dark enough for a white background, and distinct for color-blind readers (Okabe and Ito).
+const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9"];
 
 const INK: &str = "#24292f";
 const FAINT: &str = "#6e7781";

@@ -3,14 +3,14 @@
 use kuva::plot::scatter::MarkerShape;
 use kuva::prelude::{Layout, LegendPosition, LinePlot, Plot, ReferenceLine, ScatterPlot};
 
-use super::{COLOURS, Chart, layout, ticks};
+use super::{COLORS, Chart, layout, ticks};
 use crate::bench::output::numbers;
 use crate::bench::report::{Report, Run};
 use crate::bench::statistics::{Spread, grouped};
 
-const GROUP: &str = COLOURS[0];
-const SERVER: &str = COLOURS[1];
-const WORK: &str = COLOURS[2];
+const GROUP: &str = COLORS[0];
+const SERVER: &str = COLORS[1];
+const WORK: &str = COLORS[2];
 const FAILED: &str = "#cf222e";
 
 /// One number of consumers. The places on the axis are evenly spaced.

@@ -143,7 +143,7 @@ const ONE_MESSAGE: Left =
     Left { messages: 1, subscriptions: 2, cuts: 0, deaths: 0, errors: 0, lost_answers: 0, failovers: 0 };
 
 #[test]
-fn whatever_happens_each_message_that_a_member_has_is_appended_once() {
+fn each_message_that_a_member_has_is_appended_once_in_every_story() {
     the_first_end_well(STORIES);
 }
 
@@ -172,7 +172,7 @@ fn every_mistake_in_the_protocol_breaks_a_story() {
 }
 
 #[test]
-#[ignore = "minutes, and only with optimisation"]
+#[ignore = "minutes, and only with optimization"]
 fn many_more_stories_end_well() {
     the_first_end_well(500 * STORIES);
     all_end_well(Left { errors: 1, ..ONE_MESSAGE });

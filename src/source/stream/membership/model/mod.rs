@@ -1,4 +1,4 @@
-//! Tests the group against a model: whatever happens to its processes, every entry ends in the output once.
+//! Tests the group against a model: whatever happens to its processes, every entry ends up in the output once.
 //!
 //! Random stories are played with the real membership, reader, scripts and lanes on a real server. They do not depend
 //! on time: leases lapse and requests arrive late when the story says so. So a failing story fails again, and is
@@ -93,7 +93,7 @@ fn an_epoch_that_is_over_is_not_brought_back_by_a_request_that_arrives_late() {
 }
 
 #[test]
-fn what_was_taken_over_is_not_taken_for_something_that_was_lost_on_its_way() {
+fn entries_that_were_taken_over_are_not_mistaken_for_entries_lost_in_transit() {
     play_one(vec![
         Command::Append(1),
         Command::Read { who: 0, most: 1, conditions: FAIR },
