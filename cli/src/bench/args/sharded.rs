@@ -100,7 +100,7 @@ mod tests {
             assert!(error.contains(hint), "{options}: {error}");
         }
         for (options, hint) in [
-            ("--source sharded --overflow spill", "no spill"),
+            ("--source sharded --overflow spill", "does not measure the spill"),
             ("--source sharded --only latency", "--source pubsub"),
             ("--source sharded --consumers 1,2", "give one number"),
             ("--source sharded --baseline a.json", "leave them out"),
