@@ -228,6 +228,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_address_without_a_scheme_says_how_to_write_one() {
+        let error = "localhost:6379".parse::<Address>().unwrap_err().to_string();
+        assert_eq!(error, "the URL has no scheme; begin it with redis://, like redis://localhost:6379");
+    }
+
     #[tokio::test]
     async fn with_its_credentials_it_is_the_same_when_read_again() {
         for text in [

@@ -95,6 +95,10 @@ impl FromStr for Address {
             "redis" | "valkey" => Self::tcp(&url, false),
             "rediss" | "valkeys" => Self::tcp(&url, true),
             "unix" | "redis+unix" | "valkey+unix" => Self::unix(&url),
+            _ if !text.contains("://") => Err(AddressError {
+                problem: "the URL has no scheme".to_owned(),
+                try_next: "begin it with redis://, like redis://localhost:6379",
+            }),
             other => Err(AddressError {
                 problem: format!("the URL's scheme {other:?} is not one of Redis"),
                 try_next: "use redis://, rediss:// (TLS), unix:// or redis+sentinel://",
