@@ -192,12 +192,9 @@ fn in_a_pipeline() -> bool {
     io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Writes the last line and waits for a slow reader, with a limit. If stdout is closed, the line goes to the log.
+/// Writes the last line and waits for a slow reader, with a limit. The ledger is in the log, too.
 async fn finish(stdout: Stdout, last: String, signals: &mut Signals) {
     const LIMIT: Duration = Duration::from_secs(5);
-    if stdout.is_closed() {
-        info!("{last}");
-    }
     tokio::select! {
         _ = timeout(LIMIT, stdout.finish(last)) => {},
         _ = signals.next() => {},

@@ -48,11 +48,6 @@ impl Stdout {
         self.lines.closed().await;
     }
 
-    /// Whether the reader has closed stdout.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lines.is_closed()
-    }
-
     /// Writes the last line and waits until all lines are written.
     pub(crate) async fn finish(self, last: String) {
         // Both fail only if the reader has closed stdout.
