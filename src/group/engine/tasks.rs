@@ -177,8 +177,8 @@ impl Tasks {
         self.source.spawn(source.run(intake, stop.clone()));
     }
 
-    /// Waits for the request to stop, or for the end of a task, which happens only in a failure. Returns the renewals,
-    /// unless they are what has failed.
+    /// Waits for the request to stop, or for the end of a task: it has failed, or the source has read all that it is to
+    /// read. Returns the renewals, unless they are what has failed.
     pub(super) async fn watch<'a, K: Future<Output = Error>>(
         &mut self,
         mut renewals: Pin<&'a mut K>,
