@@ -78,7 +78,7 @@ async fn a_given_server_is_refused_because_shards_need_private_clusters() {
 #[tokio::test]
 async fn options_that_do_not_fit_shards_are_a_usage_error() {
     for (options, said) in [
-        ("--source sharded --overflow spill", "no spill"),
+        ("--source sharded --overflow spill", "does not measure the spill"),
         ("--source sharded --only burst", "use --source pubsub"),
         ("--source sharded --consumers 1,2", "give one number"),
         ("--source sharded --nodes 0", "from 1 to 100"),
