@@ -149,7 +149,7 @@ impl World {
                 let commit = self.members[me].commit.as_ref().expect("sent");
                 // The lane's number tells it, and its fence keeps a late one from being executed.
                 match commit.outcome {
-                    Some(_) if with != Mutation::LostAnswersAreNotRecognised => {
+                    Some(_) if with != Mutation::LostAnswersAreNotRecognized => {
                         self.happens(Event::Answer(me), with)?
                     }
                     _ => self.members[me].commit = None,
