@@ -1,40 +1,17 @@
 //! Other clients delete, trim and flush: the group continues without a restart, and its ledger counts missing entries.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use redis_consumer_group::{
-    Begin, Builder, Consumer, ConsumerGroup, Error, Failure, Ledger, Message, Processor, Record, SourceKind,
-};
+use redis_consumer_group::{Begin, Consumer, ConsumerGroup, Error, Failure, Ledger, Message, SourceKind};
 use redis_private_server::PrivateServer;
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::{GROUP, append, assert_nothing_left_behind, drained, group_at, pending, soon};
+use crate::fixture::{
+    GROUP, append, assert_nothing_left_behind, drained, gate, gated, group_at, pending, record_with_id, soon,
+};
 use crate::line::{Condition, Line};
 use crate::support::{INPUT, LIMIT, OUTPUT, Server, judge, settled};
-
-/// A processor that takes a token for each message.
-fn gated<P: Processor>(builder: Builder<P>, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
-    let gate = gate.clone();
-    builder.processor(move |_: Consumer, message: Message| {
-        let gate = gate.clone();
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Ok::<_, Failure>(record_of(&message))
-        }
-    })
-}
-
-fn record_of(message: &Message) -> Record {
-    let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
-    Record::new().bytes("message_id", id)
-}
-
-fn gate() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(0))
-}
 
 /// Checks that entries appended from now on are processed, each once.
 async fn goes_on(server: &Server, group: &ConsumerGroup, ids: std::ops::Range<usize>) {
@@ -56,7 +33,7 @@ async fn a_group_continues_after_a_flush_of_everything_under_load() {
         .consumers(4)
         .processor(async |_: Consumer, message: Message| {
             sleep(Duration::from_millis(1)).await;
-            Ok::<_, Failure>(record_of(&message))
+            Ok::<_, Failure>(record_with_id(&message))
         })
         .start()
         .await
@@ -268,144 +245,6 @@ async fn the_ledger_reports_trimmed_entries_even_if_redis_does_not_know_how_many
     .await;
     let ledger = group.shutdown().await.unwrap();
     assert_eq!((ledger.trimmed, ledger.trimmed_unknown), (0, 1), "{ledger}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_with_its_lane_is_not_repeated() {
-    let server = Server::start().await;
-    let line = Line::to(server.addr()).await;
-    let gate = gate();
-    // A long lease, so that the process does not count as dead meanwhile.
-    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
-    let group = gated(builder, &gate).start().await.unwrap();
-    append(&server, 0..1).await;
-    soon("the entry is handed out", async || pending(&server).await == 1).await;
-    // The first commit of its lane is on its way. The server executes it when its answers no longer arrive.
-    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
-    gate.add_permits(2);
-    soon("the commit has arrived", async || {
-        let groups = server.connections_of_groups().await;
-        groups.iter().any(|line| line.contains("name=redis-consumer-group:lane") && line.contains("cmd=xadd"))
-    })
-    .await;
-    line.set(Condition::Deaf);
-    server.run::<()>("CLIENT UNPAUSE").await;
-    soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
-    delete_lanes(&server).await;
-    line.set(Condition::Cut);
-    soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
-    line.set(Condition::Fair);
-    // One more permit, in case the entry is delivered before the lane finds that its hash is gone, and then again.
-    gate.add_permits(1);
-    append(&server, 1..2).await;
-    soon("the next one is processed", async || group.ledger().processed == 1).await;
-    let ledger = group.shutdown().await.unwrap();
-    let sent = ["0", "1"].map(str::to_owned);
-    judge(&sent, &server.output().await).assert_flawless();
-    // The first entry counts as fenced, because the process never read the answer to its own commit.
-    assert!(ledger.processed == 1 && ledger.fenced >= 1, "{ledger}");
-    assert_nothing_left_behind(&server).await;
-}
-
-/// 1. The first commit of a lane is executed, and its answer is lost.
-/// 2. The lane's hash is deleted.
-/// 3. The lane reconnects, which creates the hash. This answer is lost too.
-/// 4. The lane reconnects once more, and finds a hash.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_not_repeated_if_a_lost_attempt_recreated_its_lane() {
-    let server = Server::start().await;
-    let line = Line::to(server.addr()).await;
-    let gate = gate();
-    // A long lease, so that the process does not count as dead meanwhile.
-    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
-    let group = gated(builder, &gate).start().await.unwrap();
-    append(&server, 0..1).await;
-    soon("the entry is handed out", async || pending(&server).await == 1).await;
-    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
-    gate.add_permits(2);
-    lane_has_sent(&server, "xadd").await;
-    line.set(Condition::Deaf);
-    server.run::<()>("CLIENT UNPAUSE").await;
-    soon("the commit is made", async || server.length(OUTPUT).await == 1).await;
-    delete_lanes(&server).await;
-    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
-    line.set(Condition::Cut);
-    soon("it is cut off", async || server.connections_of_groups().await.is_empty()).await;
-    line.set(Condition::Fair);
-    lane_has_sent(&server, "hincrby").await;
-    line.set(Condition::Deaf);
-    server.run::<()>("CLIENT UNPAUSE").await;
-    soon("the hash is there again", async || !lanes(&server).await.is_empty()).await;
-    line.set(Condition::Cut);
-    soon("it is cut off again", async || server.connections_of_groups().await.is_empty()).await;
-    line.set(Condition::Fair);
-    gate.add_permits(1);
-    append(&server, 1..2).await;
-    soon("the next one is processed", async || group.ledger().processed == 1).await;
-    group.shutdown().await.unwrap();
-    let sent = ["0", "1"].map(str::to_owned);
-    judge(&sent, &server.output().await).assert_flawless();
-    assert_nothing_left_behind(&server).await;
-}
-
-/// 1. The hash of a lane is deleted, and the lane begins with another one.
-/// 2. The first commit since is executed. The server dies before it answers.
-/// 3. Others delete the hash again, before the lane has reconnected to the restarted server.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_not_repeated_at_a_restarted_server_without_its_lane() {
-    let mut server = Server::start_with(PrivateServer::builder().appendonly_always()).await;
-    let line = Line::to(server.addr()).await;
-    let gate = gate();
-    // A long lease, so that the process does not count as dead meanwhile.
-    let builder = ConsumerGroup::builder(line.url()).source(SourceKind::Stream).consumers(1);
-    let group = gated(builder, &gate).start().await.unwrap();
-    gate.add_permits(1);
-    append(&server, 0..1).await;
-    soon("the first entry is processed", async || group.ledger().processed == 1).await;
-    delete_lanes(&server).await;
-    gate.add_permits(1);
-    append(&server, 1..2).await;
-    soon("the epoch is over", async || group.ledger().fenced == 1).await;
-    soon("the entry is taken over", async || group.ledger().in_flight() == 1).await;
-    server.run::<()>("CLIENT PAUSE 20000 WRITE").await;
-    gate.add_permits(1);
-    lane_has_sent(&server, "xadd").await;
-    line.set(Condition::Deaf);
-    server.run::<()>("CLIENT UNPAUSE").await;
-    soon("the commit is made", async || server.length(OUTPUT).await == 2).await;
-    line.set(Condition::Cut);
-    server.kill().unwrap();
-    server.restart().await.unwrap();
-    delete_lanes(&server).await;
-    line.set(Condition::Fair);
-    // One more permit, in case the entry is delivered again.
-    gate.add_permits(2);
-    append(&server, 2..3).await;
-    soon("the last one is processed", async || group.ledger().processed == 2).await;
-    group.shutdown().await.unwrap();
-    let sent = ["0", "1", "2"].map(str::to_owned);
-    judge(&sent, &server.output().await).assert_flawless();
-    assert_nothing_left_behind(&server).await;
-}
-
-/// Deletes the hashes of all lanes, as another process does when the lease of the ids has lapsed.
-async fn delete_lanes(server: &Server) {
-    server.run::<()>(&format!("DEL {}", lanes(server).await.join(" "))).await;
-}
-
-/// The keys of all lanes.
-async fn lanes(server: &Server) -> Vec<String> {
-    server.keys().await.into_iter().filter(|key| key.contains(":lane:")).collect()
-}
-
-/// Waits until the last command that came from a lane is this one.
-async fn lane_has_sent(server: &Server, command: &str) {
-    let (lane, command) = ("name=redis-consumer-group:lane", format!("cmd={command}"));
-    soon("the lane's commands have arrived", async || {
-        let groups = server.connections_of_groups().await;
-        groups.iter().any(|line| line.contains(lane) && line.contains(&command))
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,14 @@
 //! The start of the tests (entries in a stream, groups that read it) and their end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::pipe;
-use redis_consumer_group::{Builder, JsonProcessor, SourceKind};
+use redis_consumer_group::{
+    Builder, Consumer, Failure, JsonProcessor, Message, Processor, Record, SourceKind,
+};
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::support::{IDS, INPUT, LIMIT, OUTPUT, REJECTED, Server, eventually};
@@ -17,6 +21,27 @@ pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// A builder for a group at the stream.
 pub(crate) fn group_at(server: &Server) -> Builder<JsonProcessor> {
     server.group().source(SourceKind::Stream).lease(LEASE)
+}
+
+/// Gives the group a processor that takes a permit of the gate for each message.
+pub(crate) fn gated<P: Processor>(builder: Builder<P>, gate: &Arc<Semaphore>) -> Builder<impl Processor> {
+    let gate = gate.clone();
+    builder.processor(move |_: Consumer, message: Message| {
+        let gate = gate.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok::<_, Failure>(record_with_id(&message))
+        }
+    })
+}
+
+pub(crate) fn record_with_id(message: &Message) -> Record {
+    let (_, id) = message.fields().find(|(field, _)| *field == b"message_id").unwrap();
+    Record::new().bytes("message_id", id)
+}
+
+pub(crate) fn gate() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(0))
 }
 
 /// Appends entries with the `message_id`s of this range to the input.

@@ -17,6 +17,7 @@ mod attempts;
 mod counts;
 mod deletions;
 mod killing;
+mod lanes;
 mod refusals;
 mod restarts;
 mod sharing;
